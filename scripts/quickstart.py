@@ -70,7 +70,7 @@ def recommendations(folder: Path, frozen: Retriever, drawings: Mapping[str, Draw
     console.print(f"\nLearned from {len(past)} simulated interactions; published: {', '.join(report.published)}")
     learned = Retriever.open(folder)
     known = users_of(past, learned.items)
-    histories, wanted = known.histories, relevant_items(future, known.histories, known.least)
+    histories, wanted = known.histories, relevant_items(future, known.histories, known.min_relevance)
     users = list(histories)
     for part, why in report.notes.items():
         console.print(f"{part}: {why}")

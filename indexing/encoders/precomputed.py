@@ -27,16 +27,18 @@ class VectorsEncoder:
     Args:
         dim: Length D of the vectors; 0 until a catalogue says it.
         label: A name for the space, so that two of one dimension are not taken for the same.
-        most: The most numbers that a modality keeps, where each has a space of its own; 0 where all share one, or the
-            catalogue is to say it by the lengths of its vectors.
+        max_dims: The most numbers that a modality keeps, where each has a space of its own; 0 where all share one, or
+            the catalogue is to say it by the lengths of its vectors.
 
     >>> VectorsEncoder(512, "my-clip").info.name
     'vectors:512:my-clip'
     """
 
-    def __init__(self, dim: int = 0, label: str = "", most: int = 0) -> None:
-        self.label, self.most = label, most
-        name = separate_name(most, label) if most else f"{PRECOMPUTED}{dim or ''}" + (f":{label}" if label else "")
+    def __init__(self, dim: int = 0, label: str = "", max_dims: int = 0) -> None:
+        self.label, self.max_dims = label, max_dims
+        name = (
+            separate_name(max_dims, label) if max_dims else f"{PRECOMPUTED}{dim or ''}" + (f":{label}" if label else "")
+        )
         self.info = EncoderInfo(name, dim, tuple(Modality), hashlib.sha256(name.encode()).hexdigest())
 
     def fitted(self, catalogue: Catalogue, stored_maps: bytes | None = None) -> "VectorsEncoder | SpacesEncoder":
@@ -51,7 +53,7 @@ class VectorsEncoder:
         Raises:
             CatalogueError: When there are no vectors, or of another length than this encoder's.
         """
-        dims, max_dims = catalogue.vector_dims, self.most or MAX_DIMS
+        dims, max_dims = catalogue.vector_dims, self.max_dims or MAX_DIMS
         if stored_maps is not None and not self.info.dim:
             return SpacesEncoder(Spaces.from_bytes(stored_maps), max_dims, self.label)
         lengths = {VECTOR_NAMES[name]: length for name, length in dims.items() if length}
@@ -64,7 +66,7 @@ class VectorsEncoder:
     def separates(self, catalogue: Catalogue) -> bool:
         """Whether it takes the modalities of a catalogue for spaces of their own."""
         has_several_lengths = len({length for length in catalogue.vector_dims.values() if length}) > 1
-        return bool(self.most) or (has_several_lengths and not self.info.dim)
+        return bool(self.max_dims) or (has_several_lengths and not self.info.dim)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Refuse: there is no model.

@@ -3,13 +3,15 @@
 Every check returns the value in the type that the rest of the code uses.
 """
 
+import functools
 import math
 import os
+import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Callable, Iterable, Mapping, Sized
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +20,38 @@ from indexing.errors import InputError, examples
 
 Kind = TypeVar("Kind")
 Call = TypeVar("Call")
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 _MAX_LENGTH = 60
+
+
+def renamed_arguments(
+    **names: str,
+) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
+    """Let a function take keyword arguments by their former names too, with a `FutureWarning`.
+
+    Args:
+        names: By each former name the new one.
+
+    >>> doubled = renamed_arguments(number="value")(lambda value: 2 * value)
+    >>> doubled(value=2)
+    4
+    """
+
+    def decorate(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+        @functools.wraps(function)
+        def renamed(*args: Arguments.args, **given: Arguments.kwargs) -> Result:
+            for former in [name for name in names if name in given]:
+                new = names[former]
+                if new in given:
+                    raise TypeError(f"{former} is the former name of {new}, and both are given: leave {former} out")
+                warnings.warn(f"{former} is called {new}; the next version takes that alone", FutureWarning, 2)
+                given[new] = given.pop(former)
+            return function(*args, **given)
+
+        return renamed
+
+    return decorate
 
 
 def shown(value: object) -> str:

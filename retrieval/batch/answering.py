@@ -201,7 +201,7 @@ def retrieved(retriever: Retriever, users: UserLines, config: BatchConfig, steps
         user_ids=users.names,
         weights=_plain(users.weights),
         profiles=users.profiles,
-        least=users.least,
+        min_relevance=users.min_relevance,
         **config.shape.collapse.as_arguments(),
     )
 
@@ -217,7 +217,9 @@ def listed_candidates(retriever: Retriever, users: UserLines) -> Candidates:
     if given_scores is not None:
         scores[is_candidate] = np.concatenate([np.empty(0, np.float32), *given_scores])
     profile_queries = new_queries(retriever.state, users.profiles, len(users))
-    queries = user_queries(retriever.state, users.histories, _plain(users.weights), profile_queries, users.least)
+    queries = user_queries(
+        retriever.state, users.histories, _plain(users.weights), profile_queries, users.min_relevance
+    )
     candidates = Candidates(
         queries,
         rows,

@@ -93,7 +93,7 @@ class FlatCandidates:
             tuple(names.take(pa.array(good)).to_pylist()),
             *self._histories.histories(numbers[good]),
             *kept,
-            least=self._histories.least,
+            min_relevance=self._histories.min_relevance,
         )
         quarantined = problems.quarantined(start + bounds[:-1], names.to_pylist())
         return Chunk(first, lines, users, quarantined, int((rows.values < 0).sum()))

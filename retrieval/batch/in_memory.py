@@ -31,12 +31,12 @@ class Users:
     Attributes:
         histories: The item_ids of each user's history, oldest first.
         weights: The weights of these items.
-        least: The smallest weight that is no dislike; None where there is no log.
+        min_relevance: The smallest weight that is no dislike; None where there is no log.
     """
 
     histories: dict[str, list[str]]
     weights: dict[str, list[float]]
-    least: float | None = None
+    min_relevance: float | None = None
 
     def weights_of(self, users: Iterable[str]) -> list[list[float]]:
         """Give the weights of users, as `Retriever.recommend` takes them."""
@@ -66,12 +66,12 @@ def users_of(
     return Users(
         {name: [items[row] for row in history] for name, history in zip(names, rows, strict=True)},
         {name: array.tolist() for name, array in zip(names, weights, strict=True)},
-        logged.least,
+        logged.min_relevance,
     )
 
 
 def relevant_items(
-    log: Interactions, seen: Mapping[str, Collection[str]], least: float | None = None
+    log: Interactions, seen: Mapping[str, Collection[str]], min_relevance: float | None = None
 ) -> dict[str, list[str]]:
     """Give the relevant items of each user of a later log: those that are not in the history already.
 
@@ -80,10 +80,12 @@ def relevant_items(
     Args:
         log: The later interactions.
         seen: The item_ids of each user's history.
-        least: Interactions of a smaller weight are dislikes, and not relevant; `users_of` gives it as ``least``.
+        min_relevance: Interactions of a smaller weight are dislikes, and not relevant; see `users_of`.
     """
     relevant: dict[str, list[str]] = {}
-    table = log.table if least is None else log.table.filter(pc.greater_equal(log.table["weight"], least))
+    table = (
+        log.table if min_relevance is None else log.table.filter(pc.greater_equal(log.table["weight"], min_relevance))
+    )
     for row in table.select(["user_id", "item_id"]).to_pylist():
         if row["item_id"] not in seen.get(row["user_id"], ()):
             relevant.setdefault(row["user_id"], []).append(row["item_id"])

@@ -25,7 +25,7 @@ class UserLines:
         candidates: B arrays of rows to put in order, the best first; None when they are to be retrieved.
         scores: What retrieved them scored them with, (K,) float32 for each line; the exact inner product when None.
         profiles: A line of what is known of each beside the history; None when nothing is.
-        least: What weighs less was disliked; as the bundle has it when None.
+        min_relevance: Interactions of a smaller weight are dislikes; as the bundle has it when None.
     """
 
     names: tuple[str, ...]
@@ -34,7 +34,7 @@ class UserLines:
     candidates: tuple[Rows, ...] | None = None
     scores: tuple[Vectors, ...] | None = None
     profiles: pa.Table | None = field(default=None, kw_only=True)
-    least: float | None = field(default=None, kw_only=True)
+    min_relevance: float | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -48,7 +48,7 @@ class UserLines:
         )
         names, histories = (tuple(each[number] for number in numbers) for each in (self.names, self.histories))
         known = None if self.profiles is None else self.profiles.take(pa.array(numbers, pa.int64()))
-        return UserLines(names, histories, *kept, profiles=known, least=self.least)
+        return UserLines(names, histories, *kept, profiles=known, min_relevance=self.min_relevance)
 
 
 class Quarantined(NamedTuple):

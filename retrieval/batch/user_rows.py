@@ -166,5 +166,7 @@ class LogUsers:
             numbers = np.arange(first, min(first + size, len(self)))
             names = tuple(self._histories.names.take(pa.array(numbers)).to_pylist())
             known = self._profiles.of(names) if self._profiles else None
-            users = UserLines(names, *self._histories.histories(numbers), profiles=known, least=self._histories.least)
+            users = UserLines(
+                names, *self._histories.histories(numbers), profiles=known, min_relevance=self._histories.min_relevance
+            )
             yield Chunk(first, len(numbers), users)

@@ -217,7 +217,7 @@ def recommend(
             user_ids=list(batch.users.histories),
             weights=batch.weights,
             profiles=batch.profiles,
-            least=batch.users.least,
+            min_relevance=batch.users.min_relevance,
             **shape.collapse.as_arguments(),
         )
     ranked = retriever.rerank(found) if search.rerank else found

@@ -114,10 +114,10 @@ class LogKind:
         Raises:
             InputError: When one of both logs has ratings, and the other has not.
         """
-        if users.least is not None and (users.least > 0) != (self.min_relevance > 0):
+        if users.min_relevance is not None and (users.min_relevance > 0) != (self.min_relevance > 0):
             kinds = ("weights that are no ratings", "ratings")
             raise InputError(
-                f"what is in force has learned from {kinds[users.least > 0]}, and this log has "
+                f"what is in force has learned from {kinds[users.min_relevance > 0]}, and this log has "
                 f"{kinds[self.min_relevance > 0]}",
                 python="fit without refresh, or read the log with repeats as before",
                 cli="fit without --refresh, or give --repeats as before",
@@ -142,7 +142,7 @@ class LogKind:
 
     def users(self, users: UserModel) -> UserModel:
         """Give what reads histories of such a log."""
-        users = replace(users, least=self.min_relevance, counts=self.counts)
+        users = replace(users, min_relevance=self.min_relevance, counts=self.counts)
         return users if self.in_order else replace(users, half_life=ALL_ALIKE)
 
     def config(self, config: FitConfig) -> FitConfig:

@@ -65,12 +65,12 @@ def once(pairs: NDArray[np.int64], weights: Vectors, rule: Repeats, rows: Rows |
 def _added(weights: Vectors, starts: Rows, rows: Rows | None) -> Vectors:
     """Give the sums, (P,) float32, of the weights that begin at P places; the last of each stand in ``rows``."""
     sums = np.add.reduceat(weights.astype(np.float64), starts)
-    most = float(np.finfo(np.float32).max)
-    if len(bad := np.flatnonzero(np.abs(sums) > most)):
+    max_weight = float(np.finfo(np.float32).max)
+    if len(bad := np.flatnonzero(np.abs(sums) > max_weight)):
         row = "" if rows is None else f", the last of them in row {rows[bad[0]]} (from 0)"
         raise InteractionsError(
-            f"the weights of {len(bad)} pairs of user and item add up to more than {most:.2g}, those of the first to "
-            f"{sums[bad[0]]:.2g}{row}",
+            f"the weights of {len(bad)} pairs of user and item add up to more than {max_weight:.2g}, those of the "
+            f"first to {sums[bad[0]]:.2g}{row}",
             python="give smaller weights, or count the last or the largest, by repeats='last' or 'max'",
             cli="give smaller weights, or count the last or the largest, by --repeats last or max",
         )

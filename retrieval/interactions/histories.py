@@ -50,9 +50,9 @@ class History:
         kept = users.is_liked(self.weights)
         return History(self.user_id, self.rows[kept], self.timestamps[kept], users.worth(self.weights[kept]))
 
-    def liked(self, least: float) -> Rows:
+    def liked(self, min_relevance: float) -> Rows:
         """Give the rows of what weighs at least so much."""
-        return self.rows[self.weights >= least]
+        return self.rows[self.weights >= min_relevance]
 
     def after(self, time: int) -> "History":
         """Give what was done later than at a time in seconds since 1970."""
@@ -79,7 +79,7 @@ class LoggedHistories:
         timestamps: (T,) int64, seconds since 1970 (UTC).
         weights: (T,) float32.
         items: The items that the rows point into.
-        least: The smallest weight that is no dislike; see `least_liked`.
+        min_relevance: The smallest weight that is no dislike; see `least_liked`.
     """
 
     names: pa.Array
@@ -88,7 +88,7 @@ class LoggedHistories:
     timestamps: NDArray[np.int64]
     weights: NDArray[np.float32]
     items: ItemIds
-    least: float = 0.0
+    min_relevance: float = 0.0
 
     @classmethod
     def of(cls, log: Interactions, items: ItemIds) -> "LoggedHistories":
@@ -184,7 +184,7 @@ def gathered(interactions: Interactions, items: ItemIds) -> LoggedHistories:
     timestamps = table["timestamp"].to_numpy()[is_known][positions]
     names = pa.array(user_ids, pa.string())
     logged = LoggedHistories(names, starts, rows[positions], timestamps, kept_weights, items)
-    return replace(logged, least=least_liked([logged], interactions.repeats))
+    return replace(logged, min_relevance=least_liked([logged], interactions.repeats))
 
 
 def least_liked(histories: Sequence[History | LoggedHistories], repeats: Repeats) -> float:

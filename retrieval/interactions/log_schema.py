@@ -137,7 +137,7 @@ class ReadOptions:
         """
         found = self.log_columns.found_in(names)
         if self.min_weight is not None and "weight" not in found and self.events is None:
-            raise column_error(f"a least weight needs a column of weights; the columns are {list(names)}", "weight")
+            raise column_error(f"a minimum weight needs a column of weights; the columns are {list(names)}", "weight")
         if self.only and self.only[0] not in names:
             raise InteractionsError(f"there is no column {self.only[0]!r}; the columns are {list(names)}")
         events = [self.log_columns.event_in(names)] if self.events is not None else []

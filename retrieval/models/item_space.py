@@ -104,7 +104,7 @@ class ItemSpace:
 
     def liking(self, min_weight: float | None) -> "ItemSpace":
         """Give the space that takes what weighs less for disliked; this one when None."""
-        return self if min_weight is None else replace(self, users=replace(self.users, least=min_weight))
+        return self if min_weight is None else replace(self, users=replace(self.users, min_relevance=min_weight))
 
     @property
     def content(self) -> Vectors:

@@ -23,22 +23,22 @@ class UserModel:
     Attributes:
         half_life: An item this many positions back counts half.
         longest: Only this many last items of a history are read.
-        least: What weighs less was disliked: it says nothing of what a user likes. When None, half of the largest
-            weight of the same history; 0 where weights are no ratings, as of events.
+        min_relevance: Interactions of a smaller weight are dislikes, and left out of the mean. When None, half of the
+            largest weight of the same history; 0 where weights are no ratings, as of events.
         counts: Whether weights are counts, as of plays: who played something a hundred times does not like it a hundred
             times as much, so that they count by their logarithm.
     """
 
     half_life: float = 10.0
     longest: int = 200
-    least: float | None = 0.0
+    min_relevance: float | None = 0.0
     counts: bool = False
 
     def __post_init__(self) -> None:
         check_number(self.half_life, "half_life", "give a number of more than 0", above=0)
         check_whole(self.longest, "longest")
-        if self.least is not None:
-            check_number(self.least, "least", "give a number, or None")
+        if self.min_relevance is not None:
+            check_number(self.min_relevance, "min_relevance", "give a number, or None")
         if not isinstance(self.counts, bool):
             raise InputError(f"counts is {shown(self.counts)}; give True or False")
 
@@ -63,11 +63,11 @@ class UserModel:
     def is_liked(self, weights: Vectors) -> Mask:
         """Say which items of a history were liked, by their weights: (n,) bool.
 
-        >>> UserModel(least=2.5).is_liked(np.array([1, 2.5, 5])).tolist()
+        >>> UserModel(min_relevance=2.5).is_liked(np.array([1, 2.5, 5])).tolist()
         [False, True, True]
         """
         values = np.asarray(weights, np.float32)
-        threshold = values.max(initial=0) / 2 if self.least is None else self.least
+        threshold = values.max(initial=0) / 2 if self.min_relevance is None else self.min_relevance
         mask: Mask = (values >= threshold) & (values > 0)
         return mask
 

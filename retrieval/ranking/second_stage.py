@@ -124,12 +124,12 @@ class SecondStage:
         first = self.features.sources[0]
         return first.queries(batch) if isinstance(first, SpaceSource) else np.zeros((len(batch), 0), np.float32)
 
-    def liking(self, least: float | None) -> "SecondStage":
+    def liking(self, min_relevance: float | None) -> "SecondStage":
         """Give the stage for which a smaller weight is a dislike; this one when None, or when it is so already."""
         users = users_of_space(self.features.sources)
-        if least is None or users is None or users.least == least:
+        if min_relevance is None or users is None or users.min_relevance == min_relevance:
             return self
-        return replace(self, features=self.features.in_space(self.space.liking(least)))
+        return replace(self, features=self.features.in_space(self.space.liking(min_relevance)))
 
     def rerank(self, candidates: Candidates) -> Candidates:
         """Order candidates by the heads, with new items at the rank that retrieval gives them.

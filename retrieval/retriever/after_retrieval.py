@@ -22,7 +22,7 @@ from retrieval.postprocess.diversify import (
     Limit,
     MaxSimilarity,
     Method,
-    check_spread,
+    check_exposure_weight,
     diversified,
     exposures,
     objective,
@@ -128,12 +128,12 @@ class Diversity:
         sharpness: Above 1, the first hits are kept more and the last ones less.
         attribute: Items with the same values of it are similar, in place of their content; ``"calibrated"`` needs one.
         caps: For attributes how many of the k may have the same value; more come only when no others are left.
-        apart: A cosine, as search gives it: no two of the k have content that is more similar; more come only when no
-            others are left.
+        max_similarity: A cosine, as search gives it: no two of the k have content that is more similar; more come
+            only when no others are left.
         page: Hits that are seen at once: each so many stand in the order of relevance, not as they were picked.
         shown: Lists that others are shown, such as yesterday's, all their hits: what is in many of them gives way.
             Items that this bundle lacks are ignored.
-        spread: How much it does, where relevance is from 0 to 1.
+        exposure_weight: How much ``shown`` counts, where relevance is from 0 to 1.
     """
 
     method: Method = "mmr"
@@ -141,10 +141,10 @@ class Diversity:
     sharpness: float = 1.0
     attribute: str | None = None
     caps: Mapping[str, int] | None = None
-    apart: float | None = None
+    max_similarity: float | None = None
     page: int | None = None
     shown: Candidates | None = None
-    spread: float = 0.1
+    exposure_weight: float = 0.1
 
     def check(self) -> None:
         """Check what can be checked without a bundle.
@@ -153,7 +153,7 @@ class Diversity:
             InputError: When a method, or a number, cannot be used.
         """
         check_kind(self.method, str, "method", f"give one of {list(METHODS)}")
-        check_spread(self.spread)
+        check_exposure_weight(self.exposure_weight)
         if self.caps is not None:
             check_mapping(self.caps, "caps", "{'brand': 2}")
 
@@ -165,13 +165,13 @@ def varied(state: LoadedBundle, candidates: Candidates, settings: Diversity, k: 
     attribute = None if settings.attribute is None else state.attribute(settings.attribute)
     context = Known(state.vectors, state.centre, state.users, attribute)
     limits: list[Limit] = [Cap(state.attribute(name), cap) for name, cap in (settings.caps or {}).items()]
-    if settings.apart is not None:
-        limits.append(MaxSimilarity(state.vectors, settings.apart))
+    if settings.max_similarity is not None:
+        limits.append(MaxSimilarity(state.vectors, settings.max_similarity))
     target = objective(settings.method, context, settings.strength, settings.sharpness)
     if settings.shown is not None:
         require_candidates(settings.shown, "shown")
         counts = exposures(settings.shown, max(1, settings.shown.rows.shape[1]), state.items)
-        target = ExposurePenalty(target, counts, settings.spread)
+        target = ExposurePenalty(target, counts, settings.exposure_weight)
     ranked = diversified(candidates, target, k, caps=limits, page=settings.page)
     return ranked if k is None else ranked.top(k)
 
@@ -209,7 +209,7 @@ def explained(
     state: LoadedBundle,
     candidates: Candidates,
     weights: Sequence[Sequence[float]] | None,
-    most: int,
+    max_reasons: int,
     among: Candidates | None,
 ) -> list[list[Explanation]]:
     """Explain each hit; see `Retriever.explain`.
@@ -219,7 +219,7 @@ def explained(
         candidates: The hits.
         weights: How much each item of ``candidates.histories`` was liked, as it was for the recommendations, each item
             once; what the candidates know of it when None.
-        most: So many items of a history, and so many features, a hit.
+        max_reasons: At most so many items of a history, and so many features, for each hit.
         among: What `rerank` gave, all of it, for candidates that do not know it, as those that were read from a file:
             what a head reads of a hit depends on the others.
     """
@@ -227,14 +227,14 @@ def explained(
     given = None if weights is None else finite_weights(weights, candidates.histories)
     if among is not None:
         among = state.here(among, "among")
-    explanations = explain(candidates, state.space, state.centre, given, most)
+    explanations = explain(candidates, state.space, state.centre, given, max_reasons)
     explanations = with_profiles(explanations, candidates, state.space)
     explanations = with_modalities(explanations, candidates, state.bundle.modality_vectors, state.adapter)
     scored = among or candidates
     scored = scored.among or scored
     if scored.stage != STAGE or not isinstance(state.reranker, SecondStage):
         return explanations
-    return with_features(explanations, candidates, scored, state.reranker, most)
+    return with_features(explanations, candidates, scored, state.reranker, max_reasons)
 
 
 def verdicts(state: LoadedBundle, candidates: Candidates, kind: str, matching: Matching | None) -> Verdicts:

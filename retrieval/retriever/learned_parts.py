@@ -49,7 +49,7 @@ class LearnedParts:
         self.profiles = self._profiles(bundle)
         told = bundle.manifest.learned.get("user_model")
         with read_as(f"learned.user_model in {bundle.folder / MANIFEST}", REPAIR_HINT):
-            self.users = UserModel(least=None) if told is None else settings_of(UserModel, told)
+            self.users = UserModel(min_relevance=None) if told is None else settings_of(UserModel, told)
         self.learned_from = LearnedFrom.from_bytes(bundle.read(LEARNED_FROM)) if bundle.has(LEARNED_FROM) else None
         self.popularity = (
             ItemPopularity.from_bytes(bundle.read(POPULARITY), len(bundle.generation.items))

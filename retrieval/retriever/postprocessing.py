@@ -24,7 +24,7 @@ class Shape:
         caps: For each attribute the largest number of hits with the same value.
         rules: Applied last.
         page: Hits on a page; each page is in the order of relevance.
-        apart: The largest cosine between two hits.
+        max_similarity: The largest cosine between two hits.
         impressions: What was shown to users, for rules that read it.
         collapse: What is shown once, before all else.
     """
@@ -36,7 +36,7 @@ class Shape:
     caps: Mapping[str, int] = field(default_factory=dict)
     rules: Rules | None = None
     page: int | None = None
-    apart: float | None = None
+    max_similarity: float | None = None
     impressions: Impressions | None = None
     collapse: Collapse = field(default_factory=Collapse)
 
@@ -46,7 +46,7 @@ class Shape:
 
     @property
     def _limited(self) -> bool:
-        return bool(self.caps) or self.apart is not None
+        return bool(self.caps) or self.max_similarity is not None
 
     def apply(self, retriever: Retriever, candidates: Candidates, k: int) -> Candidates:
         """Apply all stages, and keep k candidates."""
@@ -65,7 +65,7 @@ class Shape:
                 attribute=self.attribute,
                 caps=self.caps,
                 page=self.page,
-                apart=self.apart,
+                max_similarity=self.max_similarity,
             )
         if not self.rules:
             return candidates.top(k)
@@ -75,8 +75,9 @@ class Shape:
         """Give the settings as plain JSON values."""
         rules = [repr(rule) for rule in self.rules.rules] if self.rules else []
         settings = {**vars(self), "caps": dict(self.caps), "rules": rules, "collapse": vars(self.collapse)}
+        settings["apart"] = settings.pop("max_similarity")  # jobs of earlier versions go on
         if not self.collapse:
-            del settings["collapse"]  # jobs of earlier versions go on
+            del settings["collapse"]
         if self.impressions is None:
             del settings["impressions"]
             return settings

@@ -167,14 +167,14 @@ class UserHistories:
         times: (B,) int64, when each asks, in seconds since 1970; None is "after all that was learned from".
         last: (B,) int64, when each did the last, -1 for an empty history; None where that is not known.
         user_ids: Their names; none at all when they have none.
-        least: What weighs less was disliked; None where the bundle says it.
+        min_relevance: Interactions of a smaller weight are dislikes; None where the bundle says it.
     """
 
     rows: list[Rows]
     weights: list[Vectors] | None
     times: NDArray[np.int64] | None
     user_ids: tuple[str, ...]
-    least: float | None = None
+    min_relevance: float | None = None
     last: NDArray[np.int64] | None = None
 
     @property
@@ -233,7 +233,7 @@ class UserHistories:
         histories = [logged.of_user(number) for number in numbers.tolist()]
         last = np.array([int(history.timestamps[-1]) if len(history) else -1 for history in histories], np.int64)
         rows, weights = logged.histories(numbers)
-        return cls(list(rows), list(weights), None, names, logged.least, last)
+        return cls(list(rows), list(weights), None, names, logged.min_relevance, last)
 
     def take(self, at: Rows) -> "UserHistories":
         """Keep the users at some positions, in that order."""

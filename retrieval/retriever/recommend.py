@@ -57,15 +57,15 @@ class Request(NamedTuple):
             popularity.
         where: What every answer satisfies.
         exclude_seen: Leave out the items of the history.
-        least: What weighs less was disliked: half of the largest weight of the ratings learned from when None, or of
-            the same history where nothing was learned. Give 0 where weights are no ratings.
+        min_relevance: Interactions of a smaller weight are dislikes: half of the largest weight of the ratings learned
+            from when None, or of the same history where nothing was learned. Give 0 where weights are no ratings.
     """
 
     users: UserHistories
     new: Vectors | None
     where: Where
     exclude_seen: bool
-    least: float | None
+    min_relevance: float | None
 
     @property
     def exclude(self) -> list[Rows]:
@@ -105,12 +105,16 @@ def request_of(
     profiles: Given | None,
     where: Where,
     exclude_seen: bool,
-    least: float | None,
+    min_relevance: float | None,
 ) -> Request:
     """Make what users ask for of the arguments of `Retriever.recommend`."""
     exclude_seen = check_flag(exclude_seen, "exclude_seen")
-    least = users.least if least is None else check_number(least, "least", "give a number, or None")
-    return Request(users, new_queries(state, profiles, len(users.rows)), where, exclude_seen, least)
+    min_relevance = (
+        users.min_relevance
+        if min_relevance is None
+        else check_number(min_relevance, "min_relevance", "give a number, or None")
+    )
+    return Request(users, new_queries(state, profiles, len(users.rows)), where, exclude_seen, min_relevance)
 
 
 def recommended(state: LoadedBundle, request: Request, k: int, stages: Stages) -> Candidates:
@@ -119,7 +123,7 @@ def recommended(state: LoadedBundle, request: Request, k: int, stages: Stages) -
     found = by_stages(state, request, k, stages)
 
     def tastes(lines: Rows) -> Vectors:
-        space, users = state.space.liking(request.least), request.users
+        space, users = state.space.liking(request.min_relevance), request.users
         weights = None if users.weights is None else [users.weights[line] for line in lines.tolist()]
         liked = space.users.liked_of([users.rows[line] for line in lines.tolist()], weights)
         return space.tastes(*liked, state.centre)
@@ -133,7 +137,7 @@ def by_stages(state: LoadedBundle, request: Request, k: int, stages: Stages) -> 
     only_new = state.has_only_new(request.where)
     if alone or not isinstance(stage, SecondStage) or (not stage.new_items and only_new):
         return retrieved(state, request, k, new_items=only_new)
-    found = by_both_stages(state, stage.liking(request.least), request)
+    found = by_both_stages(state, stage.liking(request.min_relevance), request)
     short = check_k(k) > stage.per_source and found.rows.shape[1] - (found.rows < 0).sum(axis=1).max(initial=0) < k
     if short:  # a list longer than what the sources bring up
         found = found.followed_by(retrieved(state, request, k, new_items=only_new))
@@ -157,15 +161,15 @@ def by_both_stages(state: LoadedBundle, stage: SecondStage, request: Request) ->
     return replace(found, sources=retrieval_sources(state, request, found))
 
 
-def pool_of(state: LoadedBundle, request: Request, each: int | None) -> Candidates:
+def pool_of(state: LoadedBundle, request: Request, per_source: int | None) -> Candidates:
     """Give the candidates of all sources of the second stage; see `Retriever.pool`."""
     stage = state.reranker
     if not isinstance(stage, SecondStage):
         raise InputError("this bundle has no second stage, so no sources; call recommend, or learn one with `fit`")
-    each = stage.per_source if each is None else check_whole(each, "each")
-    stage, allow, exclude = stage.liking(request.least), state.allowed_rows(request.where), seen_rows(request)
+    per_source = stage.per_source if per_source is None else check_whole(per_source, "per_source")
+    stage, allow, exclude = stage.liking(request.min_relevance), state.allowed_rows(request.where), seen_rows(request)
     asked, names = asked_of(stage, request), request.users.user_ids
-    found = stage.pool(asked, state.items, each, names, exclude=exclude, allow=allow)
+    found = stage.pool(asked, state.items, per_source, names, exclude=exclude, allow=allow)
     found = replace(found, learned=state.learned.learned_from)
     return replace(found, sources=retrieval_sources(state, request, found))
 
@@ -191,7 +195,7 @@ def retrieved(state: LoadedBundle, request: Request, k: int, *, new_items: bool)
         users.rows,
         users.weights,
         request.new,
-        request.least,
+        request.min_relevance,
         returning=users.idle is not None,
         new_items=new_items,
     )
@@ -218,7 +222,9 @@ def retrieval_sources(state: LoadedBundle, request: Request, found: Candidates) 
     """
     codes = codes_for(found.rows, "content" if state.behaviour is None else "behaviour")
     if state.behaviour is not None:
-        histories, _ = state.space.liking(request.least).users.liked_of(request.users.rows, request.users.weights)
+        histories, _ = state.space.liking(request.min_relevance).users.liked_of(
+            request.users.rows, request.users.weights
+        )
         if request.new is None:
             is_unknown = lengths_of(histories) == 0
             codes[is_unknown] = codes_for(found.rows[is_unknown], "popular")
@@ -232,7 +238,7 @@ def user_queries(
     histories: Sequence[Rows],
     weights: Sequence[Sequence[float] | Vectors] | None = None,
     new: Vectors | None = None,
-    least: float | None = None,
+    min_relevance: float | None = None,
     *,
     returning: bool = False,
     new_items: bool = False,
@@ -244,20 +250,20 @@ def user_queries(
         histories: B arrays of rows, oldest first.
         weights: How much each was liked.
         new: What `new_queries` gives of their profiles.
-        least: What weighs less was disliked.
+        min_relevance: Interactions of a smaller weight are dislikes.
         returning: Whether users come back, rather than go on with a visit.
         new_items: Whether they are to be shown items that nobody has met, and nothing else.
     """
     past_rows(histories, len(state.items))
     returning, new_items = check_flag(returning, "returning"), check_flag(new_items, "new_items")
-    if least is not None:
-        check_number(least, "least", "give a number, or None")
+    if min_relevance is not None:
+        check_number(min_relevance, "min_relevance", "give a number, or None")
     if new is not None and state.behaviour is not None:
         new = check_array(new, "new", np.float32, "give what new_queries gives")
         if new.shape != (wanted := (len(histories), state.behaviour.items.shape[1])):
             raise ShapeError(f"new is of shape {new.shape}, expected {wanted}; give what new_queries gives")
     given = None if weights is None else finite_weights(weights, histories)
-    space = state.space.liking(least)
+    space = state.space.liking(min_relevance)
     if new_items:
         space = space.for_new_items
     elif returning:

@@ -9,7 +9,7 @@ from indexing.arrays import Vectors
 from indexing.bundle.bundle import Bundle
 from indexing.encoders import Encoder
 from indexing.index import VectorIndex
-from indexing.runtime.arguments import check_kind
+from indexing.runtime.arguments import check_kind, renamed_arguments
 from retrieval.candidates import Candidates
 from retrieval.filters import Where
 from retrieval.interactions.impressions import Impressions
@@ -73,10 +73,10 @@ class Retriever:
     load = open
 
     def latest(self) -> "Retriever":
-        """Give a retriever of what was put in force since: this one when that is nothing.
+        """Give a retriever of the state that is published now: this one if it is the same.
 
-        This one goes on answering from what it was loaded from, so that threads may go over one by one; no answer is a
-        mixture. What both share, as the vectors of a generation, is in memory once.
+        This retriever goes on answering from its own state, so that threads may change over one by one. Arrays that
+        both share, as the vectors of a generation, are in memory once.
         """
         bundle = self.bundle.latest()
         if bundle is self.bundle:
@@ -192,6 +192,7 @@ class Retriever:
         """
         return users_for(self.state, item_ids, interactions, k)
 
+    @renamed_arguments(least="min_relevance")
     def recommend(
         self,
         histories: Histories,
@@ -204,7 +205,7 @@ class Retriever:
         weights: Sequence[Sequence[float]] | None = None,
         times: int | Sequence[int] | None = None,
         profiles: Given | None = None,
-        least: float | None = None,
+        min_relevance: float | None = None,
         **once: Unpack[ShowOnce],
     ) -> Candidates:
         """Recommend k items to each user, by all stages that were published: it is what `fit` judged.
@@ -218,7 +219,7 @@ class Retriever:
             ShapeError: When weights, times or profiles and histories do not fit.
         """
         users = users_of(self.state, histories, user_ids, weights, times)
-        request = request_of(self.state, users, profiles, where, exclude_seen, least)
+        request = request_of(self.state, users, profiles, where, exclude_seen, min_relevance)
         return recommended_once(self.state, request, k, stages, once)
 
     def top_items(
@@ -240,10 +241,11 @@ class Retriever:
         """
         return top_items(self.state, order, k, where, by, date)
 
+    @renamed_arguments(each="per_source")
     def pool(
         self,
         histories: Histories,
-        each: int | None = None,
+        per_source: int | None = None,
         *,
         where: Where = (),
         exclude_seen: bool = True,
@@ -252,15 +254,13 @@ class Retriever:
         times: int | Sequence[int] | None = None,
         profiles: Given | None = None,
     ) -> Candidates:
-        """Give each user the candidates of all sources of the second stage, for `rerank`; see `recommend`.
-
-        ``each`` is how many candidates a source may give; as many as where the head learned when None.
+        """Give each user at most ``per_source`` candidates of each source, for `rerank`; as in training when None.
 
         Raises:
             InputError: When no second stage was learned.
         """
         users = users_of(self.state, histories, user_ids, weights, times)
-        return pool_of(self.state, request_of(self.state, users, profiles, where, exclude_seen, None), each)
+        return pool_of(self.state, request_of(self.state, users, profiles, where, exclude_seen, None), per_source)
 
     def rerank(self, candidates: Candidates, k: int | None = None) -> Candidates:
         """Order candidates anew by the learned head, and keep the best k of each query (all when None).
@@ -274,6 +274,7 @@ class Retriever:
         """Weigh other objectives beside the score, ``{"margin": 0.2}``; see `retrieval.postprocess.blend.Blend`."""
         return Blend(self.bundle.attributes, weights).rerank(self.state.here(candidates))
 
+    @renamed_arguments(apart="max_similarity", spread="exposure_weight")
     def diversify(
         self,
         candidates: Candidates,
@@ -284,10 +285,10 @@ class Retriever:
         sharpness: float = 1.0,
         attribute: str | None = None,
         caps: Mapping[str, int] | None = None,
-        apart: float | None = None,
+        max_similarity: float | None = None,
         page: int | None = None,
         shown: Candidates | None = None,
-        spread: float = 0.1,
+        exposure_weight: float = 0.1,
     ) -> Candidates:
         """Pick the k of each query that are relevant and varied, and keep these (all, reordered, when None).
 
@@ -297,8 +298,8 @@ class Retriever:
             InputError: For an unknown method or attribute, or a number that cannot be used.
             UnknownItemError: When a candidate is not in this bundle.
         """
-        settings = after.Diversity(method, strength, sharpness, attribute, caps, apart, page, shown, spread)
-        return after.varied(self.state, candidates, settings, k)
+        limits = caps, max_similarity, page, shown, exposure_weight
+        return after.varied(self.state, candidates, after.Diversity(method, strength, sharpness, attribute, *limits), k)
 
     def collapse(
         self,
@@ -348,15 +349,16 @@ class Retriever:
         """
         return after.verdicts(self.state, candidates, kind, matching)
 
+    @renamed_arguments(most="max_reasons")
     def explain(
         self,
         candidates: Candidates,
         *,
         weights: Sequence[Sequence[float]] | None = None,
-        most: int = 5,
+        max_reasons: int = 5,
         among: Candidates | None = None,
     ) -> list[list[Explanation]]:
-        """Say for each hit of recommendations what made it one: ``most`` items of the history, and ``most`` features.
+        """Give the reasons for each hit of `recommend`: at most ``max_reasons`` items of the history, and features.
 
         The other arguments are described by `retrieval.retriever.after_retrieval.explained`.
 
@@ -364,7 +366,7 @@ class Retriever:
             InputError: When a query has no history, weights are not finite, or neither list is what the head ordered.
             ShapeError: When weights and histories, or candidates and ``among``, do not fit.
         """
-        return after.explained(self.state, candidates, weights, most, among)
+        return after.explained(self.state, candidates, weights, max_reasons, among)
 
     def explain_queries(
         self, queries: Sequence[str | Query], candidates: Candidates

@@ -86,6 +86,8 @@ _RENAMED: dict[str, dict[str, str]] = {
         "days": "recent_days",
     },
     "StageConfig": {"each": "candidates_per_source", "least": "min_relevance"},
+    "PushLimits": {"least_users": "min_users", "least_share": "min_share"},
+    "UserModel": {"least": "min_relevance"},
 }
 
 
@@ -176,7 +178,7 @@ _FROM_ONE = frozenset(
     {"batch_size", "candidates_per_source", "dims", "ease_dims", "ensemble_size", "epochs", "heads", "hidden", "layers",
      "max_ease_items", "max_length", "max_steps", "num_boost_round", "num_leaves", "num_neighbours"}
 )  # fmt: skip
-_SIGNED = frozenset({"least", "min_relevance"})
+_SIGNED = frozenset({"min_relevance"})
 # Tables as wide as this are held for every item and every batch.
 _MOST = {"batch_size": 1_000_000, "ease_dims": 16_384, "dims": 16_384, "hidden": 65_536}
 

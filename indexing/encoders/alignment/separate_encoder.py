@@ -28,7 +28,7 @@ class SpacesEncoder:
 
     Args:
         spaces: The learned maps.
-        most: The most numbers that a modality was to keep.
+        max_dims: The most numbers that a modality was to keep.
         label: A name, so that two are not taken for the same.
     """
 

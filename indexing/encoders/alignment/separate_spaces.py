@@ -26,7 +26,7 @@ from indexing.errors import CatalogueError, DamagedFileError, SeparateSpacesErro
 from indexing.filesystem.checked_files import read_as
 from indexing.media.files import Modality
 
-MIN_SPREAD = 1e-4  # vectors that are all alike say next to nothing, but an item may have no others
+MIN_LEFT_VARIANCE = 1e-4  # vectors that are all alike say next to nothing, but an item may have no others
 MIN_NORM = 1e-5  # what is shorter after centring is rounding, beside a vector of length 1
 
 
@@ -37,14 +37,14 @@ class Space:
     Attributes:
         mean: (S,) float32, taken away from a vector of unit length.
         axes: (S, K) float32, orthonormal columns; which span everything where K is S.
-        spread: Mean square of what the axes keep of a vector of length 1, after its mean was taken away.
+        variance: Mean square of what the axes keep of a vector of length 1, after its mean was taken away.
         kept: Share of the vectors' variance around their mean that the axes keep.
         learned_from: Number of vectors that it was learned from.
     """
 
     mean: Vectors
     axes: Vectors
-    spread: float
+    variance: float
     kept: float
     learned_from: int
 
@@ -54,7 +54,7 @@ class Space:
 
         So that an item is, but for each vector's own length, what centring makes of the vectors side by side.
         """
-        return math.sqrt(max(self.spread, MIN_SPREAD))
+        return math.sqrt(max(self.variance, MIN_LEFT_VARIANCE))
 
     def apply(self, vectors: Vectors) -> Vectors:
         """Map (N, S) finite vectors, none of them zero: (N, K) float32 of unit length; zero if nothing is left."""
@@ -152,7 +152,7 @@ class Spaces:
         for modality, space in self._spaces.items():
             arrays |= {f"{modality}.mean": space.mean, f"{modality}.axes": np.ascontiguousarray(space.axes)}
         about = {
-            str(modality): {"spread": space.spread, "kept": space.kept, "learned_from": space.learned_from}
+            str(modality): {"spread": space.variance, "kept": space.kept, "learned_from": space.learned_from}
             for modality, space in self._spaces.items()
         }
         return save({**arrays, "about": np.frombuffer(json.dumps(about, sort_keys=True).encode(), np.uint8)})
@@ -188,7 +188,7 @@ def _is_consistent(space: Space) -> bool:
     arrays = space.mean, space.axes
     return (
         shaped
-        and 0 <= space.spread <= 1
+        and 0 <= space.variance <= 1
         and all(array.dtype == np.float32 and bool(np.isfinite(array).all()) for array in arrays)
     )
 

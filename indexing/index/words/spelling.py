@@ -35,11 +35,11 @@ def similar_words(word: str, vocabulary: list[str], model: Any) -> dict[str, flo
     best = np.argsort(-scores, kind="stable")[:_COMPARED] if len(scores) <= _COMPARED else _best(scores)
     near = [vocabulary[number] for number in best.tolist() if scores[number] > 0]
     similar = {other: difflib.SequenceMatcher(None, other, word).ratio() for other in near}
-    most = max(similar.values(), default=0.0)
-    if most < MIN_SIMILARITY:
+    max_similarity = max(similar.values(), default=0.0)
+    if max_similarity < MIN_SIMILARITY:
         return {}
-    meant = [other for other, value in similar.items() if value == most and not any(map(str.isdigit, other))]
-    return dict.fromkeys(meant[:MAX_MEANINGS], most)
+    meant = [other for other, value in similar.items() if value == max_similarity and not any(map(str.isdigit, other))]
+    return dict.fromkeys(meant[:MAX_MEANINGS], max_similarity)
 
 
 def _best(scores: Any) -> Any:  # noqa: ANN401

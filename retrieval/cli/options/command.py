@@ -53,7 +53,7 @@ RENAMED: dict[str, tuple[str, ...]] = {
 """By the former name the new ones; a command has one of them at most. A name that it still has keeps its meaning."""
 
 MOVED = {
-    "--apart": '{"diversify": {"method": "caps", "apart": 0.9}}',
+    "--apart": '{"diversify": {"method": "caps", "max_similarity": 0.9}}',
     "--attribute": '{"diversify": {"attribute": "genres"}}',
     "--cap": '{"diversify": {"method": "caps", "caps": {"genres": 3}}}',
     "--page": '{"diversify": {"page": 10}}',

@@ -16,7 +16,7 @@ import typer
 
 from indexing.errors import InputError
 from retrieval.cli.display.terminal import UsageError
-from retrieval.cli.options.log import open_impressions
+from retrieval.cli.options.log import note, open_impressions
 from retrieval.interactions.impressions import Impressions
 from retrieval.postprocess.diversify import METHODS
 from retrieval.postprocess.duplicates import MIN_SIMILARITY, Collapse
@@ -115,10 +115,12 @@ _DIVERSIFY: Mapping[str, _Check] = {
     "sharpness": (lambda value: _number(value) and value > 0, "a number above 0"),  # type: ignore[operator]
     "attribute": (lambda value: isinstance(value, str) and bool(value), "the name of an attribute"),
     "caps": (_counts, 'an object of attributes and whole numbers from 1, like {"genres": 3}'),
-    "apart": (_fraction, "a cosine from 0 to 1"),
+    "max_similarity": (_fraction, "a cosine from 0 to 1"),
     "page": (_count, "a whole number from 1"),
 }
 """By key what its value has to be."""
+_RENAMED = {"apart": "max_similarity"}
+"""By the former key the new one."""
 _COLLAPSE: Mapping[str, _Check] = {
     "group_by": _DIVERSIFY["attribute"],
     "min_similarity": (lambda value: _fraction(value) and bool(value), "a cosine above 0 and up to 1"),
@@ -207,7 +209,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     try:
         settings = dict(_keys(content, "the file", ("diversify", "rules", "collapse")))
         if "diversify" in settings:
-            _check_diversify(settings["diversify"])
+            settings["diversify"] = _read_diversify(settings["diversify"])
         if "rules" in settings:
             settings["rules"] = Rules.from_list(settings["rules"])
         if "collapse" in settings:
@@ -226,10 +228,14 @@ def _checked_keys(given: object, what: str, values: Mapping[str, _Check]) -> dic
     return settings
 
 
-def _check_diversify(settings: object) -> None:
-    _checked_keys(settings, "diversify", _DIVERSIFY)
-    if isinstance(settings, dict) and settings.get("method") == "calibrated" and "attribute" not in settings:
+def _read_diversify(given: object) -> dict[str, Any]:
+    if isinstance(given, dict) and (former := [key for key in _RENAMED if key in given and _RENAMED[key] not in given]):
+        note(f"diversify.{former[0]} is called {_RENAMED[former[0]]} now; the next version takes the new name alone")
+        given = {_RENAMED.get(key, key): value for key, value in given.items()}
+    settings = _checked_keys(given, "diversify", _DIVERSIFY)
+    if settings.get("method") == "calibrated" and "attribute" not in settings:
         raise InputError("diversify.method is calibrated, which needs an attribute; give diversify.attribute, too")
+    return settings
 
 
 def _keys(value: object, name: str, known: tuple[str, ...]) -> dict[str, Any]:

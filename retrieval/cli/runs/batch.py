@@ -91,7 +91,7 @@ def _read_log(retriever: Retriever, log: Log) -> tuple[LoggedHistories, Mapping[
     path, options = log
     interactions, known = match_items(options.open(path), retriever.items)
     histories = LoggedHistories.of(interactions, retriever.items)
-    note_users_without_likes(np.split(histories.weights, histories.starts[1:-1]), histories.least, retriever)
+    note_users_without_likes(np.split(histories.weights, histories.starts[1:-1]), histories.min_relevance, retriever)
     file = log_path(path)
     identity = _table_identity(path, interactions.table) if is_sql_url(path) else file_identity(file, file)
     return histories, {"log": identity, **options.to_json()}, known

@@ -107,7 +107,7 @@ def compare_with_baselines(measured: Measured, retriever: Retriever) -> Measured
         measures=queries.measures,
         way=queries.split.by,
         share=queries.split.fraction,
-        least=queries.min_liked,
+        min_relevance=queries.min_liked,
     )
     return replace(measured, baselines=baselines)
 

@@ -59,7 +59,7 @@ def from_log(
     known = None if profiles is None else Profiles.open(profiles)
     names = _as_in_log(user_ids or (), log, known)
     users = users_of(log, retriever.items, names, known.known(names) if known and names else ())
-    note_users_without_likes(list(users.weights.values()), users.least, retriever)
+    note_users_without_likes(list(users.weights.values()), users.min_relevance, retriever)
     return UserBatch(users, users.weights_of(users.histories), known.of(list(users.histories)) if known else None)
 
 
@@ -99,14 +99,14 @@ def match_items(log: Interactions, items: ItemIds, part: str = "") -> tuple[Inte
 
 
 def note_users_without_likes(
-    weights: Sequence[Sequence[float] | Vectors], least: float | None, retriever: Retriever
+    weights: Sequence[Sequence[float] | Vectors], min_relevance: float | None, retriever: Retriever
 ) -> None:
     """Say how many users get what was added last, because they liked nothing and no popularity was learned."""
-    if retriever.behaviour is not None or retriever.state.popularity is not None or least is None:
+    if retriever.behaviour is not None or retriever.state.popularity is not None or min_relevance is None:
         return
-    users = UserModel(least=least)
+    users = UserModel(min_relevance=min_relevance)
     if count := sum(len(given) > 0 and not users.is_liked(np.asarray(given)).any() for given in weights):
         note(
-            f"{count} of {len(weights)} users liked nothing in the log (no weight of {least:g} and more) and get "
-            "what was added last: this bundle has not learned what is popular; fit does"
+            f"{count} of {len(weights)} users liked nothing in the log (no weight of {min_relevance:g} and more) and "
+            "get what was added last: this bundle has not learned what is popular; fit does"
         )

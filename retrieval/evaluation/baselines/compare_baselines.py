@@ -154,7 +154,7 @@ def against_baselines(
     measures: Sequence[str] = DEFAULT_MEASURES,
     way: Cut = "user",
     share: float = 0.2,
-    least: float | None = None,
+    min_relevance: float | None = None,
     seed: int = 0,
 ) -> AgainstBaselines:
     """Compare recommendations with baselines on the same users; the baselines are tuned on the latest interactions.
@@ -172,8 +172,8 @@ def against_baselines(
         way: How the test part was cut off: the last interactions of each user, or all after one time. The validation
             part for tuning is cut off in the same way.
         share: The fraction of the interactions in the validation part.
-        least: Interactions of a lower weight are dislikes; if None, half of the largest weight for ratings, else none
-            are.
+        min_relevance: Interactions of a smaller weight are dislikes. If None, half of the largest weight for ratings,
+            and 0 for other weights.
         seed: For iALS and for sampling users.
 
     Raises:
@@ -184,15 +184,15 @@ def against_baselines(
     known_interactions, known = known_items(interactions, candidates.items)
     if known.unknown == known.interactions:
         raise InputError(no_known_item(interactions, candidates.items))
-    if least is None:
-        least = gathered(known_interactions, candidates.items).least
+    if min_relevance is None:
+        min_relevance = gathered(known_interactions, candidates.items).min_relevance
     measure = MEASURE if MEASURE in measures else measures[0]
     positions = [position for position, ids in enumerate(relevant) if len(ids)]
     sample = draw_sample(len(positions), max_users(candidates.items, MAX_USERS), seed)
     available_users, positions = len(positions), [positions[index] for index in sample.tolist()]
     users, targets = candidates.take(positions), [relevant[position] for position in positions]
     evaluation = evaluate(users, targets, measures=measures)
-    data = TrainingData(known_interactions, candidates.items, least, content)
+    data = TrainingData(known_interactions, candidates.items, min_relevance, content)
     baselines = tuned_baselines(data, way=way, share=share, measure=measure, seed=seed)
     k = max(cutoffs(measures).values())
     of_baselines = [

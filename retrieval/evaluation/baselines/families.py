@@ -58,14 +58,14 @@ class TrainingData:
     Attributes:
         log: The interactions.
         items: The catalogue.
-        least: Interactions of a lower weight are dislikes.
+        min_relevance: Interactions of a lower weight are dislikes.
         content: (N, D) float32, unit vectors of the items; None if there are none.
         for_tuning: Whether it is used for tuning only: EASE is then solved for fewer items.
     """
 
     log: Interactions
     items: ItemIds
-    least: float = 0.0
+    min_relevance: float = 0.0
     content: Vectors | None = None
     for_tuning: bool = False
 
@@ -78,7 +78,9 @@ class TrainingData:
     @property
     def feedback(self) -> tuple[Feedback, ...]:
         """The kinds of feedback to try: liked interactions, and all if some are disliked."""
-        return ("liked",) if UserModel(least=self.least).is_liked(self.weights).all() else ("liked", "all")
+        return (
+            ("liked",) if UserModel(min_relevance=self.min_relevance).is_liked(self.weights).all() else ("liked", "all")
+        )
 
     @property
     def weighted_feedback(self) -> tuple[Feedback, ...]:
@@ -93,13 +95,15 @@ class TrainingData:
             return replace(self.log, table=table.set_column(3, "weight", scaled))
         if feedback == "all":
             return self.log
-        return replace(self.log, table=table.filter(pa.array(UserModel(least=self.least).is_liked(self.weights))))
+        return replace(
+            self.log, table=table.filter(pa.array(UserModel(min_relevance=self.min_relevance).is_liked(self.weights)))
+        )
 
     def query_histories(self, users: UserBatch, feedback: Feedback) -> Sequence[Rows]:
         """Return the histories to recommend for, with liked items only if the model was fitted on these."""
         if feedback != "liked":
             return users.histories
-        return UserModel(least=self.least).liked_of(users.histories, users.weights)[0]
+        return UserModel(min_relevance=self.min_relevance).liked_of(users.histories, users.weights)[0]
 
 
 @dataclass(frozen=True, eq=False)

@@ -161,7 +161,7 @@ def _validation_split(data: TrainingData, way: Cut, share: float) -> Split | Non
 def _validation_queries(split: Split, data: TrainingData, seed: int) -> EvaluationQueries | None:
     """Return queries for items that users liked in the validation part; None if too few users did."""
     try:
-        queries = evaluation_queries(split, data.items, min_weight=data.least or None)
+        queries = evaluation_queries(split, data.items, min_weight=data.min_relevance or None)
     except InputError:
         return None
     positions = draw_sample(len(queries), max_users(data.items, MAX_TUNING_USERS), seed)

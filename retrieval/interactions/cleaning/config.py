@@ -52,8 +52,8 @@ class PushLimits:
     Attributes:
         window_days: Lengths of the windows, each tried by itself; the longest first, so that a group is seen whole.
         newcomer_days: For how long after the first interaction a user is a newcomer.
-        least_users: Fewest newcomers on the item in the window that count as a push.
-        least_share: The same as a share of all users of the log; the larger of the two counts.
+        min_users: Fewest newcomers on the item in the window that count as a push.
+        min_share: The same as a share of all users of the log; the larger of the two counts.
         lift: How many times as many as expected they must be; of twice as many, half are likely fake.
         lift_of_new: The same, compared with all users.
         false_alarms: How many pushes chance may show in a whole log, by Chernoff's bound on Poisson numbers: the larger
@@ -64,8 +64,8 @@ class PushLimits:
 
     window_days: tuple[float, ...] = (7.0, 2.0)
     newcomer_days: float = 7.0
-    least_users: int = 6
-    least_share: float = 0.002
+    min_users: int = 6
+    min_share: float = 0.002
     lift: float = 2.0
     lift_of_new: float = 10.0
     false_alarms: float = 0.3

@@ -158,10 +158,10 @@ class _Preparation:
         self._remove("duplicate", out)
 
     def _bound(self) -> None:
-        most = self.config.caps.weight
-        if most is not None:
-            self._count("lowered to the cap", int(np.sum(self.log.weights > np.float32(most))))
-            self.log = replace(self.log, weights=np.minimum(self.log.weights, np.float32(most)))
+        max_weight = self.config.caps.weight
+        if max_weight is not None:
+            self._count("lowered to the cap", int(np.sum(self.log.weights > np.float32(max_weight))))
+            self.log = replace(self.log, weights=np.minimum(self.log.weights, np.float32(max_weight)))
 
     def _count(self, what: str, count: int) -> None:
         if count:
@@ -205,27 +205,27 @@ def repeats(log: CodedLog, seconds: int) -> tuple[Mask, Vectors]:
     return out, weights
 
 
-def beyond_last(keys: Rows, most: int) -> Mask:
+def beyond_last(keys: Rows, max_count: int) -> Mask:
     """Say which interactions are not among the last so many of their key: (N,) bool."""
-    return _beyond(keys, np.arange(len(keys))[::-1], most)
+    return _beyond(keys, np.arange(len(keys))[::-1], max_count)
 
 
-def beyond_drawn(log: CodedLog, most: int) -> Mask:
+def beyond_drawn(log: CodedLog, max_count: int) -> Mask:
     """Say which interactions are not among those drawn for their item, by a hash of the user_id: (N,) bool."""
-    crowded = np.bincount(log.items, minlength=len(log.item_ids)) > most
+    crowded = np.bincount(log.items, minlength=len(log.item_ids)) > max_count
     lots = np.zeros(len(log.user_ids), np.uint64)
     for user in np.unique(log.users[crowded[log.items]]).tolist():
         lots[user] = int.from_bytes(blake2b(log.user_ids[user].encode(), digest_size=8).digest(), "big")
-    return _beyond(log.items, np.argsort(np.lexsort((np.arange(len(log)), lots[log.users]))), most)
+    return _beyond(log.items, np.argsort(np.lexsort((np.arange(len(log)), lots[log.users]))), max_count)
 
 
-def _beyond(keys: Rows, ranks: Rows, most: int) -> Mask:
+def _beyond(keys: Rows, ranks: Rows, max_count: int) -> Mask:
     """Say which are not among the so many of lowest rank of their key."""
     order = np.lexsort((ranks, keys))
     starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
     lengths = np.diff(np.append(starts, len(keys)))
     out = np.zeros(len(keys), np.bool_)
-    out[order] = np.arange(len(keys)) - np.repeat(starts, lengths) >= most
+    out[order] = np.arange(len(keys)) - np.repeat(starts, lengths) >= max_count
     return out
 
 

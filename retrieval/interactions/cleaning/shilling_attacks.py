@@ -50,8 +50,8 @@ def pushed(log: CodedLog, limits: PushLimits, days: float) -> tuple[Mask, list[P
     length = int(days * DAY)
     windows = _windows(log, young, length)
     doubt = max(math.log(len(windows.rows) / limits.false_alarms), 0.0)
-    least = max(limits.least_users, limits.least_share * len(np.unique(log.users)))
-    suspect = np.flatnonzero((windows.counts >= least) & (_expected(windows, limits, doubt) < np.inf))
+    min_count = max(limits.min_users, limits.min_share * len(np.unique(log.users)))
+    suspect = np.flatnonzero((windows.counts >= min_count) & (_expected(windows, limits, doubt) < np.inf))
     worst = _surprise(windows.at(suspect))[0]
     out, groups, done = np.zeros(len(log), np.bool_), [], set()
     for window in suspect[np.argsort(-worst, kind="stable")].tolist():

@@ -2,7 +2,7 @@
 
 from retrieval.postprocess.diversify.calibration import Calibrated
 from retrieval.postprocess.diversify.caps import Cap, MaxSimilarity
-from retrieval.postprocess.diversify.exposure import ExposurePenalty, check_spread, exposures
+from retrieval.postprocess.diversify.exposure import ExposurePenalty, check_exposure_weight, exposures
 from retrieval.postprocess.diversify.greedy import Limit, Objective, Relevant, diversified, relevance
 from retrieval.postprocess.diversify.methods import METHODS, Known, Method, objective
 from retrieval.postprocess.diversify.mmr import MMR, MSD
@@ -20,7 +20,7 @@ __all__ = [
     "Method",
     "Objective",
     "Relevant",
-    "check_spread",
+    "check_exposure_weight",
     "diversified",
     "exposures",
     "objective",

@@ -16,23 +16,25 @@ from retrieval.postprocess.diversify.mmr import candidate_vectors, dimensions
 
 @dataclass(frozen=True, eq=False)
 class Cap:
-    """At most ``most`` of the items that are picked have the same value; items without values are never over it.
+    """At most ``max_count`` of the items that are picked have the same value; items without values are never over it.
 
     An item of several values counts for each of them, and is over the cap when one of them is.
 
     Attributes:
         attribute: The values of each row.
-        most: At least 1.
+        max_count: At least 1.
     """
 
     attribute: Attribute
-    most: int
+    max_count: int
 
     def __post_init__(self) -> None:
-        if isinstance(self.most, bool) or not isinstance(self.most, Integral):
-            raise InputError(f"a cap of {self.most!r} is no whole number; give how many items of one value, as 3")
-        if self.most < 1:
-            raise InputError(f"a cap of {self.most} allows nothing; give at least 1, or exclude the items by a rule")
+        if isinstance(self.max_count, bool) or not isinstance(self.max_count, Integral):
+            raise InputError(f"a cap of {self.max_count!r} is no whole number; give how many items of one value, as 3")
+        if self.max_count < 1:
+            raise InputError(
+                f"a cap of {self.max_count} allows nothing; give at least 1, or exclude the items by a rule"
+            )
 
     @property
     def width(self) -> int:
@@ -42,7 +44,7 @@ class Cap:
     def begin(self, candidates: Candidates) -> "Counted":
         """Begin to count, for b queries."""
         check_num_rows(len(self.attribute), candidates, "an attribute")
-        return Counted(self.attribute.table(candidates.rows), len(self.attribute.values), self.most)
+        return Counted(self.attribute.table(candidates.rows), len(self.attribute.values), self.max_count)
 
 
 class Counted:
@@ -51,17 +53,17 @@ class Counted:
     Args:
         codes: (b, K, M) int64, the values of each candidate; -1 where there is none.
         values: How many different values there are.
-        most: How often each may be picked.
+        max_count: How often each may be picked.
     """
 
-    def __init__(self, codes: NDArray[np.int64], values: int, most: int) -> None:
-        self._codes, self._none, self._most = codes, codes < 0, most
+    def __init__(self, codes: NDArray[np.int64], values: int, max_count: int) -> None:
+        self._codes, self._none, self._max_count = codes, codes < 0, max_count
         self._queries = np.arange(len(codes))
         self._counts = np.zeros((len(codes), max(1, values)), np.int64)
 
     def within(self) -> Mask:
         """Say which candidates may still be picked: (b, K) bool."""
-        full = self._counts[self._queries[:, None, None], self._codes] >= self._most
+        full = self._counts[self._queries[:, None, None], self._codes] >= self._max_count
         return np.asarray((~full | self._none).all(axis=2), np.bool_)
 
     def pick(self, places: NDArray[np.int64]) -> None:
@@ -73,26 +75,24 @@ class Counted:
 
 @dataclass(frozen=True, eq=False)
 class MaxSimilarity:
-    """No item that is picked has a larger cosine than ``most`` with one that was picked before.
+    """No item that is picked has a larger cosine than ``max_similarity`` with one that was picked before.
 
     Unlike variety that is weighed against relevance, this costs nothing where no two items are that alike. An item
     without a vector resembles nothing.
 
     Attributes:
         of: What items are compared by: (N, D) float32, or an attribute; see `MMR`.
-        most: From 0 to 1.
+        max_similarity: A cosine from 0 to 1.
         centre: (D,) float32, taken from each vector; see `MMR`. Without one, cosines are those that search gives.
     """
 
     of: Vectors | Attribute
-    most: float
+    max_similarity: float
     centre: Vectors | None = None
 
     def __post_init__(self) -> None:
-        if not is_number(self.most, 0, 1):
-            raise InputError(
-                f"items cannot be kept apart by a cosine of {shown_number(self.most)}; give a number from 0 to 1"
-            )
+        if not is_number(self.max_similarity, 0, 1):
+            raise InputError(f"max_similarity is {shown_number(self.max_similarity)}; give a cosine from 0 to 1")
 
     @property
     def width(self) -> int:
@@ -101,7 +101,7 @@ class MaxSimilarity:
 
     def begin(self, candidates: Candidates) -> "_MaxSimilarity":
         """Begin lists, for b queries."""
-        return _MaxSimilarity(candidate_vectors(self.of, candidates, self.centre), self.most)
+        return _MaxSimilarity(candidate_vectors(self.of, candidates, self.centre), self.max_similarity)
 
 
 class _MaxSimilarity:
@@ -109,16 +109,16 @@ class _MaxSimilarity:
 
     Args:
         vectors: (b, K, D) float32, unit vectors of the candidates.
-        most: As above.
+        max_similarity: As above.
     """
 
-    def __init__(self, vectors: Vectors, most: float) -> None:
-        self._vectors, self._most = vectors, most
+    def __init__(self, vectors: Vectors, max_similarity: float) -> None:
+        self._vectors, self._max_similarity = vectors, max_similarity
         self._similarity = np.full(vectors.shape[:2], -1.0)
 
     def within(self) -> Mask:
         """Say which candidates may still be picked: (b, K) bool."""
-        return np.asarray(self._similarity <= self._most, np.bool_)
+        return np.asarray(self._similarity <= self._max_similarity, np.bool_)
 
     def pick(self, places: NDArray[np.int64]) -> None:
         """Keep away from one candidate of each query, (b,) int64."""

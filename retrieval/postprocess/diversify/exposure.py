@@ -42,19 +42,19 @@ def exposures(lists: Candidates, k: int, items: ItemIds | None = None) -> NDArra
     return found
 
 
-def check_spread(spread: object) -> None:
+def check_exposure_weight(weight: object) -> None:
     """Refuse what cannot be weighed against relevance.
 
     Raises:
         InputError: When it is no number of at least 0.
     """
-    if not is_number(spread, 0):
-        raise InputError(f"a spread of {shown_number(spread)}; give 0, which changes nothing, or more")
+    if not is_number(weight, 0):
+        raise InputError(f"an exposure weight of {shown_number(weight)}; give 0, which changes nothing, or more")
 
 
 @dataclass(frozen=True, eq=False)
 class ExposurePenalty:
-    """Gain: that of an objective + spread * (1 - ln(1 + n) / ln(1 + most)), for an item that n lists have shown.
+    """Gain: that of an objective + weight * (1 - ln(1 + n) / ln(1 + n_max)), for an item that n lists have shown.
 
     The counts are of lists that were shown before, or are about to be, so that the answer to one user does not depend
     on who else asks at the same time. Without any lists the objective is as it was.
@@ -62,15 +62,15 @@ class ExposurePenalty:
     Attributes:
         objective: What a list should be beside.
         shown: (N,) int64, how many lists show each row; see `exposures`.
-        spread: From 0, which changes nothing; as much as relevance of 1 where the item is never shown.
+        weight: From 0, which changes nothing; 1 counts as much as relevance of 1 for an item that was never shown.
     """
 
     objective: Objective
     shown: NDArray[np.int64]
-    spread: float = 0.1
+    weight: float = 0.1
 
     def __post_init__(self) -> None:
-        check_spread(self.spread)
+        check_exposure_weight(self.weight)
 
     @property
     def width(self) -> int:
@@ -88,9 +88,9 @@ class ExposurePenalty:
                 f"{self.shown.shape} counts of what was shown, but candidates of {len(candidates.items)} items; "
                 "count lists over the same items"
             )
-        most = np.log1p(self.shown.max(initial=0))
-        often = np.log1p(self.shown[candidates.rows]) / most if most else np.ones(candidates.rows.shape)
-        return _WithBonus(self.objective.begin(candidates, k), self.spread * (1 - often))
+        largest = np.log1p(self.shown.max(initial=0))
+        exposure = np.log1p(self.shown[candidates.rows]) / largest if largest else np.ones(candidates.rows.shape)
+        return _WithBonus(self.objective.begin(candidates, k), self.weight * (1 - exposure))
 
 
 class _WithBonus:

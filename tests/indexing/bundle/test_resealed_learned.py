@@ -58,7 +58,7 @@ def tell(root: Path, change: Callable[[dict[str, Any]], object]) -> None:
 USERS: dict[str, list[object]] = {
     "half_life": [None, 0, -1, NAN, "10", [], {}, True],
     "longest": [None, 0, -1, 0.5, "200", [], True],
-    "least": ["", "2", [], {}, NAN, True],
+    "min_relevance": ["", "2", [], {}, NAN, True],
     "counts": [None, "x", [], NAN, 0, 1],
 }
 EACH = [(name, value) for name, values in USERS.items() for value in values]
@@ -78,8 +78,8 @@ def test_a_user_model_made_in_python_is_checked(name: str, value: Any) -> None: 
 
 
 def test_user_models_that_can_be_are_taken() -> None:
-    assert not UserModel(half_life=ALL_ALIKE, longest=1, least=-0.5).in_order
-    assert UserModel(half_life=0.01, least=None, counts=True).half_life == 0.01
+    assert not UserModel(half_life=ALL_ALIKE, longest=1, min_relevance=-0.5).in_order
+    assert UserModel(half_life=0.01, min_relevance=None, counts=True).half_life == 0.01
 
 
 WRONG: dict[str, list[object]] = {
@@ -132,6 +132,17 @@ def test_a_refresh_says_what_it_cannot_go_on_from(root: Path, change: Any, reaso
 
 def test_the_same_in_force_is_refreshed(root: Path) -> None:
     assert fit(root, clocked(), refresh=True).refused.startswith("only 0 users with a past did something")
+
+
+def test_a_fit_of_an_earlier_version_is_the_same_in_force(root: Path) -> None:
+    def earlier(told: dict[str, Any]) -> None:
+        for user_model in (told["user_model"], told["config"]["user_model"]):
+            user_model["least"] = user_model.pop("min_relevance")
+
+    tell(root, earlier)
+    assert Retriever.load(root).users.min_relevance == 0.0
+    report = fit(root, clocked(), replace(SMALL, adapter=None, reranker=None))
+    assert report.refused == "what was learned is in force already, to the last bit"
 
 
 @pytest.mark.parametrize("head", ["neural", "both"])

@@ -234,7 +234,7 @@ def test_a_log_of_repeats_is_answered_as_a_history_with_them(retriever: Retrieve
         stages="retrieval",
         user_ids=["a"],
         weights=[[5.0, 4.0, 3.0]],
-        least=held.least,
+        min_relevance=held.min_relevance,
     )
     assert_same(job.to_arrow(), listed.to_arrow())
 

@@ -130,9 +130,9 @@ def test_a_new_item_that_stays_popular_is_no_push() -> None:
 
 def test_a_group_below_the_least_is_no_push() -> None:
     attacked = plant(SHOP, PUSHED, 0.05, "burst", seed=1)
-    off = PrepareConfig(pushes=PushLimits(least_users=40))
+    off = PrepareConfig(pushes=PushLimits(min_users=40))
     assert prepare(attacked, off)[0] == attacked
-    off = PrepareConfig(pushes=PushLimits(least_share=0.1))
+    off = PrepareConfig(pushes=PushLimits(min_share=0.1))
     assert prepare(attacked, off)[0] == attacked
     assert prepare(attacked, replace(off, pushes=None))[0] == attacked
 
@@ -151,7 +151,7 @@ rows_of_logs = st.lists(
     min_size=1,
     max_size=120,
 )
-EAGER = PushLimits(least_users=2, lift=1.2, lift_of_new=1.5, false_alarms=10.0)
+EAGER = PushLimits(min_users=2, lift=1.2, lift_of_new=1.5, false_alarms=10.0)
 CONFIG = PrepareConfig(
     repeat_seconds=3600,
     pushes=EAGER,

@@ -190,7 +190,7 @@ def test_a_job_without_scores_takes_the_score_of_retrieval(bundle: Path, run: Ru
         retriever.state,
         [retriever.items.rows(users.histories[user]) for user in ("7", "9")],
         users.weights_of(("7", "9")),
-        least=users.least,
+        min_relevance=users.min_relevance,
     )
     for (user, item), score in found.items():
         vector = retriever.indexed[retriever.items.rows([item])[0]]

@@ -53,5 +53,5 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_faults() -> None:
-    with pytest.raises(InputError, match=r"by a cosine of 1\.5; give a number from 0 to 1"):
+    with pytest.raises(InputError, match=r"max_similarity is 1\.5; give a cosine from 0 to 1"):
         MaxSimilarity(vectors(0), 1.5)

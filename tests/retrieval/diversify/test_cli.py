@@ -78,7 +78,12 @@ def test_every_command_diversifies(bundle: Path, tmp_path: Path, run: Run, write
         assert varied == hits(run(*command, "-k", 4, "--json", *by(strength=0.95))[1])
         paged = hits(run(*command, "-k", 4, "--json", *by(strength=0.95, page=4))[1])
         assert sorted(paged) == sorted(varied)
-        assert hits(run(*command, "-k", 4, "--json", *by(method="caps", apart=0.5))[1]) != plain[:4]
+        code, varied_json, said = run(*command, "-k", 4, "--json", *by(method="caps", max_similarity=0.5))
+        assert (code, said) == (0, "")
+        assert hits(varied_json) != plain[:4]
+        code, by_former_key, said = run(*command, "-k", 4, "--json", *by(method="caps", apart=0.5))
+        assert (code, by_former_key) == (0, varied_json)
+        assert said == "note: diversify.apart is called max_similarity now; the next version takes the new name alone\n"
     log, lists = tmp_path / "log.parquet", tmp_path / "lists.parquet"
     pq.write_table(pa.table({"user_id": ["u", "u"], "item_id": ["red-mug", "blue-mug"], "timestamp": [1, 2]}), log)
     calibrated = by(method="calibrated", attribute="tags", strength=0.9, sharpness=2)
@@ -164,7 +169,7 @@ def test_a_file_of_settings_does_what_the_python_calls_do(bundle: Path, run: Run
             {"diversify": {"caps": ["tags"]}},
             'diversify.caps is ["tags"]; give an object of attributes and whole',
         ),
-        ({"diversify": {"apart": 2}}, "diversify.apart is 2; give a cosine from 0 to 1"),
+        ({"diversify": {"max_similarity": 2}}, "diversify.max_similarity is 2; give a cosine from 0 to 1"),
         ({"diversify": {"page": 2.5}}, "diversify.page is 2.5; give a whole number from 1"),
         ({"diversify": {"method": "calibrated"}}, "which needs an attribute; give diversify.attribute, too"),
         ({"rules": {"rule": "pin"}}, "rules are a list, not dict"),

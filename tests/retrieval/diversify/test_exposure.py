@@ -65,7 +65,7 @@ def test_gains_are_those_of_plain_loops(seed: int, spread: float, k: int) -> Non
 
 def test_faults() -> None:
     found = candidates([[0, 1]], [[1, 0]])
-    with pytest.raises(InputError, match=r"a spread of -1; give 0"):
+    with pytest.raises(InputError, match=r"an exposure weight of -1; give 0"):
         ExposurePenalty(Relevant(), np.zeros(4, np.int64), -1)
     with pytest.raises(ShapeError, match=r"\(3,\) counts of what was shown, but candidates of 4 items"):
         diversified(found, ExposurePenalty(Relevant(), np.zeros(3, np.int64)))

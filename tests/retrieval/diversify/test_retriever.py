@@ -73,10 +73,10 @@ def test_pages_and_what_others_are_shown(retriever: Retriever, found: Candidates
     assert places == [sorted(line) for line in places]
     others = retriever.recommend([["red-mug"]] * 3, k=5)
     wanted = ExposurePenalty(MMR(unit(retriever.vectors - retriever.centre), 0.3), exposures(others, 5), 0.4)
-    spread = retriever.diversify(found, 4, shown=others, spread=0.4)
+    spread = retriever.diversify(found, 4, shown=others, exposure_weight=0.4)
     assert (spread.rows == diversified(found, wanted, 4).top(4).rows).all()
     assert (spread.rows != retriever.diversify(found, 4).rows).any()
-    apart = retriever.diversify(found, 5, method="caps", apart=0.6)
+    apart = retriever.diversify(found, 5, method="caps", max_similarity=0.6)
     assert (
         apart.rows == diversified(found, Relevant(), 5, caps=[MaxSimilarity(retriever.vectors, 0.6)]).top(5).rows
     ).all()

@@ -209,7 +209,7 @@ def rated() -> TrainingData:
     ratings = [4.0 + (number % 2) for number in range(len(rows))]
     disliked = [(f"u{user:02}", "i20") for user in range(40)]
     some = log([*disliked, *rows], range(len(rows) + 40), [*[1.0] * 40, *ratings])
-    return TrainingData(some, items, least=2.5, content=np.eye(21, dtype=np.float32))
+    return TrainingData(some, items, min_relevance=2.5, content=np.eye(21, dtype=np.float32))
 
 
 def test_what_was_seen_or_disliked_never_comes_up() -> None:

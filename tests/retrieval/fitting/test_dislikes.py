@@ -48,7 +48,11 @@ def asked(shop: Retriever, read: Interactions) -> dict[str, list[tuple[str, floa
     users = users_of(read, shop.items)
     names = list(users.histories)
     found = shop.recommend(
-        list(users.histories.values()), 3, user_ids=names, weights=users.weights_of(names), least=users.least
+        list(users.histories.values()),
+        3,
+        user_ids=names,
+        weights=users.weights_of(names),
+        min_relevance=users.min_relevance,
     )
     lists = {
         name: [(hit.item_id, hit.score) for hit in hits] for name, hits in zip(found.query_ids, found, strict=True)
@@ -105,12 +109,12 @@ def test_a_dislike_is_no_reason(shop: Retriever) -> None:
         assert {item_id for item_id, _ in why.history} == {"blue-1", "green-1"}
 
 
-def test_weights_of_one_history_are_compared_with_its_largest_and_least_can_be_said(shop: Retriever) -> None:
+def test_weights_of_one_history_are_compared_with_its_largest_and_min_relevance_can_be_given(shop: Retriever) -> None:
     lists = shop.recommend([["red-1", "blue-1"]] * 2, 2, weights=[[1, 5], [2, 2]])
     assert {hit.item_id for hit in lists[0]} == {"blue-2", "blue-3"}
     alike = shop.recommend([["red-1", "blue-1"]], 2)  # [2, 2] says no more than that both were taken
     assert [hit.item_id for hit in lists[1]] == [hit.item_id for hit in alike[0]]
-    counted = shop.recommend([["red-1", "blue-1"]], 2, weights=[[1, 1.5]], least=1.2)
+    counted = shop.recommend([["red-1", "blue-1"]], 2, weights=[[1, 1.5]], min_relevance=1.2)
     assert {hit.item_id for hit in counted[0]} == {"blue-2", "blue-3"}
 
 
@@ -121,7 +125,7 @@ def test_weights_that_are_not_finite_are_refused(shop: Retriever, weight: float)
 
 
 def test_a_space_asks_with_what_was_liked_alone() -> None:
-    space = ItemSpace.of(VECTORS, UserModel(least=2.5))
+    space = ItemSpace.of(VECTORS, UserModel(min_relevance=2.5))
     with_dislike = space.user_queries([np.array([0, 5])], [np.array([2.0, 5.0], np.float32)])
     np.testing.assert_allclose(with_dislike, space.user_queries([np.array([5])]), atol=1e-6)  # sums of one and of two
     assert not space.user_queries([np.array([0])], [np.array([1.0], np.float32)]).any()
@@ -129,13 +133,13 @@ def test_a_space_asks_with_what_was_liked_alone() -> None:
 
 def test_histories_are_learned_from_without_dislikes() -> None:
     past = History("u", np.arange(3), np.arange(3), np.array([1, 5, 2.5], np.float32))
-    assert past.counted_by(UserModel(least=2.5)).rows.tolist() == [1, 2]
+    assert past.counted_by(UserModel(min_relevance=2.5)).rows.tolist() == [1, 2]
     assert past.counted_by(UserModel()).weights.tolist() == [1, 5, 2.5]
 
 
-@pytest.mark.parametrize("least", [0.0, 2.5])
+@pytest.mark.parametrize("min_relevance", [0.0, 2.5])
 def test_an_adapter_is_taught_with_the_weights_that_serving_uses(
-    shop: Retriever, monkeypatch: pytest.MonkeyPatch, least: float
+    shop: Retriever, monkeypatch: pytest.MonkeyPatch, min_relevance: float
 ) -> None:
     taught: list[list[list[float]]] = []
 
@@ -144,15 +148,15 @@ def test_an_adapter_is_taught_with_the_weights_that_serving_uses(
         raise TrainingError("seen")
 
     monkeypatch.setattr("retrieval.training.adapter.adapter.train_adapter", note)
-    config = FitConfig(user_model=UserModel(least=least))
-    trainer = Trainer(shop.bundle, config, learn_item_features(shop.bundle), least)
+    config = FitConfig(user_model=UserModel(min_relevance=min_relevance))
+    trainer = Trainer(shop.bundle, config, learn_item_features(shop.bundle), min_relevance)
     pasts = [
         History("u", np.arange(4), np.arange(4), np.array([1, 5, 2.5, 4], np.float32)),
         History("v", np.arange(2, 4), np.arange(2), np.array([3, 0], np.float32)),
     ]
     with pytest.raises(TrainingError, match="seen"):
         trainer.adapter(pasts, "everything")
-    kept = [1, 5, 2.5, 4] if not least else [5, 2.5, 4]
+    kept = [1, 5, 2.5, 4] if not min_relevance else [5, 2.5, 4]
     assert taught == [[list(range(4 - len(kept), 4)), [2]], [kept, [3]]]
 
 
@@ -175,8 +179,8 @@ def test_what_was_disliked_later_is_not_to_be_found(shop: Retriever) -> None:
         ("ann", "red-2", 5), ("ann", "green-1", 1), ("ann", "red-1", 5), ("bob", "blue-1", 2), ("cid", "blue-2", 3)
     )
     known = users_of(past, shop.items)
-    assert known.least == 2.5
-    assert relevant_items(later, known.histories, known.least) == {"ann": ["red-2"], "cid": ["blue-2"]}
+    assert known.min_relevance == 2.5
+    assert relevant_items(later, known.histories, known.min_relevance) == {"ann": ["red-2"], "cid": ["blue-2"]}
     assert relevant_items(later, known.histories)["ann"] == ["red-2", "green-1"]  # of events none is a dislike
 
 

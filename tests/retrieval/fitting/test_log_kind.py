@@ -52,7 +52,7 @@ def test_plays_are_no_ratings_and_few_of_them_no_dislike(heard: tuple[FitReport,
     assert report.published == ("behaviour", "reranker"), report
     assert report.users == 200  # half of the largest count would leave nobody to judge by
     assert report.notes["weights"].startswith("they are counts, up to 8")
-    assert (retriever.users.least, retriever.users.counts) == (0, True)
+    assert (retriever.users.min_relevance, retriever.users.counts) == (0, True)
 
 
 def test_the_order_of_rows_without_times_teaches_nothing(heard: tuple[FitReport, Retriever], tmp_path: Path) -> None:

@@ -95,8 +95,11 @@ def test_a_later_dislike_takes_back_a_like_and_a_later_like_a_dislike() -> None:
     logged = histories(found, ItemIds(["cup", "mug"]))
     assert [one.weights.tolist() for one in logged] == [[-2.0, pytest.approx(0.1)], [3.0]]
     assert [one.liked(0).tolist() for one in logged] == [[0], [1]]
-    least = least_liked(logged, found.repeats)
-    assert [UserModel(least=least).is_liked(one.weights).tolist() for one in logged] == [[False, True], [True]]
+    min_relevance = least_liked(logged, found.repeats)
+    assert [UserModel(min_relevance=min_relevance).is_liked(one.weights).tolist() for one in logged] == [
+        [False, True],
+        [True],
+    ]
 
 
 def test_events_count_less_by_their_age_and_expire() -> None:

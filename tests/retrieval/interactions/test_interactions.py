@@ -218,7 +218,7 @@ def test_missing_columns_are_named_with_those_there_are() -> None:
     named = InteractionColumns(user_id="customer")
     with pytest.raises(InteractionsError, match="no column 'when'"):
         Interactions.from_arrow(table, columns=InteractionColumns(user_id="customer", timestamp="when"))
-    with pytest.raises(InteractionsError, match=r"a least weight needs a column of weights; .* \['customer'"):
+    with pytest.raises(InteractionsError, match=r"a minimum weight needs a column of weights; .* \['customer'"):
         Interactions.from_arrow(table, columns=named, min_weight=4)
     with pytest.raises(InteractionsError, match=r"no column 'split'; the columns are \['customer'"):
         Interactions.from_arrow(table, columns=named, only=("split", ("train",)))

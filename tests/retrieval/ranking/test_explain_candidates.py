@@ -42,7 +42,7 @@ def of(told: list[Explanation]) -> dict[str, Explanation]:
 
 @pytest.mark.parametrize("ranked", [False, True])
 def test_candidates_of_a_pool_are_explained_as_what_retrieval_finds(fitted: Retriever, ranked: bool) -> None:
-    pool = fitted.pool(PASTS, each=15)
+    pool = fitted.pool(PASTS, per_source=15)
     pool = fitted.rerank(pool) if ranked else pool
     found = fitted.recommend(PASTS, COUNT)
     assert pool.queries.shape[1] == 0
@@ -73,7 +73,7 @@ def test_an_item_twice_in_a_history_is_one_reason(fitted: Retriever) -> None:
 
 
 def test_a_pool_of_users_without_a_history_is_explained_by_what_is_popular(fitted: Retriever) -> None:
-    (told,) = fitted.explain(fitted.pool([[]], each=5))
+    (told,) = fitted.explain(fitted.pool([[]], per_source=5))
     assert told
     assert all(one.score == pytest.approx(one.popularity, abs=1e-6) and one.history == () for one in told)
 
@@ -178,7 +178,7 @@ def test_a_hit_without_a_part_to_compare_keeps_its_place(tmp_path: Path) -> None
 
 
 def test_parts_of_a_pool_and_of_who_did_nothing(fitted: Retriever) -> None:
-    pool = fitted.pool([PASTS[0], []], each=8)
+    pool = fitted.pool([PASTS[0], []], per_source=8)
     with_history, without = parts_of(fitted, pool)
     assert {modality for _, modality in with_history} == {Modality.TEXT}
     assert {modality for _, modality in without} == {None}

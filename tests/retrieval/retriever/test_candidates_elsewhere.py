@@ -140,7 +140,7 @@ def test_what_others_are_shown_is_counted_by_id(before: Retriever, other: Retrie
     """Also of an item that is gone since: it counts for nothing."""
     shown = before.search_vectors(CONTENT[[int(NEAR[0][1:]), 0]], 1)
     assert [hits[0].item_id for hits in shown] == [NEAR[0], GONE]
-    made = other.diversify(found, method="caps", shown=shown, spread=100.0)
+    made = other.diversify(found, method="caps", shown=shown, exposure_weight=100.0)
     assert ids(made) == [*NEAR[1:], NEAR[0]]
 
 

@@ -57,10 +57,10 @@ CASES: dict[str, tuple[str, dict[str, Any], int, dict[str, int]]] = {
         "plain", {"histories": [[]], "where": "shelf = 'shelf 0'"}, K, {"newest": K},
     ),
     "disliked only, nothing learned": (
-        "plain", {"histories": [["i000", "i001"]], "weights": [[1, 1]], "least": 3}, K, {"newest": K},
+        "plain", {"histories": [["i000", "i001"]], "weights": [[1, 1]], "min_relevance": 3}, K, {"newest": K},
     ),
     "disliked only": (
-        "learned", {"histories": [["i000", "i001"]], "weights": [[1, 1]], "least": 3}, K, {"popular": K},
+        "learned", {"histories": [["i000", "i001"]], "weights": [[1, 1]], "min_relevance": 3}, K, {"popular": K},
     ),
     "everything seen, nothing learned": ("plain", {"histories": [ALL]}, 0, {}),
     "everything seen": ("learned", {"histories": [ALL]}, 0, {}),

@@ -159,7 +159,10 @@ measured: Any = evaluate
         (lambda one: one.recommend([["1"], ["2"]], user_ids=["a", 7]), r"user_ids\[1\] is 7 of type int; give texts"),
         (lambda one: one.recommend([["1"]], weights=[[10**400, 1]]), r"weights\[0\] are \[1000"),
         (lambda one: one.recommend([["1"]], exclude_seen="no"), "exclude_seen is 'no' of type str; give True or False"),
-        (lambda one: one.recommend([["1"]], least="few"), "least is 'few' of type str; give a number, or None"),
+        (
+            lambda one: one.recommend([["1"]], min_relevance="few"),
+            "min_relevance is 'few' of type str; give a number, or None",
+        ),
         (lambda one: one.search_vectors("x"), r"queries is 'x' of type str; give \(N, 16\) finite numbers"),
         (lambda one: one.search_vectors({}), "queries is {} of type dict; give"),
         (lambda one: one.search_vectors([["1"] * 16]), r"queries is \[\['1', .* of type list; give"),
@@ -197,13 +200,13 @@ measured: Any = evaluate
         ),
         (lambda one: one.diversify(found(one), sharpness=10**400), "a sharpness of 1000"),
         (
-            lambda one: one.diversify(found(one), apart="x"),
-            "by a cosine of 'x' of type str; give a number",
+            lambda one: one.diversify(found(one), max_similarity="x"),
+            "max_similarity is 'x' of type str; give a cosine",
         ),
         (lambda one: one.diversify(found(one), caps=["tags"]), r"caps is \['tags'\] .*, as {'brand': 2}"),
         (lambda one: one.diversify(found(one), attribute=3), "attribute is 3 of type int; give the name"),
         (lambda one: one.diversify(found(one), shown=[]), r"shown is \[\] of type list; give the result"),
-        (lambda one: one.diversify(found(one), spread="x"), "a spread of 'x' of type str; give 0"),
+        (lambda one: one.diversify(found(one), exposure_weight="x"), "an exposure weight of 'x' of type str; give 0"),
         (lambda one: one.items.rows("ab"), "item_ids is 'ab' of type str; give a list, even of one"),
         (lambda one: ItemIds("ab"), "item_ids is 'ab' of type str; give a list, even of one"),
         (lambda one: measured(None, []), "candidates is None of type NoneType"),
@@ -306,3 +309,30 @@ def test_an_array_that_claims_more_than_there_is_is_refused(tmp_path: Path, shap
     (tmp_path / "a.npy").write_bytes(data)
     with pytest.raises(CatalogueError, match=r"a\.npy cannot be read as an array"):
         read_array(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize(
+    ("former", "current"),
+    [
+        (
+            lambda one: one.recommend([["1"]], 3, weights=[[2]], least=3),
+            lambda one: one.recommend([["1"]], 3, weights=[[2]], min_relevance=3),
+        ),
+        (
+            lambda one: one.diversify(found(one), method="caps", apart=0.3),
+            lambda one: one.diversify(found(one), method="caps", max_similarity=0.3),
+        ),
+        (
+            lambda one: one.diversify(found(one), shown=found(one), spread=2.0),
+            lambda one: one.diversify(found(one), shown=found(one), exposure_weight=2.0),
+        ),
+    ],
+)
+def test_former_names_of_arguments_do_the_same(
+    retriever: Retriever, former: Callable[[Retriever], Candidates], current: Callable[[Retriever], Candidates]
+) -> None:
+    expected = current(retriever)
+    with pytest.warns(FutureWarning, match="is called"):
+        answers = former(retriever)
+    np.testing.assert_array_equal(answers.rows, expected.rows)
+    np.testing.assert_array_equal(answers.scores, expected.scores)

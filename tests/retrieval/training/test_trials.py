@@ -38,7 +38,7 @@ def world(block: Behaviour) -> tuple[ItemSpace, list[History], list[History]]:
     pasts, later = ([history(user, rng, least) for user in range(30)] for least in (1, 4))
     pasts[3] = replace(pasts[3], weights=np.ones_like(pasts[3].weights))
     later = [replace(one, weights=np.append(one.weights[1:], 5).astype(np.float32)) for one in later]
-    return ItemSpace.of(content, UserModel(least=LEAST), block), pasts, later
+    return ItemSpace.of(content, UserModel(min_relevance=LEAST), block), pasts, later
 
 
 @pytest.mark.parametrize("few", [0.0, 3.0])
