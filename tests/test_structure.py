@@ -150,16 +150,30 @@ def test_only_fsops_writes() -> None:
 def test_front_doors_are_light() -> None:
     probe = "import json, sys, indexing, retrieval, retrieval.cli; print(json.dumps(sorted(sys.modules)))"
     loaded = json.loads(subprocess.run([sys.executable, "-c", probe], capture_output=True, check=True).stdout)
-    assert not {"torch", "faiss", "transformers", "open_clip", "timm", "datasets", "ir_measures", "scipy"} & set(loaded)
+    heavy = {"torch", "faiss", "transformers", "open_clip", "timm", "datasets", "ir_measures", "scipy", "pandas"}
+    assert not heavy & set(loaded)
+
+
+def test_a_process_that_decodes_files_loads_no_tables() -> None:
+    """As many of them as there are cores start with each build, and a pool for each bundle."""
+    probe = "import json, sys, indexing.media.decode; print(json.dumps(sorted(sys.modules)))"
+    loaded = json.loads(subprocess.run([sys.executable, "-c", probe], capture_output=True, check=True).stdout)
+    assert not {"pyarrow", "pandas", "rich", "filelock"} & set(loaded)
+    ours = {name for name in loaded if name.startswith("indexing.") and not name.startswith("indexing.media")}
+    assert ours == {"indexing.errors", "indexing.runtime", "indexing.runtime.arguments"}
 
 
 @pytest.mark.parametrize("name", PACKAGES)
 def test_exports_are_what_all_says(name: str) -> None:
     module = importlib.import_module(name)
     assert module.__all__ == sorted(module.__all__)
-    submodules = {path.stem for path in (ROOT / name).iterdir()}
-    public = {export for export in vars(module) if not export.startswith("_")} - submodules
+    for export in module.__all__:  # what is imported when it is first asked for is there too
+        assert getattr(module, export).__name__ == export
+    submodules = {path.stem for path in (ROOT / name).iterdir()} | {"TYPE_CHECKING", "importlib"}
+    public = {export for export in dir(module) if not export.startswith("_")} - submodules
     assert public | (set(module.__all__) & submodules) == set(module.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        module.nothing  # noqa: B018
 
 
 def test_random_examples_are_the_same_in_each_run() -> None:

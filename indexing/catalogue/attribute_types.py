@@ -116,7 +116,7 @@ def why_left_out(kind: pa.DataType) -> str:
 
 MAX_SHOWN = 40  # characters of a value
 # Stand for "no value" in a column of numbers.
-NO_NUMBER = pa.array(["", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null"])
+NO_NUMBER = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null")
 _NUMBER = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
 _DATE = r"^\s*[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?(Z|[+-][0-9]{2}:?[0-9]{2})?)?\s*$"
 # What people write for a number or a date that Arrow does not read: 1,299.00; 12 €; 01/02/2024; $5; 50 %.
@@ -164,7 +164,7 @@ class WhyText:
 
     def add(self, column: pa.Array, rows: Sequence[int]) -> None:
         """Look at some values, and the row of the source of each."""
-        has_value = pc.and_(pc.is_valid(column), pc.invert(pc.is_in(column, value_set=NO_NUMBER)))
+        has_value = pc.and_(pc.is_valid(column), pc.invert(pc.is_in(column, value_set=pa.array(NO_NUMBER))))
         count = int(pc.sum(has_value).as_py() or 0)
         if not count:
             return

@@ -20,7 +20,7 @@ from indexing.media.files import Kind, size_of, unreadable
 
 SECONDS = 10.0
 CLOCK_FACTOR = 6  # times as long by the clock, for a worker that does nothing or must share the processor
-START_SECONDS = 60.0  # by the clock; about half a second where nobody else computes
+START_SECONDS = 60.0  # by the clock; about a quarter of a second where nobody else computes
 MEMORY = 300_000_000
 PACKAGES = Path(__file__).parents[2]
 

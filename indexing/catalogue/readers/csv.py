@@ -136,7 +136,7 @@ def infer_types(table: pa.Table, as_written: Iterable[str | None] = ()) -> pa.Ta
 
 
 def _infer_type(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    values = pc.if_else(pc.is_in(column, value_set=NO_NUMBER), None, column)
+    values = pc.if_else(pc.is_in(column, value_set=pa.array(NO_NUMBER)), None, column)
     if values.null_count == len(values):
         return column
     for kind in (pa.int64(), pa.float64(), pa.bool_(), pa.date32(), pa.timestamp("s")):
