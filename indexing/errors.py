@@ -20,7 +20,8 @@
     ├── LeakError              an evaluation in which the past knows something of the future
     └── MissingExtraError      an optional package that is not installed (also an ImportError)
 
-A message says what is wrong, with which value (at most three examples), and what to do about it.
+A message says what is wrong, with which value (at most three examples), and what to do about it. A warning is a
+`CommonspaceWarning`; the command line prints it as a note.
 """
 
 import importlib
@@ -50,6 +51,10 @@ class CommonspaceError(Exception):
     def __init__(self, message: str = "", *, python: str = "", cli: str = "") -> None:
         super().__init__(f"{message}; {python}" if python else message)
         self.for_terminal = f"{message}; {cli}" if cli else str(self)
+
+
+class CommonspaceWarning(UserWarning):
+    """Base of all warnings of ``indexing`` and ``retrieval``."""
 
 
 class InputError(CommonspaceError, ValueError):

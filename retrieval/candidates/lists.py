@@ -1,11 +1,13 @@
 """Lists of some queries put in the place of those that candidates have."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from indexing.arrays import Rows
+from indexing.arrays import Rows, Vectors
 from retrieval.candidates.candidates import Candidates
 from retrieval.candidates.sources import UNKNOWN, Codes
 
@@ -40,6 +42,52 @@ def with_lists(candidates: Kind, positions: Rows, lists: Candidates) -> Kind:
             folded[position] = stands_for
         changed["folded"] = tuple(folded)
     return replace(candidates, **changed)
+
+
+def concatenated(first: Candidates, second: Candidates) -> Candidates:
+    """Append the queries of other candidates of the same bundle, which are named otherwise; shorter lists are padded.
+
+    The stage is that of the first. Times and new users' queries that are not known of both are not known of any. Where
+    one lacks sources, weights or what hits stand for, these are unknown, or empty, for its queries alone; and its users
+    count as not idle.
+    """
+    width, counts = max(first.rows.shape[1], second.rows.shape[1]), (len(first), len(second))
+    both = (first, second)
+
+    def joined(arrays: Sequence[NDArray[Any]], padding: float) -> NDArray[Any]:
+        return np.concatenate(
+            [np.pad(array, ((0, 0), (0, width - array.shape[1])), constant_values=padding) for array in arrays]
+        )
+
+    def known(name: str) -> NDArray[Any] | None:
+        arrays = [getattr(one, name) for one in both]
+        return None if any(array is None for array in arrays) else np.concatenate(arrays)
+
+    def entries(name: str, missing: Any) -> tuple[Any, ...]:  # noqa: ANN401 - of any field
+        values = [getattr(one, name) for one in both]
+        filled = [value or (missing,) * count for value, count in zip(values, counts, strict=True)]
+        return tuple(filled[0] + filled[1]) if any(values) else ()
+
+    has_sources = any(one.sources is not None for one in both)
+    return replace(
+        first,
+        queries=np.concatenate([first.queries, second.queries]),
+        rows=joined([one.rows for one in both], -1),
+        scores=joined([one.scores for one in both], -np.inf),
+        query_ids=first.query_ids + second.query_ids,
+        histories=first.histories + second.histories,
+        weights=entries("weights", np.empty(0, np.float32)),
+        times=known("times"),
+        new=known("new"),
+        idle=None if first.idle is second.idle is None else np.concatenate([_idle(one) for one in both]),
+        among=None if first.among is None or second.among is None else concatenated(first.among, second.among),
+        sources=joined([_codes(one) for one in both], UNKNOWN) if has_sources else None,
+        folded=entries("folded", {}),
+    )
+
+
+def _idle(candidates: Candidates) -> Vectors:
+    return np.zeros(len(candidates), np.float32) if candidates.idle is None else candidates.idle
 
 
 def _codes(candidates: Candidates) -> Codes:

@@ -28,7 +28,7 @@ from retrieval.cli import (
     prepare,
     query,
 )
-from retrieval.cli.display.terminal import ReaderGone, UsageError, say
+from retrieval.cli.display.terminal import ReaderGone, UsageError, say, warnings_noted
 from retrieval.cli.options.command import DEBUG_HELP, Command, CommandGroups, UsageProblem, with_groups
 
 __all__ = ["app", "main"]
@@ -132,7 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(arguments: list[str], debug: bool) -> int:
     try:
-        code = int(app(arguments, standalone_mode=False, prog_name="commonspace") or 0)
+        with warnings_noted():
+            code = int(app(arguments, standalone_mode=False, prog_name="commonspace") or 0)
         sys.stdout.flush()
         if code == INTERRUPTED:  # typer makes this of Ctrl-C
             raise KeyboardInterrupt

@@ -8,10 +8,10 @@ import typer
 from indexing.runtime.progress import progress
 from retrieval.cli.display.curves import write_losses
 from retrieval.cli.display.fit_progress import fit_progress, show_report
-from retrieval.cli.display.terminal import UsageError, show_json, show_pairs
+from retrieval.cli.display.terminal import UsageError, note, show_json, show_pairs
 from retrieval.cli.options.held_out import SplitBy, held_out
 from retrieval.cli.options.learning import FitOptions, TuneOptions
-from retrieval.cli.options.log import Log, LogOptions, note, open_impressions
+from retrieval.cli.options.log import Log, LogOptions, open_impressions
 from retrieval.cli.options.output import Json
 from retrieval.cli.options.search import BundleFolder
 from retrieval.fitting.fit import fit as fit_bundle

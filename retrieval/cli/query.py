@@ -16,7 +16,7 @@ from retrieval.candidates import Candidates
 from retrieval.cli.display.explanations import show_explained, show_query_parts
 from retrieval.cli.display.output import show_candidates
 from retrieval.cli.display.terminal import UsageError, from_stdin, say, usage_checked
-from retrieval.cli.options.log import LogOption, LogOptions, RequiredLog, fallbacks_noted
+from retrieval.cli.options.log import LogOption, LogOptions, RequiredLog
 from retrieval.cli.options.output import OutputOptions
 from retrieval.cli.options.postprocessing import PostprocessOptions
 from retrieval.cli.options.search import (
@@ -47,6 +47,7 @@ from retrieval.interactions.histories import LoggedHistories
 from retrieval.interactions.known_items import KnownItems
 from retrieval.ranking.cross_encoder import CrossEncoderReranker
 from retrieval.retriever.queries import Query, parse_words
+from retrieval.retriever.queries.compose import encoded_queries
 from retrieval.retriever.retriever import Retriever
 
 CandidatesFile = Annotated[
@@ -83,14 +84,17 @@ def search(
     shape = postprocess.read()
     queries, names = _queries(from_stdin(texts or []), image or [], audio or [])
     depth = max(search.k, search.num_candidates) if shape or search.cross_encoder else search.k
+    by_parts = search.explain and search.mode == "vector"
     retriever = Retriever.open(bundle)
     where, once = _filters(retriever, search.where), shape.collapse.as_arguments()
     if search.cross_encoder:
         found = _cross_encoded(retriever, search, queries, where, depth)
     else:
+        if by_parts:
+            queries = list(encoded_queries(retriever.state, queries))
         found = retriever.search(queries, depth, mode=search.mode, where=where, **once)
     answers = shape.apply(retriever, found.named(names), search.k)
-    if search.explain and search.mode == "vector":
+    if by_parts:
         show_query_parts(retriever, queries, answers, as_json=output.as_json)
     else:
         show_candidates(answers, retriever.bundle, as_json=output.as_json, out=output.out, explain=search.explain)
@@ -199,8 +203,7 @@ def recommend(
         config = BatchConfig(
             search.k, search.num_candidates, search.rerank, where=where, shape=shape, chunk=users.chunk_size
         )
-        with fallbacks_noted():
-            recommend_job(retriever, users, log, config, output)
+        recommend_job(retriever, users, log, config, output)
         return
     known: KnownItems | None = None
     if users.interactions:
@@ -208,18 +211,17 @@ def recommend(
         batch = from_log(interactions, retriever, users.user, users.profiles)
     else:
         batch = from_command_line(users.history or [], users.profile or [])
-    with fallbacks_noted():
-        found = retriever.recommend(
-            list(batch.users.histories.values()),
-            max(search.k, search.num_candidates) if search.rerank or shape else search.k,
-            stages="all" if search.rerank else "retrieval",
-            where=where,
-            user_ids=list(batch.users.histories),
-            weights=batch.weights,
-            profiles=batch.profiles,
-            min_relevance=batch.users.min_relevance,
-            **shape.collapse.as_arguments(),
-        )
+    found = retriever.recommend(
+        list(batch.users.histories.values()),
+        max(search.k, search.num_candidates) if search.rerank or shape else search.k,
+        stages="all" if search.rerank else "retrieval",
+        where=where,
+        user_ids=list(batch.users.histories),
+        weights=batch.weights,
+        profiles=batch.profiles,
+        min_relevance=batch.users.min_relevance,
+        **shape.collapse.as_arguments(),
+    )
     ranked = retriever.rerank(found) if search.rerank else found
     answers = shape.apply(retriever, ranked, search.k)
     if explain:

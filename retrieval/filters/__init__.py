@@ -1,7 +1,7 @@
 """Filters over attributes: expressions and their text form, evaluated once into a mask of rows."""
 
 from retrieval.filters.expressions import And, Compare, Condition, Expression, Field, Not, Or, Where, field
-from retrieval.filters.matching import UnknownValueWarning, allowed, matching
+from retrieval.filters.matching import UnknownValueWarning, allowed, matching, selected
 from retrieval.filters.text import parse_filter
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "field",
     "matching",
     "parse_filter",
+    "selected",
 ]

@@ -12,6 +12,7 @@ from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias, get_args
 
+from indexing.arrays import Mask
 from indexing.errors import FilterError
 
 Operator = Literal["=", "!=", "<", "<=", ">", ">=", "in", "not in", "contains", "is missing", "is present"]
@@ -98,6 +99,17 @@ class Not(Expression):
 
     def __str__(self) -> str:
         return f"not {_inner(self.part)}"
+
+
+@dataclass(frozen=True, eq=False)
+class Selection(Expression):
+    """A filter that was evaluated, so that several stages need not evaluate it again; see `selected`.
+
+    Attributes:
+        mask: (N,) bool, the rows that it selects; None selects all.
+    """
+
+    mask: Mask | None
 
 
 Where: TypeAlias = Expression | str | Condition | Sequence[Condition | Expression | str]

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from indexing.arrays import Mask
-from indexing.errors import FilterError, examples
-from retrieval.filters.expressions import OPERATORS, SETS, And, Compare, Expression, Not, Or, Where
+from indexing.errors import CommonspaceWarning, FilterError, examples
+from retrieval.filters.expressions import OPERATORS, SETS, And, Compare, Expression, Not, Or, Selection, Where
 from retrieval.filters.order import COMPARE, ORDERS, ordered_text
 from retrieval.filters.text import parse_filter
 from retrieval.filters.values import attribute_type, known_values, typed
@@ -44,7 +44,14 @@ def matching(attributes: pa.Table, where: Where) -> Mask:
 
 def allowed(attributes: pa.Table, where: Where | None) -> Mask | None:
     """Give the mask of a filter, as `matching` does; None for an empty filter, which selects all rows."""
+    if isinstance(where, Selection):
+        return where.mask
     return None if where is None or (isinstance(where, list | tuple) and not where) else matching(attributes, where)
+
+
+def selected(attributes: pa.Table, where: Where | None) -> Selection:
+    """Evaluate a filter once, for all stages that are asked with it."""
+    return Selection(allowed(attributes, where))
 
 
 def as_expression(attributes: pa.Table, where: Where) -> Expression:
@@ -95,6 +102,8 @@ class _Evaluation:
         match expression:
             case Compare():
                 return self._comparison(expression)
+            case Selection(chosen):
+                return np.ones(len(self._attributes), np.bool_) if chosen is None else chosen.copy()
             case Not(part):
                 return ~self.mask(part, depth + 1)
             case And(parts):
@@ -133,7 +142,7 @@ class _Evaluation:
         return mask
 
 
-class UnknownValueWarning(UserWarning):
+class UnknownValueWarning(CommonspaceWarning):
     """A filter compares an attribute with a value that no item has."""
 
 

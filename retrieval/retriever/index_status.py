@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from indexing.arrays import Vectors
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.generation import PROMISE
+from indexing.errors import CommonspaceWarning
 from indexing.filesystem.checked_files import REPAIR_HINT, read_as
 from indexing.index.tuning.recall import Promise
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:  # FAISS is loaded only by those who search
 SLACK = 0.02
 
 
-class DegradedIndexWarning(UserWarning):
+class DegradedIndexWarning(CommonspaceWarning):
     """The recall of an index is below its target."""
 
 

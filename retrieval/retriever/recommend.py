@@ -12,7 +12,7 @@ from indexing.index.base import check_k
 from indexing.runtime.arguments import check_array, check_choice, check_flag, check_number, check_whole
 from retrieval.candidates import Candidates
 from retrieval.candidates.sources import Codes, codes_for, source_code
-from retrieval.filters import Where
+from retrieval.filters import Where, selected
 from retrieval.models.profile_model import Given
 from retrieval.postprocess.duplicates import ShowOnce
 from retrieval.ranking.explain import finite_weights
@@ -55,7 +55,7 @@ class Request(NamedTuple):
         users: B users by their histories.
         new: (B, R) float32, the behaviour query of each user for an empty history, from ``profiles``; None is
             popularity.
-        where: What every answer satisfies.
+        where: What every answer satisfies, evaluated.
         exclude_seen: Leave out the items of the history.
         min_relevance: Interactions of a smaller weight are dislikes: half of the largest weight of the ratings learned
             from when None, or of the same history where nothing was learned. Give 0 where weights are no ratings.
@@ -114,7 +114,8 @@ def request_of(
         if min_relevance is None
         else check_number(min_relevance, "min_relevance", "give a number, or None")
     )
-    return Request(users, new_queries(state, profiles, len(users.rows)), where, exclude_seen, min_relevance)
+    new = new_queries(state, profiles, len(users.rows))
+    return Request(users, new, selected(state.bundle.attributes, where), exclude_seen, min_relevance)
 
 
 def recommended(state: LoadedBundle, request: Request, k: int, stages: Stages) -> Candidates:

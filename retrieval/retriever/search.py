@@ -15,7 +15,7 @@ from indexing.media.files import Modality
 from indexing.runtime.arguments import check_choice, check_list
 from retrieval.candidates import Candidates
 from retrieval.candidates.lists import with_lists
-from retrieval.filters import Where, allowed
+from retrieval.filters import Where, allowed, selected
 from retrieval.postprocess.duplicates import Collapse, ShowOnce, collapsed
 from retrieval.ranking.fusion import Fused
 from retrieval.retriever.loaded_bundle import LoadedBundle
@@ -33,6 +33,7 @@ def search(
     state: LoadedBundle, queries: Sequence[str | Query], k: int, mode: SearchMode, where: Where, once: ShowOnce
 ) -> Candidates:
     """Find the k items that answer each query best; see `Retriever.search`."""
+    where = selected(state.bundle.attributes, where)
     return shown_once(state, lambda depth, at: _find(state, some(queries, at), depth, mode, where), k, once)
 
 
@@ -44,11 +45,13 @@ def search_texts(state: LoadedBundle, texts: Sequence[str], k: int, where: Where
 
 def search_images(state: LoadedBundle, images: Sequence[Picture], k: int, where: Where, once: ShowOnce) -> Candidates:
     """Find the k items nearest to each picture; see `Retriever.search_images`."""
+    where = selected(state.bundle.attributes, where)
     return shown_once(state, lambda depth, at: _find_images(state, some(images, at), depth, where), k, once)
 
 
 def search_audio(state: LoadedBundle, sounds: Sequence[Recording], k: int, where: Where, once: ShowOnce) -> Candidates:
     """Find the k items nearest to each sound; see `Retriever.search_audio`."""
+    where = selected(state.bundle.attributes, where)
     return shown_once(state, lambda depth, at: _find_audio(state, some(sounds, at), depth, where), k, once)
 
 
@@ -56,6 +59,7 @@ def search_vectors(
     state: LoadedBundle, vectors: Vectors, k: int, modality: str | None, where: Where, once: ShowOnce
 ) -> Candidates:
     """Find the k items nearest to each of (B, D) query vectors; see `Retriever.search_vectors`."""
+    where = selected(state.bundle.attributes, where)
 
     def find(depth: int, at: Rows | None) -> Candidates:
         return _find_vectors(state, vectors if at is None else vectors[at], depth, modality, where)

@@ -7,9 +7,10 @@ import json
 import math
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, NoReturn, TypeAlias
+from typing import Any, Literal, NoReturn, TextIO, TypeAlias
 
 import typer
 from rich.box import HEAVY_HEAD, SIMPLE_HEAD
@@ -17,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from indexing.errors import InputError
+from indexing.errors import CommonspaceWarning, InputError
 from indexing.runtime.safe_text import escaped, visible
 
 Cell: TypeAlias = object | Sequence[object]
@@ -96,6 +97,37 @@ def say(*lines: object, err: bool = False) -> None:
             typer.echo(visible(line), err=err)
     except BrokenPipeError as error:
         raise ReaderGone from error
+
+
+def note(text: object) -> None:
+    """Print a note about the input or the bundle on standard error."""
+    say(f"note: {text}", err=True)
+
+
+@contextmanager
+def warnings_noted() -> Iterator[None]:
+    """Print warnings of this program as notes, each once; those of others are shown as before."""
+    noted: set[str] = set()
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def show_note(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if not issubclass(category, CommonspaceWarning):
+                show(message, category, filename, lineno, file, line)
+            elif (text := str(message)) not in noted:
+                noted.add(text)
+                note(text)
+
+        warnings.simplefilter("always", CommonspaceWarning)
+        warnings.showwarning = show_note
+        yield
 
 
 def from_stdin(arguments: Sequence[str]) -> list[str]:

@@ -1,8 +1,5 @@
 """Options that say how a log of interactions is read."""
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,13 +8,12 @@ import typer
 
 from indexing.catalogue.readers.sql import SqlTable, is_sql_url
 from indexing.sample import interactions_path
-from retrieval.cli.display.terminal import UsageError, say
+from retrieval.cli.display.terminal import UsageError, note
 from retrieval.cli.options.items import SAMPLE
 from retrieval.interactions.columns import InteractionColumns, Repeats
 from retrieval.interactions.event_types import USUAL, EventTypes
 from retrieval.interactions.impressions import Impressions
 from retrieval.interactions.interactions import Interactions
-from retrieval.retriever.fallback.chain import FallbackWarning
 
 LOG = "Log"
 # Repairs that are not noted.
@@ -217,24 +213,6 @@ def unused_rows(log: Interactions | Impressions) -> list[str]:
         lines.append(f"{count} rows left out: {reason}{example}")
     repaired = {reason: count for reason, count in log.repaired.items() if reason not in _NOT_NOTED}
     return lines + [f"{count} rows: {reason}" for reason, count in repaired.items()]
-
-
-def note(text: str) -> None:
-    """Print a note about the input on standard error."""
-    say(f"note: {text}", err=True)
-
-
-@contextmanager
-def fallbacks_noted() -> Iterator[None]:
-    """Say on standard error, once each, which users are answered without anything known of them."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", FallbackWarning)
-        yield
-    for text in dict.fromkeys(str(one.message) for one in caught if issubclass(one.category, FallbackWarning)):
-        note(text)
-    for one in caught:
-        if not issubclass(one.category, FallbackWarning):
-            warnings.showwarning(one.message, one.category, one.filename, one.lineno)
 
 
 def parse_rows(text: str) -> tuple[str, tuple[str, ...]]:

@@ -15,8 +15,8 @@ from typing import Annotated, Any
 import typer
 
 from indexing.errors import InputError
-from retrieval.cli.display.terminal import UsageError
-from retrieval.cli.options.log import note, open_impressions
+from retrieval.cli.display.terminal import UsageError, note
+from retrieval.cli.options.log import open_impressions
 from retrieval.interactions.impressions import Impressions
 from retrieval.postprocess.diversify import METHODS
 from retrieval.postprocess.duplicates import MIN_SIMILARITY, Collapse

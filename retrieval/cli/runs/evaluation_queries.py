@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from indexing.errors import InputError, ShapeError
 from indexing.media.files import no_file
 from retrieval.batch.in_memory import relevant_items, users_of
 from retrieval.candidates import Candidates
+from retrieval.candidates.lists import concatenated
 from retrieval.cli.options.held_out import SplitLog
 from retrieval.cli.runs.histories import match_items
 from retrieval.evaluation.evaluate import DEFAULT_MEASURES, evaluate
@@ -134,32 +135,7 @@ def _recommend(
     """Recommend to users of a log, and to others who have no history."""
     of_users, of_new = (None if profiles is None else profiles.of(names) for names in (users, new))
     candidates = recommend(history, user_ids=users, profiles=of_users)
-    return _concatenated(candidates, recommend([[]] * len(new), user_ids=new, profiles=of_new)) if new else candidates
-
-
-def _concatenated(first: Candidates, second: Candidates) -> Candidates:
-    """Append the lists of users without a history to those of others."""
-    width, count = max(first.rows.shape[1], second.rows.shape[1]), len(second)
-    rows, scores = (
-        np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=value) for part in both])
-        for both, value in (((first.rows, second.rows), -1), ((first.scores, second.scores), -np.inf))
-    )
-    no_weights = (np.empty(0, np.float32),) * count
-    return replace(
-        first,
-        queries=np.concatenate([first.queries, second.queries]),
-        rows=rows,
-        scores=scores,
-        query_ids=first.query_ids + second.query_ids,
-        histories=first.histories + second.histories,
-        weights=first.weights + no_weights if first.weights else (),
-        times=None if first.times is None or second.times is None else np.concatenate([first.times, second.times]),
-        new=None if first.new is None or second.new is None else np.concatenate([first.new, second.new]),
-        idle=None if first.idle is None else np.concatenate([first.idle, np.zeros(count, np.float32)]),
-        among=None,
-        sources=None,
-        folded=(),
-    )
+    return concatenated(candidates, recommend([[]] * len(new), user_ids=new, profiles=of_new)) if new else candidates
 
 
 def _without_history(new: Sequence[str], *, answered: bool) -> dict[str, str]:

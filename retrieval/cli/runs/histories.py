@@ -9,8 +9,7 @@ from indexing.arrays import Vectors
 from indexing.catalogue.item_ids import ItemIds, other_spelling
 from indexing.errors import InputError, examples
 from retrieval.batch.in_memory import Users, users_of
-from retrieval.cli.display.terminal import UsageError
-from retrieval.cli.options.log import note
+from retrieval.cli.display.terminal import UsageError, note
 from retrieval.cli.options.users import parse_profile
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.known_items import KnownItems, known_items

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from indexing.arrays import Mask, Rows, Vectors
+from indexing.errors import CommonspaceWarning
 from indexing.index.base import check_k
 from retrieval.candidates import Candidates
 from retrieval.candidates.lists import with_lists
@@ -18,7 +19,7 @@ from retrieval.retriever.loaded_bundle import LoadedBundle
 Tastes = Callable[[Rows], Vectors]
 
 
-class FallbackWarning(UserWarning):
+class FallbackWarning(CommonspaceWarning):
     """Users are answered with what was added last, as nothing is known of them and of what others like."""
 
 

@@ -1,6 +1,7 @@
 """Vectors of composed queries: weighted sums of the encoded parts."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -63,6 +64,21 @@ def compose(state: LoadedBundle, queries: Sequence[Query]) -> tuple[Vectors, lis
     return np.stack(composed) if composed else np.empty((0, state.vectors.shape[1]), np.float32), terms
 
 
+def encoded_queries(state: LoadedBundle, queries: Sequence[str | Query]) -> list[Query]:
+    """Encode the parts of queries, for a search that is explained afterwards: nothing is encoded twice.
+
+    Raises:
+        InputError: When a part cannot be read.
+        UnknownItemError: When an item is not in the bundle.
+    """
+    composed = as_queries(queries)
+    vectors = iter(_encoded(state, [part for query in composed for part in query.parts if part.weight]))
+    return [
+        Query(tuple(replace(part, encoded=next(vectors)) if part.weight else part for part in query.parts))
+        for query in composed
+    ]
+
+
 def _require_one_modality(queries: Sequence[Query], used: Sequence[Sequence[QueryPart]]) -> None:
     for position, (query, parts) in enumerate(zip(queries, used, strict=True)):
         if len({part.kind for part in parts}) > 1:
@@ -77,7 +93,10 @@ def _encoded(state: LoadedBundle, parts: Sequence[QueryPart]) -> Vectors:
     vectors = np.empty((len(parts), state.vectors.shape[1]), np.float32)
     by_kind: dict[str, list[int]] = {}
     for position, part in enumerate(parts):
-        by_kind.setdefault(part.kind, []).append(position)
+        if part.encoded is not None:
+            vectors[position] = part.encoded
+        else:
+            by_kind.setdefault(part.kind, []).append(position)
     for kind, positions in by_kind.items():
         vectors[positions] = _encoded_kind(state, kind, [parts[position].value for position in positions])
     return vectors

@@ -1,13 +1,13 @@
 """A query composed of weighted parts."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
 from PIL import Image
 
-from indexing.arrays import check_vectors
+from indexing.arrays import Vectors, check_vectors
 from indexing.errors import InputError
 from indexing.runtime.arguments import check_array, check_kind, check_number, is_number, shown
 
@@ -24,11 +24,13 @@ class QueryPart:
         value: The text; the picture or sound, as `Retriever.search_images` and `search_audio` take it; the item_id; or
             (D,) float32.
         weight: Of either sign; parts of weight 0 are not encoded.
+        encoded: (D,) float32, what an encoder made of the value; it is encoded when searched where None.
     """
 
     kind: PartKind
     value: Any
     weight: float = 1.0
+    encoded: Vectors | None = field(default=None, repr=False)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, QueryPart):

@@ -11,7 +11,8 @@ from indexing.errors import InputError
 from indexing.index.base import check_k
 from indexing.runtime.arguments import check_choice, check_list
 from retrieval.candidates import Candidates
-from retrieval.filters import Where
+from retrieval.candidates.sources import UNKNOWN, Codes, source_code
+from retrieval.filters import Where, selected
 from retrieval.models.behaviour import Behaviour
 from retrieval.postprocess.duplicates import ShowOnce
 from retrieval.ranking.second_stage import SecondStage
@@ -34,6 +35,7 @@ def similar(
     state: LoadedBundle, item_ids: Sequence[str] | Literal["all"], k: int, by: By, where: Where, once: ShowOnce
 ) -> Candidates:
     """Find what is near to each item; see `Retriever.similar_items`."""
+    where = selected(state.bundle.attributes, where)
     return shown_once(state, lambda depth, at: _similar(state, some(item_ids, at), depth, by, where), k, once)
 
 
@@ -70,7 +72,8 @@ def similar_rows(state: LoadedBundle, rows: Rows, k: int, by: By, where: Where =
     else:
         queries, means = _standardised(state, rows)
         found = state.search(queries, k, where, exclude)
-        found = replace(found, scores=found.scores - means)
+        codes = _stronger_sources(state, queries, means, found.rows, found.scores)
+        found = replace(found, scores=found.scores - means.sum(axis=1, keepdims=True), sources=codes)
     return replace(found, query_ids=tuple(state.items[row] for row in rows.tolist()))
 
 
@@ -177,8 +180,27 @@ def behaviour_of(state: LoadedBundle) -> Behaviour:
     return state.behaviour
 
 
+def _stronger_sources(state: LoadedBundle, queries: Vectors, means: Vectors, rows: Rows, scores: Vectors) -> Codes:
+    """Name for each hit the one of two standard scores that is larger; content where nobody has met the item.
+
+    Args:
+        state: Of the bundle.
+        queries: (B, D + R), of `_standardised`.
+        means: (B, 2), as well.
+        rows: (B, K), the hits.
+        scores: (B, K), the sums of both.
+    """
+    dim = state.space.dim
+    content = np.stack([state.vectors[hits] @ query for query, hits in zip(queries[:, :dim], rows, strict=True)])
+    of_content, of_behaviour = content - means[:, :1], scores - content - means[:, 1:]
+    is_new = state.space.is_new(np.maximum(rows, 0).ravel()).reshape(rows.shape)
+    codes = np.where((of_behaviour > of_content) & ~is_new, source_code("behaviour"), source_code("content"))
+    stronger: Codes = np.where(rows >= 0, codes, UNKNOWN).astype(np.int8)
+    return stronger
+
+
 def _standardised(state: LoadedBundle, rows: Rows) -> tuple[Vectors, Vectors]:
-    """Give queries (B, D + R) for the sum of two standard scores, content and behaviour, and its means (B, 1).
+    """Give queries (B, D + R) for the sum of two standard scores, content and behaviour, and the means of both (B, 2).
 
     A standard score is the score less its mean over all items, divided by its standard deviation.
     """
@@ -190,7 +212,7 @@ def _standardised(state: LoadedBundle, rows: Rows) -> tuple[Vectors, Vectors]:
         _Sample.of(state.indexed[sample, dim:]).moments(behaviour),
     )
     queries = np.concatenate([part / one.std for part, one in zip((content, behaviour), moments, strict=True)], axis=1)
-    return queries, sum((one.mean / one.std for one in moments), np.zeros((len(rows), 1), np.float32))
+    return queries, np.concatenate([one.mean / one.std for one in moments], axis=1)
 
 
 class _Moments(NamedTuple):

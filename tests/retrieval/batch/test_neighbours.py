@@ -14,6 +14,7 @@ from indexing.arrays import Vectors
 from indexing.errors import InputError
 from retrieval import Retriever
 from retrieval.batch.neighbours import NeighboursConfig, neighbour_batches, write_neighbours
+from retrieval.candidates import source_code
 from retrieval.filters import field
 from retrieval.retriever.related.items import BY, By
 from tests.cli_run import Run, runner
@@ -62,6 +63,23 @@ def test_every_list_is_the_best_of_all_pairs(retriever: Retriever, by: By) -> No
     assert not (found.rows == np.arange(len(ITEMS))[:, None]).any()
     some = retriever.similar_items(["blue-lamp", "red-mug"], 5, by)
     np.testing.assert_allclose(some.scores, found.scores[[ITEMS.index("blue-lamp"), ITEMS.index("red-mug")]], rtol=1e-4)
+
+
+def test_a_hit_of_both_comes_from_the_larger_of_its_two_standard_scores(retriever: Retriever) -> None:
+    content, behaviour = (all_scores(retriever, by) for by in ("content", "behaviour"))
+    alive = retriever.bundle.alive
+    parts = [
+        (one - one[:, alive].mean(axis=1, keepdims=True)) / one[:, alive].std(axis=1, keepdims=True)
+        for one in (content, behaviour)
+    ]
+    found = retriever.similar_items("all", 10, "both")
+    apart = np.take_along_axis(parts[1] - parts[0], found.rows, axis=1)
+    clear = np.abs(apart) > 1e-3  # float32 sums in another order
+    expected = np.where(apart > 0, source_code("behaviour"), source_code("content"))
+    assert found.sources is not None
+    np.testing.assert_array_equal(found.sources[clear], expected[clear])
+    assert {hit.source for hit in found[0]} == {"behaviour", "content"}
+    assert retriever.similar_items(["red-mug"], 10, "both")[0] == found[ITEMS.index("red-mug")]
 
 
 def test_users_take_together_what_looks_different(retriever: Retriever) -> None:

@@ -273,3 +273,18 @@ def test_explanations_are_read_at_80_columns(bundle: Path, run: Run, monkeypatch
     assert f"because of {why[0]['title']} ({why[0]['item_id']}) {why[0]['effect']:+.2f}" in " ".join(
         re.sub("[│┃]", " ", out).split()
     )
+
+
+def test_warnings_are_printed_as_notes_each_once(bundle: Path, run: Run, recwarn: pytest.WarningsRecorder) -> None:
+    where = ("--where", "tags contains rde")
+    for command in (("search", "mug"), ("similar", "red-mug"), ("recommend", "--history", "red-mug")):
+        code, _, err = run(command[0], bundle, *command[1:], *where)
+        assert code == 0
+        notes = [line for line in err.splitlines() if "rde" in line]
+        assert len(notes) == 1, err
+        assert notes[0].startswith("note: no item has 'rde' in 'tags', so")
+        assert "red" in notes[0].partition(";")[2]
+    # Without a log nothing is known of new users.
+    _, _, err = run("recommend", bundle, "--history", "", "--history", " ")
+    assert [line.partition(",")[0] for line in err.splitlines()] == ["note: 2 of 2 users have an empty history"]
+    assert not recwarn.list

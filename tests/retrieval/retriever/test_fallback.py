@@ -3,6 +3,7 @@
 import shutil
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from indexing.bundle.edits.edit import add, delete
 from indexing.encoders import load_encoder
 from indexing.errors import FilterError, InputError, UnknownItemError
 from retrieval import Interactions, Retriever, compact, fit
+from retrieval.filters import UnknownValueWarning
 from retrieval.interactions.histories import histories
 from retrieval.retriever.fallback.chain import FallbackWarning
 from tests.cli_run import json_lines, runner
@@ -85,6 +87,22 @@ def test_an_answer_has_k_items_if_k_exist(case: str, retrievers: dict[str, Retri
         assert not {hit.item_id for hit in hits} & set(given["histories"][0])
     if "where" in given:
         assert {int(hit.item_id[1:]) // SIZE for hit in hits} == {0}
+
+
+ASKED: dict[str, Callable[[Retriever, str], object]] = {
+    "recommend": lambda retriever, where: retriever.recommend([ALL[3:SIZE]], K, where=where),
+    "similar": lambda retriever, where: retriever.similar_items(["i000"], K, "both", where=where),
+    "search": lambda retriever, where: retriever.search_vectors(retriever.vectors[:2], K, where=where),
+    # Asked for more until all shelves are found.
+    "collapsed": lambda retriever, where: retriever.similar_items(["i000"], K, where=f"not {where}", group_by="shelf"),
+}
+
+
+@pytest.mark.parametrize("ask", ASKED)
+def test_a_filter_is_evaluated_once(ask: str, retrievers: dict[str, Retriever]) -> None:
+    with pytest.warns(UnknownValueWarning) as caught:
+        ASKED[ask](retrievers["learned"], "shelf = 'shelf 99'")
+    assert len(caught) == 1
 
 
 def test_only_short_lists_are_filled(retrievers: dict[str, Retriever]) -> None:

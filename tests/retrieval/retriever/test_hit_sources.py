@@ -10,6 +10,7 @@ import pytest
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, ShapeError
 from retrieval.candidates import SOURCES, Candidates, source_code, sources_of
+from retrieval.candidates.lists import concatenated
 from retrieval.models.user_model import UserModel
 from retrieval.postprocess.diversify import Known, diversified, objective
 from retrieval.postprocess.rules import Bury, Exclude, Pin, Rules
@@ -75,6 +76,22 @@ def test_a_varied_list_keeps_them() -> None:
     varied = diversified(found(), objective("mmr", context, 0.9, 1.0), 4)
     assert varied.rows.tolist() != found().rows.tolist()
     assert [hit.source for line in varied for hit in line] == [TRUTH[hit.item_id] for line in varied for hit in line]
+
+
+def test_joined_queries_keep_all_that_is_known_of_either() -> None:
+    first = replace(found(), folded=({2: np.array([5])}, {}), histories=(np.array([1]), np.array([0, 4])))
+    second = replace(more(), query_ids=("s", "t"), sources=None, idle=np.array([3, 4], np.float32))
+    joined = concatenated(first, second)
+    assert joined.query_ids == ("q", "r", "s", "t")
+    assert joined.rows.tolist() == [[2, 0, 1, 4], [3, 0, -1, -1], [1, 5, 3, -1], [5, 3, 1, -1]]
+    assert np.isneginf(joined.scores[joined.rows < 0]).all()
+    assert [[hit.source for hit in line] for line in joined][:2] == [[hit.source for hit in line] for line in first]
+    assert {hit.source for line in joined.take([2, 3]) for hit in line} == {None}
+    assert [joined.folded_ids(query) for query in range(4)] == [[["f"], [], [], []], [[], []], [[]] * 3, [[]] * 3]
+    assert joined.idle is not None
+    assert joined.idle.tolist() == [0, 0, 3, 4]
+    assert [history.tolist() for history in joined.histories] == [[1], [0, 4], [], []]
+    assert (joined.times, joined.weights) == (None, ())
 
 
 def test_candidates_without_sources_work_as_before() -> None:

@@ -12,6 +12,7 @@ from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import InputError, UnknownItemError
 from retrieval import Query, Retriever
 from retrieval.retriever.queries import parse_query, parse_words
+from retrieval.retriever.queries.compose import encoded_queries
 from tests.toy import COLOURS, SHAPES, ToyEncoder, picture, toy_file
 
 RED, BLUE, RETRIEVER = Query.text("red"), Query.text("blue"), 2 * Query.text("golden retriever")
@@ -148,6 +149,26 @@ def test_all_texts_of_all_queries_are_encoded_at_once(retriever: Retriever) -> N
     encoder.calls.clear()  # of the proof that it is the same encoder
     own.search([RED - BLUE, "mug", Query.image(picture("red")) + RED], k=1)
     assert encoder.calls == [["red", "blue", "mug", "red"]]
+
+
+def test_a_search_that_is_explained_encodes_once(retriever: Retriever) -> None:
+    queries: list[str | Query] = [
+        "red mug",
+        2 * RED - 0.5 * Query.image(picture("blue")) + 0.0 * Query.text("lamp"),
+        Query.item("red-mug"),
+    ]
+    plain = retriever.search(queries, 5)
+    told = retriever.explain_queries(queries, plain)
+    encoder = retriever.state.encoder
+    assert isinstance(encoder, ToyEncoder)
+    texts, pictures = len(encoder.encoded), encoder.pictures
+    encoded = encoded_queries(retriever.state, queries)
+    found = retriever.search(encoded, 5)
+    assert found.rows.tolist() == plain.rows.tolist()
+    np.testing.assert_array_equal(found.scores, plain.scores)
+    assert retriever.explain_queries(encoded, found) == told
+    assert encoder.encoded[texts:] == ["red mug", "red"]
+    assert encoder.pictures == pictures + 1
 
 
 def test_contributions_sum_to_the_score(retriever: Retriever) -> None:
