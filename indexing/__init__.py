@@ -7,6 +7,7 @@ every import of a module of this package comes by here.
 """
 
 import importlib
+import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
     from indexing.encoders import Encoder, EncoderInfo, load_encoder
     from indexing.errors import CommonspaceError
     from indexing.index import IndexConfig
-    from indexing.media.audio import SoundLimits
+    from indexing.media.audio import AudioLimits
     from indexing.media.files import Kind, Modality
-    from indexing.media.images import PictureLimits
-    from indexing.media.video import FilmLimits
+    from indexing.media.images import ImageLimits
+    from indexing.media.video import VideoLimits
     from indexing.store.encode import EncodeConfig
 
 __all__ = [
+    "AudioLimits",
     "Bundle",
     "Catalogue",
     "Columns",
@@ -38,15 +40,14 @@ __all__ = [
     "EncodeConfig",
     "Encoder",
     "EncoderInfo",
-    "FilmLimits",
+    "ImageLimits",
     "IndexConfig",
     "Item",
     "ItemIds",
     "Kind",
     "Medium",
     "Modality",
-    "PictureLimits",
-    "SoundLimits",
+    "VideoLimits",
     "add",
     "build_bundle",
     "delete",
@@ -59,6 +60,7 @@ __all__ = [
 ]
 
 _MODULES = {  # where each is
+    "AudioLimits": "indexing.media.audio",
     "Bundle": "indexing.bundle.bundle",
     "Catalogue": "indexing.catalogue.catalogue",
     "Columns": "indexing.catalogue.catalogue",
@@ -67,15 +69,14 @@ _MODULES = {  # where each is
     "EncodeConfig": "indexing.store.encode",
     "Encoder": "indexing.encoders",
     "EncoderInfo": "indexing.encoders",
-    "FilmLimits": "indexing.media.video",
+    "ImageLimits": "indexing.media.images",
     "IndexConfig": "indexing.index",
     "Item": "indexing.catalogue.catalogue",
     "ItemIds": "indexing.catalogue.item_ids",
     "Kind": "indexing.media.files",
     "Medium": "indexing.catalogue.medium",
     "Modality": "indexing.media.files",
-    "PictureLimits": "indexing.media.images",
-    "SoundLimits": "indexing.media.audio",
+    "VideoLimits": "indexing.media.video",
     "add": "indexing.bundle.edits.edit",
     "build_bundle": "indexing.bundle.build",
     "delete": "indexing.bundle.edits.edit",
@@ -87,9 +88,15 @@ _MODULES = {  # where each is
     "verify": "indexing.bundle.maintenance.verify",
 }
 
+_FORMER = {"FilmLimits": "VideoLimits", "PictureLimits": "ImageLimits", "SoundLimits": "AudioLimits"}
+"""By the former name the new one; the next version has that alone."""
+
 
 def __getattr__(name: str) -> object:
     """Import what a name stands for."""
+    if name in _FORMER:
+        warnings.warn(f"indexing.{name} is called {_FORMER[name]}", FutureWarning, 2)
+        name = _FORMER[name]
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(importlib.import_module(_MODULES[name]), name)

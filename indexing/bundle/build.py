@@ -18,10 +18,10 @@ from indexing.bundle.generation import ATTRIBUTES, BRIDGE, GOLDEN, REJECTS, STOR
 from indexing.bundle.index_files import index_items
 from indexing.bundle.manifest import Manifest
 from indexing.bundle.publish import (
-    Carried,
+    CarriedOver,
     Carry,
     Content,
-    Items,
+    NewItems,
     bundle_to_carry_over,
     last_number,
     publish,
@@ -134,7 +134,7 @@ def _publish(
     store: EmbeddingStore,
     report: EncodeReport,
     config: IndexConfig,
-    carry_learned: Callable[[Items], Carried] | None,
+    carry_learned: Callable[[NewItems], CarriedOver] | None,
 ) -> None:
     """Index what is in the store and publish it with everything that a reader needs."""
     item_ids, work = ItemIds(catalogue.attributes.column("item_id").to_pylist()), work_folder(root)
@@ -146,7 +146,7 @@ def _publish(
         raise _nothing_encoded(catalogue, store, item_ids, not_embedded(catalogue.columns, encoder.info))
     attributes, learned, queries = catalogue.attributes.take(rows), None, None
     if carry_learned is not None:
-        learned = carry_learned(Items(ItemIds(attributes["item_id"].to_pylist()), items, attributes, config.sample))
+        learned = carry_learned(NewItems(ItemIds(attributes["item_id"].to_pylist()), items, attributes, config.sample))
         vectors, queries = learned.vectors, learned.queries
     index_files, index_section = index_items(items, vectors, config, work, queries)
     embeddings = pack(store, item_ids, work)

@@ -36,7 +36,7 @@ class Bundle:
     """A generation with the changes since, checked at opening and never changing afterwards.
 
     The generation's items keep their rows; every item put in since has a row after them. A row whose item was taken
-    out or put in again stays, but is no longer alive.
+    out or put in again stays, but is no longer live.
 
     Attributes:
         root: Folder of the bundle.
@@ -118,9 +118,9 @@ class Bundle:
         return self.generation.items.changed(*((batch.removed, batch.item_ids) for batch in self.batches))
 
     @cached_property
-    def alive(self) -> Mask:
+    def is_live(self) -> Mask:
         """(N,) bool: the rows that hold an item, all but those taken out or replaced since."""
-        return self.items.alive
+        return self.items.is_live
 
     @cached_property
     def attributes(self) -> pa.Table:

@@ -171,7 +171,7 @@ def _pending(root: Path, number: int) -> Path:
     return root / LOG / f"{number:012d}.pending"
 
 
-def names_between(root: Path, after: int, last: int) -> list[str]:
+def batches_between(root: Path, after: int, last: int) -> list[str]:
     """Return the names of the batches with numbers beyond ``after`` up to ``last``, in order.
 
     Raises:
@@ -195,7 +195,7 @@ def acknowledged(root: Path, state: State, after: int) -> list[str]:
         DamagedFileError: When one is missing, or is not the one that was acknowledged.
     """
     start = min(after, state.contains)
-    names = names_between(root, start, state.last)
+    names = batches_between(root, start, state.last)
     if digest_of(names[state.contains - start :]) != state.digest:
         raise DamagedFileError(f"{root / LOG} holds other changes than {CURRENT} names; {REPAIR_HINT}")
     return names[after - start :]

@@ -11,7 +11,7 @@ from indexing.bundle.generation import INDEX, PROMISE
 from indexing.bundle.publish import Content
 from indexing.filesystem import fsops
 from indexing.index import IndexConfig, Queries, VectorIndex, build_index
-from indexing.index.tuning.recall import HeldOutQueries, Promise
+from indexing.index.tuning.recall import HeldOutQueries, RecallCheck
 from indexing.store.collect import ModalityVectors
 
 
@@ -34,7 +34,7 @@ def index_items(
     if config.kind == "sharded":
         fsops.make_folder(work)
     index, report = build_index(vectors, config, queries, work / INDEX)
-    promise = Promise.of(index, vectors, queries, config.k)
+    promise = RecallCheck.of(index, vectors, queries, config.k)
     files = _file_contents(index, work / INDEX) | {PROMISE: promise.to_bytes()}
     return files, report.to_json() | {"config": asdict(config)}
 

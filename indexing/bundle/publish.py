@@ -194,7 +194,7 @@ def collect_garbage(root: Path, state: State) -> None:
 
 
 @dataclass(frozen=True)
-class Items:
+class NewItems:
     """The M items of a new generation.
 
     Attributes:
@@ -211,7 +211,7 @@ class Items:
 
 
 @dataclass(frozen=True, eq=False)
-class Carried:
+class CarriedOver:
     """What a bundle has learned, for other items.
 
     Attributes:
@@ -229,7 +229,7 @@ class Carried:
     features: tuple[str, ...]
 
 
-Carry: TypeAlias = Callable[[Bundle, Items], Carried]
+Carry: TypeAlias = Callable[[Bundle, NewItems], CarriedOver]
 
 
 def bundle_to_carry_over(root: Path, fingerprint: str, carry: Carry | None, *, drop: bool) -> Bundle | None:

@@ -96,7 +96,7 @@ def measure_text_separation(bundle: Bundle, rng: np.random.Generator) -> TextSep
     vectors = bundle.modality_vectors
     if not names or Modality.TEXT not in vectors.vectors:
         return None
-    rows = np.flatnonzero(vectors.exists[Modality.TEXT] & bundle.alive)
+    rows = np.flatnonzero(vectors.exists[Modality.TEXT] & bundle.is_live)
     if len(rows) > MAX_TEXTS:
         rows = np.sort(rng.choice(rows, MAX_TEXTS, replace=False))
     texts = item_texts(bundle.attributes.select(names), rows)

@@ -118,5 +118,5 @@ def changed_words(bundle: Bundle, base: WordIndex, columns: Sequence[str]) -> Wo
         if batch.updated is not None and set(columns) & set(batch.updated.column_names[1:]):
             updated = (bundle.items.row(item_id) for item_id in batch.updated.column("item_id").to_pylist())
             changed |= {row for row in updated if row is not None}
-    rows = np.array(sorted(row for row in changed if bundle.alive[row]), np.int64)
+    rows = np.array(sorted(row for row in changed if bundle.is_live[row]), np.int64)
     return base.with_changes(rows, texts_of(bundle.attributes, columns, rows), len(bundle.items))

@@ -37,10 +37,10 @@ class ItemIds(Sequence[str]):
     def changed(self, *changes: tuple[Iterable[str], Sequence[str]]) -> "ItemIds":
         """Return these items after changes, each of which takes some out and then puts others in at the end.
 
-        No row moves. An item that is put in again has its new row; the old one stays and is no longer alive.
+        No row moves. An item that is put in again has its new row; the old one stays and is no longer live.
 
         >>> changed_ids = ItemIds(["a", "b"]).changed(([], ["a"]), (["b"], ["c"]))
-        >>> changed_ids.rows(["a", "c"]), changed_ids.alive.tolist(), "b" in changed_ids
+        >>> changed_ids.rows(["a", "c"]), changed_ids.is_live.tolist(), "b" in changed_ids
         (array([2, 3]), [False, False, True, True], False)
         """
         changed_ids = copy(self)
@@ -55,16 +55,16 @@ class ItemIds(Sequence[str]):
         return changed_ids
 
     @property
-    def alive(self) -> Mask:
+    def is_live(self) -> Mask:
         """(N,) bool: the rows that hold an item, all but those taken out or put in again."""
-        alive: Mask = np.ones(len(self), np.bool_)
-        alive[len(self._row_of) :] = False
+        is_live: Mask = np.ones(len(self), np.bool_)
+        is_live[len(self._row_of) :] = False
         for item_id, row in self._changed_rows.items():
             if (old_row := self._row_of.get(item_id)) is not None:
-                alive[old_row] = False
+                is_live[old_row] = False
             if row is not None:
-                alive[row] = True
-        return alive
+                is_live[row] = True
+        return is_live
 
     def row(self, item_id: object) -> int | None:
         """Return the row of an item, or None when it is not among these."""

@@ -18,7 +18,7 @@ from indexing.catalogue.readers.base import Reader
 from indexing.errors import InputError
 from indexing.filesystem.checked_files import content_hash
 from indexing.media.files import Kind, UnusableFile
-from indexing.media.images import PictureLimits, read_picture
+from indexing.media.images import ImageLimits, read_picture
 
 BATCH_ROWS = 64  # at once, since pictures are read with them
 
@@ -120,6 +120,6 @@ def _file_hash(medium: Medium) -> str:
     if medium.source is None:
         return ""
     try:
-        return content_hash(read_picture(medium.source, PictureLimits()))
+        return content_hash(read_picture(medium.source, ImageLimits()))
     except UnusableFile:
         return ""

@@ -16,10 +16,10 @@ from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.cleaning import clean_text, reason_kind
 from indexing.catalogue.medium import media_in
 from indexing.catalogue.validation import NOTHING_TO_EMBED, ItemIdChecker
-from indexing.diagnostics.inspect_counts import EXAMPLES, Pictures, Texts, quantiles
+from indexing.diagnostics.inspect_counts import EXAMPLES, ImageCounts, TextCounts, quantiles
 from indexing.errors import InputError
 from indexing.media.files import Kind
-from indexing.media.images import PictureLimits
+from indexing.media.images import ImageLimits
 
 BATCH_ROWS = 64  # at once, since pictures and sounds are read with them
 MAX_MEMBERS = 6  # of a group, as examples
@@ -83,7 +83,7 @@ class Inspection:
 class _Pass:
     """What one pass over a catalogue has seen so far."""
 
-    def __init__(self, catalogue: Catalogue, limits: PictureLimits) -> None:
+    def __init__(self, catalogue: Catalogue, limits: ImageLimits) -> None:
         self.catalogue, self.columns = catalogue, catalogue.columns
         self.root = catalogue.image_dir.resolve() if catalogue.image_dir else None
         self.rows = self.kept = self.audio_size = 0
@@ -91,7 +91,7 @@ class _Pass:
         self.ids = ItemIdChecker(Counter())
         self.rejected: Counter[str] = Counter()
         self.rejects: list[dict[str, Any]] = []
-        self.texts, self.pictures = Texts(), Pictures(limits)
+        self.texts, self.pictures = TextCounts(), ImageCounts(limits)
         self.sampled: list[int] = []
         self._random = random.Random(0)  # noqa: S311 - a sample to look at
 
@@ -134,7 +134,7 @@ def inspect_catalogue(
     catalogue: Catalogue,
     *,
     limit: int | None = None,
-    limits: PictureLimits | None = None,
+    limits: ImageLimits | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Inspection:
     """Look at every row of a catalogue, or at the first ones.
@@ -150,7 +150,7 @@ def inspect_catalogue(
     """
     if limit is not None and limit < 1:
         raise InputError(f"{limit} rows cannot be looked at; give a limit of at least 1")
-    counts = _Pass(catalogue, limits or PictureLimits())
+    counts = _Pass(catalogue, limits or ImageLimits())
     columns = counts.columns
     names = [columns.item_id, *columns.text, *columns.media]
     reported = 0

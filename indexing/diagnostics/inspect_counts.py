@@ -16,7 +16,7 @@ from indexing.catalogue.cleaning import reason_kind
 from indexing.catalogue.languages import guess_language
 from indexing.media.decode import Task, Unusable
 from indexing.media.files import Kind
-from indexing.media.images import PictureLimits, UnusablePicture, read_picture
+from indexing.media.images import ImageLimits, UnusableImage, read_picture
 from indexing.store.shared_pool import decode_all
 
 DISTANCE = 4
@@ -98,7 +98,7 @@ QUANTILES = {"min": 0.0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "9
 
 
 @dataclass
-class Keys:
+class RowHashes:
     """64 bits a row, in the order of the rows: what is kept of a text or a picture to find it again."""
 
     rows: "array[int]" = field(default_factory=lambda: array("q"))
@@ -122,10 +122,10 @@ class Keys:
 
 
 @dataclass
-class Texts:
+class TextCounts:
     """What the texts are like."""
 
-    keys: Keys = field(default_factory=Keys)
+    keys: RowHashes = field(default_factory=RowHashes)
     lengths: "array[int]" = field(default_factory=lambda: array("q"))
     languages: Counter[str] = field(default_factory=Counter)
     size: int = 0
@@ -140,12 +140,12 @@ class Texts:
 
 
 @dataclass
-class Pictures:
+class ImageCounts:
     """What the pictures are like, each decoded once."""
 
-    limits: PictureLimits
-    keys: Keys = field(default_factory=Keys)
-    looks: Keys = field(default_factory=Keys)
+    limits: ImageLimits
+    keys: RowHashes = field(default_factory=RowHashes)
+    looks: RowHashes = field(default_factory=RowHashes)
     widths: "array[int]" = field(default_factory=lambda: array("q"))
     heights: "array[int]" = field(default_factory=lambda: array("q"))
     sizes: "array[int]" = field(default_factory=lambda: array("q"))
@@ -158,14 +158,14 @@ class Pictures:
         """Count one picture, or why it cannot be used."""
         try:
             if problem or source is None:
-                raise UnusablePicture(problem or "image file is empty")
+                raise UnusableImage(problem or "image file is empty")
             data = read_picture(source, self.limits)
             self.keys.add(row, _hash(data))
             self.sizes.append(len(data))
             (decoded,) = decode_all(Kind.IMAGE, [data], Task(pictures=self.limits, described=True))
             if isinstance(decoded, Unusable):
-                raise UnusablePicture(decoded.reason)
-        except UnusablePicture as error:
+                raise UnusableImage(decoded.reason)
+        except UnusableImage as error:
             self.reasons[NUMBER.sub("N", reason_kind(str(error)))] += 1  # or every size is a reason of its own
             if len(self.unusable) < EXAMPLES:
                 self.unusable.append({"source_row": row, "item_id": item_id, "reason": str(error)})

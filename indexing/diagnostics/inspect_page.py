@@ -13,7 +13,7 @@ from indexing.catalogue.cleaning import clean_text
 from indexing.catalogue.medium import media_in
 from indexing.diagnostics.inspect import Groups, Inspection, numbered_rows
 from indexing.media.files import Kind
-from indexing.media.images import PictureLimits
+from indexing.media.images import ImageLimits
 from indexing.store.shared_pool import thumbnail
 
 SIDE = 112  # pixels of a thumbnail
@@ -53,7 +53,7 @@ class Card:
     picture: bytes | None
 
 
-def inspection_page(inspection: Inspection, catalogue: Catalogue, limits: PictureLimits | None = None) -> str:
+def inspection_page(inspection: Inspection, catalogue: Catalogue, limits: ImageLimits | None = None) -> str:
     """Return the whole page as HTML; the items that it shows are read from the source once more."""
     same_text, same_image = inspection.text["duplicates"], inspection.image["duplicates"]
     near = inspection.image["near_duplicates"]
@@ -66,7 +66,7 @@ def inspection_page(inspection: Inspection, catalogue: Catalogue, limits: Pictur
             for member in group
         ),
     }
-    cards = _cards(catalogue, rows, inspection.limit, limits or PictureLimits())
+    cards = _cards(catalogue, rows, inspection.limit, limits or ImageLimits())
     sections = [
         _table("What there is", overview(inspection).items()),
         _section("Some items, drawn at random", [_figures(inspection.sampled, cards)]),
@@ -115,7 +115,7 @@ def _summed(groups: Groups) -> str:
     return f"{groups.items} items in {groups.groups} groups" if groups.groups else "none"
 
 
-def _cards(catalogue: Catalogue, wanted: set[int], limit: int | None, limits: PictureLimits) -> dict[int, Card]:
+def _cards(catalogue: Catalogue, wanted: set[int], limit: int | None, limits: ImageLimits) -> dict[int, Card]:
     columns, cards = catalogue.columns, dict[int, Card]()
     root = catalogue.image_dir.resolve() if catalogue.image_dir else None
     names = [columns.item_id, *columns.text, *columns.media]

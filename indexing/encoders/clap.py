@@ -26,7 +26,7 @@ from indexing.encoders.inference.checkpoints import (
     tokens,
 )
 from indexing.encoders.inference.hub import check_embeds
-from indexing.encoders.inference.torch_models import lasting, state_fingerprint, vocabulary
+from indexing.encoders.inference.torch_models import stable_config, state_fingerprint, vocabulary
 from indexing.media.audio import Sound
 from indexing.media.files import Modality
 
@@ -54,7 +54,7 @@ class ClapEncoder:
         self._window = int(extractor.nb_max_samples)
         fingerprint = state_fingerprint(
             model,
-            config=lasting(config),
+            config=stable_config(config),
             preprocess=extractor.to_json_string(),
             vocabulary=vocabulary(tokenizer),
             tokens=self._tokens(TEXTS)["input_ids"].tolist(),

@@ -32,8 +32,8 @@ from indexing.encoders.inference.torch_models import (
     EXACT,
     device_of,
     in_precision,
-    lasting,
     normaliser,
+    stable_config,
     state_fingerprint,
     vocabulary,
 )
@@ -119,7 +119,7 @@ class OpenClipEncoder:
         settings = open_clip.get_model_preprocess_cfg(model)
         fingerprint = state_fingerprint(
             model,
-            config=lasting(config),
+            config=stable_config(config),
             preprocess=settings,
             vocabulary=vocabulary(tokenize),
             tokens=tokenize(list(TEXTS)).tolist(),

@@ -20,7 +20,7 @@ from indexing.encoders.base import TEXTS, EncoderInfo, golden_vectors, require
 from indexing.encoders.inference.batching import checked_images, checked_texts, in_batches, well_formed
 from indexing.encoders.inference.checkpoints import check_settings, load_checkpoint, quiet
 from indexing.encoders.inference.hub import one_line
-from indexing.encoders.inference.torch_models import lasting, state_fingerprint, vocabulary
+from indexing.encoders.inference.torch_models import stable_config, state_fingerprint, vocabulary
 from indexing.errors import EncoderError, import_extra
 from indexing.media.files import Modality
 from indexing.media.images import to_rgb
@@ -92,7 +92,7 @@ def _fingerprint(model: Any) -> str:  # noqa: ANN401
     return state_fingerprint(
         model,
         modules=[(type(module).__name__, module.get_config_dict()) for module in model],
-        config=lasting(config.to_dict()) if config is not None else None,
+        config=stable_config(config.to_dict()) if config is not None else None,
         preprocess=images.to_json_string() if images is not None else None,
         vocabulary=vocabulary(tokenizer) if hasattr(tokenizer, "get_vocab") else None,
         tokens=tokenizer(list(TEXTS), truncation=True)["input_ids"] if callable(tokenizer) else None,

@@ -26,8 +26,8 @@ from indexing.encoders.inference.torch_models import (
     EXACT,
     device_of,
     in_precision,
-    lasting,
     normaliser,
+    stable_config,
     state_fingerprint,
     vocabulary,
 )
@@ -90,7 +90,7 @@ class TransformersEncoder:
         self._padding, self._length = family.padding, min(positions, family.tokens or positions)
         fingerprint = state_fingerprint(
             model,
-            config=lasting(config),
+            config=stable_config(config),
             preprocess=image_processor.to_json_string(),
             vocabulary=vocabulary(tokenizer),
             tokens=self._tokens(TEXTS)["input_ids"].tolist(),

@@ -7,7 +7,7 @@ import numpy as np
 
 from indexing.arrays import Mask, Rows, Vectors, check_vectors
 from indexing.errors import ShapeError
-from indexing.index.config import Efforts
+from indexing.index.config import SearchParamsByKind
 from indexing.runtime.arguments import check_whole
 from indexing.runtime.threads import require_own_threads
 
@@ -65,7 +65,7 @@ class TunableIndex(VectorIndex, Protocol):
     """An index that can be told how hard to try for each kind of query."""
 
     @property
-    def efforts(self) -> Efforts:
+    def efforts(self) -> SearchParamsByKind:
         """How hard it tries."""
         ...
 
@@ -74,7 +74,7 @@ class TunableIndex(VectorIndex, Protocol):
         """Bytes that it keeps in memory."""
         ...
 
-    def with_efforts(self, efforts: Efforts) -> Self:
+    def with_efforts(self, efforts: SearchParamsByKind) -> Self:
         """Return the same index, not a copy, that tries otherwise; this one stays as it is."""
         ...
 

@@ -12,7 +12,7 @@ MAX_EFFORT = 10_000_000
 
 
 @dataclass(frozen=True)
-class Effort:
+class SearchParams:
     """How hard a search tries; what an index has no use for is 0.
 
     Attributes:
@@ -36,7 +36,7 @@ class Effort:
 
 
 @dataclass(frozen=True)
-class Efforts:
+class SearchParamsByKind:
     """An effort for each kind of query (``"text"``, ``"image"``, …).
 
     Attributes:
@@ -44,17 +44,19 @@ class Efforts:
         default: What counts when no kind has an effort.
     """
 
-    kinds: Mapping[str, Effort] = field(default_factory=dict)
-    default: Effort = field(default_factory=Effort)
+    kinds: Mapping[str, SearchParams] = field(default_factory=dict)
+    default: SearchParams = field(default_factory=SearchParams)
 
     @property
-    def greatest(self) -> Effort:
+    def greatest(self) -> SearchParams:
         """The greatest of all in every field: enough for any kind that was measured."""
         if not self.kinds:
             return self.default
-        return Effort(*(max(getattr(effort, spec.name) for effort in self.kinds.values()) for spec in fields(Effort)))
+        return SearchParams(
+            *(max(getattr(effort, spec.name) for effort in self.kinds.values()) for spec in fields(SearchParams))
+        )
 
-    def of(self, kind: str | None) -> Effort:
+    def of(self, kind: str | None) -> SearchParams:
         """Return the effort for a kind of query; for none, or one that is unknown, the greatest of all."""
         known = None if kind is None else self.kinds.get(kind)
         return self.greatest if known is None else known
@@ -64,17 +66,19 @@ class Efforts:
         return {kind: effort.to_json() for kind, effort in self.kinds.items()}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Mapping[str, int]], default: Effort | None = None) -> "Efforts":
+    def from_json(
+        cls, data: Mapping[str, Mapping[str, int]], default: SearchParams | None = None
+    ) -> "SearchParamsByKind":
         """Read what `to_json` gave.
 
         Raises:
             InputError: When it is something else.
         """
         try:
-            kinds = {kind: Effort(**effort) for kind, effort in data.items()}
+            kinds = {kind: SearchParams(**effort) for kind, effort in data.items()}
         except (AttributeError, TypeError) as error:
             raise InputError(f"efforts {str(data)[:60]!r} cannot be read: {error}") from error
-        return cls(kinds, default or Effort())
+        return cls(kinds, default or SearchParams())
 
 
 IndexKind = Literal["auto", "best", "flat", "hnsw", "ivf", "sharded"]

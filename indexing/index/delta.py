@@ -22,26 +22,26 @@ Answer = tuple[Vectors, Rows] | None
 
 
 class DeltaIndex:
-    """A `VectorIndex` over the rows of another, those added after them, and a mask of those alive.
+    """A `VectorIndex` over the rows of another, those added after them, and a mask of the live ones.
 
     Args:
         base: What was indexed; it is only searched.
         added: (M, D) float32, the vectors of the rows after it.
-        alive: (N + M,) bool, the rows that may be found.
+        is_live: (N + M,) bool, the rows that may be found.
         coded: The rows that have codes: all from the first on, or from the first added one on.
     """
 
     kind = "delta"
 
-    def __init__(self, base: VectorIndex, added: Vectors, alive: Mask, coded: "CodedRows | None" = None) -> None:
-        self._base, self._alive = base, alive
-        self._num_deleted = len(base) - int(np.count_nonzero(alive[: len(base)]))
+    def __init__(self, base: VectorIndex, added: Vectors, is_live: Mask, coded: "CodedRows | None" = None) -> None:
+        self._base, self._is_live = base, is_live
+        self._num_deleted = len(base) - int(np.count_nonzero(is_live[: len(base)]))
         self._coded, self._coded_start, self._coded_stop = coded, len(base), len(base)
         self._coded_deleted = False
         if coded is not None:
             self._coded_start, self._coded_stop = coded.codes.start, coded.codes.stop
-            self._coded_deleted = not alive[self._coded_start : self._coded_stop].all()
-        self._tail_rows = self._coded_stop + np.flatnonzero(alive[self._coded_stop :])
+            self._coded_deleted = not is_live[self._coded_start : self._coded_stop].all()
+        self._tail_rows = self._coded_stop + np.flatnonzero(is_live[self._coded_stop :])
         tail = added[self._coded_stop - len(base) :]
         live_vectors = tail if len(self._tail_rows) == len(tail) else added[self._tail_rows - len(base)]
         self._tail = FlatIndex(live_vectors) if len(live_vectors) else None
@@ -52,14 +52,14 @@ class DeltaIndex:
         return self._base.dim
 
     def __len__(self) -> int:
-        return len(self._alive)
+        return len(self._is_live)
 
     def search(
         self, queries: Vectors, k: int, allow: Mask | None = None, kind: str | None = None
     ) -> tuple[Vectors, Rows]:
         """Find the best k living rows for each query; see `VectorIndex.search`."""
         queries, k = check_search(self, queries, k, allow), int(k)
-        allow = None if allow is None else self._alive & allow
+        allow = None if allow is None else self._is_live & allow
         answers = [
             search(queries, k, allow, kind) for search in (self._search_base, self._search_codes, self._search_tail)
         ]
@@ -78,7 +78,7 @@ class DeltaIndex:
         if self._coded is None:
             return None
         if allow is None and self._coded_deleted:
-            allow = self._alive
+            allow = self._is_live
         coded_allow = None if allow is None else allow[self._coded_start : self._coded_stop]
         scores, rows = self._coded.search(queries, k, coded_allow, kind)
         return scores, np.where(rows >= 0, rows + self._coded_start, -1)
@@ -97,13 +97,13 @@ class DeltaIndex:
         scores, rows = self._base.search(queries, k + min(num_deleted, k), kind=kind)
         if not num_deleted:
             return scores, rows
-        deleted = (rows < 0) | ~self._alive[rows]
+        deleted = (rows < 0) | ~self._is_live[rows]
         order = np.argsort(deleted, axis=1, kind="stable")[:, :k]
         scores = np.take_along_axis(np.where(deleted, -np.inf, scores), order, axis=1)
         rows = np.take_along_axis(np.where(deleted, -1, rows), order, axis=1)
         short = (rows < 0).any(axis=1)
         if short.any():
-            scores[short], rows[short] = self._base.search(queries[short], k, self._alive[:base_rows], kind)
+            scores[short], rows[short] = self._base.search(queries[short], k, self._is_live[:base_rows], kind)
         return scores, rows
 
     def save(self, path: Path) -> str:

@@ -30,7 +30,7 @@ BLOCK_FRAMES = 65_536  # frames decoded at once, so that many channels never all
 
 
 @dataclass(frozen=True)
-class SoundLimits:
+class AudioLimits:
     """What a single sound may cost.
 
     Attributes:
@@ -49,20 +49,20 @@ class SoundLimits:
         check_limits(self)
 
 
-class UnusableSound(UnusableFile):
+class UnusableAudio(UnusableFile):
     """A sound that cannot be used, with the reason."""
 
 
-def read_sound(source: bytes | Path, limits: SoundLimits) -> bytes:
+def read_sound(source: bytes | Path, limits: AudioLimits) -> bytes:
     """Return the bytes of a sound's file.
 
     Raises:
-        UnusableSound: When the file is missing, unreadable, empty or too large.
+        UnusableAudio: When the file is missing, unreadable, empty or too large.
     """
-    return read_file(source, limits.file_bytes, "sound", UnusableSound)
+    return read_file(source, limits.file_bytes, "sound", UnusableAudio)
 
 
-def decode_sound(data: bytes, rate: int, limits: SoundLimits) -> Sound:
+def decode_sound(data: bytes, rate: int, limits: AudioLimits) -> Sound:
     """Decode the beginning of a sound, channels averaged, after reading its claims from the header.
 
     Samples beyond -1…1, which only files of floats can have, are clipped as a sound card would. Silence is a sound.
@@ -76,39 +76,39 @@ def decode_sound(data: bytes, rate: int, limits: SoundLimits) -> Sound:
         (S,) float32, mono, at ``rate`` hertz, S >= 1.
 
     Raises:
-        UnusableSound: When it is of no known format, claims what no sound needs, is broken, cut short within the
+        UnusableAudio: When it is of no known format, claims what no sound needs, is broken, cut short within the
             seconds that are decoded (an MP3 does not say how long it is) or has no
             samples, or has samples that are not finite.
         MissingExtraError: When soundfile or soxr is not installed.
     """
     soundfile, soxr = import_extra("soundfile", "audio"), import_extra("soxr", "audio")
     if not data.startswith(STARTS):
-        raise UnusableSound(f"sound is none of {', '.join(FORMATS)}")
+        raise UnusableAudio(f"sound is none of {', '.join(FORMATS)}")
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             _check_header(file, limits)
             native, mono = int(file.samplerate), _mono(file, limits, _claimed_frames(data))
         # Again at the end: resampling rounds up, and may swing a little beyond what it was given.
         resampled = mono if native == rate else soxr.resample(mono, native, rate, quality="HQ")
-    except UnusableSound:
+    except UnusableAudio:
         raise
     except Exception as error:  # libsndfile, soxr and NumPy raise their own kinds on broken bytes
-        raise UnusableSound(f"sound is broken: {type(error).__name__}: {_reason(error)}") from error
+        raise UnusableAudio(f"sound is broken: {type(error).__name__}: {_reason(error)}") from error
     sound: Sound = np.clip(resampled, -1, 1).astype(np.float32)
     if not sound.size:
-        raise UnusableSound(f"sound of {mono.size} samples is too short for {rate} samples a second")
+        raise UnusableAudio(f"sound of {mono.size} samples is too short for {rate} samples a second")
     return sound
 
 
-def _check_header(file: Any, limits: SoundLimits) -> None:  # noqa: ANN401
+def _check_header(file: Any, limits: AudioLimits) -> None:  # noqa: ANN401
     if file.format not in FORMATS:
-        raise UnusableSound(f"sound is {file.format}, none of {', '.join(FORMATS)}")
+        raise UnusableAudio(f"sound is {file.format}, none of {', '.join(FORMATS)}")
     if not MIN_RATE <= file.samplerate <= limits.rate:
-        raise UnusableSound(f"sound of {file.samplerate} Hz is not between {MIN_RATE} and {limits.rate} Hz")
+        raise UnusableAudio(f"sound of {file.samplerate} Hz is not between {MIN_RATE} and {limits.rate} Hz")
     if not 1 <= file.channels <= limits.channels:
-        raise UnusableSound(f"sound of {file.channels} channels is over {limits.channels}")
+        raise UnusableAudio(f"sound of {file.channels} channels is over {limits.channels}")
     if file.frames <= 0:
-        raise UnusableSound("sound has no samples, or is cut short")
+        raise UnusableAudio("sound has no samples, or is cut short")
 
 
 def _claimed_frames(data: bytes) -> int:
@@ -124,7 +124,7 @@ def _claimed_frames(data: bytes) -> int:
     return 0
 
 
-def _mono(file: Any, limits: SoundLimits, claimed: int) -> Sound:  # noqa: ANN401
+def _mono(file: Any, limits: AudioLimits, claimed: int) -> Sound:  # noqa: ANN401
     """Decode block by block: (S,) float32 at the file's own rate, for the seconds that the limits allow."""
     num_wanted = min(max(file.frames, claimed), int(limits.seconds * file.samplerate))
     parts: list[Sound] = []
@@ -134,12 +134,12 @@ def _mono(file: Any, limits: SoundLimits, claimed: int) -> Sound:  # noqa: ANN40
         if not len(block):
             break
         if not np.isfinite(block).all():
-            raise UnusableSound("sound has samples that are not finite numbers")
+            raise UnusableAudio("sound has samples that are not finite numbers")
         parts.append(np.clip(block, -1, 1).mean(axis=1, dtype=np.float32))
         num_read += len(block)
     # The header of an MP3 only estimates how many there are.
     if not num_read or (num_read < num_wanted and file.format != "MP3"):
-        raise UnusableSound(f"sound is cut short: it has {num_read} of {num_wanted} samples")
+        raise UnusableAudio(f"sound is cut short: it has {num_read} of {num_wanted} samples")
     return np.concatenate(parts)
 
 

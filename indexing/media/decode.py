@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from indexing.media.audio import SoundLimits, decode_sound
+from indexing.media.audio import AudioLimits, decode_sound
 from indexing.media.files import Kind, UnusableFile
 from indexing.media.image_form import ImageForm
-from indexing.media.images import PictureLimits, decode_picture, difference_hash, to_rgb
-from indexing.media.video import FilmLimits, read_frames
+from indexing.media.images import ImageLimits, decode_picture, difference_hash, to_rgb
+from indexing.media.video import VideoLimits, read_frames
 
 # A picture is decoded at no less than this many times the side that the model sees.
 SIDE_MARGIN = 2
@@ -50,9 +50,9 @@ class Task:
 
     form: ImageForm | None = None
     audio_rate: int = 48_000
-    pictures: PictureLimits = field(default_factory=PictureLimits)
-    sounds: SoundLimits = field(default_factory=SoundLimits)
-    films: FilmLimits = field(default_factory=FilmLimits)
+    pictures: ImageLimits = field(default_factory=ImageLimits)
+    sounds: AudioLimits = field(default_factory=AudioLimits)
+    films: VideoLimits = field(default_factory=VideoLimits)
     frames: int = 8
     largest: int = MAX_SIDE
     described: bool = False
@@ -76,9 +76,9 @@ class Task:
         return cls(
             ImageForm(**data["form"]) if data["form"] else None,
             data["audio_rate"],
-            PictureLimits(**data["pictures"]),
-            SoundLimits(**data["sounds"]),
-            FilmLimits(**data["films"]),
+            ImageLimits(**data["pictures"]),
+            AudioLimits(**data["sounds"]),
+            VideoLimits(**data["films"]),
             data["frames"],
             data["largest"],
             data["described"],

@@ -117,7 +117,7 @@ START_OF_SCAN = b"\xff\xda"  # nothing but a marker in the coded data of a JPEG
 
 
 @dataclass(frozen=True)
-class PictureLimits:
+class ImageLimits:
     """What a single picture may cost; one beyond it is refused before it is decoded.
 
     Attributes:
@@ -132,20 +132,20 @@ class PictureLimits:
         check_limits(self)
 
 
-class UnusablePicture(UnusableFile):
+class UnusableImage(UnusableFile):
     """A picture that cannot be used, with the reason."""
 
 
-def read_picture(source: bytes | Path, limits: PictureLimits) -> bytes:
+def read_picture(source: bytes | Path, limits: ImageLimits) -> bytes:
     """Return the bytes of a picture's file.
 
     Raises:
-        UnusablePicture: When the file is missing, unreadable, empty or too large.
+        UnusableImage: When the file is missing, unreadable, empty or too large.
     """
-    return read_file(source, limits.file_bytes, "image", UnusablePicture)
+    return read_file(source, limits.file_bytes, "image", UnusableImage)
 
 
-def decode_picture(data: bytes, limits: PictureLimits, min_side: int | None = None) -> Image.Image:
+def decode_picture(data: bytes, limits: ImageLimits, min_side: int | None = None) -> Image.Image:
     """Decode the first frame of a picture after reading its size from the header, and turn it upright.
 
     Args:
@@ -155,11 +155,11 @@ def decode_picture(data: bytes, limits: PictureLimits, min_side: int | None = No
             and where the result is scaled down anyway, almost the same.
 
     Raises:
-        UnusablePicture: When it is of no known format, too large, broken or cut short.
+        UnusableImage: When it is of no known format, too large, broken or cut short.
     """
     name = picture_format(data[:START])
     if name in MAX_PARTS and _has_more_parts(data, name, MAX_PARTS[name]):
-        raise UnusablePicture(f"image of over {MAX_PARTS[name]} parts before its pixels end")
+        raise UnusableImage(f"image of over {MAX_PARTS[name]} parts before its pixels end")
     if name == "WEBP":  # its decoder takes the memory for all pixels when it is made
         _check_pixels(*webp_size(data[:START]), name, limits)
     try:
@@ -174,31 +174,31 @@ def decode_picture(data: bytes, limits: PictureLimits, min_side: int | None = No
             _turn_upright(image)
             return image
     except UnidentifiedImageError as error:
-        raise UnusablePicture(why_not_read(name)) from error
+        raise UnusableImage(why_not_read(name)) from error
     except MissingExtraError as error:
-        raise UnusablePicture(f"image is {name}: {error}") from error
+        raise UnusableImage(f"image is {name}: {error}") from error
     except Image.DecompressionBombError as error:  # Pillow's own limit, beyond which it does not even read the header
-        raise UnusablePicture(f"image is over {limits.pixels} pixels") from error
-    except UnusablePicture:
+        raise UnusableImage(f"image is over {limits.pixels} pixels") from error
+    except UnusableImage:
         raise
     except Exception as error:  # decoders raise many kinds (OSError, SyntaxError, struct.error, …) on broken bytes
-        raise UnusablePicture(f"image is broken: {type(error).__name__}: {error}") from error
+        raise UnusableImage(f"image is broken: {type(error).__name__}: {error}") from error
 
 
-def _check_cost(image: Image.Image, data: bytes, limits: PictureLimits) -> None:
+def _check_cost(image: Image.Image, data: bytes, limits: ImageLimits) -> None:
     """Refuse a picture whose header says that decoding it would cost too much."""
     _check_pixels(image.width, image.height, image.format or "", limits)
     if max(image.size) > MAX_SIDE:
-        raise UnusablePicture(f"image of {image.width} x {image.height} is over {MAX_SIDE} pixels on one side")
+        raise UnusableImage(f"image of {image.width} x {image.height} is over {MAX_SIDE} pixels on one side")
     if image.format in ("JPEG", "MPO") and (scans := data.count(START_OF_SCAN)) > MAX_SCANS:
-        raise UnusablePicture(f"image of {scans} scans is over {MAX_SCANS} scans")
+        raise UnusableImage(f"image of {scans} scans is over {MAX_SCANS} scans")
 
 
-def _check_pixels(width: int, height: int, name: str, limits: PictureLimits) -> None:
+def _check_pixels(width: int, height: int, name: str, limits: ImageLimits) -> None:
     max_pixels = int(limits.pixels * PIXEL_FRACTIONS.get(name, 1))
     if width * height > max_pixels:
         of_format = f" of a {name}" if name in PIXEL_FRACTIONS else ""
-        raise UnusablePicture(f"image of {width} x {height} is over {max_pixels} pixels{of_format}")
+        raise UnusableImage(f"image of {width} x {height} is over {max_pixels} pixels{of_format}")
 
 
 def _has_more_parts(data: bytes, name: str, max_parts: int) -> bool:

@@ -27,7 +27,7 @@ MISSING_SECONDS, MISSING_FRACTION = 0.5, 0.1
 
 
 @dataclass(frozen=True)
-class FilmLimits:
+class VideoLimits:
     """What a single film may cost.
 
     Attributes:
@@ -47,11 +47,11 @@ class FilmLimits:
         check_limits(self)
 
 
-class UnusableFilm(UnusableFile):
+class UnusableVideo(UnusableFile):
     """A film that cannot be used, with the reason."""
 
 
-def frames_of(data: bytes | Path, count: int = 8, limits: FilmLimits | None = None) -> list[Frame]:
+def frames_of(data: bytes | Path, count: int = 8, limits: VideoLimits | None = None) -> list[Frame]:
     """Take frames from the middles of equal parts of a film.
 
     Args:
@@ -63,14 +63,14 @@ def frames_of(data: bytes | Path, count: int = 8, limits: FilmLimits | None = No
         Up to ``count`` pairs of the seconds at which a frame is first shown, and the frame, upright, as RGB.
 
     Raises:
-        UnusableFilm: When it is of no known format, too long or too large, broken or cut short, or has no pictures.
+        UnusableVideo: When it is of no known format, too long or too large, broken or cut short, or has no pictures.
         InputError: When ``count`` is below 1.
         MissingExtraError: When PyAV is not installed.
     """
-    return list(read_frames(data, count, limits or FilmLimits()))
+    return list(read_frames(data, count, limits or VideoLimits()))
 
 
-def read_frames(data: bytes | Path, count: int, limits: FilmLimits) -> Iterator[Frame]:
+def read_frames(data: bytes | Path, count: int, limits: VideoLimits) -> Iterator[Frame]:
     """Take the frames of `frames_of` one by one."""
     if count < 1:
         raise InputError(f"a film is to give {count} frames: ask for at least 1")
@@ -80,22 +80,22 @@ def read_frames(data: bytes | Path, count: int, limits: FilmLimits) -> Iterator[
             options = {**NO_OTHER_FILES, "max_pixels": str(limits.pixels)}
             with av.open(file, format=_format(file), options=options, metadata_errors="replace") as film:
                 yield from _frames(film, count, limits)
-    except UnusableFilm:
+    except UnusableVideo:
         raise
     except Exception as error:  # FFmpeg's are of many kinds, and broken numbers break arithmetic
-        raise UnusableFilm(f"film is broken: {getattr(error, 'strerror', None) or error}") from error
+        raise UnusableVideo(f"film is broken: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _open_checked(data: bytes | Path, limits: FilmLimits) -> BinaryIO:
+def _open_checked(data: bytes | Path, limits: VideoLimits) -> BinaryIO:
     try:
         size = size_of(data)
         if size > limits.file_bytes:
-            raise UnusableFilm(f"film file of {size} bytes is over the limit of {limits.file_bytes}")
+            raise UnusableVideo(f"film file of {size} bytes is over the limit of {limits.file_bytes}")
         if not size:
-            raise UnusableFilm("film file is empty")
+            raise UnusableVideo("film file is empty")
         return io.BytesIO(data) if isinstance(data, bytes) else data.open("rb")
     except OSError as error:
-        raise UnusableFilm(unreadable("film", error, data)) from error
+        raise UnusableVideo(unreadable("film", error, data)) from error
 
 
 def _format(file: BinaryIO) -> str:
@@ -110,20 +110,20 @@ def _format(file: BinaryIO) -> str:
         return "avi"
     if start.startswith((b"GIF87a", b"GIF89a")):
         return "gif"
-    raise UnusableFilm(f"film is none of {FORMATS}")
+    raise UnusableVideo(f"film is none of {FORMATS}")
 
 
-def _frames(film: Any, count: int, limits: FilmLimits) -> Iterator[Frame]:  # noqa: ANN401
+def _frames(film: Any, count: int, limits: VideoLimits) -> Iterator[Frame]:  # noqa: ANN401
     if not film.streams.video:
-        raise UnusableFilm("film has no pictures")
+        raise UnusableVideo("film has no pictures")
     stream = film.streams.video[0]
     stream.thread_count = 1  # each further thread holds frames of its own
     pixels = stream.codec_context.width * stream.codec_context.height
     if not 0 < pixels <= limits.pixels:
-        raise UnusableFilm(f"film of {pixels} pixels a frame is not within 1 and {limits.pixels}")
+        raise UnusableVideo(f"film of {pixels} pixels a frame is not within 1 and {limits.pixels}")
     start, seconds = _extent(film, stream)
     if not 0 < seconds <= limits.seconds:
-        raise UnusableFilm(f"film of {seconds:.1f} s is not within 0 and {limits.seconds} s")
+        raise UnusableVideo(f"film of {seconds:.1f} s is not within 0 and {limits.seconds} s")
     steps = max(1, limits.decoded_pixels // count // pixels)
     last_shown = -1.0
     for position in range(count):
@@ -132,7 +132,7 @@ def _frames(film: Any, count: int, limits: FilmLimits) -> Iterator[Frame]:  # no
         shown_from = max(0.0, float(frame.time) - start)
         shown_until = shown_from + float((frame.duration or 0) * stream.time_base)
         if is_last and target - shown_until > max(MISSING_SECONDS, MISSING_FRACTION * seconds):
-            raise UnusableFilm(f"film is cut short: it ends at {shown_until:.1f} of {seconds:.1f} s")
+            raise UnusableVideo(f"film is cut short: it ends at {shown_until:.1f} of {seconds:.1f} s")
         if shown_from > last_shown:
             last_shown = shown_from
             yield shown_from, _upright(frame)
@@ -161,7 +161,7 @@ def _frame_at(film: Any, stream: Any, target: float, steps: int) -> tuple[Any, b
             return last_frame, False
         last_frame = frame
     if last_frame is None:
-        raise UnusableFilm(f"film is cut short: it has no frame at {target:.1f} s")
+        raise UnusableVideo(f"film is cut short: it has no frame at {target:.1f} s")
     return last_frame, True
 
 

@@ -28,7 +28,7 @@ WIDE_COLUMNS, WIDEST_COLUMNS = 100, 140
 
 
 @dataclass
-class Work:
+class ProgressStep:
     """One step of work.
 
     Attributes:
@@ -59,13 +59,13 @@ class Work:
         return visible(f"{self.label}: {', '.join([*parts, *([self.more] if self.more else [])])}")
 
 
-class Shown:
+class ProgressDisplay:
     """Shows the progress of one step after another; made by `progress`."""
 
     def __init__(self, bar: Progress | None) -> None:
         self._bar, self._task = bar, TaskID(-1)
         self._lock = Lock()
-        self.work: Work | None = None
+        self.work: ProgressStep | None = None
 
     def begin(self, label: str, total: int | None = None, unit: str = "") -> None:
         """Start a new step; the one before it is done."""
@@ -73,7 +73,7 @@ class Shown:
             if self._bar is not None:
                 self._end()
                 self._task = self._bar.add_task(visible(label), total=total, unit=unit, rate="", more="")
-            self.work = Work(label, total, unit)
+            self.work = ProgressStep(label, total, unit)
 
     def advance(self, done: int = 0, *, to: int | None = None, total: int | None = None, more: str = "") -> None:
         """Count units as done.
@@ -104,11 +104,13 @@ class Shown:
 
 
 @contextmanager
-def progress(label: str = "", total: int | None = None, unit: str = "", *, shown: bool = True) -> Iterator[Shown]:
+def progress(
+    label: str = "", total: int | None = None, unit: str = "", *, shown: bool = True
+) -> Iterator[ProgressDisplay]:
     """Show progress on standard error.
 
     Args:
-        label: Name of the first step; empty if `Shown.begin` is called later.
+        label: Name of the first step; empty if `ProgressDisplay.begin` is called later.
         total: Number of units to do; None if unknown.
         unit: Name of the unit, as "items".
         shown: Whether to show anything at all.
@@ -117,13 +119,13 @@ def progress(label: str = "", total: int | None = None, unit: str = "", *, shown
         The object to report progress to.
     """
     if not shown:
-        yield Shown(None)
+        yield ProgressDisplay(None)
     elif sys.stderr.isatty():
         console = Console(stderr=True)
         with Progress(*columns(console.width), console=console, redirect_stdout=False) as bar:
-            yield _start(Shown(bar), label, total, unit)
+            yield _start(ProgressDisplay(bar), label, total, unit)
     else:
-        with _lines(_start(Shown(None), label, total, unit)) as shown_:
+        with _lines(_start(ProgressDisplay(None), label, total, unit)) as shown_:
             yield shown_
 
 
@@ -153,14 +155,14 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def _start(shown: Shown, label: str, total: int | None, unit: str) -> Shown:
+def _start(shown: ProgressDisplay, label: str, total: int | None, unit: str) -> ProgressDisplay:
     if label:
         shown.begin(label, total, unit)
     return shown
 
 
 @contextmanager
-def _lines(shown: Shown) -> Iterator[Shown]:
+def _lines(shown: ProgressDisplay) -> Iterator[ProgressDisplay]:
     """Write a line at fixed intervals, from a thread, so that a long step is covered too."""
     stopped = Event()
 

@@ -21,12 +21,12 @@ from indexing.encoders.alignment.separate_encoder import SpacesEncoder
 from indexing.encoders.alignment.separate_spaces import Spaces
 from indexing.encoders.base import Encoder, PixelEncoder
 from indexing.filesystem.checked_files import content_hash
-from indexing.media.audio import SoundLimits
+from indexing.media.audio import AudioLimits
 from indexing.media.decode import Task
 from indexing.media.files import Modality
-from indexing.media.images import PictureLimits
+from indexing.media.images import ImageLimits
 from indexing.media.pool import MEMORY, SECONDS, DecodePool
-from indexing.media.video import FilmLimits
+from indexing.media.video import VideoLimits
 from indexing.runtime.arguments import check_flag, check_kind, check_number, check_whole
 from indexing.runtime.progress import progress
 from indexing.runtime.threads import cores
@@ -59,9 +59,9 @@ class EncodeConfig:
 
     batch_size: int = 256
     workers: int | None = None
-    limits: PictureLimits = field(default_factory=PictureLimits)
-    sounds: SoundLimits = field(default_factory=SoundLimits)
-    films: FilmLimits = field(default_factory=FilmLimits)
+    limits: ImageLimits = field(default_factory=ImageLimits)
+    sounds: AudioLimits = field(default_factory=AudioLimits)
+    films: VideoLimits = field(default_factory=VideoLimits)
     frames: int = 8
     seconds: float = SECONDS
     memory: int = MEMORY
@@ -73,7 +73,7 @@ class EncodeConfig:
                 check_whole(value, name, limit)
         for name in ("seconds", "memory"):
             check_number(getattr(self, name), name, "give a number of more than 0", above=0)
-        for name, kind in (("limits", PictureLimits), ("sounds", SoundLimits), ("films", FilmLimits)):
+        for name, kind in (("limits", ImageLimits), ("sounds", AudioLimits), ("films", VideoLimits)):
             check_kind(getattr(self, name), kind, name, f"give {kind.__name__}(…)")
 
 

@@ -12,7 +12,7 @@ _ROW_BITS = 32
 _HASH = re.compile(rf"[0-9a-f]{{{2 * HASH_BYTES}}}")
 
 
-class Known(NamedTuple):
+class LedgerEntry(NamedTuple):
     """The content at one place of an item: its hash, why it is quarantined (empty when encoded), where in its file."""
 
     digest: str
@@ -31,7 +31,7 @@ class Ledger:
         self._positions: dict[bytes, int] = {}
         self._digests = bytearray()
         self._current = bytearray()
-        self._notes: dict[int, Known] = {}  # what a digest alone does not say, of those few that need it
+        self._notes: dict[int, LedgerEntry] = {}  # what a digest alone does not say, of those few that need it
         self._last_part: dict[tuple[str, Modality], int] = {}
 
     def __len__(self) -> int:
@@ -41,7 +41,7 @@ class Ledger:
         """Forget for now what is known of items, until it is touched again; vectors stay known."""
         self._current = bytearray(len(self._slots))
 
-    def add(self, item_id: str, modality: Modality, part: int, known: Known, shard: int, line: int) -> None:
+    def add(self, item_id: str, modality: Modality, part: int, known: LedgerEntry, shard: int, line: int) -> None:
         """Note the content at a place of an item, and where its vector is; it replaces what was noted there."""
         slot = self._slots.setdefault(_slot_key(item_id, modality, part), len(self._slots))
         if slot == len(self._current):
@@ -63,17 +63,17 @@ class Ledger:
         """Say that an item still has what it had at a place."""
         self._current[self._slots[_slot_key(item_id, modality, part)]] = 1
 
-    def in_any_run(self, item_id: str, modality: Modality, part: int) -> Known | None:
+    def in_any_run(self, item_id: str, modality: Modality, part: int) -> LedgerEntry | None:
         """Return what was noted at a place, in this run or before."""
         slot = self._slots.get(_slot_key(item_id, modality, part))
         return None if slot is None else self._at(slot)
 
-    def in_this_run(self, item_id: str, modality: Modality, part: int) -> Known | None:
+    def in_this_run(self, item_id: str, modality: Modality, part: int) -> LedgerEntry | None:
         """Return what is noted at a place in this run."""
         slot = self._slots.get(_slot_key(item_id, modality, part))
         return None if slot is None or not self._current[slot] else self._at(slot)
 
-    def parts_of_item(self, item_id: str, modality: Modality) -> Iterator[tuple[int, Known]]:
+    def parts_of_item(self, item_id: str, modality: Modality) -> Iterator[tuple[int, LedgerEntry]]:
         """Return the parts of an item in this run, in order."""
         for part in range(self._last_part.get((item_id, modality), 0) + 1):
             if (known := self.in_this_run(item_id, modality, part)) is not None:
@@ -88,9 +88,9 @@ class Ledger:
         """Return the reason of everything that is quarantined."""
         return (known.reason for slot, known in self._notes.items() if known.reason and self._current[slot])
 
-    def _at(self, slot: int) -> Known:
+    def _at(self, slot: int) -> LedgerEntry:
         note = self._notes.get(slot)
-        return note or Known(self._digests[slot * HASH_BYTES : (slot + 1) * HASH_BYTES].hex(), "", "")
+        return note or LedgerEntry(self._digests[slot * HASH_BYTES : (slot + 1) * HASH_BYTES].hex(), "", "")
 
 
 def _slot_key(item_id: str, modality: Modality, part: int) -> bytes:

@@ -15,7 +15,7 @@ from PIL import Image
 from indexing.encoders.base import AudioEncoder, Encoder, PixelEncoder
 from indexing.media.decode import Decoded, Task, Unusable
 from indexing.media.files import Kind
-from indexing.media.images import PictureLimits, UnusablePicture, read_picture
+from indexing.media.images import ImageLimits, UnusableImage, read_picture
 from indexing.media.pool import DecodePool
 
 WORKERS = 2  # for each task; a second one starts when two threads ask at once
@@ -46,11 +46,11 @@ def decode_all(kind: Kind, files: Sequence[bytes], task: Task) -> list[Decoded |
     return [future.result() for future in [pool.submit(kind, data) for data in files]]
 
 
-def thumbnail(source: bytes | Path, limits: PictureLimits, side: int) -> bytes | None:
+def thumbnail(source: bytes | Path, limits: ImageLimits, side: int) -> bytes | None:
     """Return a picture as a small JPEG whose longer side has at most so many pixels; None when it cannot be used."""
     try:
         data = read_picture(source, limits)
-    except UnusablePicture:
+    except UnusableImage:
         return None
     (outcome,) = decode_all(Kind.IMAGE, [data], Task(pictures=limits, largest=side))
     if isinstance(outcome, Unusable):

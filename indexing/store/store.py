@@ -26,7 +26,7 @@ from indexing.errors import DamagedFileError, ShapeError
 from indexing.filesystem import fsops
 from indexing.filesystem.checked_files import REPAIR_HINT, read_as, read_whole
 from indexing.media.files import Modality
-from indexing.store.ledger import Known, Ledger
+from indexing.store.ledger import Ledger, LedgerEntry
 
 ENCODED, QUARANTINED = "encoded", "quarantined"
 STATE_COLUMNS = ("item_id", "modality", "part", "content_hash", "reason", "label")
@@ -86,7 +86,7 @@ class EmbeddingStore:
     def _remember(self, shard: int, table: pa.Table) -> None:
         columns = (table.column(name).to_pylist() for name in STATE_COLUMNS)
         for row, (item_id, modality, part, digest, reason, label) in enumerate(zip(*columns, strict=True)):
-            self._ledger.add(item_id, Modality(modality), part, Known(digest, reason, label), shard, row)
+            self._ledger.add(item_id, Modality(modality), part, LedgerEntry(digest, reason, label), shard, row)
 
     def __len__(self) -> int:
         return len(self._ledger)

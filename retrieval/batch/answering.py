@@ -18,7 +18,7 @@ from retrieval.candidates import FOLDED, Candidates
 from retrieval.filters import Where
 from retrieval.postprocess.titles import BESIDE, TITLE, with_titles
 from retrieval.ranking.reranker import ExactReranker
-from retrieval.retriever.postprocessing import Shape
+from retrieval.retriever.postprocessing import Postprocessing
 from retrieval.retriever.recommend import new_queries, user_queries
 from retrieval.retriever.retriever import Retriever
 
@@ -62,7 +62,7 @@ class BatchConfig:
     rerank: bool = True
     exclude_seen: bool = True
     where: Where = ()
-    shape: Shape = field(default_factory=Shape)
+    shape: Postprocessing = field(default_factory=Postprocessing)
     chunk: int = 4096
     titles: bool = False
 

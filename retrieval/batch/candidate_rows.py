@@ -12,7 +12,7 @@ from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
 from retrieval.batch.input_rows import Chunk, Problems, Ragged, UserLines, check_items, item_rows, ordered_candidates
 from retrieval.batch.tables import Tables, check_columns, number_column, text_column
-from retrieval.batch.user_rows import picked
+from retrieval.batch.user_rows import take_rows
 from retrieval.interactions.histories import LoggedHistories
 
 NEEDED = ("query_id", "item_id")
@@ -88,7 +88,7 @@ class FlatCandidates:
         scores = number_column(table, "score") if scored else None
         found, told = ordered_candidates(rows, scores, problems)
         good = problems.good(len(names))
-        kept = (None if one is None else picked(one, good) for one in (found, told))
+        kept = (None if one is None else take_rows(one, good) for one in (found, told))
         users = UserLines(
             tuple(names.take(pa.array(good)).to_pylist()),
             *self._histories.histories(numbers[good]),

@@ -18,7 +18,7 @@ from retrieval.batch.candidate_rows import NEEDED, FlatCandidates
 from retrieval.batch.input_rows import UserLines
 from retrieval.batch.tables import TableFile, check_columns, number_column, text_column
 from retrieval.candidates import Candidates
-from retrieval.interactions.histories import LoggedHistories, gathered
+from retrieval.interactions.histories import LoggedHistories, all_histories
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.known_items import known_row
 from retrieval.retriever.retriever import Retriever
@@ -57,7 +57,7 @@ def users_of(
     Raises:
         InputError: When nobody has an item of the bundle, or a user of ``only`` has none.
     """
-    logged = gathered(log, items) if only else LoggedHistories.of(log, items)
+    logged = all_histories(log, items) if only else LoggedHistories.of(log, items)
     names = list(only) if only else logged.names.to_pylist()
     numbers = logged.numbers(names)
     rows, weights = logged.histories(numbers)

@@ -14,13 +14,13 @@ from indexing.filesystem.locks import write_lock
 from retrieval.batch.answering import QUARANTINED as QUARANTINED_SCHEMA
 from retrieval.batch.answering import SCHEMA, BatchConfig, Step, answers, steps_of
 from retrieval.batch.input_rows import Source
-from retrieval.batch.output_folder import LOCK, Answered, JobFolder, Part
+from retrieval.batch.output_folder import LOCK, ChunkAnswers, JobFolder, OutputPart
 from retrieval.batch.table_files import form_of, table_writer, write_table
 from retrieval.retriever.retriever import Retriever
 
 Progressed: TypeAlias = Callable[[int, int, int], None]
 """Called with the numbers of rows, users and quarantined rows that are done since the last call."""
-Produce: TypeAlias = Callable[[int], Iterable[Answered]]
+Produce: TypeAlias = Callable[[int], Iterable[ChunkAnswers]]
 """Gives the answers from a row of the input on."""
 
 
@@ -97,7 +97,7 @@ def run_job(
     all_steps = steps_of(retriever, config) if steps is None else steps
     description = _description(retriever, source, config, all_steps)
 
-    def produce(start: int) -> Iterable[Answered]:
+    def produce(start: int) -> Iterable[ChunkAnswers]:
         return answers(retriever, source, config, steps=all_steps, start=start)
 
     return run_parts(Path(out), description, produce, progress)
@@ -129,7 +129,7 @@ def run_parts(
 
 
 def write_answers(
-    results: Iterable[Answered],
+    results: Iterable[ChunkAnswers],
     out: Path,
     quarantined: Path,
     *,
@@ -161,7 +161,7 @@ def write_answers(
     return report.timed(perf_counter() - started, report.users)
 
 
-def _add_part(report: JobReport, part: Part, report_progress: Progressed) -> None:
+def _add_part(report: JobReport, part: OutputPart, report_progress: Progressed) -> None:
     report.count(part.users, part.answers, part.quarantined.items(), part.unknown)
     report_progress(part.lines, part.users, sum(part.quarantined.values()))
 

@@ -105,7 +105,7 @@ def neighbour_batches(
         InputError: When behaviour is to be compared, and the bundle has learned none.
     """
     config = config or NeighboursConfig()
-    rows = np.flatnonzero(retriever.bundle.alive)
+    rows = np.flatnonzero(retriever.bundle.is_live)
     names = pa.array(list(retriever.items), pa.large_string())
     size = max(1, min(config.chunk, MAX_CANDIDATES // config.k))
     for first in range(start, len(rows), size):

@@ -27,7 +27,7 @@ JOB, LEDGER, SUCCESS, LOCK, QUARANTINED = "_job.json", "_parts.jsonl", "_SUCCESS
 FORMAT = 2  # 1 had no column `source`
 
 
-class Answered(Protocol):
+class ChunkAnswers(Protocol):
     """What is written of a chunk."""
 
     @property
@@ -45,7 +45,7 @@ class Answered(Protocol):
 
 
 @dataclass(frozen=True)
-class Part:
+class OutputPart:
     """A finished chunk.
 
     Attributes:
@@ -101,14 +101,14 @@ class JobFolder:
             if others := [entry.name for entry in root.iterdir() if entry.name != LOCK and entry.suffix != ".tmp"]:
                 raise InputError(f"{root} is no job and not empty, it holds {min(others)!r}; give another --out")
             fsops.write_bytes(path, _text(expected))
-        self.parts: list[Part] = self._finished()
+        self.parts: list[OutputPart] = self._finished()
 
     @property
     def lines(self) -> int:
         """The number of rows of the input that are done."""
         return self.parts[-1].first + self.parts[-1].lines if self.parts else 0
 
-    def add(self, answers: Answered) -> Part:
+    def add(self, answers: ChunkAnswers) -> OutputPart:
         """Write the answers of the next chunk, and then its entry in the ledger."""
         number, chunk = len(self.parts), answers.chunk
         table, quarantined, quarantined_sha256 = answers.to_arrow(), answers.quarantined(), ""
@@ -121,7 +121,7 @@ class JobFolder:
             reasons[row.reason] = reasons.get(row.reason, 0) + 1
         answers_sha256 = _write(self.root / name, parquet_bytes(table))
         counts = (chunk.first, chunk.lines, len(chunk.users), len(table), reasons, chunk.unknown)
-        part = Part(number, *counts, answers_sha256, quarantined_sha256)
+        part = OutputPart(number, *counts, answers_sha256, quarantined_sha256)
         fsops.append(self.root / LEDGER, _line(part))
         self.parts.append(part)
         return part
@@ -130,10 +130,10 @@ class JobFolder:
         """Mark the job as complete."""
         fsops.write_bytes(self.root / SUCCESS, _text(summary))
 
-    def _finished(self) -> list[Part]:
+    def _finished(self) -> list[OutputPart]:
         """Read the ledger up to the first damaged entry or file, and cut off the rest."""
         path, num_bytes, num_rows = self.root / LEDGER, 0, 0
-        parts: list[Part] = []
+        parts: list[OutputPart] = []
         if not path.exists():
             return []
         data = path.read_bytes()
@@ -149,7 +149,7 @@ class JobFolder:
             fsops.truncate(path, num_bytes)
         return parts
 
-    def _is_whole(self, part: Part) -> bool:
+    def _is_whole(self, part: OutputPart) -> bool:
         files = [(self.root / part.name, part.sha256)]
         if part.quarantined_sha256:
             files.append((self.root / QUARANTINED / part.name, part.quarantined_sha256))
@@ -160,7 +160,7 @@ def _write(path: Path, data: bytes) -> str:
     return fsops.write_stream(path, lambda write: write(data))
 
 
-def _line(part: Part) -> bytes:
+def _line(part: OutputPart) -> bytes:
     fields = asdict(part)
     return (json.dumps(fields | {"line_sha256": _digest(fields)}) + "\n").encode()
 
@@ -169,12 +169,12 @@ def _digest(fields: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
-def _part(line: bytes) -> Part | None:
+def _part(line: bytes) -> OutputPart | None:
     """Read a line of the ledger; None when it is cut off, changed or of another kind."""
     try:
         fields = json.loads(line) if line.endswith(b"\n") else {}
         is_intact = fields.pop("line_sha256", None) == _digest(fields)
-        return Part(**fields) if is_intact else None
+        return OutputPart(**fields) if is_intact else None
     except (ValueError, TypeError, AttributeError):
         return None
 

@@ -67,7 +67,7 @@ class ListedUsers:
 
     def _chunk(self, table: pa.Table, first: int) -> Chunk:
         problems, names = Problems(), text_column(table, "user_id")
-        problems.note(blank(names), NO_ID)
+        problems.note(is_blank(names), NO_ID)
         past, liked, unknown = self._history(table, problems)
         rows: Ragged | None = None
         scores: Ragged | None = None
@@ -75,9 +75,11 @@ class ListedUsers:
             rows, scores, more = self._candidates(table, problems)
             unknown += more
         good = problems.good(len(table))
-        columns = (None if one is None else picked(one, good) for one in (liked, rows, scores))
+        columns = (None if one is None else take_rows(one, good) for one in (liked, rows, scores))
         known = table.select(self._known).take(pa.array(good)) if self._known else None
-        users = UserLines(tuple(names.take(pa.array(good)).to_pylist()), picked(past, good), *columns, profiles=known)
+        users = UserLines(
+            tuple(names.take(pa.array(good)).to_pylist()), take_rows(past, good), *columns, profiles=known
+        )
         quarantined = problems.quarantined(first + np.arange(len(table)), names.to_pylist() if problems.reasons else [])
         return Chunk(first, len(table), users, quarantined, unknown)
 
@@ -121,14 +123,14 @@ class ListedUsers:
         return *found, unknown
 
 
-def blank(names: pa.Array) -> Mask:
+def is_blank(names: pa.Array) -> Mask:
     """Say which names are missing or blank: (B,) bool."""
     filled = pc.equal(pc.utf8_trim_whitespace(names.fill_null("")), "")
     mask: Mask = filled.to_numpy(zero_copy_only=False)
     return mask
 
 
-def picked(column: Ragged, lines: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
+def take_rows(column: Ragged, lines: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
     """Give the values of some of the lines."""
     found = column.split()
     return tuple(found[line] for line in lines.tolist())

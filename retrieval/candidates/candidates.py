@@ -12,7 +12,7 @@ from indexing.arrays import Mask, Rows, Vectors
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, ShapeError, UnknownItemError, examples, import_extra, require_extra
 from indexing.runtime.arguments import check_array, check_flag, check_kind, check_names, is_whole, shown, shown_number
-from retrieval.candidates.folded import FOLDED, check_position, ids_in, moved, place_folded
+from retrieval.candidates.folded import FOLDED, check_position, ids_in, place_folded, with_new_rows
 from retrieval.candidates.sources import (
     SOURCES,
     UNKNOWN,
@@ -209,7 +209,7 @@ class Candidates:
             self,
             rows=new_rows[self.rows],
             histories=tuple(new_rows[history] for history in self.histories),
-            folded=tuple(moved(folded, new_rows) for folded in self.folded),
+            folded=tuple(with_new_rows(folded, new_rows) for folded in self.folded),
             among=None if self.among is None else self.among.pointing_into(items),
             items=items,
         )

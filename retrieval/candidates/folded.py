@@ -29,7 +29,7 @@ def ids_in(folded: Mapping[int, Rows], rows: Rows, items: ItemIds) -> list[list[
     return [[items[other] for other in folded.get(row, _NO_ROWS).tolist()] for row in rows.tolist()]
 
 
-def moved(folded: Mapping[int, Rows], new_rows: Rows) -> dict[int, Rows]:
+def with_new_rows(folded: Mapping[int, Rows], new_rows: Rows) -> dict[int, Rows]:
     """Give what hits stand for by new rows, (N + 1,) int64, without items that are gone: those of row -1."""
     by_row = {int(new_rows[row]): new_rows[others] for row, others in folded.items()}
     return {row: others[others >= 0] for row, others in by_row.items() if row >= 0}

@@ -21,12 +21,12 @@ from retrieval.evaluation import Evaluation
 from retrieval.evaluation.compare import compare as compare_evaluations
 from retrieval.evaluation.report.gather import gather
 from retrieval.evaluation.report.report import HEAD, Side, cells, comparison_page, report_page
-from retrieval.evaluation.results_file import Saved, load, save
+from retrieval.evaluation.results_file import SavedEvaluation, load, save
 from retrieval.evaluation.tracking import flat_metrics
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.retriever.retriever import Retriever
 
-SavedEvaluation = Annotated[Path, typer.Argument(help="A file that `commonspace evaluate --save` wrote.")]
+SavedFile = Annotated[Path, typer.Argument(help="A file that `commonspace evaluate --save` wrote.")]
 
 
 def evaluate(
@@ -104,7 +104,7 @@ def _write(
     """Write what programs read; give what was written where."""
     written: dict[str, Path] = {}
     if save_to is not None:
-        save(Saved(evaluation, about), save_to)
+        save(SavedEvaluation(evaluation, about), save_to)
         written["values of every query"] = save_to
     if metrics_out is not None:
         write_file(metrics_out, (json.dumps(flat_metrics(evaluation), indent=2) + "\n").encode())
@@ -122,7 +122,7 @@ def _check(interactions: str | None, queries: EvaluateOptions, split: SplitOptio
     split.check()
 
 
-def compare(a: SavedEvaluation, b: SavedEvaluation, html: Html = None, as_json: Json = False) -> None:
+def compare(a: SavedFile, b: SavedFile, html: Html = None, as_json: Json = False) -> None:
     """Compare two evaluations of the same queries.
 
     The result is how much more B has than A, with intervals and tests.

@@ -150,7 +150,7 @@ def _show(bundle: Bundle, as_json: bool) -> None:
         "bundle": str(bundle.root),
         "generation": bundle.manifest.generation,
         "kept": generations(bundle.root),
-        "items": int(bundle.alive.sum()),
+        "items": int(bundle.is_live.sum()),
         "batches_since": len(bundle.batches),
     }
     if as_json:

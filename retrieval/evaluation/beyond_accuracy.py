@@ -55,7 +55,7 @@ class InteractionCounts:
             users=item_counts(pairs % max(len(items), 1), len(items)).astype(np.int64),
             interactions=item_counts(rows, len(items)).astype(np.int64),
             num_users=len(user_ids.dictionary),
-            num_items=int(items.alive.sum()),
+            num_items=int(items.is_live.sum()),
         )
 
 
@@ -288,7 +288,7 @@ class Beyond:
         if self.attribute is not None:
             attribute = Attribute.of(self.attribute)
             lists |= {f"calibration@{k}": calibration(rows, candidates.histories, attribute, k) for k in ks}
-        live_rows = np.flatnonzero(items.alive)
+        live_rows = np.flatnonzero(items.is_live)
         live_position = np.full(len(items) + 1, -1, np.int64)  # the last one is for padding
         live_position[live_rows] = np.arange(len(live_rows))
         return lists, {f"gini@{k}": gini(live_position[rows], len(live_rows), k) for k in ks}

@@ -71,10 +71,10 @@ def item_groups(
     if not 0 < popular < 1:
         raise InputError(f"popular is {popular}; give a fraction between 0 and 1, such as 0.5")
     item_ids = np.array(list(bundle.items), np.object_)
-    alive = bundle.alive
+    is_live = bundle.is_live
 
     def group(**masks: NDArray[np.bool_]) -> dict[str, frozenset[str]]:
-        return {value.replace("_", " "): frozenset(item_ids[mask & alive]) for value, mask in masks.items()}
+        return {value.replace("_", " "): frozenset(item_ids[mask & is_live]) for value, mask in masks.items()}
 
     counts = InteractionCounts.of(interactions, bundle.items).interactions
     order = np.argsort(-counts, kind="stable")
@@ -96,7 +96,7 @@ def item_groups(
 
 def _by_value(bundle: Bundle, attribute: str) -> dict[str, frozenset[str]]:
     attribute_type(bundle.attributes, attribute)  # raises an error that lists the attributes if there is no such
-    table = bundle.attributes.select(["item_id", attribute]).filter(pa.array(bundle.alive))
+    table = bundle.attributes.select(["item_id", attribute]).filter(pa.array(bundle.is_live))
     members: dict[str, set[str]] = {}
     for row in table.to_pylist():
         for value in values_in(row[attribute]):
@@ -352,7 +352,7 @@ def _perfect(retriever: Retriever, targets: Sequence[Collection[str]], excluded:
 
 def _exact(retriever: Retriever, candidates: Candidates, excluded: Sequence[Rows], k: int) -> Rows:
     """Search all live items that have a vector, exactly."""
-    live_rows = np.flatnonzero(retriever.bundle.alive & retriever.vectors.any(axis=1))
+    live_rows = np.flatnonzero(retriever.bundle.is_live & retriever.vectors.any(axis=1))
     position = np.full(len(retriever.items), -1, np.int64)
     position[live_rows] = np.arange(len(live_rows))
     exclude = [position[rows][position[rows] >= 0] for rows in excluded]

@@ -14,7 +14,7 @@ from indexing.encoders.base import Encoder
 from indexing.errors import InputError, SeparateSpacesError, ShapeError
 from indexing.media.decode import Decoded
 from indexing.media.files import Kind, Modality
-from indexing.media.images import UnusablePicture, read_picture
+from indexing.media.images import UnusableImage, read_picture
 from indexing.store.shared_pool import decode_all, task_for
 from retrieval.evaluation.evaluate import Estimate, Evaluation
 from retrieval.evaluation.metrics import coverage
@@ -168,12 +168,12 @@ def sides_of(retriever: Retriever) -> dict[str, Side]:
     bundle = retriever.bundle
     sides = {}
     for modality, parts in bundle.parts.items():
-        mask = bundle.alive[parts.rows]
+        mask = bundle.is_live[parts.rows]
         if mask.any():
             item_ids = tuple(bundle.items[row] for row in parts.rows[mask].tolist())
             space = str(modality) if bundle.manifest.encoder.separate else ""
             sides[str(modality)] = Side(parts.vectors[mask].astype(np.float32), item_ids, space)
-    live_rows = np.flatnonzero(bundle.alive & retriever.vectors.any(axis=1))
+    live_rows = np.flatnonzero(bundle.is_live & retriever.vectors.any(axis=1))
     sides["item"] = Side(retriever.vectors[live_rows], tuple(bundle.items[row] for row in live_rows.tolist()))
     return sides
 
@@ -210,7 +210,7 @@ def _pictures(item: Item, encoder: Encoder) -> Iterator[tuple[str, Image.Image]]
     task = task_for(encoder)
     for medium in item.media:
         if medium.kind is Kind.IMAGE and medium.source is not None:
-            with suppress(UnusablePicture):
+            with suppress(UnusableImage):
                 (outcome,) = decode_all(Kind.IMAGE, [read_picture(medium.source, task.pictures)], task)
                 if isinstance(outcome, Decoded):
                     yield item.item_id, Image.fromarray(outcome.arrays[0])

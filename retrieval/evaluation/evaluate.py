@@ -162,7 +162,7 @@ def evaluate(
     if measured.learned is not None:
         measured.learned.refuse(measured.query_ids, measured.histories, targets, measured.items)
     beyond_values, beyond_catalogue = beyond.measure(measured, targets, ks.values()) if beyond is not None else ({}, {})
-    num_items = int(measured.items.alive.sum())  # deleted items keep their rows, but cannot be recommended
+    num_items = int(measured.items.is_live.sum())  # deleted items keep their rows, but cannot be recommended
     return Evaluation(
         query_ids=measured.query_ids,
         per_query=per_query(measured.rows, targets, measured.items, ks) | beyond_values,

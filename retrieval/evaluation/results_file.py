@@ -24,7 +24,7 @@ OVERALL = tuple(f.name for f in fields(Evaluation) if f.name not in ("query_ids"
 
 
 @dataclass(frozen=True)
-class Saved:
+class SavedEvaluation:
     """A saved evaluation.
 
     Attributes:
@@ -41,7 +41,7 @@ def overall(evaluation: Evaluation) -> dict[str, float]:
     return {name: value for part in OVERALL for name, value in getattr(evaluation, part).items()}
 
 
-def save(saved: Saved, path: Path | str) -> None:
+def save(saved: SavedEvaluation, path: Path | str) -> None:
     """Write an evaluation with its values per query and a checksum; NaN becomes null."""
     evaluation = saved.evaluation
     content = {
@@ -55,16 +55,16 @@ def save(saved: Saved, path: Path | str) -> None:
     }
     path = Path(path)
     fsops.make_folder(path.parent)
-    fsops.write_bytes(path, sealed(content))
+    fsops.write_bytes(path, with_checksum(content))
 
 
-def sealed(content: Mapping[str, Any]) -> bytes:
+def with_checksum(content: Mapping[str, Any]) -> bytes:
     """Return JSON values as one line of text that contains its checksum."""
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     return (json.dumps({CHECKSUM: digest, **content}) + "\n").encode()
 
 
-def load(path: Path | str) -> Saved:
+def load(path: Path | str) -> SavedEvaluation:
     """Read a file that `save` wrote.
 
     Raises:
@@ -93,7 +93,7 @@ def load(path: Path | str) -> Saved:
         raise InputError(f"{path} is damaged: not one value of {misshapen[0]} for each of {len(query_ids)} queries")
     if not per_query or not query_ids:
         raise InputError(f"{path} is damaged: it holds no query or no measure; evaluate and save again")
-    return Saved(evaluation, about)
+    return SavedEvaluation(evaluation, about)
 
 
 def _plain(value: float) -> float | None:
@@ -113,6 +113,6 @@ def _content(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         return {}
     checksum = content.pop(CHECKSUM, None)
-    if (checksum is not None or content.get("version") == VERSION) and sealed(content) != data:
+    if (checksum is not None or content.get("version") == VERSION) and with_checksum(content) != data:
         raise InputError(f"{path} is damaged: its bytes are not those that were written; evaluate and save again")
     return content

@@ -33,7 +33,7 @@ from retrieval.features.column_encoders import (
     read_column,
     several,
 )
-from retrieval.features.tfidf import Lines, Words, texts_of
+from retrieval.features.tfidf import SparseRows, Words, texts_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ class FeatureMatrix:
 
     lines: Vectors
     additive: int = 0
-    words: Lines | None = None
+    words: SparseRows | None = None
     further: Mask | None = None
 
     def __len__(self) -> int:

@@ -20,7 +20,7 @@ AT_ONCE = 2_048  # lines
 _WORD = re.compile(r"\w\w+")
 
 
-class Lines(NamedTuple):
+class SparseRows(NamedTuple):
     """N sparse lines of V numbers behind each other.
 
     Attributes:
@@ -35,12 +35,12 @@ class Lines(NamedTuple):
     lengths: NDArray[np.int64]
     width: int
 
-    def take(self, rows: Rows | slice) -> "Lines":
+    def take(self, rows: Rows | slice) -> "SparseRows":
         """Keep some lines."""
         ends = np.cumsum(self.lengths)
         starts, lengths = (ends - self.lengths)[rows], self.lengths[rows]
         entries = np.repeat(starts - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
-        return Lines(self.places[entries], self.values[entries], lengths, self.width)
+        return SparseRows(self.places[entries], self.values[entries], lengths, self.width)
 
     def times(self, matrix: Vectors) -> Vectors:
         """Multiply with (V, K) float32: (N, K) float32."""
@@ -90,7 +90,7 @@ class Words:
     def _place(self) -> dict[str, int]:
         return {word: number for number, word in enumerate(self.vocabulary)}
 
-    def lines(self, texts: Sequence[str], length: float = 1.0) -> Lines:
+    def lines(self, texts: Sequence[str], length: float = 1.0) -> SparseRows:
         """Give a line of V numbers for each of N texts, of this length; 0 for one that has none of the words."""
         counted = [Counter(word for word in spelled(text) if word in self._place) for text in texts]
         lengths = lengths_of(counted)
@@ -99,7 +99,7 @@ class Words:
         values = (1 + np.log(times)) * self.rarity[columns]
         row = np.repeat(np.arange(len(texts)), lengths)
         norms = np.sqrt(np.bincount(row, values**2, minlength=len(texts)))
-        return Lines(columns, (length * values / norms[row]).astype(np.float32), lengths, len(self.vocabulary))
+        return SparseRows(columns, (length * values / norms[row]).astype(np.float32), lengths, len(self.vocabulary))
 
 
 def spelled(text: str) -> list[str]:

@@ -11,7 +11,7 @@ from indexing.errors import InputError, TrainingError
 from retrieval.fitting.fit_config import FitConfig
 from retrieval.interactions.cleaning import PreparationReport, PrepareConfig, prepare
 from retrieval.interactions.columns import Repeats
-from retrieval.interactions.histories import History, check_weights, least_liked
+from retrieval.interactions.histories import History, check_weights, min_liked_weight
 from retrieval.interactions.impressions import Impressions
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.known_items import KnownItems, known_items
@@ -100,7 +100,9 @@ class LogKind:
         times = np.concatenate([np.empty(0, np.int64), *(history.timestamps for history in histories)])
         largest, median = (float(weights.max()), float(np.median(weights))) if len(weights) else (0.0, 0.0)
         counts = repeats != "last" and largest > COUNT_RATIO * median > 0 and len(np.unique(weights)) > MIN_KINDS
-        return cls(least_liked(histories, repeats), largest, median, counts, len(times) > 0 and int(np.ptp(times)) > 0)
+        return cls(
+            min_liked_weight(histories, repeats), largest, median, counts, len(times) > 0 and int(np.ptp(times)) > 0
+        )
 
     @classmethod
     def of_log(cls, histories: Sequence[History], log: Interactions) -> "LogKind":

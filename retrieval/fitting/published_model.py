@@ -9,7 +9,7 @@ import numpy as np
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.index_files import held_out_queries
 from indexing.bundle.manifest import MANIFEST
-from indexing.bundle.publish import Carried, Items
+from indexing.bundle.publish import CarriedOver, NewItems
 from indexing.errors import InputError, TrainingError, examples
 from indexing.filesystem.checked_files import read_as
 from indexing.runtime.arguments import check_kind, check_number, check_whole
@@ -139,7 +139,7 @@ def _serving(record: dict[str, float], path: Path) -> dict[str, float]:
     return record
 
 
-def carry_over(bundle: Bundle, items: Items) -> Carried:
+def carry_over(bundle: Bundle, items: NewItems) -> CarriedOver:
     """Carry the parts of a bundle over to other items, for `indexing.build_bundle`.
 
     An item that the bundle has keeps its behaviour vector. Any other item is predicted from content and attributes, as
@@ -150,7 +150,7 @@ def carry_over(bundle: Bundle, items: Items) -> Carried:
         items: Those of the new generation.
     """
     check_kind(bundle, Bundle, "bundle", "give one opened with Bundle.open")
-    check_kind(items, Items, "items", "build_bundle gives them")
+    check_kind(items, NewItems, "items", "build_bundle gives them")
     learned, num_items = LearnedParts(bundle), len(bundle.generation.items)
     rows = np.array([-1 if (row := bundle.items.row(item_id)) is None else row for item_id in items.ids], np.int64)
     block = learned.block(bundle)
@@ -173,4 +173,4 @@ def carry_over(bundle: Bundle, items: Items) -> Carried:
         files[POPULARITY] = ItemPopularity.from_bytes(files[POPULARITY], num_items).carried(origins, kept).to_bytes()
     count = {"items": int((rows >= 0).sum()), "new items": int((rows < 0).sum())}
     record = dict(bundle.manifest.learned) | {"carried_over": count}
-    return Carried(vectors, queries, files, record, bundle.manifest.features)
+    return CarriedOver(vectors, queries, files, record, bundle.manifest.features)

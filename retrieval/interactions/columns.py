@@ -21,7 +21,7 @@ Repeats = Literal["last", "sum", "max"]
 REPEATS: tuple[Repeats, ...] = ("last", "sum", "max")
 
 
-class Once(NamedTuple):
+class DistinctPairs(NamedTuple):
     """Interactions of which each pair of user and item has one.
 
     Attributes:
@@ -33,7 +33,9 @@ class Once(NamedTuple):
     weights: Vectors
 
 
-def once(pairs: NDArray[np.int64], weights: Vectors, rule: Repeats, rows: Rows | None = None) -> Once:
+def distinct_pairs(
+    pairs: NDArray[np.int64], weights: Vectors, rule: Repeats, rows: Rows | None = None
+) -> DistinctPairs:
     """Keep one interaction of each pair.
 
     Args:
@@ -46,10 +48,10 @@ def once(pairs: NDArray[np.int64], weights: Vectors, rule: Repeats, rows: Rows |
         InteractionsError: When weights add up to more than float32 holds.
 
     >>> once(np.array([7, 7, 8]), np.array([5, 1, 3], np.float32), "last")
-    Once(places=array([1, 2]), weights=array([1., 3.], dtype=float32))
+    DistinctPairs(places=array([1, 2]), weights=array([1., 3.], dtype=float32))
     """
     if not len(pairs):
-        return Once(np.empty(0, np.int64), weights)
+        return DistinctPairs(np.empty(0, np.int64), weights)
     place = np.arange(len(pairs))
     first = -weights if rule == "max" else -place
     order = np.lexsort((place, first, pairs))
@@ -59,7 +61,7 @@ def once(pairs: NDArray[np.int64], weights: Vectors, rule: Repeats, rows: Rows |
     if rule == "sum":
         told = _added(weights[order], starts, None if rows is None else rows[kept])
     rising = np.argsort(kept)
-    return Once(kept[rising], told[rising])
+    return DistinctPairs(kept[rising], told[rising])
 
 
 def _added(weights: Vectors, starts: Rows, rows: Rows | None) -> Vectors:
@@ -91,11 +93,11 @@ def last_of_each(rows: Rows, lengths: NDArray[np.int64]) -> Mask:
     """
     pairs = np.repeat(np.arange(len(lengths)), lengths) * (1 + int(rows.max(initial=0))) + rows
     counted = np.zeros(len(rows), np.bool_)
-    counted[once(pairs, np.zeros(len(rows), np.float32), "last").places] = True
+    counted[distinct_pairs(pairs, np.zeros(len(rows), np.float32), "last").places] = True
     return counted
 
 
-def each_once(
+def last_of_each_item(
     histories: Sequence[Rows], weights: Sequence[Vectors] | None = None
 ) -> tuple[list[Rows], list[Vectors] | None]:
     """Keep of an item that comes several times in a given history the last, with its weight; see `last_of_each`."""

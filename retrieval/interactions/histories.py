@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from indexing.arrays import Rows
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
-from retrieval.interactions.columns import Repeats, once
+from retrieval.interactions.columns import Repeats, distinct_pairs
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.known_items import known_rows, no_known_item
 from retrieval.models.user_model import UserModel
@@ -79,7 +79,7 @@ class LoggedHistories:
         timestamps: (T,) int64, seconds since 1970 (UTC).
         weights: (T,) float32.
         items: The items that the rows point into.
-        min_relevance: The smallest weight that is no dislike; see `least_liked`.
+        min_relevance: The smallest weight that is no dislike; see `min_liked_weight`.
     """
 
     names: pa.Array
@@ -97,7 +97,7 @@ class LoggedHistories:
         Raises:
             InputError: When nobody has, or a weight is negative.
         """
-        everybody = gathered(log, items)
+        everybody = all_histories(log, items)
         if not len(everybody.rows):
             raise InputError(no_known_item(log, items))
         positions = np.flatnonzero(everybody.lengths)
@@ -157,11 +157,11 @@ def histories(interactions: Interactions, items: ItemIds, *, min_length: int = 1
     >>> [(history.user_id, history.rows.tolist()) for history in found]
     [('a', [0]), ('b', [1, 0])]
     """
-    logged = gathered(interactions, items)
+    logged = all_histories(interactions, items)
     return [logged.of_user(number) for number in np.flatnonzero(logged.lengths >= max(min_length, 1)).tolist()]
 
 
-def gathered(interactions: Interactions, items: ItemIds) -> LoggedHistories:
+def all_histories(interactions: Interactions, items: ItemIds) -> LoggedHistories:
     """Give what `histories` gives in a few arrays, for very many users; of all users, also those without an item."""
     _check_signs(interactions)
     table = interactions.table
@@ -173,7 +173,7 @@ def gathered(interactions: Interactions, items: ItemIds) -> LoggedHistories:
     users, user_ids = numbered(table["user_id"])
     users = users[is_known]
     pairs, weights = users * max(len(items), 1) + rows, table["weight"].to_numpy()[is_known]
-    kept = once(pairs, weights, interactions.repeats)  # the log is in time order
+    kept = distinct_pairs(pairs, weights, interactions.repeats)  # the log is in time order
     if interactions.has_times:
         order = np.argsort(users[kept.places], kind="stable")
     else:
@@ -184,10 +184,10 @@ def gathered(interactions: Interactions, items: ItemIds) -> LoggedHistories:
     timestamps = table["timestamp"].to_numpy()[is_known][positions]
     names = pa.array(user_ids, pa.string())
     logged = LoggedHistories(names, starts, rows[positions], timestamps, kept_weights, items)
-    return replace(logged, min_relevance=least_liked([logged], interactions.repeats))
+    return replace(logged, min_relevance=min_liked_weight([logged], interactions.repeats))
 
 
-def least_liked(histories: Sequence[History | LoggedHistories], repeats: Repeats) -> float:
+def min_liked_weight(histories: Sequence[History | LoggedHistories], repeats: Repeats) -> float:
     """Give the smallest rating that is no dislike: half of the largest, as 1 or 2 of 5 are not; 0 of other weights.
 
     Counts and events are never dislikes: an item that was bought once is not disliked.

@@ -15,7 +15,14 @@ from indexing.arrays import Mask, Rows
 from indexing.catalogue.arrow_values import python_value
 from indexing.errors import InputError, InteractionsError, examples
 from indexing.runtime.arguments import check_kind, check_names, check_number, shown
-from retrieval.interactions.columns import REPEATS, InteractionColumns, Repeats, column_error, once, usual_repeats
+from retrieval.interactions.columns import (
+    REPEATS,
+    InteractionColumns,
+    Repeats,
+    column_error,
+    distinct_pairs,
+    usual_repeats,
+)
 from retrieval.interactions.event_types import EventTable, EventTypes
 from retrieval.interactions.parse_values import (
     NO_TIME,
@@ -320,7 +327,7 @@ class LogRows:
             return
         users, items = (ids.dictionary_encode() for ids in (self.users, self.items))
         pairs = users.indices.to_numpy().astype(np.int64) * max(len(items.dictionary), 1) + items.indices.to_numpy()
-        places, weights = once(pairs, self.weights, repeats, self.rows)
+        places, weights = distinct_pairs(pairs, self.weights, repeats, self.rows)
         if more := len(self) - len(places):
             told = self.lost if repeats == "last" else self.repaired
             told["changed by a later rating" if repeats == "last" else "added to a later one"] += more

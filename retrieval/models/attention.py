@@ -39,7 +39,7 @@ class Layer:
 
     def states(self, inputs: Vectors, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> Vectors:
         """Give (T, E) float32 of what came in, (T, E), for histories from starts to ends, (B,) each."""
-        projected = standard(inputs) @ self.asks
+        projected = layer_norm(inputs) @ self.asks
         attended = np.empty_like(inputs)
         for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
             attended[start:end] = self._attend(projected[start:end], end - start)
@@ -47,13 +47,13 @@ class Layer:
 
     def last(self, inputs: Vectors, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> Vectors:
         """Give of `states` those of the last items alone, (B, E) float32, for far less where histories are long."""
-        projected = standard(inputs) @ self.asks
+        projected = layer_norm(inputs) @ self.asks
         parts = zip(starts.tolist(), ends.tolist(), strict=True)
         attended: Vectors = np.concatenate([self._attend(projected[start:end], 1) for start, end in parts])
         return self._feed_forward(inputs[ends - 1] + attended @ self.gives)
 
     def _feed_forward(self, states: Vectors) -> Vectors:
-        result: Vectors = states + np.maximum(standard(states) @ self.wide + self.offset, 0) @ self.narrow
+        result: Vectors = states + np.maximum(layer_norm(states) @ self.wide + self.offset, 0) @ self.narrow
         return result
 
     def _attend(self, projected: Vectors, last: int) -> Vectors:
@@ -104,7 +104,7 @@ class Attention:
         ends = np.cumsum(lengths)
         *inner, final = self.layers
         states = self._states(context[is_read], weights[is_read], weight_bins, lengths, inner)
-        queries: Vectors = standard(final.last(states, ends - lengths, ends)) @ self.out
+        queries: Vectors = layer_norm(final.last(states, ends - lengths, ends)) @ self.out
         return np.float32(self.share) * queries
 
     def states(self, context: Vectors, weights: Vectors, weight_bins: Vectors, lengths: NDArray[np.int64]) -> Vectors:
@@ -120,7 +120,7 @@ class Attention:
         layers: Sequence[Layer],
     ) -> Vectors:
         ends = np.cumsum(lengths)
-        states = context @ self.into + between(weights, weight_bins, self.liked)
+        states = context @ self.into + interpolated_rows(weights, weight_bins, self.liked)
         for layer in layers:
             states = layer.states(states, ends - lengths, ends)
         return states
@@ -165,14 +165,14 @@ class Attention:
         return cls(tensors["into"], tensors["liked"], tuple(layers), tensors["out"], int(longest), share)
 
 
-def standard(states: Vectors) -> Vectors:
+def layer_norm(states: Vectors) -> Vectors:
     """Take the mean from each line, and divide it by its deviation."""
     centred = states - states.mean(axis=-1, keepdims=True)
     result: Vectors = centred / np.sqrt(np.mean(centred**2, axis=-1, keepdims=True) + np.float32(EPSILON))
     return result
 
 
-def between(weights: Vectors, weight_bins: Vectors, table: Vectors) -> Vectors:
+def interpolated_rows(weights: Vectors, weight_bins: Vectors, table: Vectors) -> Vectors:
     """Interpolate the lines of a table, (V, E), at levels, for weights (T,): (T, E) float32.
 
     >>> between(np.array([1.5, 9.0]), np.array([1.0, 2.0]), np.array([[0.0], [4.0]])).tolist()

@@ -28,7 +28,7 @@ _TABLES = {"items": "items", "said": "context_factors", "confidence": "confidenc
 
 
 @dataclass(frozen=True, eq=False)
-class Tower:
+class QueryTower:
     """One way of reading a history: a sum of what each of its items says, in several channels.
 
     The item side it belongs to has been whitened: the scores of all items for a query have a standard deviation in
@@ -132,7 +132,7 @@ class Behaviour:
     context_factors: Vectors
     confidence: Vectors
     weight_bins: Vectors
-    towers: tuple[Tower, ...]
+    towers: tuple[QueryTower, ...]
     predictor: ColdStartModel
     popular: float = 0.0
     content: float = 0.0
@@ -326,7 +326,7 @@ class Behaviour:
         """Take what `to_bytes` wrote down, and check that it fits together."""
         popular, content, *shares = tensors["weights"].tolist()
         towers = tuple(
-            Tower(**{attribute: tensors[f"tower{number}.{name}"] for name, attribute in _TOWER.items()}, share=share)
+            QueryTower(**{field: tensors[f"tower{number}.{name}"] for name, field in _TOWER.items()}, share=share)
             for number, share in enumerate(shares)
         )
         landmarks, weights, offset = (tensors[f"predictor.{name}"] for name in _PREDICTOR)

@@ -47,7 +47,7 @@ class ItemSpace:
         users: Makes the taste of a history.
         behaviour: The block of the other R, if there is one.
         profiles: What profiles of users say to it, if that was learned.
-        alive: (N,) bool, the rows that have not been deleted; all when None.
+        is_live: (N,) bool, the rows that have not been deleted; all when None.
     """
 
     indexed: Vectors
@@ -55,7 +55,7 @@ class ItemSpace:
     users: UserModel
     behaviour: Behaviour | None = None
     profiles: ProfileModel | None = None
-    alive: Mask | None = None
+    is_live: Mask | None = None
 
     @classmethod
     def of(
@@ -72,10 +72,10 @@ class ItemSpace:
     @cached_property
     def centre(self) -> Vectors:
         """(D,) float32, the mean content of what has not been deleted."""
-        if self.alive is None:
+        if self.is_live is None:
             mean: Vectors = self.content.mean(axis=0)
             return mean
-        return (sum_of(self.content, self.alive) / np.count_nonzero(self.alive)).astype(np.float32)
+        return (masked_sum(self.content, self.is_live) / np.count_nonzero(self.is_live)).astype(np.float32)
 
     @cached_property
     def for_returning(self) -> "ItemSpace":
@@ -188,7 +188,7 @@ class ItemSpace:
         return QueryParts(served, unweighted, attended, np.pad(new, ((0, 0), (self.dim, 0))))
 
 
-def sum_of(vectors: Vectors, mask: Mask) -> NDArray[np.float64]:
+def masked_sum(vectors: Vectors, mask: Mask) -> NDArray[np.float64]:
     """Sum the rows of (N, D) vectors that are in the mask, block by block: nothing of their size is copied."""
     total = np.zeros(vectors.shape[1], np.float64)
     for start in range(0, len(vectors), BLOCK_ITEMS):

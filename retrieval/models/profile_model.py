@@ -18,7 +18,7 @@ from retrieval.features.column_encoders import AttributeColumn, Numbers, lines_o
 from retrieval.features.item_texts import metadata_entry
 
 PROFILES = "profiles.safetensors"
-Given: TypeAlias = pa.Table | Sequence[Mapping[str, Any]]
+ProfilesLike: TypeAlias = pa.Table | Sequence[Mapping[str, Any]]
 """One line a user: a table, or what is known of each by name; what is missing is not known."""
 
 
@@ -47,7 +47,7 @@ class ProfileModel:
         queries: Vectors = np.pad(taste, ((0, 0), (0, 1)), constant_values=1)
         return queries
 
-    def table(self, profiles: Given) -> pa.Table:
+    def table(self, profiles: ProfilesLike) -> pa.Table:
         """Give profiles as a table of the attributes that are read.
 
         Raises:

@@ -258,10 +258,10 @@ def matching_of(bundle: Bundle, vectors: Vectors, kind: str) -> Matching:
         raise InputError(f"there are no queries of kind {kind!r}; known are {', '.join(Modality)}")
     if bundle.manifest.encoder.separate:
         raise InputError("the modalities of this bundle are different spaces: learn with `Matching.fit` from pairs")
-    live = np.flatnonzero(bundle.alive)
+    live = np.flatnonzero(bundle.is_live)
     frozen = bundle.modality_vectors
     modality = Modality(kind)
-    exists = frozen.exists.get(modality, np.zeros(len(bundle.alive), bool))
+    exists = frozen.exists.get(modality, np.zeros(len(bundle.is_live), bool))
     answer_rows = np.sort(np.random.default_rng(0).permutation(np.flatnonzero(exists[live]))[:MAX_QUERIES])
     live_vectors = vectors if len(live) == len(vectors) else vectors[live]
     queries = frozen.vectors[modality][live[answer_rows]].astype(np.float32) if len(answer_rows) else live_vectors[:0]

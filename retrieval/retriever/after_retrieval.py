@@ -17,8 +17,8 @@ from retrieval.interactions.impressions import Impressions, require_impressions
 from retrieval.postprocess.diversify import (
     METHODS,
     Cap,
+    DiversityContext,
     ExposurePenalty,
-    Known,
     Limit,
     MaxSimilarity,
     Method,
@@ -27,7 +27,7 @@ from retrieval.postprocess.diversify import (
     exposures,
     objective,
 )
-from retrieval.postprocess.rules import Rule, Ruled, Rules, Shown
+from retrieval.postprocess.rules import Rule, Ruled, Rules, ShownImpressions
 from retrieval.ranking.confidence import Matching, Verdicts, judged
 from retrieval.ranking.explain import (
     Explanation,
@@ -93,7 +93,7 @@ def nearest_parts(candidates: Candidates, bundle: Bundle) -> list[list[Part | No
     return [[best.get((query, row)) for row in rows.tolist() if row >= 0] for query, rows in enumerate(candidates.rows)]
 
 
-def reranked(state: LoadedBundle, candidates: Candidates, k: int | None) -> Candidates:
+def rerank(state: LoadedBundle, candidates: Candidates, k: int | None) -> Candidates:
     """Order candidates by the learned head; see `Retriever.rerank`."""
     current = state.here(candidates)
     if current.stage == STAGE and current.among is not None:
@@ -158,12 +158,12 @@ class Diversity:
             check_mapping(self.caps, "caps", "{'brand': 2}")
 
 
-def varied(state: LoadedBundle, candidates: Candidates, settings: Diversity, k: int | None) -> Candidates:
+def diversify(state: LoadedBundle, candidates: Candidates, settings: Diversity, k: int | None) -> Candidates:
     """Select relevant and diverse hits; see `Retriever.diversify`."""
     candidates = state.here(candidates)
     settings.check()
     attribute = None if settings.attribute is None else state.attribute(settings.attribute)
-    context = Known(state.vectors, state.centre, state.users, attribute)
+    context = DiversityContext(state.vectors, state.centre, state.users, attribute)
     limits: list[Limit] = [Cap(state.attribute(name), cap) for name, cap in (settings.caps or {}).items()]
     if settings.max_similarity is not None:
         limits.append(MaxSimilarity(state.vectors, settings.max_similarity))
@@ -176,8 +176,12 @@ def varied(state: LoadedBundle, candidates: Candidates, settings: Diversity, k: 
     return ranked if k is None else ranked.top(k)
 
 
-def ruled(
-    state: LoadedBundle, candidates: Candidates, rules: Rules | Sequence[Rule], k: int | None, shown: Shown | None
+def apply_rules(
+    state: LoadedBundle,
+    candidates: Candidates,
+    rules: Rules | Sequence[Rule],
+    k: int | None,
+    shown: ShownImpressions | None,
 ) -> Ruled:
     """Apply business rules; see `Retriever.apply_rules`."""
     candidates = state.here(candidates)
@@ -188,7 +192,7 @@ def ruled(
     return after if k is None else cast(Ruled, after.top(k))
 
 
-def shown_until(impressions: Impressions | None, at: datetime | int | None) -> Shown | None:
+def shown_until(impressions: Impressions | None, at: datetime | int | None) -> ShownImpressions | None:
     """Join impressions and the time of a request, in UTC where it has no zone; None without impressions.
 
     Raises:
@@ -202,10 +206,10 @@ def shown_until(impressions: Impressions | None, at: datetime | int | None) -> S
         if at is not None:
             raise InputError("at is the time up to which impressions count, and there are none; give impressions, too")
         return None
-    return Shown(require_impressions(impressions), at)
+    return ShownImpressions(require_impressions(impressions), at)
 
 
-def explained(
+def explain_hits(
     state: LoadedBundle,
     candidates: Candidates,
     weights: Sequence[Sequence[float]] | None,

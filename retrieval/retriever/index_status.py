@@ -10,7 +10,7 @@ from indexing.bundle.bundle import Bundle
 from indexing.bundle.generation import PROMISE
 from indexing.errors import CommonspaceWarning
 from indexing.filesystem.checked_files import REPAIR_HINT, read_as
-from indexing.index.tuning.recall import Promise
+from indexing.index.tuning.recall import RecallCheck
 
 if TYPE_CHECKING:  # FAISS is loaded only by those who search
     from indexing.index.delta_codes import AddedCodes
@@ -75,9 +75,9 @@ def measured_status(bundle: Bundle, vectors: Vectors) -> Status:
     return Status(recall, bool(reasons), tuple(reasons))
 
 
-def promise_of(bundle: Bundle) -> Promise:
+def promise_of(bundle: Bundle) -> RecallCheck:
     """Read the queries stored at build; empty for a bundle that has none."""
-    return Promise.from_bytes(bundle.read(PROMISE)) if bundle.has(PROMISE) else Promise({}, {})
+    return RecallCheck.from_bytes(bundle.read(PROMISE)) if bundle.has(PROMISE) else RecallCheck({}, {})
 
 
 def warn_if_degraded(status: Status, bundle: Bundle) -> None:

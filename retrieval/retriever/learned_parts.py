@@ -94,11 +94,11 @@ class LearnedParts:
 
     def queries(self, bundle: Bundle, vectors: Vectors, sample: int) -> dict[str, Queries]:
         """Give held-out queries for an index over the living rows of a bundle, (N, D + R) float32."""
-        frozen = bundle.modality_vectors.take(bundle.alive)
+        frozen = bundle.modality_vectors.take(bundle.is_live)
         asked = held_out_queries(frozen, vectors[:, : self.dim], sample)
         if (block := self.block(bundle)) is None:
             return asked
-        return behaviour_queries(ItemSpace(vectors, self.dim, self.users, block.take(bundle.alive)), asked)
+        return behaviour_queries(ItemSpace(vectors, self.dim, self.users, block.take(bundle.is_live)), asked)
 
     def reranker(self, space: ItemSpace, bundle: Bundle) -> Reranker:
         """Give what orders candidates: the learned second stage if there is one.
@@ -118,11 +118,11 @@ class LearnedParts:
         """Give the learned files that have a line for each row, for the living rows of a bundle."""
         files = {}
         if self._reranker is not None:
-            files[RERANKER] = carried_over(self._reranker, bundle.origins, bundle.alive)
+            files[RERANKER] = carried_over(self._reranker, bundle.origins, bundle.is_live)
         if self.popularity is not None:
-            files[POPULARITY] = self.popularity.carried(bundle.origins, bundle.alive).to_bytes()
+            files[POPULARITY] = self.popularity.carried(bundle.origins, bundle.is_live).to_bytes()
         if block := self.block(bundle):
-            files[BEHAVIOUR] = block.take(bundle.alive).to_bytes()
+            files[BEHAVIOUR] = block.take(bundle.is_live).to_bytes()
         return files
 
 
@@ -178,4 +178,4 @@ class ItemRows:
         grown = [table.extended(start, more) for table, more in zip(self._tables, tables, strict=True)]
         if block is not None:
             block = replace(block, items=grown[0][:, learned.dim :], context_factors=grown[1], confidence=grown[2])
-        self.space: ItemSpace = ItemSpace(grown[0], learned.dim, learned.users, block, learned.profiles, bundle.alive)
+        self.space: ItemSpace = ItemSpace(grown[0], learned.dim, learned.users, block, learned.profiles, bundle.is_live)

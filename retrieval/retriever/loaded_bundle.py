@@ -25,7 +25,7 @@ from retrieval.filters import Where, allowed
 from retrieval.interactions.item_popularity import ItemPopularity
 from retrieval.models.adapter import Adapter
 from retrieval.models.behaviour import Behaviour
-from retrieval.models.item_space import ItemSpace, sum_of
+from retrieval.models.item_space import ItemSpace, masked_sum
 from retrieval.models.user_model import UserModel
 from retrieval.postprocess.duplicates import GroupCodes, group_codes
 from retrieval.ranking.confidence import Matching, matching_of
@@ -62,7 +62,7 @@ class LoadedBundle:
         if previous is not None and previous.bundle.generation is not bundle.generation:
             previous = None
         # The sum of an earlier state, from which that of this one differs by few rows.
-        self._before = (previous.bundle.alive, previous._total) if previous and "_total" in vars(previous) else None
+        self._before = (previous.bundle.is_live, previous._total) if previous and "_total" in vars(previous) else None
         self.learned: LearnedParts = previous.learned if previous else LearnedParts(bundle)
         if encoder is not None and previous is None:
             bundle.check_encoder(encoder)
@@ -99,7 +99,7 @@ class LoadedBundle:
             from indexing.index.delta_codes import CodedRows
 
             coded = CodedRows(self._codes, self.indexed[self._codes.start : self._codes.stop])
-        return DeltaIndex(bundle.index, self.indexed[len(bundle.generation.items) :], bundle.alive, coded)
+        return DeltaIndex(bundle.index, self.indexed[len(bundle.generation.items) :], bundle.is_live, coded)
 
     @cached_property
     def words(self) -> WordIndex:
@@ -161,7 +161,7 @@ class LoadedBundle:
     @cached_property
     def centre(self) -> Vectors:
         """The mean content of all items: (D,) float32."""
-        mean: Vectors = (self._total / np.count_nonzero(self.bundle.alive)).astype(np.float32)
+        mean: Vectors = (self._total / np.count_nonzero(self.bundle.is_live)).astype(np.float32)
         return mean
 
     def modality_statistics(self, kind: str) -> tuple[Vectors, float]:
@@ -174,25 +174,25 @@ class LoadedBundle:
                 items themselves.
         """
         if kind not in self._statistics:
-            frozen, alive = self.bundle.modality_vectors, self.bundle.alive
+            frozen, is_live = self.bundle.modality_vectors, self.bundle.is_live
             modality = next((modality for modality in frozen.modalities if modality == kind), None)
-            exists = alive if modality is None else alive & frozen.exists[modality]
+            exists = is_live if modality is None else is_live & frozen.exists[modality]
             if modality is None or not exists.any():
-                self._statistics[kind] = _statistics(self.vectors, alive, self.vectors, alive)
+                self._statistics[kind] = _statistics(self.vectors, is_live, self.vectors, is_live)
             else:
-                self._statistics[kind] = _statistics(frozen.vectors[modality], exists, self.vectors, alive)
+                self._statistics[kind] = _statistics(frozen.vectors[modality], exists, self.vectors, is_live)
         return self._statistics[kind]
 
     @cached_property
     def _total(self) -> NDArray[np.float64]:
         """The sum of the content of all items: (D,)."""
-        alive, vectors = self.bundle.alive, self.vectors
+        is_live, vectors = self.bundle.is_live, self.vectors
         if self._before is None:
-            return sum_of(vectors, alive)
+            return masked_sum(vectors, is_live)
         was, total = self._before
-        known = np.zeros(len(alive), np.bool_)
+        known = np.zeros(len(is_live), np.bool_)
         known[: len(was)] = was
-        come, gone = np.flatnonzero(alive & ~known), np.flatnonzero(known & ~alive)
+        come, gone = np.flatnonzero(is_live & ~known), np.flatnonzero(known & ~is_live)
         added: NDArray[np.float64] = vectors[come].sum(axis=0, dtype=np.float64)
         removed: NDArray[np.float64] = vectors[gone].sum(axis=0, dtype=np.float64)
         changed: NDArray[np.float64] = total + added - removed
@@ -253,16 +253,16 @@ class LoadedBundle:
 
     def allowed_rows(self, where: Where) -> Mask | None:
         """Give the rows that may be answers, None for all: not deleted, and as the filter wants them."""
-        alive, wanted = self.bundle.alive, allowed(self.bundle.attributes, where)
-        if alive.all():
+        is_live, wanted = self.bundle.is_live, allowed(self.bundle.attributes, where)
+        if is_live.all():
             return wanted
-        mask: Mask = alive if wanted is None else alive & wanted
+        mask: Mask = is_live if wanted is None else is_live & wanted
         return mask
 
     def has_only_new(self, where: Where) -> bool:
         """Say whether a filter leaves items, and only such as have no interactions."""
         mask = allowed(self.bundle.attributes, where)
-        return mask is not None and self.space.has_only_new(np.flatnonzero(mask & self.bundle.alive))
+        return mask is not None and self.space.has_only_new(np.flatnonzero(mask & self.bundle.is_live))
 
     def attribute(self, name: str) -> Attribute:
         """Give the values of an attribute, read once."""
@@ -289,11 +289,11 @@ class LoadedBundle:
         return candidates.pointing_into(self.items)
 
 
-def _statistics(queries: NDArray[Any], asking: Mask, items: Vectors, alive: Mask) -> tuple[Vectors, float]:
+def _statistics(queries: NDArray[Any], asking: Mask, items: Vectors, is_live: Mask) -> tuple[Vectors, float]:
     rng = np.random.default_rng(0)
     query_rows, item_rows = (
         np.sort(rng.choice(rows, min(_SAMPLE, len(rows)), replace=False))
-        for rows in (np.flatnonzero(asking), np.flatnonzero(alive))
+        for rows in (np.flatnonzero(asking), np.flatnonzero(is_live))
     )
     sample = unit(queries[query_rows])
     mean: Vectors = sample.mean(axis=0)

@@ -13,7 +13,7 @@ from retrieval.retriever.retriever import Retriever
 
 
 @dataclass(frozen=True)
-class Shape:
+class Postprocessing:
     """The last stages of a list; see `Retriever.diversify` and `Retriever.apply_rules`.
 
     Attributes:

@@ -22,8 +22,8 @@ from indexing.media.files import Kind, UnusableFile, with_name
 from indexing.media.images import read_picture
 from indexing.runtime.arguments import check_array, check_list, check_names, is_whole, shown, shown_number
 from indexing.store.shared_pool import decode_all, task_for
-from retrieval.interactions.columns import each_once
-from retrieval.interactions.histories import gathered
+from retrieval.interactions.columns import last_of_each_item
+from retrieval.interactions.histories import all_histories
 from retrieval.interactions.interactions import Interactions
 from retrieval.ranking.explain import finite_weights
 
@@ -31,7 +31,7 @@ Picture = Image.Image | bytes | Path | str
 Recording = Sound | bytes | Path | str
 
 
-def worded(texts: Sequence[str]) -> None:
+def check_texts(texts: Sequence[str]) -> None:
     """Check the texts of queries: each a text in which there is something to read.
 
     Raises:
@@ -44,7 +44,7 @@ def worded(texts: Sequence[str]) -> None:
             raise InputError(f"text {place} is {text!r:.60}, in which there is nothing to search for; leave it out")
 
 
-def past_rows(histories: Sequence[Rows], items: int) -> None:
+def check_histories(histories: Sequence[Rows], items: int) -> None:
     """Check that histories are rows of so many items.
 
     Raises:
@@ -61,7 +61,7 @@ def past_rows(histories: Sequence[Rows], items: int) -> None:
             raise InputError(f"histories[{user}] is {shown(history)}; give rows from 0 to {items - 1}")
 
 
-def weighed(weights: object, histories: Sequence[Sequence[str]]) -> None:
+def check_history_weights(weights: object, histories: Sequence[Sequence[str]]) -> None:
     """Check that weights are a list of numbers for each history.
 
     Raises:
@@ -204,9 +204,9 @@ class UserHistories:
         check_list(given, "histories")
         for user, history in enumerate(given):
             check_list(history, f"histories[{user}]")
-        weighed(weights, given)
+        check_history_weights(weights, given)
         found = [items.rows(history) for history in given]
-        rows, told = each_once(found, None if weights is None else finite_weights(weights, found))
+        rows, told = last_of_each_item(found, None if weights is None else finite_weights(weights, found))
         return cls(rows, told, None, names)
 
     @classmethod
@@ -222,7 +222,7 @@ class UserHistories:
             InputError: When somebody is not in the log.
         """
         user_ids = check_names(user_ids, "user_ids")
-        logged = gathered(log, items)
+        logged = all_histories(log, items)
         names = tuple(user_ids) or tuple(logged.names.to_pylist())
         numbers = logged.numbers(names)
         if missing := [name for name, number in zip(names, numbers.tolist(), strict=True) if number < 0]:

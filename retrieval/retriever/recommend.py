@@ -13,15 +13,15 @@ from indexing.runtime.arguments import check_array, check_choice, check_flag, ch
 from retrieval.candidates import Candidates
 from retrieval.candidates.sources import Codes, codes_for, source_code
 from retrieval.filters import Where, selected
-from retrieval.models.profile_model import Given
+from retrieval.models.profile_model import ProfilesLike
 from retrieval.postprocess.duplicates import ShowOnce
 from retrieval.ranking.explain import finite_weights
 from retrieval.ranking.reranker import NO_ROWS
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.ranking.sources import UserBatch
-from retrieval.retriever.fallback.chain import filled, note_unknown
+from retrieval.retriever.fallback.chain import fill_short_lists, note_unknown
 from retrieval.retriever.loaded_bundle import LoadedBundle
-from retrieval.retriever.query_inputs import Histories, UserHistories, as_log, past_rows
+from retrieval.retriever.query_inputs import Histories, UserHistories, as_log, check_histories
 from retrieval.retriever.search import shown_once
 
 Stages = Literal["all", "retrieval"]
@@ -102,7 +102,7 @@ def users_of(
 def request_of(
     state: LoadedBundle,
     users: UserHistories,
-    profiles: Given | None,
+    profiles: ProfilesLike | None,
     where: Where,
     exclude_seen: bool,
     min_relevance: float | None,
@@ -129,7 +129,7 @@ def recommended(state: LoadedBundle, request: Request, k: int, stages: Stages) -
         liked = space.users.liked_of([users.rows[line] for line in lines.tolist()], weights)
         return space.tastes(*liked, state.centre)
 
-    return filled(state, found, k, tastes=tastes, where=request.where, exclude=request.exclude)
+    return fill_short_lists(state, found, k, tastes=tastes, where=request.where, exclude=request.exclude)
 
 
 def by_stages(state: LoadedBundle, request: Request, k: int, stages: Stages) -> Candidates:
@@ -154,7 +154,7 @@ def recommended_once(state: LoadedBundle, request: Request, k: int, stages: Stag
 def by_both_stages(state: LoadedBundle, stage: SecondStage, request: Request) -> Candidates:
     """Order the candidates of all sources by the head."""
     allow, exclude = state.allowed_rows(request.where), seen_rows(request)
-    asked, names = asked_of(stage, request), request.users.user_ids
+    asked, names = user_batch_of(stage, request), request.users.user_ids
     found = stage.recommend(asked, state.items, exclude=exclude, allow=allow, query_ids=names)
     learned_from = state.learned.learned_from
     among = None if found.among is None else replace(found.among, learned=learned_from)
@@ -169,7 +169,7 @@ def pool_of(state: LoadedBundle, request: Request, per_source: int | None) -> Ca
         raise InputError("this bundle has no second stage, so no sources; call recommend, or learn one with `fit`")
     per_source = stage.per_source if per_source is None else check_whole(per_source, "per_source")
     stage, allow, exclude = stage.liking(request.min_relevance), state.allowed_rows(request.where), seen_rows(request)
-    asked, names = asked_of(stage, request), request.users.user_ids
+    asked, names = user_batch_of(stage, request), request.users.user_ids
     found = stage.pool(asked, state.items, per_source, names, exclude=exclude, allow=allow)
     found = replace(found, learned=state.learned.learned_from)
     return replace(found, sources=retrieval_sources(state, request, found))
@@ -180,7 +180,7 @@ def seen_rows(request: Request) -> list[Rows] | None:
     return None if request.exclude_seen else request.exclude
 
 
-def asked_of(stage: SecondStage, request: Request) -> UserBatch:
+def user_batch_of(stage: SecondStage, request: Request) -> UserBatch:
     """Give users as the sources of the second stage take them."""
     users, facts = request.users, stage.features.statistics
     weights = users.weights or [np.full(len(rows), stage.features.default_weight, np.float32) for rows in users.rows]
@@ -255,7 +255,7 @@ def user_queries(
         returning: Whether users come back, rather than go on with a visit.
         new_items: Whether they are to be shown items that nobody has met, and nothing else.
     """
-    past_rows(histories, len(state.items))
+    check_histories(histories, len(state.items))
     returning, new_items = check_flag(returning, "returning"), check_flag(new_items, "new_items")
     if min_relevance is not None:
         check_number(min_relevance, "min_relevance", "give a number, or None")
@@ -272,7 +272,7 @@ def user_queries(
     return space.user_queries(histories, given, state.centre, new)
 
 
-def new_queries(state: LoadedBundle, profiles: Given | None, count: int) -> Vectors | None:
+def new_queries(state: LoadedBundle, profiles: ProfilesLike | None, count: int) -> Vectors | None:
     """Give what so many users would ask behaviour with, had they done nothing: (B, R) float32."""
     count = check_whole(count, "count", 0)
     if profiles is None:

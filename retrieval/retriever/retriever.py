@@ -13,7 +13,7 @@ from indexing.runtime.arguments import check_kind, renamed_arguments
 from retrieval.candidates import Candidates
 from retrieval.filters import Where
 from retrieval.interactions.impressions import Impressions
-from retrieval.models.profile_model import Given
+from retrieval.models.profile_model import ProfilesLike
 from retrieval.postprocess.blend import Blend
 from retrieval.postprocess.diversify import Method
 from retrieval.postprocess.duplicates import Collapse, ShowOnce
@@ -204,7 +204,7 @@ class Retriever:
         user_ids: Sequence[str] = (),
         weights: Sequence[Sequence[float]] | None = None,
         times: int | Sequence[int] | None = None,
-        profiles: Given | None = None,
+        profiles: ProfilesLike | None = None,
         min_relevance: float | None = None,
         **once: Unpack[ShowOnce],
     ) -> Candidates:
@@ -252,7 +252,7 @@ class Retriever:
         user_ids: Sequence[str] = (),
         weights: Sequence[Sequence[float]] | None = None,
         times: int | Sequence[int] | None = None,
-        profiles: Given | None = None,
+        profiles: ProfilesLike | None = None,
     ) -> Candidates:
         """Give each user at most ``per_source`` candidates of each source, for `rerank`; as in training when None.
 
@@ -268,7 +268,7 @@ class Retriever:
         Without a learned head the order is that of the exact score, and the stage is ``"exact"``. What both stages of
         `recommend` gave keeps its order; that of another state or bundle is ordered anew.
         """
-        return after.reranked(self.state, candidates, k)
+        return after.rerank(self.state, candidates, k)
 
     def blend(self, candidates: Candidates, weights: Mapping[str, float]) -> Candidates:
         """Weigh other objectives beside the score, ``{"margin": 0.2}``; see `retrieval.postprocess.blend.Blend`."""
@@ -299,7 +299,8 @@ class Retriever:
             UnknownItemError: When a candidate is not in this bundle.
         """
         limits = caps, max_similarity, page, shown, exposure_weight
-        return after.varied(self.state, candidates, after.Diversity(method, strength, sharpness, attribute, *limits), k)
+        settings = after.Diversity(method, strength, sharpness, attribute, *limits)
+        return after.diversify(self.state, candidates, settings, k)
 
     def collapse(
         self,
@@ -339,7 +340,7 @@ class Retriever:
             UnknownItemError: When a pinned item or a candidate is not in the bundle.
             InputError: When a rule needs impressions and there are none, or queries that are named after users.
         """
-        return after.ruled(self.state, candidates, rules, k, after.shown_until(impressions, at))
+        return after.apply_rules(self.state, candidates, rules, k, after.shown_until(impressions, at))
 
     def verdicts(self, candidates: Candidates, *, kind: str = "text", matching: Matching | None = None) -> Verdicts:
         """Say of each search whether the catalogue holds what it asks for; its hits may have been reranked.
@@ -360,13 +361,13 @@ class Retriever:
     ) -> list[list[Explanation]]:
         """Give the reasons for each hit of `recommend`: at most ``max_reasons`` items of the history, and features.
 
-        The other arguments are described by `retrieval.retriever.after_retrieval.explained`.
+        The other arguments are described by `retrieval.retriever.after_retrieval.explain_hits`.
 
         Raises:
             InputError: When a query has no history, weights are not finite, or neither list is what the head ordered.
             ShapeError: When weights and histories, or candidates and ``among``, do not fit.
         """
-        return after.explained(self.state, candidates, weights, max_reasons, among)
+        return after.explain_hits(self.state, candidates, weights, max_reasons, among)
 
     def explain_queries(
         self, queries: Sequence[str | Query], candidates: Candidates

@@ -23,7 +23,7 @@ from retrieval.retriever.queries import Query
 from retrieval.retriever.queries.compose import compose
 from retrieval.retriever.queries.hybrid_search import search_both, search_words
 from retrieval.retriever.queries.query import as_queries
-from retrieval.retriever.query_inputs import Picture, Recording, open_pictures, open_sounds, worded
+from retrieval.retriever.query_inputs import Picture, Recording, check_texts, open_pictures, open_sounds
 from retrieval.retriever.separate_spaces import modality_of, query_vectors, search_own_part
 
 SearchMode = Literal["vector", "words", "hybrid"]
@@ -34,25 +34,25 @@ def search(
 ) -> Candidates:
     """Find the k items that answer each query best; see `Retriever.search`."""
     where = selected(state.bundle.attributes, where)
-    return shown_once(state, lambda depth, at: _find(state, some(queries, at), depth, mode, where), k, once)
+    return shown_once(state, lambda depth, at: _find(state, take_queries(queries, at), depth, mode, where), k, once)
 
 
 def search_texts(state: LoadedBundle, texts: Sequence[str], k: int, where: Where, once: ShowOnce) -> Candidates:
     """Find the k items nearest to each text; see `Retriever.search_texts`."""
-    worded(texts)  # names them texts where it refuses them
+    check_texts(texts)  # names them texts where it refuses them
     return search(state, texts, k, "vector", where, once)
 
 
 def search_images(state: LoadedBundle, images: Sequence[Picture], k: int, where: Where, once: ShowOnce) -> Candidates:
     """Find the k items nearest to each picture; see `Retriever.search_images`."""
     where = selected(state.bundle.attributes, where)
-    return shown_once(state, lambda depth, at: _find_images(state, some(images, at), depth, where), k, once)
+    return shown_once(state, lambda depth, at: _find_images(state, take_queries(images, at), depth, where), k, once)
 
 
 def search_audio(state: LoadedBundle, sounds: Sequence[Recording], k: int, where: Where, once: ShowOnce) -> Candidates:
     """Find the k items nearest to each sound; see `Retriever.search_audio`."""
     where = selected(state.bundle.attributes, where)
-    return shown_once(state, lambda depth, at: _find_audio(state, some(sounds, at), depth, where), k, once)
+    return shown_once(state, lambda depth, at: _find_audio(state, take_queries(sounds, at), depth, where), k, once)
 
 
 def search_vectors(
@@ -89,7 +89,7 @@ def _find_by_vector(state: LoadedBundle, queries: Sequence[str | Query], where: 
         vectors, _ = compose(state, composed)
         return state.search_content(vectors, k, where, kind=_kind(composed))
     texts = cast(Sequence[str], queries)
-    worded(texts)  # refuses what is no text
+    check_texts(texts)  # refuses what is no text
     require(state.encoder, Modality.TEXT)
     return state.search_content(state.encoder.encode_texts(texts), k, where, kind="text")
 
@@ -117,7 +117,7 @@ def _words(queries: Sequence[str | Query], *, alone: bool) -> list[str]:
                 "weight, or search by vector"
             )
         texts.append(" ".join(part.value for part in wanted))
-    worded(texts)
+    check_texts(texts)
     return texts
 
 
@@ -163,10 +163,10 @@ MAX_CANDIDATES = 2_000_000  # retrieved at once beyond the first time
 T = TypeVar("T")
 
 
-def some(queries: Sequence[T], at: Rows | None) -> Sequence[T]:
+def take_queries(queries: Sequence[T], at: Rows | None) -> Sequence[T]:
     """Give the queries at some positions, None for all.
 
-    >>> some(["red mug", "lamp"], None), some(["red mug", "lamp"], np.array([1]))
+    >>> take_queries(["red mug", "lamp"], None), take_queries(["red mug", "lamp"], np.array([1]))
     (['red mug', 'lamp'], ['lamp'])
     """
     return queries if at is None else [queries[position] for position in at.tolist()]

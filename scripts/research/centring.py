@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from indexing.arrays import Mask, Rows, Vectors, unit
 from indexing.encoders import load_encoder
-from indexing.media.images import PictureLimits, UnusablePicture, decode_picture
+from indexing.media.images import ImageLimits, UnusableImage, decode_picture
 from retrieval.evaluation.statistics import bootstrap_intervals
 from retrieval.models.user_model import UserModel
 from scripts.benchmarks.record import keep
@@ -140,8 +140,8 @@ class Films:
         for row, data in enumerate(self.table[name]):
             try:
                 if data:
-                    pictures[row] = decode_picture(data, PictureLimits())
-            except UnusablePicture:
+                    pictures[row] = decode_picture(data, ImageLimits())
+            except UnusableImage:
                 continue
         vectors = np.zeros((len(self.rows), encoder.info.dim), np.float32)
         vectors[list(pictures)] = encoder.encode_images(list(pictures.values()))

@@ -12,14 +12,14 @@ from indexing.index import load_index
 from indexing.index.backends.faiss import FaissIndex
 from indexing.index.backends.ivf import IvfIndex
 from indexing.index.base import TunableIndex, VectorIndex
-from indexing.index.config import Effort, Efforts
+from indexing.index.config import SearchParams, SearchParamsByKind
 from indexing.index.tuning.families import EVERY, Family
 from tests.agree import assert_lists_agree
 
 COUNT, DIM = 900, 24
 # What answers are scored on: the error of a score by the length of the query, and the share of the exact best found.
 EXACTNESS = {"fp32": (1e-6, 1.0), "fp16": (3e-3, 0.98), "sq8": (6e-2, 0.93)}
-HARDEST = Effort(lists=1000, candidates=500, ef_search=1000)
+HARDEST = SearchParams(lists=1000, candidates=500, ef_search=1000)
 
 
 def scored_on(family: Family) -> str:
@@ -45,7 +45,7 @@ def family(request: pytest.FixtureRequest) -> Family:
 
 @pytest.fixture(scope="module")
 def index(family: Family, vectors: Vectors) -> TunableIndex:
-    return family.build(vectors, 32).with_efforts(Efforts({"text": HARDEST}))
+    return family.build(vectors, 32).with_efforts(SearchParamsByKind({"text": HARDEST}))
 
 
 def exact(vectors: Vectors, queries: Vectors, k: int) -> tuple[Vectors, Rows]:
@@ -109,7 +109,9 @@ def test_more_than_there_are_is_padded(index: TunableIndex, queries: Vectors) ->
 def test_saved_and_loaded_with_its_efforts_it_answers_the_same(
     index: TunableIndex, queries: Vectors, tmp_path: Path
 ) -> None:
-    efforts = Efforts({"text": Effort(lists=9, candidates=60, ef_search=70), "image": Effort(2, 20, 16)})
+    efforts = SearchParamsByKind(
+        {"text": SearchParams(lists=9, candidates=60, ef_search=70), "image": SearchParams(2, 20, 16)}
+    )
     tuned = index.with_efforts(efforts)
     tuned.save(tmp_path / "index.bin")
     loaded = load_index(tmp_path / "index.bin", index.kind, efforts.to_json())
@@ -127,15 +129,17 @@ def test_saved_and_loaded_with_its_efforts_it_answers_the_same(
 def test_who_opens_the_file_with_faiss_itself_finds_the_greatest_effort(
     family: Family, vectors: Vectors, tmp_path: Path
 ) -> None:
-    index = family.build(vectors, 8).with_efforts(Efforts({"text": Effort(5, 90, 33), "image": Effort(7, 20, 16)}))
+    index = family.build(vectors, 8).with_efforts(
+        SearchParamsByKind({"text": SearchParams(5, 90, 33), "image": SearchParams(7, 20, 16)})
+    )
     index.keep_greatest()
     index.save(tmp_path / "index.bin")
     loaded = load_index(tmp_path / "index.bin", index.kind)
     assert isinstance(loaded, FaissIndex | IvfIndex)
     wanted = {
-        "flat": Effort(),
-        "hnsw": Effort(ef_search=33),
-        "ivf": Effort(lists=7, candidates=90 if family.refine else 0),
+        "flat": SearchParams(),
+        "hnsw": SearchParams(ef_search=33),
+        "ivf": SearchParams(lists=7, candidates=90 if family.refine else 0),
     }
     assert loaded.efforts.of("text") == loaded.efforts.of(None) == wanted[family.kind]
 

@@ -164,7 +164,7 @@ def delete(bundle: Bundle | Path | str, item_ids: Sequence[str], *, missing_ok: 
                 python="check their spelling, or pass over them with missing_ok=True",
                 cli="check their spelling, or pass over them with --missing-ok",
             )
-        if len(known) == int(present.alive.sum()):
+        if len(known) == int(present.is_live.sum()):
             raise InputError(f"this would leave {present.root} without any item; remove the folder instead")
         no_embeddings = to_table([], present.manifest.encoder.dim)
         batch = Batch(0, "", tuple(known), no_embeddings, present.attributes.schema.empty_table())

@@ -77,7 +77,7 @@ def compact(root: Path | str, learned: Callable[[Bundle], Learned]) -> Bundle:
 
 def fold_changes(bundle: Bundle, learned: Learned, work: Path) -> tuple[Manifest, dict[str, Content]]:
     """Return manifest and files of a generation that holds what a bundle holds, changes included; see `index_items`."""
-    live, old = bundle.alive, bundle.manifest
+    live, old = bundle.is_live, bundle.manifest
     frozen = bundle.modality_vectors.take(live)
     vectors = learned.item_vectors(bundle)[live]
     config = old.index_config()
@@ -131,7 +131,7 @@ def _added_embeddings(bundle: Bundle) -> pa.Table:
     """Return what became of each content of the items put in, the last version of each."""
     start, tables = len(bundle.generation.items), []
     for batch in bundle.batches:
-        live = bundle.alive[start : start + len(batch.item_ids)]
+        live = bundle.is_live[start : start + len(batch.item_ids)]
         live_ids = pa.array([batch.item_ids[row] for row in np.flatnonzero(live)], pa.string())
         tables.append(batch.embeddings.filter(pc.is_in(batch.embeddings.column("item_id"), value_set=live_ids)))
         start += len(batch.item_ids)

@@ -12,9 +12,9 @@ from indexing.bundle.change_log import (
     LOG,
     Batch,
     acknowledged,
+    batches_between,
     digest_of,
     last_published,
-    names_between,
     read_batch,
     require_bundle,
     why_outdated,
@@ -97,7 +97,7 @@ def _restore_current(root: Path) -> list[str]:
             check_encoders(root, manifest, batches)
         except BundleError:
             continue
-        names = names_between(root, manifest.batches, state.last)
+        names = batches_between(root, manifest.batches, state.last)
         newest = max(state.newest, manifest.sequence)
         write_state(root, replace(state, contains=manifest.batches, digest=digest_of(names), newest=newest))
         return [f"{CURRENT} names {state.generation} and the changes up to number {state.last}"]
@@ -124,7 +124,7 @@ def _intact_batches(root: Path, after: int, last_number: int) -> tuple[Batch, ..
     batches: list[Batch] = []
     for number in range(after + 1, last_number + 1):
         try:
-            (name,) = names_between(root, number - 1, number)
+            (name,) = batches_between(root, number - 1, number)
             batches.append(read_batch(root / LOG / name))
         except DamagedFileError:
             break

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from indexing.bundle.bundle import Bundle
-from indexing.bundle.change_log import LOG, OUTDATED_HINT, acknowledged, names_between, read_batch, why_outdated
+from indexing.bundle.change_log import LOG, OUTDATED_HINT, acknowledged, batches_between, read_batch, why_outdated
 from indexing.bundle.current import COPY, CURRENT, State, read_state
 from indexing.bundle.generation import INDEX, PROMISE, WORDS, check_file, missing_names, part_of, unlisted
 from indexing.bundle.maintenance.rollback import generations
@@ -122,7 +122,7 @@ def _check_log(root: Path, state: State | None, report: Callable[[str], None]) -
         yield Problem(LOG, str(error), DROP_HINT, True)
         return
     try:
-        names = names_between(root, after, last)
+        names = batches_between(root, after, last)
     except DamagedFileError as error:
         yield Problem(LOG, str(error), DROP_HINT, state is None)
         return

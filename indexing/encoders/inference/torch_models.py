@@ -116,10 +116,10 @@ def state_fingerprint(model: torch.nn.Module, **settings: object) -> str:
     return digest.hexdigest()
 
 
-def lasting(config: Mapping[str, Any]) -> dict[str, Any]:
+def stable_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a model's configuration (activation, pooling, sizes) without what changes from one save to the next."""
     return {
-        name: lasting(value) if isinstance(value, Mapping) else value
+        name: stable_config(value) if isinstance(value, Mapping) else value
         for name, value in config.items()
         if name not in VOLATILE
     }

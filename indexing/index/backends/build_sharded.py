@@ -17,7 +17,7 @@ from indexing.errors import InputError
 from indexing.index.backends.faiss_base import faiss_bytes, random_rotation, with_rotation, write_faiss
 from indexing.index.backends.ivf import LISTS_PER_SQRT, MAX_TRAINING_ROWS, POINTS_PER_LIST, IvfIndex
 from indexing.index.backends.sharded import ShardedIndex, clear, shard_path
-from indexing.index.config import Effort, parse_bytes
+from indexing.index.config import SearchParams, parse_bytes
 
 Blocks = Callable[[], Iterable[Vectors]]
 """Gives (rows, D) float32 blocks from the first row on, each time that it is called."""
@@ -27,7 +27,7 @@ SAMPLE_SHARE, SHARD_SHARE, BLOCK_SHARE = 1 / 4, 1 / 2, 1 / 32
 MIN_ROWS = 2_000
 DEFAULT_MEMORY = "2G"
 # Finds .95 of the best ten for text queries among 25,000 to 200,000 vectors (scripts/benchmarks/index/sharded.py).
-DEFAULT_EFFORT = Effort(lists=128, candidates=200)
+DEFAULT_EFFORT = SearchParams(lists=128, candidates=200)
 # Codes of a byte have 16 times the centroids of half a byte: trained as FAISS does they would take most of a build.
 MAX_BYTE_CODE_POINTS, BYTE_CODE_ROUNDS = 64, 10
 MIN_BYTE_CODE_ROWS = 39 * 256  # below which FAISS warns that a code of one byte is trained on too few

@@ -22,7 +22,7 @@ from indexing.index.backends.faiss_base import (
     selector,
 )
 from indexing.index.base import check_search, ordered, padded
-from indexing.index.config import Effort, Efforts
+from indexing.index.config import SearchParams, SearchParamsByKind
 from indexing.runtime.threads import about_to_compute
 
 # One more candidate kept costs a graph search about as much as scoring this many rows costs a scan.
@@ -44,7 +44,7 @@ class FaissIndex(FaissFile):
     A graph over eight-bit codes is refined: what it keeps while it walks is scored anew in half precision.
     """
 
-    def __init__(self, index: Any, efforts: Efforts | None = None) -> None:  # noqa: ANN401 - FAISS ships no types
+    def __init__(self, index: Any, efforts: SearchParamsByKind | None = None) -> None:  # noqa: ANN401 - FAISS ships no types
         self._index = index
         self._refined = isinstance(index, faiss.IndexRefine)
         inner = faiss.downcast_index(index.base_index) if self._refined else index
@@ -52,7 +52,9 @@ class FaissIndex(FaissFile):
         self._stored = faiss.downcast_index(
             index.refine_index if self._refined else inner.storage if self._is_graph else index
         )
-        self.efforts = efforts or Efforts(default=Effort(ef_search=int(inner.hnsw.efSearch) if self._is_graph else 0))
+        self.efforts = efforts or SearchParamsByKind(
+            default=SearchParams(ef_search=int(inner.hnsw.efSearch) if self._is_graph else 0)
+        )
 
     @classmethod
     def flat(cls, vectors: Vectors, codec: Scalar = "fp32") -> "FaissIndex":
@@ -103,7 +105,7 @@ class FaissIndex(FaissFile):
         vectors: Vectors = self._stored.reconstruct_batch(np.arange(len(self)))
         return vectors
 
-    def with_efforts(self, efforts: Efforts) -> "FaissIndex":
+    def with_efforts(self, efforts: SearchParamsByKind) -> "FaissIndex":
         """Return the same index with other efforts; see `TunableIndex.with_efforts`."""
         return FaissIndex(self._index, efforts)
 

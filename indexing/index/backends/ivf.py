@@ -37,7 +37,7 @@ from indexing.index.backends.faiss_base import (
     with_rotation,
 )
 from indexing.index.base import check_search, ordered, padded
-from indexing.index.config import Effort, Efforts
+from indexing.index.config import SearchParams, SearchParamsByKind
 from indexing.runtime.threads import about_to_compute
 
 # The wanted rows grow with the share of allowed rows by this power: .5 fell just short of the unfiltered recall for
@@ -108,14 +108,16 @@ class IvfIndex(FaissFile):
     kind = "faiss-ivf"
     ef_search = None
 
-    def __init__(self, index: Any, efforts: Efforts | None = None) -> None:  # noqa: ANN401 - FAISS ships no types
+    def __init__(self, index: Any, efforts: SearchParamsByKind | None = None) -> None:  # noqa: ANN401 - FAISS ships no types
         self._index = index
         inner = faiss.downcast_index(index.index)
         self._refined = isinstance(inner, faiss.IndexRefine)
         self._codes = faiss.downcast_index(inner.base_index) if self._refined else inner
         self._exact = faiss.downcast_index(inner.refine_index) if self._refined else inner
         candidates = round(inner.k_factor) if self._refined else 0
-        self.efforts = efforts or Efforts(default=Effort(lists=int(self._codes.nprobe), candidates=candidates))
+        self.efforts = efforts or SearchParamsByKind(
+            default=SearchParams(lists=int(self._codes.nprobe), candidates=candidates)
+        )
 
     @classmethod
     def build(cls, vectors: Vectors, seed: int = 0, codec: Codec = "pq4", refine: Scalar | None = "fp16") -> "IvfIndex":
@@ -167,7 +169,7 @@ class IvfIndex(FaissFile):
         return int(self._codes.nlist)
 
     @property
-    def effort(self) -> Effort:
+    def effort(self) -> SearchParams:
         """How hard a search tries for a kind of query that it was not tuned for."""
         return self.efforts.greatest
 
@@ -186,13 +188,13 @@ class IvfIndex(FaissFile):
         """Bytes that it keeps in memory of its own once it was opened; all else stays in its file."""
         return unmapped_bytes(self._codes)
 
-    def with_efforts(self, efforts: Efforts) -> "IvfIndex":
+    def with_efforts(self, efforts: SearchParamsByKind) -> "IvfIndex":
         """Return the same index with other efforts; see `TunableIndex.with_efforts`."""
         return IvfIndex(self._index, efforts)
 
-    def with_effort(self, effort: Effort) -> "IvfIndex":
+    def with_effort(self, effort: SearchParams) -> "IvfIndex":
         """Return the same index that tries so hard for every kind of query."""
-        return self.with_efforts(Efforts(default=effort))
+        return self.with_efforts(SearchParamsByKind(default=effort))
 
     @property
     def vectors(self) -> Vectors:
@@ -222,12 +224,12 @@ class IvfIndex(FaissFile):
             scores[incomplete], rows[incomplete] = self._scan(queries[incomplete], reachable, allow)
         return padded(*ordered(scores, rows), k)
 
-    def _estimated_cost(self, effort: Effort, inverse_fraction: float) -> float:
+    def _estimated_cost(self, effort: SearchParams, inverse_fraction: float) -> float:
         """Estimate a filtered search in rows scored; the filter allows one of ``inverse_fraction`` rows."""
         lists = min(self.lists, int(effort.lists * inverse_fraction ** (1 - FILTER_POWER)))
         return lists * len(self) / self.lists * self.code_cost + effort.candidates
 
-    def _search(self, queries: Vectors, k: int, allow: Mask | None, effort: Effort) -> tuple[Vectors, Rows]:
+    def _search(self, queries: Vectors, k: int, allow: Mask | None, effort: SearchParams) -> tuple[Vectors, Rows]:
         probed = np.full(len(queries), max(1, effort.lists))
         if allow is not None:
             probed = self._occupancy.lists(self._rotate_queries(queries), allow, effort.lists)

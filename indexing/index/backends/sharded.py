@@ -20,7 +20,7 @@ from indexing.filesystem import fsops
 from indexing.index.backends.faiss import FaissIndex
 from indexing.index.backends.ivf import IvfIndex
 from indexing.index.base import VectorIndex, check_search, merged, no_answers, padded
-from indexing.index.config import Effort, Efforts
+from indexing.index.config import SearchParams, SearchParamsByKind
 
 KIND = "faiss-sharded"
 MAX_SHARDS = 10_000
@@ -86,12 +86,12 @@ class ShardedIndex:
         return sum(shard.unmapped_bytes for shard in self._ivf_shards)
 
     @property
-    def efforts(self) -> Efforts:
+    def efforts(self) -> SearchParamsByKind:
         """How hard each shard tries."""
-        return next((shard.efforts for shard in self._ivf_shards), Efforts())
+        return next((shard.efforts for shard in self._ivf_shards), SearchParamsByKind())
 
     @property
-    def effort(self) -> Effort | None:
+    def effort(self) -> SearchParams | None:
         """How hard each shard tries for a kind of query that it was not tuned for; None without inverted lists."""
         return self.efforts.greatest if self._ivf_shards else None
 
@@ -99,7 +99,7 @@ class ShardedIndex:
     def _ivf_shards(self) -> list[IvfIndex]:
         return [shard for shard in self.shards if isinstance(shard, IvfIndex)]
 
-    def with_efforts(self, efforts: Efforts) -> "ShardedIndex":
+    def with_efforts(self, efforts: SearchParamsByKind) -> "ShardedIndex":
         """Return the same index with other efforts in each shard; those without inverted lists stay as they are."""
         return ShardedIndex(
             [
@@ -108,9 +108,9 @@ class ShardedIndex:
             ]
         )
 
-    def with_effort(self, effort: Effort) -> "ShardedIndex":
+    def with_effort(self, effort: SearchParams) -> "ShardedIndex":
         """Return the same index that tries so hard in each shard for every kind of query."""
-        return self.with_efforts(Efforts(default=effort))
+        return self.with_efforts(SearchParamsByKind(default=effort))
 
     def keep_greatest(self) -> None:
         """Note the greatest effort in each shard, for those who open its file with FAISS itself; before it is saved."""
@@ -160,13 +160,13 @@ class ShardedIndex:
         return index.with_effort(effort) if effort else index
 
 
-def _capped_efforts(efforts: Efforts, shard: IvfIndex) -> Efforts:
+def _capped_efforts(efforts: SearchParamsByKind, shard: IvfIndex) -> SearchParamsByKind:
     """Return efforts that ask for no more lists than a shard has."""
 
-    def capped(effort: Effort) -> Effort:
+    def capped(effort: SearchParams) -> SearchParams:
         return replace(effort, lists=min(effort.lists, shard.lists))
 
-    return Efforts({kind: capped(effort) for kind, effort in efforts.kinds.items()}, capped(efforts.default))
+    return SearchParamsByKind({kind: capped(effort) for kind, effort in efforts.kinds.items()}, capped(efforts.default))
 
 
 def shard_path(path: Path, number: int) -> Path:
@@ -188,11 +188,13 @@ def shard_files(path: Path) -> list[Path]:
     return [shard_path(path, number) for number in range(len(_read_contents(path)[0]))]
 
 
-def _read_contents(path: Path) -> tuple[list[dict[str, Any]], Effort | None]:
+def _read_contents(path: Path) -> tuple[list[dict[str, Any]], SearchParams | None]:
     try:
         data = json.loads(path.read_bytes())
         effort = (
-            None if data["effort"] is None else Effort(int(data["effort"]["lists"]), int(data["effort"]["candidates"]))
+            None
+            if data["effort"] is None
+            else SearchParams(int(data["effort"]["lists"]), int(data["effort"]["candidates"]))
         )
         records = [
             {"kind": str(shard["kind"]), "rows": int(shard["rows"]), "size": int(shard["size"])}

@@ -10,7 +10,7 @@ from indexing.arrays import Vectors, check_vectors
 from indexing.errors import DamagedFileError, InputError
 from indexing.index.backends.flat import FlatIndex
 from indexing.index.base import TunableIndex, VectorIndex
-from indexing.index.config import Efforts, IndexConfig, IndexKind
+from indexing.index.config import IndexConfig, IndexKind, SearchParamsByKind
 from indexing.index.tuning.families import shortlist
 from indexing.index.tuning.recall import HeldOutQueries, ground_truths
 from indexing.index.tuning.trial import Trial, rank_trials, run_trial
@@ -134,6 +134,6 @@ def load_index(path: Path, kind: str, efforts: Mapping[str, Mapping[str, int]] |
     if not efforts:
         return index
     try:
-        return index.with_efforts(Efforts.from_json(efforts, index.efforts.default))
+        return index.with_efforts(SearchParamsByKind.from_json(efforts, index.efforts.default))
     except InputError as error:
         raise DamagedFileError(f"the efforts of {path} cannot be used: {error}; build the bundle again") from error

@@ -146,14 +146,14 @@ MAX_SCAN_PRODUCTS = 400_000_000  # numbers multiplied at opening by an index tha
 
 
 @dataclass(frozen=True, eq=False)
-class Promise:
+class RecallCheck:
     """Queries of each kind with what exact search finds, and the recall on them when the index was built."""
 
     ground_truth: Mapping[str, GroundTruth]
     recall: Mapping[str, float]
 
     @classmethod
-    def of(cls, index: VectorIndex, vectors: Vectors, queries: HeldOutQueries, k: int) -> "Promise":
+    def of(cls, index: VectorIndex, vectors: Vectors, queries: HeldOutQueries, k: int) -> "RecallCheck":
         """Keep some queries of each kind, and measure an index over (N, D) vectors with them.
 
         There are fewer where a search scans everything, so that opening a bundle stays quick.
@@ -178,7 +178,7 @@ class Promise:
         return save(tensors)
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> "Promise":
+    def from_bytes(cls, data: bytes) -> "RecallCheck":
         """Read what `to_bytes` gave.
 
         Raises:

@@ -13,7 +13,7 @@ from typing import Any
 from indexing.arrays import Vectors
 from indexing.errors import InputError
 from indexing.index.base import TunableIndex
-from indexing.index.config import Effort, Efforts, IndexConfig
+from indexing.index.config import IndexConfig, SearchParams, SearchParamsByKind
 from indexing.index.tuning.families import Family
 from indexing.index.tuning.recall import GroundTruth
 
@@ -21,7 +21,7 @@ LISTS = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024
 CANDIDATES = (400, 300, 200, 150, 100, 75, 50, 30, 20)
 EF_SEARCH = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 
-Ladder = Sequence[Effort]
+Ladder = Sequence[SearchParams]
 Measure = Callable[[TunableIndex], tuple[float, float]]
 """Gives the recall of an index for one kind of query, and queries a second."""
 
@@ -30,7 +30,7 @@ Measure = Callable[[TunableIndex], tuple[float, float]]
 class Point:
     """An effort, what it was measured to find, and how fast."""
 
-    effort: Effort
+    effort: SearchParams
     recall: float
     queries_per_second: float
 
@@ -52,16 +52,16 @@ def ladders(family: Family, index: TunableIndex) -> list[Ladder]:
         lists = [*(value for value in LISTS if value < index.lists), index.lists]
         candidate_counts = [value for value in CANDIDATES if value < len(index)] or [len(index)]
         return [
-            [Effort(lists=value, candidates=candidates) for value in lists]
+            [SearchParams(lists=value, candidates=candidates) for value in lists]
             for candidates in candidate_counts
             if index.refined
-        ] or [[Effort(lists=value) for value in lists]]
+        ] or [[SearchParams(lists=value) for value in lists]]
     if family.kind == "hnsw":
-        return [[Effort(ef_search=value) for value in EF_SEARCH]]
-    return [[Effort()]]
+        return [[SearchParams(ef_search=value) for value in EF_SEARCH]]
+    return [[SearchParams()]]
 
 
-def cost(index: TunableIndex, effort: Effort) -> float:
+def cost(index: TunableIndex, effort: SearchParams) -> float:
     """Return the relative cost of a query, in vectors scored; only efforts of one index may be compared by it."""
     from indexing.index.backends.ivf import IvfIndex
     from indexing.index.backends.sharded import ShardedIndex
@@ -88,7 +88,7 @@ def tuned(family: Family, index: TunableIndex, target: float, measure: Measure) 
             effort = ladder[rung]
             if best is not None and cost(index, effort) >= cost(index, best.effort):
                 break
-            points.append(Point(effort, *measure(index.with_efforts(Efforts(default=effort)))))
+            points.append(Point(effort, *measure(index.with_efforts(SearchParamsByKind(default=effort)))))
             if points[-1].recall >= target:
                 best = points[-1]
                 break
@@ -177,7 +177,7 @@ def run_trial(
 
         best[kind], points[kind] = tuned(family, index, config.min_recall, measure)
     if ground_truth and family.kind != "flat":  # which knows no effort
-        index = index.with_efforts(Efforts({kind: point.effort for kind, point in best.items()}))
+        index = index.with_efforts(SearchParamsByKind({kind: point.effort for kind, point in best.items()}))
     speeds = {kind: _speed(index, truth, vectors, kind) for kind, truth in ground_truth.items()}
     latencies = {kind: _latency(index, truth, kind) for kind, truth in ground_truth.items()}
     recall = {kind: round(point.recall, 4) for kind, point in best.items()}

@@ -24,7 +24,7 @@ K1, B = 1.5, 0.75
 
 
 @dataclass(frozen=True, eq=False)
-class Changed:
+class ChangedWords:
     """The words of items that came or changed since an index was built, scored by its statistics.
 
     Attributes:
@@ -52,7 +52,7 @@ class WordIndex:
     spelling: Any
     mean_length: float
     count: int
-    changed: Changed | None = None
+    changed: ChangedWords | None = None
 
     @classmethod
     def build(cls, texts: Sequence[str]) -> "WordIndex":
@@ -105,7 +105,7 @@ class WordIndex:
             raise ShapeError(f"{len(texts)} texts for {len(rows)} rows of {count} items, {first} of them indexed")
         if not len(rows):
             return replace(self, count=count, changed=None)
-        return replace(self, count=count, changed=Changed(rows, self._scored(texts)))
+        return replace(self, count=count, changed=ChangedWords(rows, self._scored(texts)))
 
     def search(self, texts: Sequence[str], k: int, allow: Mask | None = None) -> tuple[Vectors, Rows]:
         """Find the k items with the highest BM25 score for each text, equal scores in row order.

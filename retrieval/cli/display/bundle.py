@@ -28,7 +28,7 @@ def show_bundle(bundle: Bundle, as_json: bool, status: Status | None = None, cau
         status: What was measured when it was opened.
         cautions: What speaks against its encoder.
     """
-    changes = {"batches": len(bundle.batches), "items_now": int(bundle.alive.sum())}
+    changes = {"batches": len(bundle.batches), "items_now": int(bundle.is_live.sum())}
     if as_json:
         rejects = pq.read_table(pa.BufferReader(bundle.read(REJECTS))).slice(0, NUM_EXAMPLES).to_pylist()
         named = {"rejected_first": rejects, "quarantined_first": quarantined(bundle)}

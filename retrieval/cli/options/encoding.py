@@ -7,10 +7,10 @@ import typer
 
 from indexing.index import IndexConfig
 from indexing.index.tuning.build import IndexKind
-from indexing.media.audio import SoundLimits
-from indexing.media.images import PictureLimits
+from indexing.media.audio import AudioLimits
+from indexing.media.images import ImageLimits
 from indexing.media.pool import MEMORY, SECONDS
-from indexing.media.video import FilmLimits
+from indexing.media.video import VideoLimits
 from indexing.store.encode import EncodeConfig
 
 ENCODING, INDEX = "Encoding", "Index"
@@ -93,9 +93,11 @@ class EncodingOptions:
         return EncodeConfig(
             self.batch_size,
             self.workers,
-            PictureLimits(self.max_pixels or PictureLimits.pixels, self.max_bytes or PictureLimits.file_bytes),
-            SoundLimits(file_bytes=self.max_bytes or SoundLimits.file_bytes),
-            FilmLimits(pixels=self.max_pixels or FilmLimits.pixels, file_bytes=self.max_bytes or FilmLimits.file_bytes),
+            ImageLimits(self.max_pixels or ImageLimits.pixels, self.max_bytes or ImageLimits.file_bytes),
+            AudioLimits(file_bytes=self.max_bytes or AudioLimits.file_bytes),
+            VideoLimits(
+                pixels=self.max_pixels or VideoLimits.pixels, file_bytes=self.max_bytes or VideoLimits.file_bytes
+            ),
             self.num_frames,
             self.max_decode_seconds,
             self.max_decode_memory,

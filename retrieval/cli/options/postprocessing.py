@@ -22,7 +22,7 @@ from retrieval.postprocess.diversify import METHODS
 from retrieval.postprocess.duplicates import MIN_SIMILARITY, Collapse
 from retrieval.postprocess.rules import FrequencyCap, Rotate, Rules
 from retrieval.postprocess.rules.from_json import read_json
-from retrieval.retriever.postprocessing import Shape
+from retrieval.retriever.postprocessing import Postprocessing
 
 POSTPROCESSING = "Postprocessing"
 METHOD = "mmr"
@@ -147,7 +147,7 @@ class PostprocessOptions:
     postprocess: PostprocessFile = None
     impressions: ImpressionsFile = None
 
-    def read(self, *, users: bool = False) -> Shape:
+    def read(self, *, users: bool = False) -> Postprocessing:
         """Read the options and their files, so that faults are found before any work.
 
         Args:
@@ -178,7 +178,9 @@ class PostprocessOptions:
         arguments.pop("method", None)
         rules = settings.get("rules")
         collapse = settings.get("collapse", Collapse(self.group_by, similarity))
-        return Shape(**arguments, rules=rules, collapse=collapse, impressions=self._impressions(rules, users=users))
+        return Postprocessing(
+            **arguments, rules=rules, collapse=collapse, impressions=self._impressions(rules, users=users)
+        )
 
     def _impressions(self, rules: Rules | None, *, users: bool) -> Impressions | None:
         """Read the impressions, which some rule must need."""

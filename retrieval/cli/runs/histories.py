@@ -14,7 +14,7 @@ from retrieval.cli.options.users import parse_profile
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.known_items import KnownItems, known_items
 from retrieval.interactions.user_profiles import Profiles
-from retrieval.models.profile_model import Given
+from retrieval.models.profile_model import ProfilesLike
 from retrieval.models.user_model import UserModel
 from retrieval.retriever.retriever import Retriever
 
@@ -30,7 +30,7 @@ class UserBatch(NamedTuple):
 
     users: Users
     weights: list[list[float]] | None
-    profiles: Given | None
+    profiles: ProfilesLike | None
 
 
 def from_command_line(histories: Sequence[str], profiles: Sequence[str]) -> UserBatch:

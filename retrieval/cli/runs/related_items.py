@@ -18,7 +18,7 @@ def neighbours_of_all(retriever: Retriever, config: NeighboursConfig, output: Ou
     """Write the neighbours of every item, and show the report."""
     if not isinstance(output.out, Path):
         raise UsageError("--all writes a table: give --out neighbours.parquet, .csv or .jsonl, or --out FOLDER")
-    total = int(retriever.bundle.alive.sum())
+    total = int(retriever.bundle.is_live.sum())
     with progress("finding neighbours", total, "items") as shown:
         report = write_neighbours(
             retriever, output.out, config, progress=lambda lines, _users, _quarantined: shown.advance(lines)

@@ -25,7 +25,7 @@ from retrieval.evaluation.compare import Comparison, Difference, compare
 from retrieval.evaluation.evaluate import DEFAULT_MEASURES, Evaluation, evaluate, number
 from retrieval.evaluation.metrics import cutoffs
 from retrieval.evaluation.statistics import bootstrap_means
-from retrieval.interactions.histories import gathered
+from retrieval.interactions.histories import all_histories
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.known_items import known_items, no_known_item
 
@@ -185,7 +185,7 @@ def against_baselines(
     if known.unknown == known.interactions:
         raise InputError(no_known_item(interactions, candidates.items))
     if min_relevance is None:
-        min_relevance = gathered(known_interactions, candidates.items).min_relevance
+        min_relevance = all_histories(known_interactions, candidates.items).min_relevance
     measure = MEASURE if MEASURE in measures else measures[0]
     positions = [position for position, ids in enumerate(relevant) if len(ids)]
     sample = draw_sample(len(positions), max_users(candidates.items, MAX_USERS), seed)
@@ -240,7 +240,7 @@ def _subset(evaluation: Evaluation, mask: Mask) -> Evaluation:
 def _baseline_candidates(baseline: TunedBaseline, users: Candidates, k: int) -> Candidates:
     """Return the recommendations of a baseline for the users of other candidates."""
     weights = users.weights or [np.ones(len(history), np.float32) for history in users.histories]
-    exclude = with_deleted(users.histories, np.flatnonzero(~users.items.alive))
+    exclude = with_deleted(users.histories, np.flatnonzero(~users.items.is_live))
     ranked = baseline.recommend(UserBatch(users.histories, weights, exclude), k)
     no_queries = np.zeros((len(users), 0), np.float32)
     return Candidates(no_queries, ranked.rows, ranked.scores, users.items, "baseline", users.query_ids, users.histories)

@@ -13,7 +13,7 @@ from retrieval.evaluation.baselines.ease import EASE
 from retrieval.evaluation.baselines.neighbours import ALSConfig, ImplicitALS, ItemKNN, KNNConfig
 from retrieval.evaluation.baselines.recommender import Ranked, Recommender
 from retrieval.evaluation.baselines.simple import ContentKNN, Popularity
-from retrieval.interactions.histories import gathered
+from retrieval.interactions.histories import all_histories
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.item_counts import item_counts
 from retrieval.models.user_model import UserModel
@@ -247,5 +247,5 @@ def _most_popular(data: TrainingData, num_items: int) -> Rows:
     """Return the rows of the most popular items, ascending."""
     if num_items >= len(data.items):
         return np.arange(len(data.items))
-    counts = item_counts(gathered(data.log, data.items).rows, len(data.items))
+    counts = item_counts(all_histories(data.log, data.items).rows, len(data.items))
     return np.sort(np.argsort(-counts, kind="stable")[:num_items])

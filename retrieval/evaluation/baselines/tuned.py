@@ -187,7 +187,7 @@ def _tune(family: BaselineFamily, data: TrainingData, queries: EvaluationQueries
 
 def _mean_score(recommend: FittedBaseline, queries: EvaluationQueries, measure: str) -> float:
     (k,) = cutoffs([measure]).values()
-    deleted = np.flatnonzero(~queries.items.alive)
+    deleted = np.flatnonzero(~queries.items.is_live)
     ranked = recommend(UserBatch(queries.histories, queries.weights, with_deleted(queries.histories, deleted)), k)
     return float(per_query(ranked.rows, queries.relevant, queries.items, [measure])[measure].mean())
 

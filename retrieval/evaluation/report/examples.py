@@ -10,7 +10,7 @@ from indexing.arrays import Mask, Vectors
 from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import examples as named
 from indexing.media.files import Kind, Modality
-from indexing.media.images import PictureLimits
+from indexing.media.images import ImageLimits
 from indexing.store.shared_pool import thumbnail
 from retrieval.candidates import Candidates, Hit
 from retrieval.evaluation.evaluate import Evaluation
@@ -52,11 +52,11 @@ def cards_of(
     item_ids: Collection[str],
     titles: Mapping[str, str],
     catalogue: Catalogue | None = None,
-    limits: PictureLimits | None = None,
+    limits: ImageLimits | None = None,
 ) -> dict[str, Card]:
     """Return a card for each item, with its first image in the catalogue."""
     pictures: dict[str, bytes | None] = {}
-    remaining, limits = set(item_ids), limits or PictureLimits()
+    remaining, limits = set(item_ids), limits or ImageLimits()
     for batch in catalogue.batches(BATCH_SIZE) if catalogue is not None and remaining else ():
         for item in batch:
             if item.item_id in remaining:
@@ -158,12 +158,12 @@ def examples_of(
 class _ExactRanks:
     """Ranks of the items by exact search for one query, without excluded items of the history."""
 
-    def __init__(self, vectors: Vectors, alive: Mask, candidates: Candidates, query: int) -> None:
+    def __init__(self, vectors: Vectors, is_live: Mask, candidates: Candidates, query: int) -> None:
         self._scores = vectors @ candidates.queries[query]
         history = candidates.histories[query]
         excludes_history = not np.isin(history, candidates.rows[query]).any()
         self.excluded = set(history.tolist()) if excludes_history else set[int]()
-        mask = alive.copy()
+        mask = is_live.copy()
         mask[list(self.excluded)] = False
         self.competitors = self._scores[mask]
 
@@ -182,7 +182,7 @@ class _Explainer:
 
     def __init__(self, retriever: Retriever, candidates: Candidates, k: int, warm: Collection[str] | None) -> None:
         self.candidates, self.k, self.warm = candidates, k, None if warm is None else set(warm)
-        self.vectors, self.alive = retriever.indexed, retriever.items.alive
+        self.vectors, self.is_live = retriever.indexed, retriever.items.is_live
         self.exists = retriever.bundle.modality_vectors.exists
 
     def reasons(self, query: int, targets: Sequence[str]) -> list[str]:
@@ -195,7 +195,7 @@ class _Explainer:
             sentences.append(f"{len(absent)} not in the bundle, so no list can hold them: {named(absent)}")
         in_catalogue = [item_id for item_id in missed if item_id in self.candidates.items]
         below_k = sorted((rank_of[item_id], item_id) for item_id in in_catalogue if item_id in rank_of)
-        exact_ranks = _ExactRanks(self.vectors, self.alive, self.candidates, query)
+        exact_ranks = _ExactRanks(self.vectors, self.is_live, self.candidates, query)
         if below_k:
             rank, item_id = below_k[0]
             before = exact_ranks.rank(int(self.candidates.items.rows([item_id])[0]))

@@ -19,7 +19,7 @@ def describe_run(retriever: Retriever, candidates: Candidates) -> dict[str, str]
     encoder = bundle.manifest.encoder
     return {
         "bundle": f"{bundle.root.resolve().name}, generation {bundle.manifest.generation}",
-        "items": str(int(bundle.alive.sum())),
+        "items": str(int(bundle.is_live.sum())),
         "encoder": f"{encoder.name}, {encoder.dim} dimensions",
         "learned": ", ".join(bundle.manifest.features) or "nothing",
         "ordered by": f"{candidates.stage}, lists of {candidates.rows.shape[1]}",

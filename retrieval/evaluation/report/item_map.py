@@ -61,7 +61,7 @@ def make_map(
         InputError: For an attribute that the bundle lacks.
     """
     rng = np.random.default_rng(seed)
-    rows = np.flatnonzero(bundle.alive)
+    rows = np.flatnonzero(bundle.is_live)
     if colour_by == MODALITY:
         points_to_map, item_rows, groups = _modalities(bundle, rows, rng)
     else:

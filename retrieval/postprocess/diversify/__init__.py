@@ -4,7 +4,7 @@ from retrieval.postprocess.diversify.calibration import Calibrated
 from retrieval.postprocess.diversify.caps import Cap, MaxSimilarity
 from retrieval.postprocess.diversify.exposure import ExposurePenalty, check_exposure_weight, exposures
 from retrieval.postprocess.diversify.greedy import Limit, Objective, Relevant, diversified, relevance
-from retrieval.postprocess.diversify.methods import METHODS, Known, Method, objective
+from retrieval.postprocess.diversify.methods import METHODS, DiversityContext, Method, objective
 from retrieval.postprocess.diversify.mmr import MMR, MSD
 
 __all__ = [
@@ -13,8 +13,8 @@ __all__ = [
     "MSD",
     "Calibrated",
     "Cap",
+    "DiversityContext",
     "ExposurePenalty",
-    "Known",
     "Limit",
     "MaxSimilarity",
     "Method",

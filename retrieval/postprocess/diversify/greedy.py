@@ -28,7 +28,7 @@ class Gains(Protocol):
         ...
 
 
-class Kept(Protocol):
+class LimitState(Protocol):
     """Which of the candidates of b queries may still be picked."""
 
     def within(self) -> Mask:
@@ -48,7 +48,7 @@ class Limit(Protocol):
         """How many numbers are held for each candidate."""
         ...
 
-    def begin(self, candidates: Candidates) -> Kept:
+    def begin(self, candidates: Candidates) -> LimitState:
         """Begin lists."""
         ...
 
@@ -124,7 +124,7 @@ def diversified(
     return candidates.placed(order, candidates.scores, STAGE)
 
 
-def _order(rows: Rows, gains: Gains, many: tuple[int, int], caps: Sequence[Kept]) -> NDArray[np.int64]:
+def _order(rows: Rows, gains: Gains, many: tuple[int, int], caps: Sequence[LimitState]) -> NDArray[np.int64]:
     """Give the places of (b, K) candidates in their new order, so many of which are picked, in pages of so many."""
     k, page = many
     lines, length = np.arange(len(rows)), rows.shape[1]
@@ -195,12 +195,12 @@ class Relevant:
         """How many numbers are held for each candidate."""
         return 1
 
-    def begin(self, candidates: Candidates, k: int) -> "_Kept":  # noqa: ARG002
+    def begin(self, candidates: Candidates, k: int) -> "_RelevanceGains":  # noqa: ARG002
         """Begin lists."""
-        return _Kept(relevance(candidates))
+        return _RelevanceGains(relevance(candidates))
 
 
-class _Kept:
+class _RelevanceGains:
     def __init__(self, relevant: NDArray[np.float64]) -> None:
         self._relevant = relevant
 

@@ -16,7 +16,7 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class DiversityContext:
     """What a method may go by.
 
     Attributes:
@@ -32,7 +32,7 @@ class Known:
     attribute: Attribute | None = None
 
 
-def objective(method: Method, known: Known, strength: float, sharpness: float) -> Objective:
+def objective(method: Method, known: DiversityContext, strength: float, sharpness: float) -> Objective:
     """Make a method by its name.
 
     Raises:

@@ -1,8 +1,20 @@
 """Business rules, applied last, and shown in the answer: pin, boost, bury, exclude, freshness, frequency."""
 
-from retrieval.postprocess.rules.apply import Shown
+from retrieval.postprocess.rules.apply import ShownImpressions
 from retrieval.postprocess.rules.from_json import Rules
 from retrieval.postprocess.rules.rule_types import Boost, Bury, Exclude, FrequencyCap, Fresh, Pin, Rotate, Rule
 from retrieval.postprocess.rules.ruled_candidates import Ruled
 
-__all__ = ["Boost", "Bury", "Exclude", "FrequencyCap", "Fresh", "Pin", "Rotate", "Rule", "Ruled", "Rules", "Shown"]
+__all__ = [
+    "Boost",
+    "Bury",
+    "Exclude",
+    "FrequencyCap",
+    "Fresh",
+    "Pin",
+    "Rotate",
+    "Rule",
+    "Ruled",
+    "Rules",
+    "ShownImpressions",
+]

@@ -28,12 +28,12 @@ from retrieval.postprocess.rules.rule_types import (
     ShownRule,
 )
 from retrieval.postprocess.rules.ruled_candidates import Ruled
-from retrieval.postprocess.rules.ruled_lists import Lists
+from retrieval.postprocess.rules.ruled_lists import RankedLists
 
 _DAY = 86_400.0
 
 
-class Shown(NamedTuple):
+class ShownImpressions(NamedTuple):
     """What was shown to the users of a request, for rules of frequency.
 
     Attributes:
@@ -62,7 +62,9 @@ class Shown(NamedTuple):
         return [np.array([row for row, count in rows.items() if count >= rule.times], np.int64) for rows in counts]
 
 
-def applied(candidates: Candidates, rules: Sequence[Rule], attributes: pa.Table, shown: Shown | None = None) -> Ruled:
+def applied(
+    candidates: Candidates, rules: Sequence[Rule], attributes: pa.Table, shown: ShownImpressions | None = None
+) -> Ruled:
     """Apply rules: excludes and caps first, then boosts and freshness, then buries and rotation, and pins last.
 
     Args:
@@ -83,7 +85,7 @@ def applied(candidates: Candidates, rules: Sequence[Rule], attributes: pa.Table,
         ShapeError: When the attributes are of other items.
     """
     check_num_rows(attributes.num_rows, candidates, "attributes")
-    lists, items = Lists(candidates, [str(rule) for rule in rules]), candidates.items
+    lists, items = RankedLists(candidates, [str(rule) for rule in rules]), candidates.items
     excluded = np.zeros(len(items), np.bool_)
     buried: dict[int, Mask] = {}
     boosts: dict[int, NDArray[np.float64]] = {}
@@ -98,7 +100,7 @@ def applied(candidates: Candidates, rules: Sequence[Rule], attributes: pa.Table,
             case Boost():
                 boosts[index] = np.where(_where(attributes, rule, rule.where), rule.by, 0.0)
             case Fresh():
-                boosts[index] = rule.by * newness(attributes, rule, items.alive)
+                boosts[index] = rule.by * newness(attributes, rule, items.is_live)
             case Bury():
                 buried[index] = _where(attributes, rule, rule.where)
             case Pin():
@@ -114,7 +116,7 @@ def applied(candidates: Candidates, rules: Sequence[Rule], attributes: pa.Table,
 
 
 def _shown_rows(
-    candidates: Candidates, rules: Sequence[Rule], shown: Shown | None
+    candidates: Candidates, rules: Sequence[Rule], shown: ShownImpressions | None
 ) -> tuple[dict[int, list[Rows]], dict[int, list[Rows]]]:
     """Give by the place of each rule what caps remove, and what rotation moves to the end."""
     capped: dict[int, list[Rows]] = {}
@@ -131,13 +133,13 @@ def _shown_rows(
     return capped, rotated
 
 
-def newness(attributes: pa.Table, rule: Fresh, alive: Mask | None = None) -> NDArray[np.float64]:
+def newness(attributes: pa.Table, rule: Fresh, is_live: Mask | None = None) -> NDArray[np.float64]:
     """Give 0.5 ** (age / half-life) of each row, 0 without a date: (N,) float64.
 
     Args:
         attributes: One row for each item.
         rule: The rule, with its column and half-life.
-        alive: (N,) bool, the live rows: the newest of these has age 0. All when None.
+        is_live: (N,) bool, the live rows: the newest of these has age 0. All when None.
 
     Raises:
         InputError: When the column has no dates, times or numbers, or ``now`` cannot be read as one.
@@ -150,7 +152,7 @@ def newness(attributes: pa.Table, rule: Fresh, alive: Mask | None = None) -> NDA
     known = np.isfinite(values)
     if not known.any():
         return np.zeros(len(values))
-    counted = known if alive is None else known & alive
+    counted = known if is_live is None else known & is_live
     now = float(values[counted if counted.any() else known].max())
     if rule.now is not None:
         try:

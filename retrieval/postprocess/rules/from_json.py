@@ -12,7 +12,7 @@ from indexing.errors import InputError
 from indexing.media.files import no_file
 from indexing.runtime.arguments import check_path, distinct_keys
 from retrieval.candidates import Candidates
-from retrieval.postprocess.rules.apply import Shown, applied
+from retrieval.postprocess.rules.apply import ShownImpressions, applied
 from retrieval.postprocess.rules.rule_types import Boost, Bury, Exclude, FrequencyCap, Fresh, Pin, Rotate, Rule
 from retrieval.postprocess.rules.ruled_candidates import Ruled
 
@@ -79,7 +79,7 @@ class Rules:
             raise InputError(f"rules are a list, not {type(content).__name__}: {_EXAMPLE}")
         return cls(tuple(_rule(number, value) for number, value in enumerate(content, start=1)))
 
-    def apply(self, candidates: Candidates, attributes: pa.Table, shown: Shown | None = None) -> Ruled:
+    def apply(self, candidates: Candidates, attributes: pa.Table, shown: ShownImpressions | None = None) -> Ruled:
         """Apply the rules to candidates; see `retrieval.postprocess.rules.apply.applied`."""
         return applied(candidates, self.rules, attributes, shown)
 

@@ -15,7 +15,7 @@ STAGE = "rules"
 _MIN_NOTED = 0.01  # boosts of a smaller fraction of a list's span are not noted
 
 
-class Lists:
+class RankedLists:
     """The lists of B queries, and the rules that changed each hit.
 
     Args:

@@ -1,4 +1,4 @@
-"""Lists that are too short are filled: with content, then what is trending, popular and newest; see `filled`."""
+"""Lists of fewer than k hits are filled: with content, then with what is trending, popular and newest."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from retrieval.candidates import Candidates
 from retrieval.candidates.lists import with_lists
 from retrieval.candidates.sources import Source
 from retrieval.filters import Where
-from retrieval.retriever.fallback.top_items import in_order_of_adding, taken
+from retrieval.retriever.fallback.top_items import by_user_counts, in_order_of_adding
 from retrieval.retriever.loaded_bundle import LoadedBundle
 
 Tastes = Callable[[Rows], Vectors]
@@ -23,7 +23,7 @@ class FallbackWarning(CommonspaceWarning):
     """Users are answered with what was added last, as nothing is known of them and of what others like."""
 
 
-def filled(
+def fill_short_lists(
     state: LoadedBundle, found: Candidates, k: int, *, tastes: Tastes, where: Where, exclude: list[Rows]
 ) -> Candidates:
     """Fill lists of fewer than k hits, as far as there are items that the filter leaves and that are not excluded.
@@ -75,7 +75,7 @@ def _orders(state: LoadedBundle) -> Iterator[tuple[Source, Rows]]:
     learned: tuple[Literal["trending", "popular"], ...] = ("trending", "popular")
     for source in learned:
         if state.popularity is not None and state.popularity.scores(source) is not None:
-            yield source, taken(state, source).rows
+            yield source, by_user_counts(state, source).rows
     yield "newest", in_order_of_adding(state)
 
 

@@ -46,7 +46,7 @@ def top_items(state: LoadedBundle, order: Order, k: int, where: Where, by: str |
     k = check_k(k)
     if date is not None and order != "newest":
         raise InputError(f"date says what is newest, but the order is {order!r}; leave it out, or ask for 'newest'")
-    first = newest(state, date) if order == "newest" else taken(state, order)
+    first = newest(state, date) if order == "newest" else by_user_counts(state, order)
     if (allow := state.allowed_rows(where)) is not None:
         first = ItemOrder(first.rows[allow[first.rows]], first.scores[allow[first.rows]])
     names: tuple[str, ...] = (order,)
@@ -58,7 +58,7 @@ def top_items(state: LoadedBundle, order: Order, k: int, where: Where, by: str |
     return _as_candidates(state, names, lists, score.astype(np.float32), order)
 
 
-def taken(state: LoadedBundle, order: Literal["trending", "popular"]) -> ItemOrder:
+def by_user_counts(state: LoadedBundle, order: Literal["trending", "popular"]) -> ItemOrder:
     """Order the items that users took: all of them by how many did, or by how many did of late.
 
     Raises:

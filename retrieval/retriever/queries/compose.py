@@ -14,7 +14,7 @@ from indexing.runtime.arguments import check_list
 from retrieval.candidates import Candidates
 from retrieval.retriever.loaded_bundle import LoadedBundle
 from retrieval.retriever.queries.query import Query, QueryPart, as_queries
-from retrieval.retriever.query_inputs import open_pictures, open_sounds, worded
+from retrieval.retriever.query_inputs import check_texts, open_pictures, open_sounds
 
 
 class Contribution(NamedTuple):
@@ -109,7 +109,7 @@ def _encoded_kind(state: LoadedBundle, kind: str, values: list[object]) -> Vecto
         dim = state.vectors.shape[1]
         return unit(np.concatenate([check_vectors(np.asarray(value)[None], dim, "vector") for value in values]))
     if kind == "text":
-        worded(values)  # type: ignore[arg-type]
+        check_texts(values)  # type: ignore[arg-type]
         require(state.encoder, Modality.TEXT)
         return state.encoder.encode_texts(values)  # type: ignore[arg-type]
     if kind == "image":

@@ -18,7 +18,7 @@ from retrieval.postprocess.duplicates import ShowOnce
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.ranking.sources import Neighbours, UserBatch
 from retrieval.retriever.loaded_bundle import LoadedBundle
-from retrieval.retriever.search import shown_once, some
+from retrieval.retriever.search import shown_once, take_queries
 
 By: TypeAlias = Literal["content", "behaviour", "both"]
 BY: tuple[By, ...] = ("content", "behaviour", "both")
@@ -36,14 +36,14 @@ def similar(
 ) -> Candidates:
     """Find what is near to each item; see `Retriever.similar_items`."""
     where = selected(state.bundle.attributes, where)
-    return shown_once(state, lambda depth, at: _similar(state, some(item_ids, at), depth, by, where), k, once)
+    return shown_once(state, lambda depth, at: _similar(state, take_queries(item_ids, at), depth, by, where), k, once)
 
 
 def _similar(state: LoadedBundle, item_ids: Sequence[str] | Literal["all"], k: int, by: By, where: Where) -> Candidates:
     """Find what is near to each item, or to all."""
     check_choice(by, "by", BY)
     if isinstance(item_ids, str) and item_ids == "all":
-        rows = np.flatnonzero(state.bundle.alive)
+        rows = np.flatnonzero(state.bundle.is_live)
     else:
         check_list(item_ids, "item_ids")
         rows = state.items.rows(item_ids)
@@ -244,7 +244,7 @@ class _Sample(NamedTuple):
 
 def _sampled_rows(state: LoadedBundle) -> Rows:
     """Give the rows whose scores stand for those of all items: always the same of a state."""
-    alive = np.flatnonzero(state.bundle.alive)
-    if len(alive) <= _SAMPLED:
-        return alive
-    return np.sort(np.random.default_rng(0).choice(alive, _SAMPLED, replace=False))
+    is_live = np.flatnonzero(state.bundle.is_live)
+    if len(is_live) <= _SAMPLED:
+        return is_live
+    return np.sort(np.random.default_rng(0).choice(is_live, _SAMPLED, replace=False))

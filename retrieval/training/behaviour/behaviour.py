@@ -12,7 +12,7 @@ from indexing.errors import TrainingError
 from retrieval.features.item_features import FeatureMatrix
 from retrieval.interactions.histories import History
 from retrieval.interactions.item_counts import interaction_counts, item_counts, recency_weights
-from retrieval.models.behaviour import DEFAULT_HISTORY_SHRINKAGE, DEFAULT_WEIGHTS, Behaviour, Tower
+from retrieval.models.behaviour import DEFAULT_HISTORY_SHRINKAGE, DEFAULT_WEIGHTS, Behaviour, QueryTower
 from retrieval.models.new_items import BLOCK, ColdStartModel
 from retrieval.training.behaviour.attention import learn_attention
 from retrieval.training.behaviour.ease import Doubles, Whitening, low_rank_ease
@@ -28,7 +28,7 @@ _MOST_LEVELS = 8
 class _TrainedTower(NamedTuple):
     """A tower with its (N, r) items, what they say (N, S r), and (N,) bool which it knows."""
 
-    tower: Tower
+    tower: QueryTower
     items: Vectors
     said: Vectors
     known: Mask
@@ -206,7 +206,7 @@ def _train_towers(
     )
     white = Whitening.of(items[ease_rows])
     items_white, context = white.apply(items).astype(np.float32), (ease_context @ white.back).astype(np.float32)
-    closed = Tower(np.array([np.inf], np.float32), bin_weights[None], np.zeros(config.ease_dims, np.float32))
+    closed = QueryTower(np.array([np.inf], np.float32), bin_weights[None], np.zeros(config.ease_dims, np.float32))
     is_known = np.isin(np.arange(len(counts)), ease_rows)
     parts = [_TrainedTower(closed, items_white, context, is_known)]
     if config.next_items is not None:

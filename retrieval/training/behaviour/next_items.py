@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from indexing.arrays import Rows, Vectors
 from indexing.errors import TrainingError
 from retrieval.interactions.histories import History
-from retrieval.models.behaviour import Tower
+from retrieval.models.behaviour import QueryTower
 from retrieval.models.user_model import ALL_ALIKE
 from retrieval.training.behaviour.ease import Whitening
 from retrieval.training.config import NextItemsConfig
@@ -102,7 +102,7 @@ def _positions_in(rows: Rows, lists: Sequence[Rows]) -> tuple[torch.Tensor, torc
 
 
 class NextItems:
-    """The torch side of a `Tower` and its items."""
+    """The torch side of a `QueryTower` and its items."""
 
     curve: TrainingCurve
 
@@ -225,7 +225,7 @@ class NextItems:
     def _worth(self) -> torch.Tensor:
         return self.learned * self.worth + (1 - self.learned) * self.fixed
 
-    def tower(self, warm: Rows) -> tuple[Tower, Vectors, Vectors]:
+    def tower(self, warm: Rows) -> tuple[QueryTower, Vectors, Vectors]:
         """Give what was learned for use in numpy.
 
         The tower, (N, dims + 1) item vectors, and (N, 3 (dims + 1)) what items say.
@@ -239,7 +239,7 @@ class NextItems:
             to_white = scale * white.back[:-1]
             context = [(part.double().numpy() @ to_white).astype(np.float32) for part in self.said]
             start = white.back[-1].astype(np.float32)
-            tower = Tower(self.half_lives.exp().numpy(), self._worth().numpy(), start)
+            tower = QueryTower(self.half_lives.exp().numpy(), self._worth().numpy(), start)
         return tower, white.apply(items).astype(np.float32), np.concatenate(context, axis=1)
 
 

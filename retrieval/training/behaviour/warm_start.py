@@ -9,7 +9,7 @@ import torch
 from indexing.arrays import Rows, Vectors
 from indexing.errors import InputError
 from retrieval.interactions.histories import History
-from retrieval.models.behaviour import Behaviour, Tower
+from retrieval.models.behaviour import Behaviour, QueryTower
 from retrieval.training.behaviour.next_items import NextItems
 
 ITEMS, SAID = 0.1, 0.085  # root mean square of their numbers: about what learning from random ones ends with
@@ -28,7 +28,7 @@ class TowerStart(NamedTuple):
         pasts: The histories that it goes on with.
     """
 
-    tower: Tower
+    tower: QueryTower
     items: Vectors
     said: Vectors
     levels: Vectors

@@ -26,7 +26,7 @@ from indexing.arrays import Vectors, unit
 from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
 from indexing.encoders.base import PixelEncoder
-from indexing.media.images import PictureLimits, decode_picture
+from indexing.media.images import ImageLimits, decode_picture
 from indexing.store.encode import encode_catalogue
 from indexing.store.store import EmbeddingStore
 from scripts.benchmarks.encode.same_weights import System, hugging_face_folder, open_clip_folder, peers
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     rows = distinct(given.items)
-    images = [decode_picture(row["image"], PictureLimits()).convert("RGB") for row in rows[:PICTURES]]
+    images = [decode_picture(row["image"], ImageLimits()).convert("RGB") for row in rows[:PICTURES]]
     contents: dict[str, Sequence[Any]] = {
         "images": images,
         "short texts": [row["title"] for row in rows[:TITLES]],
@@ -122,7 +122,7 @@ def stored(rows: Sequence[dict[str, Any]], folder: Path) -> dict[str, float | st
     if not isinstance(encoder, PixelEncoder) or encoder.image_form is None:
         raise SystemExit("this encoder does not take prepared pixels")
     form = encoder.image_form
-    pixels = np.stack([form.apply(decode_picture(row["image"], PictureLimits()).convert("RGB")) for row in rows])
+    pixels = np.stack([form.apply(decode_picture(row["image"], ImageLimits()).convert("RGB")) for row in rows])
     table = pa.table({"item_id": [str(n) for n in range(len(rows))], "image": [row["image"] for row in rows]})
     pq.write_table(table, folder / "files.parquet")
     bare, whole = [], []

@@ -12,7 +12,7 @@ from time import perf_counter
 import pyarrow.parquet as pq
 
 from indexing.encoders import load_encoder
-from indexing.media.images import PictureLimits, decode_picture
+from indexing.media.images import ImageLimits, decode_picture
 from indexing.sample import items_path
 from scripts.benchmarks.record import keep
 
@@ -28,7 +28,7 @@ def main() -> None:
     """Measure, each figure as the median of three rounds."""
     table = pq.read_table(items_path(), columns=["title", "image"])
     titles = table["title"].to_pylist()
-    images = [decode_picture(data, PictureLimits()) for data in table["image"].to_pylist()[:512]]
+    images = [decode_picture(data, ImageLimits()) for data in table["image"].to_pylist()[:512]]
     encoder = load_encoder("pocket")
     loads = [
         float(subprocess.run([sys.executable, "-c", LOAD], capture_output=True, text=True, check=True).stdout)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from indexing.arrays import Vectors
 from indexing.encoders.base import Encoder
-from indexing.media.images import PictureLimits, UnusablePicture, decode_picture
+from indexing.media.images import ImageLimits, UnusableImage, decode_picture
 from scripts.benchmarks.encode.seed_network import Pixels, small
 
 TITLE, DESCRIPTION, IMAGE = "title", "description", "image"
@@ -81,8 +81,8 @@ def read(
 def opened(data: bytes) -> Image.Image | None:
     """Decode a picture; None when it cannot be."""
     try:
-        return decode_picture(data, PictureLimits())
-    except UnusablePicture:
+        return decode_picture(data, ImageLimits())
+    except UnusableImage:
         return None
 
 

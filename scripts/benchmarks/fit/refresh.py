@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from retrieval import FitConfig, Interactions, Retriever, fit
 from retrieval.evaluation import evaluate
-from retrieval.interactions.histories import histories, least_liked
+from retrieval.interactions.histories import histories, min_liked_weight
 from retrieval.training.config import AdapterConfig, BehaviourConfig, NextItemsConfig
 from retrieval.training.ranker_config import StageConfig
 from scripts.benchmarks.fit.attack_fit import films
@@ -114,7 +114,7 @@ class Trial:
         """Give ndcg@20 of each user with a past who liked something in the days that follow."""
         retriever = Retriever.open(root)
         pasts = {past.user_id: past for past in histories(self.until(end), retriever.items)}
-        least = least_liked(list(pasts.values()), "last")
+        least = min_liked_weight(list(pasts.values()), "last")
         later = histories(self.until(end + JUDGED * DAY, end), retriever.items)
         wanted = [one for one in later if one.user_id in pasts and len(one.liked(least))]
         known = [pasts[one.user_id] for one in wanted]

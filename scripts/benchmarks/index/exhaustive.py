@@ -4,7 +4,7 @@ from statistics import median
 from typing import Any
 
 from indexing.index.base import TunableIndex
-from indexing.index.config import Effort, Efforts, IndexConfig
+from indexing.index.config import IndexConfig, SearchParams, SearchParamsByKind
 from indexing.index.tuning.families import Family
 from indexing.index.tuning.recall import GroundTruth
 from indexing.index.tuning.trial import Trial, ladders, run_trial
@@ -36,11 +36,11 @@ def swept(family: Family, catalogue: Catalogue, config: IndexConfig) -> tuple[Tr
 
 def _reaching(
     family: Family, index: TunableIndex, tune: GroundTruth, catalogue: Catalogue, target: float
-) -> list[Effort]:
+) -> list[SearchParams]:
     found = []
     for ladder in ladders(family, index):
         for effort in ladder:
-            if tune.measure(index.with_efforts(Efforts(default=effort)), catalogue.items)[0] >= target:
+            if tune.measure(index.with_efforts(SearchParamsByKind(default=effort)), catalogue.items)[0] >= target:
                 found.append(effort)
                 break
         else:
@@ -48,7 +48,7 @@ def _reaching(
     return found
 
 
-def _told(index: TunableIndex, effort: Effort, catalogue: Catalogue, kind: str) -> dict[str, float]:
-    at = index.with_efforts(Efforts(default=effort))
+def _told(index: TunableIndex, effort: SearchParams, catalogue: Catalogue, kind: str) -> dict[str, float]:
+    at = index.with_efforts(SearchParamsByKind(default=effort))
     rounds = [catalogue.report[kind].measure(at, catalogue.items) for _ in range(ROUNDS)]
     return {"recall": round(rounds[0][0], 4), "queries/s": round(median(speed for _, speed in rounds))}

@@ -20,7 +20,7 @@ from indexing.filesystem import fsops
 from indexing.index.backends.faiss import FaissIndex
 from indexing.index.backends.faiss_base import read_faiss
 from indexing.index.backends.ivf import IvfIndex
-from indexing.index.config import Effort
+from indexing.index.config import SearchParams
 from scripts.benchmarks.memory import memory
 from scripts.benchmarks.record import keep
 
@@ -42,7 +42,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for kind in ("flat", "ivf"):
             path = Path(folder, kind)
-            index = FaissIndex.flat(vectors) if kind == "flat" else IvfIndex.build(vectors).with_effort(Effort(32, 100))
+            index = (
+                FaissIndex.flat(vectors)
+                if kind == "flat"
+                else IvfIndex.build(vectors).with_effort(SearchParams(32, 100))
+            )
             index.save(path)
             del index
             result[kind] = {"MiB of the file": path.stat().st_size >> 20}

@@ -23,7 +23,7 @@ from indexing.arrays import Vectors
 from indexing.index.backends.build_sharded import Plan, build_sharded, lists_for
 from indexing.index.backends.flat import exact_search
 from indexing.index.backends.sharded import ShardedIndex, shard_files
-from indexing.index.config import Effort, parse_bytes
+from indexing.index.config import SearchParams, parse_bytes
 from scripts.benchmarks.index.geometry import draw, read_pairs
 from scripts.benchmarks.memory import memory
 from scripts.benchmarks.record import keep
@@ -123,13 +123,13 @@ def search(path: Path, texts: Vectors, exact: Vectors) -> dict[str, Any]:
     }
 
 
-def cheapest(index: ShardedIndex, texts: Vectors, exact: Vectors) -> Effort:
+def cheapest(index: ShardedIndex, texts: Vectors, exact: Vectors) -> SearchParams:
     """Give the fastest effort that reaches the target, or the last one that was tried."""
-    reaching: list[tuple[float, Effort]] = []
-    effort = Effort(LISTS[0], CANDIDATES[0])
+    reaching: list[tuple[float, SearchParams]] = []
+    effort = SearchParams(LISTS[0], CANDIDATES[0])
     for candidates in CANDIDATES:
         for lists in LISTS:
-            effort = Effort(lists, candidates)
+            effort = SearchParams(lists, candidates)
             started = process_time()
             reached = share(index.with_effort(effort).search(texts, K)[0], exact) >= TARGET
             seconds = process_time() - started

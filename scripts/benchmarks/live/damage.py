@@ -98,7 +98,7 @@ def use(root: Path, *, sealed: bool) -> Outcome:
             return Outcome("silent", "", f"scores are not finite after {one.stage}")
         if any(len(set(line[line >= 0])) < (line >= 0).sum() for line in rows):
             return Outcome("silent", "", f"an item comes twice after {one.stage}")
-        if not retriever.bundle.alive[rows[rows >= 0]].all():
+        if not retriever.bundle.is_live[rows[rows >= 0]].all():
             return Outcome("silent", "", f"an item that is gone comes after {one.stage}")
     return Outcome("opened" if sealed else "silent", "", "")
 

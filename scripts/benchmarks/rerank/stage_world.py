@@ -13,7 +13,7 @@ from indexing.arrays import Rows, Vectors, unit
 from indexing.catalogue.item_ids import ItemIds
 from retrieval.candidates import Candidates
 from retrieval.interactions.histories import History
-from retrieval.models.behaviour import Behaviour, Tower
+from retrieval.models.behaviour import Behaviour, QueryTower
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.new_items import ColdStartModel
 from retrieval.models.user_model import UserModel
@@ -101,9 +101,9 @@ def _behaviour(count: int, rng: np.random.Generator) -> Behaviour:
     """Give two towers with as many dimensions and channels as learned ones."""
     items = rng.standard_normal((count, CLOSED + NEXT + 1), np.float32)
     said = rng.standard_normal((count, CLOSED + CHANNELS * NEXT), np.float32)
-    closed = Tower(np.array([10], np.float32), WORTH[None], np.zeros(CLOSED, np.float32))
+    closed = QueryTower(np.array([10], np.float32), WORTH[None], np.zeros(CLOSED, np.float32))
     half_lives = np.array([15.0, 3.0, 15.0], np.float32)
-    later = Tower(half_lives, np.tile(WORTH, (CHANNELS, 1)), np.zeros(NEXT, np.float32), 0.3)
+    later = QueryTower(half_lives, np.tile(WORTH, (CHANNELS, 1)), np.zeros(NEXT, np.float32), 0.3)
     nothing = np.zeros((0, 1), np.float32)
     width = items.shape[1] + said.shape[1]
     predictor = ColdStartModel(nothing, 1.0, np.zeros((0, width), np.float32), np.zeros(width, np.float32))

@@ -153,7 +153,7 @@ def test_changes_by_any_encoder_but_another(tmp_path: Path) -> None:
     add(tmp_path / "b", things.catalogue(tmp_path, range(51, 53), image_vector=None), load_encoder(SPEC))
     delete(tmp_path / "b", ["thing-0"])
     bundle = Bundle.open(tmp_path / "b")
-    assert int(bundle.alive.sum()) == 52
+    assert int(bundle.is_live.sum()) == 52
     with pytest.raises(EncoderMismatchError, match="was built by encoder 'vectors:separate:10'"):
         add(bundle, things.catalogue(tmp_path, range(53, 55)), load_encoder("vectors:"))
     with pytest.raises(EncoderMismatchError, match="not by 'vectors:separate:10:theirs'"):

@@ -81,7 +81,7 @@ def answers(root: Path) -> tuple[int, list[tuple[str, ...]]]:
     retriever = Retriever.load(root, ToyEncoder())
     found = retriever.search_texts(["kite", "red mug", "blue", "white hat"], 50)
     lines = [tuple(hit.item_id for hit in line) for line in found]
-    living = {item_id for item_id, alive in zip(retriever.items, retriever.bundle.alive, strict=True) if alive}
+    living = {item_id for item_id, is_live in zip(retriever.items, retriever.bundle.is_live, strict=True) if is_live}
     assert all(set(line) == living for line in lines)
     return len(retriever.bundle.batches), lines
 
@@ -174,7 +174,7 @@ def test_killed_at_random_moments_nothing_acknowledged_is_lost(old: Path, tmp_pa
                 unsure, start = item, max(start, number + 1)
         assert not [problem for problem in verify(root) if problem.serving]
         bundle = Bundle.open(root)
-        living = {item_id for item_id, alive in zip(bundle.items, bundle.alive, strict=True) if alive}
+        living = {item_id for item_id, is_live in zip(bundle.items, bundle.is_live, strict=True) if is_live}
         assert living in (expected, expected ^ {unsure} if unsure else expected)
         expected = living
     assert len(expected) > len(first) + KILLS / 2

@@ -65,7 +65,7 @@ def state(root: Path) -> tuple[int, int, int]:
     assert not [problem for problem in verify(root) if problem.serving]
     retriever = Retriever.load(root, ToyEncoder())
     (line,) = retriever.search_texts(["word3"], 200)
-    living = {item_id for item_id, alive in zip(retriever.items, retriever.bundle.alive, strict=True) if alive}
+    living = {item_id for item_id, is_live in zip(retriever.items, retriever.bundle.is_live, strict=True) if is_live}
     assert {hit.item_id for hit in line} == living
     names = [record.name for record in retriever.bundle.manifest.files if record.name.startswith("index.bin.")]
     return len(names), len(retriever.bundle.index), len(living)

@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load, save
 
 from indexing.errors import DamagedFileError
-from indexing.index.tuning.recall import Promise
+from indexing.index.tuning.recall import RecallCheck
 from indexing.media.files import Modality
 from indexing.store.collect import ModalityVectors
 from retrieval.features.column_encoders import columns_of
@@ -69,7 +69,7 @@ PARTS: dict[str, tuple[Callable[[], bytes], Callable[[bytes], Any]]] = {
     "description": (description, ItemFeatures.from_bytes),
     "profiles": (profiles, ProfileModel.from_bytes),
     "second stage": (stage, lambda data: SecondStage.from_bytes(data, SPACE, {})),
-    "sample of queries": (promise, Promise.from_bytes),
+    "sample of queries": (promise, RecallCheck.from_bytes),
 }
 
 

@@ -168,7 +168,7 @@ def read_on(retriever: Retriever, stop: threading.Event, seen: list[str], proble
             retriever = retriever.latest()
             found = retriever.search_vectors(query, 20)
             rows = [row for row in found.rows[0].tolist() if row >= 0]
-            exact = FlatIndex(retriever.vectors).search(query, 20, retriever.bundle.alive)[0]
+            exact = FlatIndex(retriever.vectors).search(query, 20, retriever.bundle.is_live)[0]
             np.testing.assert_allclose(found.scores, exact, atol=1e-5)
             prices = retriever.bundle.attributes.column("price")
             twins = {prices[row].as_py() for row in rows if retriever.items[row] in ("left", "right")}

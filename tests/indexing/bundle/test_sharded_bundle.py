@@ -83,16 +83,16 @@ def shards(root: Path) -> ShardedIndex:
 def check(root: Path, found_at_least: float = RECALL) -> None:
     """Compare answers with exact search over the living items, with and without a filter."""
     retriever = Retriever.load(root)
-    alive, vectors = retriever.bundle.alive, retriever.vectors
+    is_live, vectors = retriever.bundle.is_live, retriever.vectors
     queries = clustered(150, 7, DIM)
-    exact = FlatIndex(vectors).search(queries, 10, alive)[0]
+    exact = FlatIndex(vectors).search(queries, 10, is_live)[0]
     found = retriever.search_vectors(queries, 10)
-    assert alive[found.rows].all()
+    assert is_live[found.rows].all()
     own = np.take_along_axis(queries @ vectors.T, found.rows, axis=1)
     np.testing.assert_allclose(found.scores, own, atol=1e-3)
     assert (own >= exact[:, -1:] - 1e-5).mean() >= found_at_least
     cheap = np.array(retriever.bundle.attributes.column("price").to_pylist()) < 90
-    exact, rows = FlatIndex(vectors).search(queries, 10, alive & cheap)
+    exact, rows = FlatIndex(vectors).search(queries, 10, is_live & cheap)
     few = retriever.search_vectors(queries, 10, where=[("price", "<", 90)])
     np.testing.assert_allclose(few.scores, exact, atol=1e-3)
     assert (few.rows == rows).mean() > 0.97

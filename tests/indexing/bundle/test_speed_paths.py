@@ -74,28 +74,28 @@ def test_the_mean_of_followed_states_is_that_of_a_fresh_one(tmp_path: Path) -> N
         _ = retriever.centre
         delete(root, [gone])
         retriever = retriever.latest()
-        living = retriever.vectors[retriever.bundle.alive].astype(np.float64)
+        living = retriever.vectors[retriever.bundle.is_live].astype(np.float64)
         # Sums in another order differ by some roundings of single precision.
         np.testing.assert_allclose(retriever.centre, living.mean(axis=0), atol=1e-6)
         np.testing.assert_allclose(retriever.state.space.centre, living.mean(axis=0), atol=1e-6)
 
 
 def test_sources_of_a_space_ask_as_if_deleted_rows_were_not_there() -> None:
-    rng, alive = np.random.default_rng(3), np.arange(30) % 5 != 2
+    rng, is_live = np.random.default_rng(3), np.arange(30) % 5 != 2
     content, block = unit(rng.normal(size=(30, 6)).astype(np.float32) + 0.5), random_block()
-    content[~alive] = -content[~alive]  # so that the means differ
-    space = replace(ItemSpace.of(content, UserModel(), block), alive=alive)
-    compacted = ItemSpace.of(content[alive], UserModel(), block.take(np.flatnonzero(alive)))
-    np.testing.assert_allclose(space.centre, content[alive].mean(axis=0), atol=1e-6)  # sums in another order
+    content[~is_live] = -content[~is_live]  # so that the means differ
+    space = replace(ItemSpace.of(content, UserModel(), block), is_live=is_live)
+    compacted = ItemSpace.of(content[is_live], UserModel(), block.take(np.flatnonzero(is_live)))
+    np.testing.assert_allclose(space.centre, content[is_live].mean(axis=0), atol=1e-6)  # sums in another order
     assert np.abs(space.centre - content.mean(axis=0)).max() > 0.1
     pasts, weights = [np.array([0, 4, 8]), np.array([29])], [np.array([5, 1, 3], np.float32), np.ones(1, np.float32)]
-    now = [np.searchsorted(np.flatnonzero(alive), past) for past in pasts]
+    now = [np.searchsorted(np.flatnonzero(is_live), past) for past in pasts]
     for mine, theirs in zip(
         space.asked_apart(pasts, weights)[:2], compacted.asked_apart(now, weights)[:2], strict=True
     ):
         np.testing.assert_allclose(mine, theirs, atol=1e-5)
     whole = ItemSpace(
-        np.array([[1, 0], [0, 1], [0, -1]], np.float32), 2, UserModel(), alive=np.array([1, 1, 0], np.bool_)
+        np.array([[1, 0], [0, 1], [0, -1]], np.float32), 2, UserModel(), is_live=np.array([1, 1, 0], np.bool_)
     )
     assert whole.centre.tolist() == [0.5, 0.5]
-    assert replace(whole, alive=None).centre.tolist() == [pytest.approx(1 / 3), 0]
+    assert replace(whole, is_live=None).centre.tolist() == [pytest.approx(1 / 3), 0]

@@ -47,7 +47,7 @@ def root(built: Path, tmp_path: Path) -> Path:
 
 def values(root: Path, name: str = "price") -> dict[str, Any]:
     bundle = Bundle.open(root)
-    living = bundle.attributes.filter(pa.array(bundle.alive))
+    living = bundle.attributes.filter(pa.array(bundle.is_live))
     return dict(zip(living.column("item_id").to_pylist(), living.column(name).to_pylist(), strict=True))
 
 

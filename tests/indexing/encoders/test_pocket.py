@@ -28,7 +28,7 @@ from indexing.encoders.pocket import (
     padded,
     square,
 )
-from indexing.media.images import PictureLimits, decode_picture
+from indexing.media.images import ImageLimits, decode_picture
 from indexing.sample import items_path
 
 
@@ -127,7 +127,7 @@ def test_drawings_of_the_sample_are_found_by_their_titles(encoder: PocketEncoder
     table = pq.read_table(items_path(), columns=["title", "image", "split"])
     unseen = table.filter(np.array([split == "test" for split in table["split"].to_pylist()]))
     titles = np.array([title.lower() for title in unseen["title"].to_pylist()])
-    images = encoder.encode_images([decode_picture(data, PictureLimits()) for data in unseen["image"].to_pylist()])
+    images = encoder.encode_images([decode_picture(data, ImageLimits()) for data in unseen["image"].to_pylist()])
     wanted = np.unique(titles)
     order = np.argsort(-(encoder.encode_texts(wanted.tolist()) @ images.T), axis=1)
     found = (titles[order[:, :10]] == wanted[:, None]).any(axis=1)

@@ -20,7 +20,7 @@ def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert capsys.readouterr().out == "['mug', 'shoe']\n"
     exec(compile(separate, str(DOCS), "exec"), names)  # noqa: S102
     assert capsys.readouterr().out == "item-7\n"
-    assert Bundle.open("bundles/two-spaces").alive.sum() == 50
+    assert Bundle.open("bundles/two-spaces").is_live.sum() == 50
     write_clip_retrieval(Bundle.open("bundles/mine"), "shop-clip")
     exec(compile(second, str(DOCS), "exec"), {})  # noqa: S102
     assert list(Bundle.open("bundles/from-clip").items) == ["mug", "shoe", "lamp"]

@@ -50,9 +50,9 @@ def codes(base: VectorIndex, vectors: Vectors = VECTORS, known: AddedCodes | Non
     return found
 
 
-def index_of(base: VectorIndex, coded: AddedCodes, vectors: Vectors, alive: Mask | None = None) -> DeltaIndex:
-    alive = np.ones(len(vectors), np.bool_) if alive is None else alive
-    return DeltaIndex(base, vectors[len(base) :], alive, CodedRows(coded, vectors[coded.start : coded.stop]))
+def index_of(base: VectorIndex, coded: AddedCodes, vectors: Vectors, is_live: Mask | None = None) -> DeltaIndex:
+    is_live = np.ones(len(vectors), np.bool_) if is_live is None else is_live
+    return DeltaIndex(base, vectors[len(base) :], is_live, CodedRows(coded, vectors[coded.start : coded.stop]))
 
 
 def recall(found: tuple[Vectors, Rows], vectors: Vectors, queries: Vectors, k: int, may: Mask | None = None) -> float:
@@ -85,10 +85,10 @@ def test_the_promise_is_kept_with_exact_scores(kind: type[FlatIndex], start: int
 def test_deleted_and_forbidden_rows_are_passed_over(kind: type[FlatIndex], allowed: float | None, gone: float) -> None:
     rng = np.random.default_rng(3)
     base = kind(VECTORS[:BASE])
-    alive = rng.random(len(VECTORS)) >= gone
+    is_live = rng.random(len(VECTORS)) >= gone
     allow = None if allowed is None else rng.random(len(VECTORS)) < allowed
-    may = alive if allow is None else alive & allow
-    scores, rows = index_of(base, codes(base), VECTORS, alive).search(QUERIES, 10, allow)
+    may = is_live if allow is None else is_live & allow
+    scores, rows = index_of(base, codes(base), VECTORS, is_live).search(QUERIES, 10, allow)
     assert (rows >= 0).all()
     assert may[rows].all()
     assert recall((scores, rows), VECTORS, QUERIES, 10, may) >= 0.95

@@ -1,4 +1,4 @@
-"""An index with changes answers as one built over what is alive."""
+"""An index with changes answers as one built over the live rows."""
 
 import numpy as np
 import pytest
@@ -32,11 +32,11 @@ def test_it_agrees_with_brute_force(
     rng = np.random.default_rng(seed)
     vectors = rng.normal(size=(first + added, DIM)).astype(np.float32)
     queries = rng.normal(size=(3, DIM)).astype(np.float32)
-    alive: Mask = rng.random(len(vectors)) >= gone
+    is_live: Mask = rng.random(len(vectors)) >= gone
     allow: Mask | None = None if allowed is None else rng.random(len(vectors)) < allowed
     base: VectorIndex = kind(vectors[:first])
-    found = DeltaIndex(base, vectors[first:], alive).search(queries, k, allow)
-    assert_lists_agree(found, FlatIndex(vectors).search(queries, k, alive if allow is None else alive & allow))
+    found = DeltaIndex(base, vectors[first:], is_live).search(queries, k, allow)
+    assert_lists_agree(found, FlatIndex(vectors).search(queries, k, is_live if allow is None else is_live & allow))
 
 
 def test_it_is_not_saved(tmp_path: object) -> None:

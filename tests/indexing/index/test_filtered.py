@@ -14,7 +14,7 @@ from indexing.index import FlatIndex, VectorIndex
 from indexing.index.backends.faiss import FaissIndex
 from indexing.index.backends.faiss_base import search_allowed
 from indexing.index.backends.ivf import IvfIndex, Occupancy
-from indexing.index.config import Effort
+from indexing.index.config import SearchParams
 from tests.agree import assert_lists_agree
 
 COUNT, DIM, K = 6000, 24, 10
@@ -22,7 +22,7 @@ MAKERS: dict[str, Callable[[Vectors], VectorIndex]] = {
     "flat": FlatIndex,
     "faiss-flat": FaissIndex.flat,
     "faiss-hnsw": lambda vectors: FaissIndex.hnsw(vectors, ef_search=48),
-    "faiss-ivf": lambda vectors: IvfIndex.build(vectors).with_effort(Effort(24, 150)),
+    "faiss-ivf": lambda vectors: IvfIndex.build(vectors).with_effort(SearchParams(24, 150)),
 }
 EXACT = ("flat", "faiss-flat")
 

@@ -8,7 +8,7 @@ import pytest
 from indexing.index import load_index
 from indexing.index.backends.faiss import FaissIndex
 from indexing.index.backends.ivf import IvfIndex
-from indexing.index.config import Effort
+from indexing.index.config import SearchParams
 from tests.paths import ROOT
 
 FILES = ROOT / "tests" / "data" / "former_families"
@@ -31,7 +31,7 @@ def test_a_former_index_opens_and_finds_what_it_found(name: str, tmp_path: Path)
     index = load_index(FILES / f"{name}.faiss", kind)
     assert isinstance(index, FaissIndex | IvfIndex)
     if isinstance(index, IvfIndex):
-        assert index.effort == Effort(lists=index.lists, candidates=100 if index.refined else 0)
+        assert index.effort == SearchParams(lists=index.lists, candidates=100 if index.refined else 0)
     products = QUERIES @ VECTORS.T
     exact = np.argsort(-products, axis=1, kind="stable")[:, :K]
     scores, rows = index.search(QUERIES, K)

@@ -11,7 +11,7 @@ from indexing.errors import DamagedFileError, InputError, ShapeError, VectorErro
 from indexing.index import FlatIndex, IndexConfig, build_index, load_index, recall
 from indexing.index.backends.faiss import FaissIndex
 from indexing.index.backends.ivf import IvfIndex
-from indexing.index.config import Effort
+from indexing.index.config import SearchParams
 from tests.agree import assert_lists_agree
 
 COUNT, DIM = 4000, 25  # odd: codes are of two dimensions each
@@ -31,7 +31,7 @@ def vectors() -> Vectors:
 @pytest.fixture(scope="module")
 def index(vectors: Vectors) -> IvfIndex:
     built = IvfIndex.build(vectors)
-    return built.with_effort(Effort(built.lists, 400))
+    return built.with_effort(SearchParams(built.lists, 400))
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_lists_of_four_bits_are_of_centred_vectors() -> None:
     centres = index._codes.quantizer.reconstruct_n(0, index.lists)
     assert np.linalg.norm(items.mean(axis=0)) > 0.8
     assert np.linalg.norm(centres.mean(axis=0)) < 0.2
-    assert recall(index.with_effort(Effort(16, 200)), FlatIndex(items), far_from_the_origin(100, 2), 10) > 0.9
+    assert recall(index.with_effort(SearchParams(16, 200)), FlatIndex(items), far_from_the_origin(100, 2), 10) > 0.9
 
 
 def far_from_the_origin(count: int, seed: int, dim: int = 32) -> Vectors:

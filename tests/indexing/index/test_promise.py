@@ -8,8 +8,8 @@ from indexing.arrays import Vectors, unit
 from indexing.errors import DamagedFileError
 from indexing.index import FlatIndex, IndexConfig, Queries, build_index
 from indexing.index.backends.ivf import IvfIndex
-from indexing.index.config import Effort
-from indexing.index.tuning.recall import MAX_QUERIES, MIN_QUERIES, Promise
+from indexing.index.config import SearchParams
+from indexing.index.tuning.recall import MAX_QUERIES, MIN_QUERIES, RecallCheck
 
 DIM = 24
 
@@ -27,7 +27,7 @@ def test_it_survives_its_bytes_and_sees_what_was_lost() -> None:
     asked = {"text": texts, "item": Queries(vectors[rows], rows)}
     index, _ = build_index(vectors, IndexConfig(kind="ivf"), asked)
     assert isinstance(index, IvfIndex)
-    promise = Promise.from_bytes(Promise.of(index, vectors, asked, 10).to_bytes())
+    promise = RecallCheck.from_bytes(RecallCheck.of(index, vectors, asked, 10).to_bytes())
     assert {kind: len(one.queries) for kind, one in promise.ground_truth.items()} == {
         "text": MAX_QUERIES,
         "item": MAX_QUERIES,
@@ -37,7 +37,7 @@ def test_it_survives_its_bytes_and_sees_what_was_lost() -> None:
     np.testing.assert_array_equal(promise.ground_truth["item"].queries.item_rows, rows[:MAX_QUERIES])
     assert promise.measure(index, vectors) == promise.recall
     assert min(promise.recall.values()) > 0.9
-    lazy = promise.measure(index.with_effort(Effort(1, 20)), vectors)
+    lazy = promise.measure(index.with_effort(SearchParams(1, 20)), vectors)
     assert lazy["text"] < 0.6
     assert promise.measure(FlatIndex(vectors), vectors) == {"text": 1.0, "item": 1.0}
 
@@ -46,10 +46,10 @@ def test_of_what_scans_everything_little_is_kept() -> None:
     vectors = np.random.default_rng(0).normal(size=(30_000, 512)).astype(np.float32)
     asked = {kind: vectors[:40] for kind in ("text", "image", "history")}
     index, _ = build_index(vectors[:100], IndexConfig(), {})
-    kept = Promise.of(index, vectors[:100], asked, 10)
+    kept = RecallCheck.of(index, vectors[:100], asked, 10)
     assert [len(one.queries) for one in kept.ground_truth.values()] == [MAX_QUERIES] * 3
     large, _ = build_index(vectors, IndexConfig(), {})
-    kept = Promise.of(large, vectors, asked, 10)
+    kept = RecallCheck.of(large, vectors, asked, 10)
     assert [len(one.queries) for one in kept.ground_truth.values()] == [400_000_000 // (30_000 * 512 * 3)] * 3
     assert MIN_QUERIES <= 8
 
@@ -57,4 +57,4 @@ def test_of_what_scans_everything_little_is_kept() -> None:
 def test_what_is_no_promise_is_refused() -> None:
     for data in (b"", b"x" * 40, save({"text.vectors": np.zeros((2, 3), np.float32)})):
         with pytest.raises(DamagedFileError, match="stored sample of queries cannot be read"):
-            Promise.from_bytes(data)
+            RecallCheck.from_bytes(data)

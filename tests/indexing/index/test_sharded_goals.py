@@ -11,7 +11,7 @@ from indexing.index import FlatIndex, IndexConfig, build_index, load_index, reca
 from indexing.index.backends.ivf import IvfIndex
 from indexing.index.backends.sharded import ShardedIndex
 from indexing.index.base import TunableIndex
-from indexing.index.config import Effort, Efforts
+from indexing.index.config import SearchParams, SearchParamsByKind
 from indexing.index.tuning.families import SHARDED, SHARDED_ON_DISK, shortlist
 from indexing.index.tuning.trial import cost
 from tests.indexing.index.test_ivf import clustered
@@ -62,18 +62,18 @@ def test_no_shard_is_asked_for_more_lists_than_it_has(built: Path) -> None:
     assert isinstance(index, ShardedIndex)
     for shard in index.shards:
         assert isinstance(shard, IvfIndex)
-        assert shard.efforts.of("text") == Effort(shard.lists, 70)
-        assert shard.efforts.of("image") == Effort(3)
-    assert index.efforts.of(None) == Effort(index.lists, 70)
+        assert shard.efforts.of("text") == SearchParams(shard.lists, 70)
+        assert shard.efforts.of("image") == SearchParams(3)
+    assert index.efforts.of(None) == SearchParams(index.lists, 70)
 
 
 def test_each_shard_costs_its_candidates(vectors: Vectors, tmp_path: Path) -> None:
     whole = IvfIndex.build(vectors[:4000])
     two = ShardedIndex([whole, whole])
-    assert cost(two, Effort(8, 50)) == 2 * cost(whole, Effort(8, 50))
-    two.with_efforts(Efforts({"text": Effort(5, 60), "image": Effort(9, 40)})).keep_greatest()
+    assert cost(two, SearchParams(8, 50)) == 2 * cost(whole, SearchParams(8, 50))
+    two.with_efforts(SearchParamsByKind({"text": SearchParams(5, 60), "image": SearchParams(9, 40)})).keep_greatest()
     two.save(tmp_path / "index.bin")
-    assert IvfIndex.load(tmp_path / "index.bin.0001").effort == Effort(9, 60)  # for who opens it with FAISS
+    assert IvfIndex.load(tmp_path / "index.bin.0001").effort == SearchParams(9, 60)  # for who opens it with FAISS
 
 
 def test_the_goals_say_what_shards_are(vectors: Vectors, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from indexing.index.backends.flat import exact_search
 from indexing.index.backends.ivf import IvfIndex
 from indexing.index.backends.sharded import ShardedIndex, shard_files
 from indexing.index.base import merged
-from indexing.index.config import Effort
+from indexing.index.config import SearchParams
 from tests.agree import assert_lists_agree
 from tests.faults import FaultyDisk
 from tests.indexing.index.test_ivf import clustered
@@ -71,7 +71,7 @@ def test_every_row_is_where_it_was_given(built: Path, vectors: Vectors) -> None:
 
 
 def test_with_all_effort_it_agrees_with_exact_search(built: Path, vectors: Vectors) -> None:
-    index = opened(built).with_effort(Effort(10_000, 800))
+    index = opened(built).with_effort(SearchParams(10_000, 800))
     queries = clustered(60, 2, DIM)
     assert recall(index, FlatIndex(vectors), queries, 10) >= 0.99
     scores, rows = index.search(queries, 10)
@@ -88,19 +88,19 @@ def test_with_all_effort_it_agrees_with_exact_search(built: Path, vectors: Vecto
 def test_trained_on_a_sample_it_is_as_good_as_trained_on_all(built: Path, vectors: Vectors) -> None:
     queries, oracle = clustered(300, 2, DIM), FlatIndex(vectors)
     whole = IvfIndex.build(vectors)
-    effort = Effort(24, 60)
+    effort = SearchParams(24, 60)
     sharded = opened(built).with_effort(effort)
     assert recall(sharded, oracle, queries, 10) >= recall(whole.with_effort(effort), oracle, queries, 10) - 0.02
 
 
 def test_the_effort_is_kept_without_writing_shards_again(built: Path) -> None:
-    index = opened(built).with_effort(Effort(7, 90))
+    index = opened(built).with_effort(SearchParams(7, 90))
     before = [path.stat().st_mtime_ns for path in shard_files(built)]
     index.save_contents(built)
     assert [path.stat().st_mtime_ns for path in shard_files(built)] == before
     again = opened(built)
-    assert again.effort == Effort(7, 90)
-    assert all(isinstance(shard, IvfIndex) and shard.effort == Effort(7, 90) for shard in again.shards)
+    assert again.effort == SearchParams(7, 90)
+    assert all(isinstance(shard, IvfIndex) and shard.effort == SearchParams(7, 90) for shard in again.shards)
 
 
 def test_building_twice_gives_the_same_bytes(vectors: Vectors, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from indexing.arrays import Vectors, unit
 from indexing.errors import InputError
 from indexing.index import IndexConfig, Queries, build_index
 from indexing.index.backends.ivf import IvfIndex
-from indexing.index.config import Effort, Efforts
+from indexing.index.config import SearchParams, SearchParamsByKind
 from indexing.index.tuning.families import EVERY, GRAPH, LISTS_BYTE, LISTS_PQ, Family
 from indexing.index.tuning.recall import GroundTruth
 from indexing.index.tuning.trial import cost, ladders, tuned
@@ -51,7 +51,7 @@ def test_the_cheapest_effort_of_the_whole_grid(
 
             point, points = tuned(family, index, target, measure)
             grid = {
-                effort: measure(index.with_efforts(Efforts(default=effort)))[0]
+                effort: measure(index.with_efforts(SearchParamsByKind(default=effort)))[0]
                 for ladder in ladders(family, index)
                 for effort in ladder
             }
@@ -66,7 +66,7 @@ def test_the_cheapest_effort_of_the_whole_grid(
 
 def test_out_of_reach_the_most_is_taken(vectors: Vectors, asked: dict[str, GroundTruth]) -> None:
     recalls = iter([0.5, 0.7, 0.6])
-    tried: list[Effort] = []
+    tried: list[SearchParams] = []
 
     def measure(one: object) -> tuple[float, float]:
         assert isinstance(one, IvfIndex)
@@ -100,7 +100,7 @@ def test_every_kind_is_promised_and_searched_with_its_own_effort(
 
 @pytest.mark.parametrize("family", [LISTS_PQ, GRAPH], ids=lambda family: family.name)
 def test_searches_of_different_kinds_at_once_do_not_touch_each_other(family: Family, vectors: Vectors) -> None:
-    efforts = Efforts({"low": Effort(1, 20, 10), "high": Effort(60, 400, 600)})
+    efforts = SearchParamsByKind({"low": SearchParams(1, 20, 10), "high": SearchParams(60, 400, 600)})
     index = family.build(vectors, 8).with_efforts(efforts)
     queries = unit(np.random.default_rng(5).normal(size=(20, DIM)))
     alone = {kind: index.search(queries, 10, kind=kind)[1] for kind in ("low", "high")}
@@ -123,12 +123,14 @@ def test_the_same_catalogue_gives_the_same_index(vectors: Vectors, asked: dict[s
 
 
 def test_efforts() -> None:
-    efforts = Efforts({"text": Effort(lists=96, candidates=100), "image": Effort(lists=8, candidates=150)})
-    assert efforts.of("image") == Effort(8, 150)
-    assert efforts.of(None) == efforts.of("audio") == Effort(96, 150)
-    assert Efforts(default=Effort(3)).of("text") == Effort(3)
-    assert Efforts.from_json(efforts.to_json()) == efforts
+    efforts = SearchParamsByKind(
+        {"text": SearchParams(lists=96, candidates=100), "image": SearchParams(lists=8, candidates=150)}
+    )
+    assert efforts.of("image") == SearchParams(8, 150)
+    assert efforts.of(None) == efforts.of("audio") == SearchParams(96, 150)
+    assert SearchParamsByKind(default=SearchParams(3)).of("text") == SearchParams(3)
+    assert SearchParamsByKind.from_json(efforts.to_json()) == efforts
     for wrong in (-1, True, 1.5, 10**9):
         with pytest.raises(InputError, match="effort lists is"):
-            Effort(lists=wrong)  # type: ignore[arg-type]
+            SearchParams(lists=wrong)  # type: ignore[arg-type]
     assert len({family.name for family in EVERY}) == len(EVERY)

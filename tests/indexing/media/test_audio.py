@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from indexing.errors import MissingExtraError
-from indexing.media.audio import SoundLimits, UnusableSound, decode_sound, read_sound
+from indexing.media.audio import AudioLimits, UnusableAudio, decode_sound, read_sound
 
 soundfile = pytest.importorskip("soundfile")
 pytest.importorskip("soxr")
-LIMITS = SoundLimits()
+LIMITS = AudioLimits()
 RATE = 16_000
 
 
@@ -72,7 +72,7 @@ def test_channels_are_averaged_and_the_own_rate_is_exact() -> None:
 
 def test_only_the_beginning_of_a_long_sound_is_decoded() -> None:
     wave = np.concatenate([tone(2), np.zeros(8 * RATE)])
-    sound = decode_sound(encoded(wave), RATE, SoundLimits(seconds=2))
+    sound = decode_sound(encoded(wave), RATE, AudioLimits(seconds=2))
     assert len(sound) == 2 * RATE
     np.testing.assert_allclose(sound, tone(2), atol=1e-3)
     assert len(decode_sound(encoded(np.zeros(61 * 8_000), 8_000, format="FLAC"), 8_000, LIMITS)) == 60 * 8_000
@@ -88,7 +88,7 @@ def test_a_wav_from_a_pipe_claims_no_length(size: int) -> None:
 
 def test_a_long_wav_may_be_cut_behind_what_is_heard() -> None:
     data = encoded(tone(4))
-    assert len(decode_sound(data[: len(data) // 2 + 100], RATE, SoundLimits(seconds=2))) == 2 * RATE
+    assert len(decode_sound(data[: len(data) // 2 + 100], RATE, AudioLimits(seconds=2))) == 2 * RATE
 
 
 def test_silence_is_a_sound() -> None:
@@ -127,7 +127,7 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_unusable_sounds_are_refused_with_a_reason(case: str) -> None:
     data, reason = BAD[case]
-    with pytest.raises(UnusableSound, match=reason) as caught:
+    with pytest.raises(UnusableAudio, match=reason) as caught:
         decode_sound(data, 48_000, LIMITS)
     assert "0x" not in str(caught.value)
 
@@ -143,7 +143,7 @@ def hours_long_flac() -> bytes:
 @pytest.mark.parametrize("data", [claiming(data_bytes=0xFFFFFF00), hours_long_flac()], ids=["wav", "flac"])
 def test_claims_of_hours_cost_nothing(data: bytes) -> None:
     tracemalloc.start()
-    with contextlib.suppress(UnusableSound):
+    with contextlib.suppress(UnusableAudio):
         assert len(decode_sound(data, 48_000, LIMITS)) <= 60 * 48_000
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -166,8 +166,8 @@ def test_damaged_bytes_give_a_bounded_sound_or_a_verdict(
     for place, mask in flips:
         damaged[int(place * len(damaged))] ^= mask
     try:
-        sound = decode_sound(bytes(damaged), 8_000, SoundLimits(seconds=2))
-    except UnusableSound:
+        sound = decode_sound(bytes(damaged), 8_000, AudioLimits(seconds=2))
+    except UnusableAudio:
         return
     assert 1 <= len(sound) <= 2 * 8_000 + 1
     assert np.isfinite(sound).all()
@@ -183,10 +183,10 @@ def test_reading(tmp_path: Path) -> None:
         (tmp_path, "cannot be read|over the limit"),
         (b"", "sound file is empty"),
     ):
-        with pytest.raises(UnusableSound, match=reason):
+        with pytest.raises(UnusableAudio, match=reason):
             read_sound(source, LIMITS)
-    with pytest.raises(UnusableSound, match="bytes is over the limit of 10"):
-        read_sound(path, SoundLimits(file_bytes=10))
+    with pytest.raises(UnusableAudio, match="bytes is over the limit of 10"):
+        read_sound(path, AudioLimits(file_bytes=10))
 
 
 @pytest.mark.parametrize("form", ["WAV", "FLAC", "OGG", "MP3"])

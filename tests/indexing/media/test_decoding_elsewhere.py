@@ -16,7 +16,7 @@ from indexing.diagnostics.inspect import inspect_catalogue
 from indexing.diagnostics.inspect_page import inspection_page
 from indexing.encoders import load_encoder
 from indexing.errors import InputError
-from indexing.media.images import PictureLimits
+from indexing.media.images import ImageLimits
 from indexing.store.shared_pool import thumbnail
 from retrieval.evaluation import encoded_sides
 from retrieval.evaluation.report.examples import cards_of
@@ -122,8 +122,8 @@ def test_inspection_pages_and_evaluation(tmp_path: Path) -> None:
 
 
 def test_thumbnails_fit_their_side() -> None:
-    data = thumbnail(photo(), PictureLimits(), 120)
+    data = thumbnail(photo(), ImageLimits(), 120)
     assert data is not None
     height, width = (int.from_bytes(data[data.index(b"\xff\xc0") + place :][:2], "big") for place in (5, 7))
     assert (width, height) == (120, 80)
-    assert thumbnail(b"none", PictureLimits(), 120) is None
+    assert thumbnail(b"none", ImageLimits(), 120) is None

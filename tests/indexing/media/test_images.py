@@ -11,9 +11,9 @@ from PIL import Image, features
 
 from indexing.encoders import load_encoder
 from indexing.errors import InputError
-from indexing.media.images import MAX_SCANS, PictureLimits, UnusablePicture, decode_picture, to_rgb, webp_size
+from indexing.media.images import MAX_SCANS, ImageLimits, UnusableImage, decode_picture, to_rgb, webp_size
 
-LIMITS = PictureLimits()
+LIMITS = ImageLimits()
 WHITE = [255, 255, 255]
 
 
@@ -69,13 +69,13 @@ def scans(count: int) -> bytes:
 def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded() -> None:
     assert decode_picture(saved(Image.new("L", (64, 64), 77), "JPEG", progressive=True), LIMITS).size == (64, 64)
     for count in (MAX_SCANS + 1, 20_000):
-        with pytest.raises(UnusablePicture, match=f"image of {count + 6} scans is over {MAX_SCANS} scans"):
+        with pytest.raises(UnusableImage, match=f"image of {count + 6} scans is over {MAX_SCANS} scans"):
             decode_picture(scans(count), LIMITS)
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 65_536), (70_000, 2)])
 def test_a_picture_of_many_lines_is_refused_before_it_is_decoded(width: int, height: int) -> None:
-    with pytest.raises(UnusablePicture, match=f"image of {width} x {height} is over 65535 pixels on one side"):
+    with pytest.raises(UnusableImage, match=f"image of {width} x {height} is over 65535 pixels on one side"):
         decode_picture(saved(Image.new("1", (width, height)), "PNG"), LIMITS)
 
 
@@ -88,8 +88,8 @@ def test_the_size_of_a_webp_is_told_by_its_header(options: dict[str, Any]) -> No
             Image.new(mode, (301, 17)), "WEBP", save_all=True, append_images=[Image.new(mode, (301, 17), "red")]
         )
     assert webp_size(data) == (301, 17)
-    with pytest.raises(UnusablePicture, match="image of 301 x 17 is over 4500 pixels of a WEBP"):
-        decode_picture(data, PictureLimits(pixels=10_000))
+    with pytest.raises(UnusableImage, match="image of 301 x 17 is over 4500 pixels of a WEBP"):
+        decode_picture(data, ImageLimits(pixels=10_000))
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
@@ -106,7 +106,7 @@ def test_heic_is_read_with_its_extra_and_asks_for_it_without(monkeypatch: pytest
     assert picture.size == (64, 48)
     np.testing.assert_allclose(np.asarray(picture)[20, 20], [30, 30, 200], atol=8)
     monkeypatch.setitem(__import__("sys").modules, "pillow_heif", None)
-    with pytest.raises(UnusablePicture, match=r'image is HEIF: .* pip install "commonspace\[heif\]"'):
+    with pytest.raises(UnusableImage, match=r'image is HEIF: .* pip install "commonspace\[heif\]"'):
         decode_picture(file.getvalue(), LIMITS)
 
 
@@ -122,7 +122,7 @@ def test_heic_is_read_with_its_extra_and_asks_for_it_without(monkeypatch: pytest
     ],
 )
 def test_what_is_not_read_is_named(data: bytes, reason: str) -> None:
-    with pytest.raises(UnusablePicture, match=reason):
+    with pytest.raises(UnusableImage, match=reason):
         decode_picture(data, LIMITS)
 
 

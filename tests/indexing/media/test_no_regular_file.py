@@ -11,12 +11,12 @@ from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
 from indexing.errors import CommonspaceError
 from indexing.exchange.array_files import read_array, read_parquet
-from indexing.media.audio import SoundLimits, UnusableSound, read_sound
+from indexing.media.audio import AudioLimits, UnusableAudio, read_sound
 from indexing.media.decode import Task, Unusable
 from indexing.media.files import Kind, no_file
-from indexing.media.images import PictureLimits, UnusablePicture, read_picture
+from indexing.media.images import ImageLimits, UnusableImage, read_picture
 from indexing.media.pool import DecodePool
-from indexing.media.video import UnusableFilm, frames_of
+from indexing.media.video import UnusableVideo, frames_of
 from retrieval.batch import ParquetFiles
 from retrieval.batch.in_memory import read_candidates
 from retrieval.cli.runs.evaluation_queries import answer_texts
@@ -86,9 +86,9 @@ def test_a_pipe_in_a_folder_of_tables_is_refused(tmp_path: Path) -> None:
 
 def test_what_a_medium_is_read_from_must_be_a_file_of_its_size(pipe: Path, tmp_path: Path) -> None:
     readers = (
-        (lambda path: read_picture(path, PictureLimits()), UnusablePicture),
-        (lambda path: read_sound(path, SoundLimits()), UnusableSound),
-        (frames_of, UnusableFilm),
+        (lambda path: read_picture(path, ImageLimits()), UnusableImage),
+        (lambda path: read_sound(path, AudioLimits()), UnusableAudio),
+        (frames_of, UnusableVideo),
     )
     (tmp_path / "huge").touch()
     os.truncate(tmp_path / "huge", 10**11)  # sparse: it takes no room on the disk
@@ -121,7 +121,7 @@ def test_the_pool_reads_nothing_but_files_within_the_limit(pipe: Path, tmp_path:
         tmp_path / "five": "image file of 5 bytes is over the limit of 4",
         tmp_path / "gone": "image file is missing",
     }
-    with DecodePool(Task(pictures=PictureLimits(file_bytes=4)), 0) as pool:
+    with DecodePool(Task(pictures=ImageLimits(file_bytes=4)), 0) as pool:
         for path, reason in told.items():
             assert pool.submit(Kind.IMAGE, path).result() == Unusable(reason)
 

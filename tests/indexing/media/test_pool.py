@@ -17,12 +17,12 @@ from indexing.errors import DecoderError, MissingExtraError
 from indexing.media.decode import Decoded, Task, Unusable, decode
 from indexing.media.files import Kind
 from indexing.media.image_form import ImageForm
-from indexing.media.images import PictureLimits
+from indexing.media.images import ImageLimits
 from indexing.media.pool import MEMORY, DecodePool, _Worker
 from indexing.store.encode import _workers
 from indexing.store.shared_pool import decode_all, shared_pool
 
-TASK = Task(ImageForm(32, "shortest"), pictures=PictureLimits(pixels=4_000_000))
+TASK = Task(ImageForm(32, "shortest"), pictures=ImageLimits(pixels=4_000_000))
 
 
 def photo(width: int, height: int, kind: str = "JPEG") -> bytes:
@@ -98,7 +98,7 @@ def test_a_worker_that_does_nothing_is_not_waited_for() -> None:
 
 def test_memory_is_bounded() -> None:
     """20 megapixels need 80 MB of pixels; the worker may take 30."""
-    task = Task(ImageForm(32, "shortest"), pictures=PictureLimits(pixels=40_000_000))
+    task = Task(ImageForm(32, "shortest"), pictures=ImageLimits(pixels=40_000_000))
     file = io.BytesIO()
     Image.new("RGB", (5000, 4000), "red").save(file, "PNG")
     with DecodePool(task, workers=1, memory=30 << 20) as pool:

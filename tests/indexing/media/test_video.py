@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from indexing.errors import InputError, MissingExtraError
-from indexing.media.video import FilmLimits, UnusableFilm, frames_of
+from indexing.media.video import UnusableVideo, VideoLimits, frames_of
 
 av = pytest.importorskip("av")
 COLOURS = [(220, 30, 30), (30, 200, 40), (40, 50, 220), (240, 230, 60)]  # one a second
@@ -90,7 +90,7 @@ def test_a_film_that_is_turned_in_its_header_is_turned() -> None:
 
 
 def test_where_complete_frames_are_rare_an_earlier_one_is_cheaper() -> None:
-    exact, cheap = (frames_of(FILMS["mp4"], 4, FilmLimits(decoded_pixels=pixels)) for pixels in (10**9, 1))
+    exact, cheap = (frames_of(FILMS["mp4"], 4, VideoLimits(decoded_pixels=pixels)) for pixels in (10**9, 1))
     assert [seconds for seconds, _ in exact] == pytest.approx([0.5, 1.5, 2.5, 3.5], abs=0.06)
     assert 1 <= len(cheap) <= 4
     assert not {seconds for seconds, _ in cheap} & {seconds for seconds, _ in exact}
@@ -157,7 +157,7 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_unusable_films_are_refused_with_a_reason(case: str) -> None:
     data, reason = BAD[case]
-    with pytest.raises(UnusableFilm, match=reason):
+    with pytest.raises(UnusableVideo, match=reason):
         frames_of(data)
 
 
@@ -165,16 +165,16 @@ def test_limits(tmp_path: Path) -> None:
     path = tmp_path / "film.mp4"
     path.write_bytes(FILMS["mp4"])
     for limits, reason in (
-        (FilmLimits(file_bytes=100), "bytes is over the limit of 100"),
-        (FilmLimits(pixels=3_000), "film of 3072 pixels a frame is not within 1 and 3000"),
-        (FilmLimits(seconds=3), r"film of 4\.0 s is not within 0 and 3 s"),
+        (VideoLimits(file_bytes=100), "bytes is over the limit of 100"),
+        (VideoLimits(pixels=3_000), "film of 3072 pixels a frame is not within 1 and 3000"),
+        (VideoLimits(seconds=3), r"film of 4\.0 s is not within 0 and 3 s"),
     ):
         for source in (path, path.read_bytes()):
-            with pytest.raises(UnusableFilm, match=reason):
+            with pytest.raises(UnusableVideo, match=reason):
                 frames_of(source, limits=limits)
-    with pytest.raises(UnusableFilm, match="film file is missing: "):
+    with pytest.raises(UnusableVideo, match="film file is missing: "):
         frames_of(tmp_path / "none.mp4")
-    with pytest.raises(UnusableFilm, match="cannot be read: it is a folder; give a regular file"):
+    with pytest.raises(UnusableVideo, match="cannot be read: it is a folder; give a regular file"):
         frames_of(tmp_path)
     with pytest.raises(InputError, match="to give 0 frames: ask for at least 1"):
         frames_of(path, 0)
@@ -192,8 +192,8 @@ def test_damaged_bytes_give_frames_or_a_verdict(form: str, cut: float, flips: li
         damaged[int(place * len(damaged))] ^= mask
     started = time.process_time()
     try:
-        frames = frames_of(bytes(damaged), 3, FilmLimits(pixels=1_000_000))
-    except UnusableFilm:
+        frames = frames_of(bytes(damaged), 3, VideoLimits(pixels=1_000_000))
+    except UnusableVideo:
         frames = []
     assert len(frames) <= 3
     assert time.process_time() - started < 5  # of this process, however busy the machine is

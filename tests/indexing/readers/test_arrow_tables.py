@@ -141,8 +141,8 @@ def test_a_bundle_is_built_and_changed_from_tables(tmp_path: Path) -> None:
     assert upsert(root, pa.table({**more, "title": ["a white pot"]}), ToyEncoder()).replaced == 1
     assert update(root, pd.DataFrame({"price": [5.5]}, index=pd.Index(["cup"], name="item_id"))).updated == 1
     bundle = Bundle.open(root)
-    alive = bundle.attributes.filter(pa.array(bundle.alive))
-    assert sorted((row["item_id"], row["title"], row["price"]) for row in alive.to_pylist()) == [
+    is_live = bundle.attributes.filter(pa.array(bundle.is_live))
+    assert sorted((row["item_id"], row["title"], row["price"]) for row in is_live.to_pylist()) == [
         ("cup", "a blue cup", 5.5), ("mug", "a red mug", 9.5), ("pot", "a white pot", 4.0)
     ]  # fmt: skip
 

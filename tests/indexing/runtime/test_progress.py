@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 import indexing.runtime.progress
-from indexing.runtime.progress import Work, duration, progress
+from indexing.runtime.progress import ProgressStep, duration, progress
 from indexing.store.encode import encode_progress
 from retrieval import cli
 from tests.cli_run import Run, runner
@@ -82,9 +82,9 @@ def test_what_is_soon_done_says_nothing(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_a_line_says_what_is_known() -> None:
     begun = time.monotonic() - 100
-    assert Work("fitting", started=begun).line() == "fitting: 1 min 40 s so far"
-    assert Work("reading", None, "rows", 1500, started=begun).line() == "reading: 1,500 rows, 1 min 40 s so far"
-    known = Work("tuning", 50, "trials", 20, "best 0.2", begun).line()
+    assert ProgressStep("fitting", started=begun).line() == "fitting: 1 min 40 s so far"
+    assert ProgressStep("reading", None, "rows", 1500, started=begun).line() == "reading: 1,500 rows, 1 min 40 s so far"
+    known = ProgressStep("tuning", 50, "trials", 20, "best 0.2", begun).line()
     assert known == "tuning: 20 of 50 trials, 1 min 40 s so far, about 2 min 30 s left, best 0.2"
     assert [duration(seconds) for seconds in (0.4, 59, 60, 3599, 86_400)] == [
         "0 s",

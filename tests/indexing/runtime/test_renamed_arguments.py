@@ -2,6 +2,7 @@
 
 import pytest
 
+import indexing
 from indexing.runtime.arguments import renamed_arguments
 
 
@@ -29,3 +30,12 @@ def test_a_former_name_is_taken_with_a_warning_where_it_was_called() -> None:
 def test_both_names_at_once_are_refused() -> None:
     with pytest.raises(TypeError, match="least is the former name of min_relevance, and both are given: leave least"):
         called(3, least=2.5, min_relevance=2.5)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("former", "current"),
+    [("FilmLimits", "VideoLimits"), ("PictureLimits", "ImageLimits"), ("SoundLimits", "AudioLimits")],
+)
+def test_former_names_of_the_face_are_the_new_classes(former: str, current: str) -> None:
+    with pytest.warns(FutureWarning, match=f"indexing.{former} is called {current}"):
+        assert getattr(indexing, former) is getattr(indexing, current)

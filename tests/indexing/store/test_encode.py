@@ -15,7 +15,7 @@ from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
 from indexing.media.files import Modality
-from indexing.media.images import PictureLimits
+from indexing.media.images import ImageLimits
 from indexing.store.encode import EncodeConfig, EncodeReport, encode_catalogue
 from indexing.store.store import EmbeddingStore, read_shard
 from tests.toy import COLOURS, DIM, ToyEncoder, picture, toy_file
@@ -86,7 +86,7 @@ def test_a_broken_picture_costs_its_row_only(tmp_path: Path, name: str) -> None:
         {"item_id": "after", "title": "blue mug", "image": picture("blue")},
     ]
     store = EmbeddingStore(tmp_path / "store", DIM)
-    limits = PictureLimits(pixels=1_000_000, file_bytes=200_000)
+    limits = ImageLimits(pixels=1_000_000, file_bytes=200_000)
     catalogue = catalogue_of(tmp_path, rows)
     report = encode_catalogue(catalogue, ToyEncoder(), store, config=EncodeConfig(limits=limits))
     assert (report.encoded, report.quarantined, settled(report)) == (5, 1, 6)
@@ -200,7 +200,7 @@ def test_what_an_item_no_longer_has_is_forgotten(tmp_path: Path) -> None:
 def test_what_was_refused_is_tried_again_under_other_limits(tmp_path: Path) -> None:
     rows: list[dict[str, object]] = [{"item_id": "a", "title": "mug", "image": picture("red", 200)}]
     catalogue, store = catalogue_of(tmp_path, rows), EmbeddingStore(tmp_path / "store", DIM)
-    narrow = EncodeConfig(limits=PictureLimits(pixels=10_000))
+    narrow = EncodeConfig(limits=ImageLimits(pixels=10_000))
     assert encode_catalogue(catalogue, ToyEncoder(), store, config=narrow).quarantined == 1
     again = encode_catalogue(catalogue, ToyEncoder(), store)
     assert (again.encoded, again.resumed, store.reason("a", Modality.IMAGE)) == (1, 1, "")

@@ -8,11 +8,11 @@ import pytest
 
 from indexing.errors import InputError
 from retrieval.batch import BatchConfig
-from retrieval.batch.output_folder import FORMAT, JobFolder, Part, _line, _part
+from retrieval.batch.output_folder import FORMAT, JobFolder, OutputPart, _line, _part
 
 
-def parts(*lines: tuple[int, int]) -> list[Part]:
-    return [Part(number, first, count, count, 0, {}, 0, "") for number, (first, count) in enumerate(lines)]
+def parts(*lines: tuple[int, int]) -> list[OutputPart]:
+    return [OutputPart(number, first, count, count, 0, {}, 0, "") for number, (first, count) in enumerate(lines)]
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_a_changed_line_of_the_ledger_is_none(old: str, new: str) -> None:
     assert _part(b"[1]\n") is None
 
 
-def folder_of(root: Path, monkeypatch: pytest.MonkeyPatch, *given: Part) -> JobFolder:
+def folder_of(root: Path, monkeypatch: pytest.MonkeyPatch, *given: OutputPart) -> JobFolder:
     monkeypatch.setattr(JobFolder, "_is_whole", lambda _self, part: part.users != 13)
     (root / "_job.json").write_text(json.dumps({"format": FORMAT}))
     (root / "_parts.jsonl").write_bytes(b"".join(map(_line, given)))

@@ -41,9 +41,9 @@ def all_scores(retriever: Retriever, by: By) -> Vectors:
     scores = np.stack(behaviour)
     if by == "behaviour":
         return scores
-    alive = retriever.bundle.alive
+    is_live = retriever.bundle.is_live
     standard = [
-        (one - one[:, alive].mean(axis=1, keepdims=True)) / one[:, alive].std(axis=1, keepdims=True)
+        (one - one[:, is_live].mean(axis=1, keepdims=True)) / one[:, is_live].std(axis=1, keepdims=True)
         for one in (content, scores)
     ]
     both: Vectors = standard[0] + standard[1]
@@ -67,9 +67,9 @@ def test_every_list_is_the_best_of_all_pairs(retriever: Retriever, by: By) -> No
 
 def test_a_hit_of_both_comes_from_the_larger_of_its_two_standard_scores(retriever: Retriever) -> None:
     content, behaviour = (all_scores(retriever, by) for by in ("content", "behaviour"))
-    alive = retriever.bundle.alive
+    is_live = retriever.bundle.is_live
     parts = [
-        (one - one[:, alive].mean(axis=1, keepdims=True)) / one[:, alive].std(axis=1, keepdims=True)
+        (one - one[:, is_live].mean(axis=1, keepdims=True)) / one[:, is_live].std(axis=1, keepdims=True)
         for one in (content, behaviour)
     ]
     found = retriever.similar_items("all", 10, "both")

@@ -11,7 +11,7 @@ import pytest
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.generation import PROMISE
 from indexing.encoders import base
-from indexing.index.tuning.recall import Promise
+from indexing.index.tuning.recall import RecallCheck
 from retrieval import cli
 from retrieval.retriever.retriever import Retriever
 from tests.cli_run import Run, json_lines, runner
@@ -113,7 +113,7 @@ def test_fit_recommend_rerank_evaluate(bundle: Path, log: Path, tmp_path: Path, 
     report = json.loads(out)
     assert code == 0
     assert set(report["ndcg"]) == {"frozen", "behaviour", "reranker"}
-    promised = Promise.from_bytes(Bundle.open(bundle).read(PROMISE)).ground_truth["item"].queries
+    promised = RecallCheck.from_bytes(Bundle.open(bundle).read(PROMISE)).ground_truth["item"].queries
     served = Retriever.load(bundle)
     assert not served.status.degraded
     content = promised.vectors[:, : served.vectors.shape[1]]

@@ -10,7 +10,7 @@ import pytest
 
 from indexing.errors import InputError
 from retrieval.evaluation import Evaluation
-from retrieval.evaluation.results_file import CHECKSUM, Saved, load, save, sealed
+from retrieval.evaluation.results_file import CHECKSUM, SavedEvaluation, load, save, with_checksum
 from retrieval.evaluation.tracking import flat_metrics, metric_name
 
 
@@ -22,7 +22,7 @@ def measured() -> Evaluation:
 
 def test_it_comes_back_bit_for_bit(tmp_path: Path) -> None:
     path = tmp_path / "made" / "a.json"
-    save(Saved(measured(), {"asked": "log <1>"}), path)
+    save(SavedEvaluation(measured(), {"asked": "log <1>"}), path)
     back = load(path)
     assert back.about == {"asked": "log <1>"}
     assert back.evaluation.query_ids == measured().query_ids
@@ -48,10 +48,10 @@ def test_it_comes_back_bit_for_bit(tmp_path: Path) -> None:
 )
 def test_what_is_none_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    save(Saved(measured()), path)
+    save(SavedEvaluation(measured()), path)
     content = json.loads(path.read_text())
     del content[CHECKSUM]
-    path.write_bytes(sealed(content | change))
+    path.write_bytes(with_checksum(content | change))
     with pytest.raises(InputError, match=re.escape(message)):
         load(path)
 
@@ -89,7 +89,7 @@ def test_flat_names_are_valid_in_both_and_values_are_those_of_the_table() -> Non
 @pytest.mark.parametrize("seed", range(40))
 def test_any_flipped_bit_is_noticed(seed: int, tmp_path: Path) -> None:
     path, rng = tmp_path / "a.json", np.random.default_rng(seed)
-    save(Saved(measured()), path)
+    save(SavedEvaluation(measured()), path)
     data = bytearray(path.read_bytes())
     data[rng.integers(len(data))] ^= 1 << int(rng.integers(8))
     path.write_bytes(data)
@@ -99,7 +99,7 @@ def test_any_flipped_bit_is_noticed(seed: int, tmp_path: Path) -> None:
 
 def test_one_of_an_earlier_version_has_no_checksum_and_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    save(Saved(measured()), path)
+    save(SavedEvaluation(measured()), path)
     content = json.loads(path.read_text())
     del content[CHECKSUM]
     path.write_text(json.dumps(content | {"version": 1}))

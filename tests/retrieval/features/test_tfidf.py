@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from retrieval.features.tfidf import AT_ONCE, FEWEST_ITEMS, LARGEST_SHARE, MOST_WORDS, Lines, Words, texts_of
+from retrieval.features.tfidf import AT_ONCE, FEWEST_ITEMS, LARGEST_SHARE, MOST_WORDS, SparseRows, Words, texts_of
 
 RNG = np.random.default_rng(0)
 
@@ -15,10 +15,10 @@ def random_texts(count: int, words: int = 40) -> list[str]:
     return [" ".join(f"Word{number}" for number in one) for one in drawn]
 
 
-def random_lines(count: int, width: int) -> Lines:
+def random_lines(count: int, width: int) -> SparseRows:
     lengths = RNG.integers(0, 4, count)
     places = np.concatenate([np.empty(0, np.int64), *(RNG.permutation(width)[:length] for length in lengths)])
-    return Lines(places, RNG.normal(size=len(places)).astype(np.float32), lengths, width)
+    return SparseRows(places, RNG.normal(size=len(places)).astype(np.float32), lengths, width)
 
 
 def test_lines_are_those_of_scikit_learn() -> None:

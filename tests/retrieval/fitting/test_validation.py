@@ -11,8 +11,8 @@ from retrieval.candidates import Candidates
 from retrieval.fitting.selection.behaviour_selection import training_users, validation_users
 from retrieval.fitting.selection.temporal_split import TemporalSplit
 from retrieval.fitting.selection.validation import Validation
-from retrieval.interactions.histories import History, least_liked
-from retrieval.models.behaviour import Behaviour, Tower
+from retrieval.interactions.histories import History, min_liked_weight
+from retrieval.models.behaviour import Behaviour, QueryTower
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.new_items import ColdStartModel
 from retrieval.models.user_model import UserModel
@@ -27,10 +27,10 @@ def history(rows: list[int], weights: list[float]) -> History:
 
 def test_half_of_the_largest_weight_is_liked() -> None:
     pasts = [history([0, 1], [1, 2]), history([], []), history([2, 3, 4], [5, 2.5, 2.4])]
-    assert least_liked(pasts, "last") == 2.5
+    assert min_liked_weight(pasts, "last") == 2.5
     assert [past.liked(2.5).tolist() for past in pasts] == [[], [], [2, 3]]
-    assert least_liked(pasts, "max") == least_liked(pasts, "sum") == 0  # no ratings: all of it
-    assert least_liked([], "last") == 0
+    assert min_liked_weight(pasts, "max") == min_liked_weight(pasts, "sum") == 0  # no ratings: all of it
+    assert min_liked_weight([], "last") == 0
 
 
 def test_what_was_disliked_need_not_be_found() -> None:
@@ -65,7 +65,7 @@ def test_users_without_anything_liked_neither_teach_nor_judge() -> None:
 
 def test_content_that_has_no_say_is_not_read_and_changes_nothing() -> None:
     rng = np.random.default_rng(0)
-    towers = (Tower(np.array([np.inf], np.float32), np.ones((1, 1), np.float32), np.zeros(WIDTH - 1, np.float32)),)
+    towers = (QueryTower(np.array([np.inf], np.float32), np.ones((1, 1), np.float32), np.zeros(WIDTH - 1, np.float32)),)
     items, said = (rng.normal(size=(COUNT, width)).astype(np.float32) for width in (WIDTH, WIDTH - 1))
     one = np.ones(1, np.float32)
     nothing = np.zeros((1, 2 * WIDTH - 1), np.float32)

@@ -9,7 +9,7 @@ import pytest
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InteractionsError
 from retrieval.interactions.event_types import EventTable, EventTypes
-from retrieval.interactions.histories import histories, least_liked
+from retrieval.interactions.histories import histories, min_liked_weight
 from retrieval.interactions.interactions import InteractionColumns, Interactions
 from retrieval.models.user_model import UserModel
 from tests.logs import log, values
@@ -95,7 +95,7 @@ def test_a_later_dislike_takes_back_a_like_and_a_later_like_a_dislike() -> None:
     logged = histories(found, ItemIds(["cup", "mug"]))
     assert [one.weights.tolist() for one in logged] == [[-2.0, pytest.approx(0.1)], [3.0]]
     assert [one.liked(0).tolist() for one in logged] == [[0], [1]]
-    min_relevance = least_liked(logged, found.repeats)
+    min_relevance = min_liked_weight(logged, found.repeats)
     assert [UserModel(min_relevance=min_relevance).is_liked(one.weights).tolist() for one in logged] == [
         [False, True],
         [True],

@@ -10,7 +10,7 @@ import pytest
 
 from indexing.catalogue.item_ids import id_texts
 from indexing.errors import InputError, InteractionsError
-from retrieval.interactions.columns import once
+from retrieval.interactions.columns import distinct_pairs
 from retrieval.interactions.histories import check_weights
 from retrieval.interactions.interactions import InteractionColumns, Interactions
 from tests.logs import log, values
@@ -130,7 +130,7 @@ def test_weights_that_add_up_to_more_than_there_is_are_refused() -> None:
         Interactions.from_arrow(table, repeats="sum")
     assert values(Interactions.from_arrow(table, repeats="last"), "weight") == [1.0, np.float32(3.3e38)]
     with pytest.raises(InteractionsError, match=r"add up to more than 3\.4e\+38, those of the first to -6e\+38; give"):
-        once(np.array([4, 4]), np.array([-3e38, -3e38], np.float32), "sum")
+        distinct_pairs(np.array([4, 4]), np.array([-3e38, -3e38], np.float32), "sum")
 
 
 def test_weights_of_nothing_teach_nothing() -> None:

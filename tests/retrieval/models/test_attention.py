@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from indexing.errors import DamagedFileError
 from retrieval.features.item_features import FeatureMatrix
-from retrieval.models.attention import Attention, Layer, between
+from retrieval.models.attention import Attention, Layer, interpolated_rows
 from retrieval.models.behaviour import Behaviour
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.user_model import UserModel
@@ -66,9 +66,11 @@ def test_two_items_by_hand() -> None:
 
 def test_an_item_of_a_level_between_two_has_what_is_between() -> None:
     table = np.array([[0, 1], [4, 1], [0, 3]], np.float32)
-    found = between(np.array([0, 1, 2, 5, 4.5, 9], np.float32), LEVELS, table)
+    found = interpolated_rows(np.array([0, 1, 2, 5, 4.5, 9], np.float32), LEVELS, table)
     np.testing.assert_allclose(found, np.array([[0, 1], [0, 1], [2, 1], [0, 3], [1, 2.5], [0, 3]]), atol=1e-6)
-    np.testing.assert_array_equal(between(np.array([1, 7], np.float32), LEVELS[:1], table[:1]), [[0, 1], [0, 1]])
+    np.testing.assert_array_equal(
+        interpolated_rows(np.array([1, 7], np.float32), LEVELS[:1], table[:1]), [[0, 1], [0, 1]]
+    )
 
 
 def test_what_comes_later_changes_no_state() -> None:

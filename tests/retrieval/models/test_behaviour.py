@@ -8,8 +8,8 @@ import pytest
 from indexing.arrays import unit
 from indexing.errors import DamagedFileError, ShapeError
 from retrieval.features.item_features import FeatureMatrix
-from retrieval.features.tfidf import Lines
-from retrieval.models.behaviour import Behaviour, Tower
+from retrieval.features.tfidf import SparseRows
+from retrieval.models.behaviour import Behaviour, QueryTower
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.new_items import ColdStartModel
 from retrieval.models.user_model import UserModel
@@ -23,8 +23,8 @@ def random_block(seed: int = 0, items: int = 30) -> Behaviour:
 
     levels = np.array([1, 3, 5], np.float32)
     towers = (
-        Tower(np.array([np.inf], np.float32), drawn(1, 3), np.zeros(4, np.float32)),
-        Tower(np.array([2, 8], np.float32), drawn(2, 3), drawn(3), share=0.5),
+        QueryTower(np.array([np.inf], np.float32), drawn(1, 3), np.zeros(4, np.float32)),
+        QueryTower(np.array([2, 8], np.float32), drawn(2, 3), drawn(3), share=0.5),
     )
     predictor = ColdStartModel(drawn(4, 5), 0.3, drawn(4, 8 + 10), drawn(8 + 10), 2, drawn(3, 8 + 10))
     confidence = np.full(items, 0.5, np.float32)
@@ -117,7 +117,7 @@ def test_saved_and_loaded_it_is_the_same() -> None:
     np.testing.assert_array_equal(again.items, block.items)
     np.testing.assert_array_equal(again.confidence, block.confidence)
     np.testing.assert_array_equal(again.queries(histories, weights), block.queries(histories, weights))
-    words = Lines(np.array([0, 2]), np.ones(2, np.float32), np.array([2, 0]), 3)
+    words = SparseRows(np.array([0, 2]), np.ones(2, np.float32), np.array([2, 0]), 3)
     described = FeatureMatrix(np.ones((2, 5), np.float32), 2, words)
     np.testing.assert_array_equal(again.predictor.predict(described), block.predictor.predict(described))
 

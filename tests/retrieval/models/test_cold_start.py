@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from retrieval.features.item_features import FeatureMatrix
-from retrieval.features.tfidf import Lines
+from retrieval.features.tfidf import SparseRows
 from retrieval.models.new_items import BLOCK, ColdStartModel
 
 
@@ -37,7 +37,7 @@ def test_what_counts_by_itself_is_multiplied_beside_it() -> None:
 
 
 def test_each_word_adds_what_it_says() -> None:
-    words = Lines(np.array([0, 2, 1]), np.array([0.5, 2, 1], np.float32), np.array([2, 0, 1]), 3)
+    words = SparseRows(np.array([0, 2, 1]), np.array([0.5, 2, 1], np.float32), np.array([2, 0, 1]), 3)
     items = FeatureMatrix(np.zeros((3, 2), np.float32), words=words)
     said = np.array([[1, 10], [2, 20], [4, 40]], np.float32)
     predictor = ColdStartModel(np.zeros((0, 2), np.float32), 1.0, np.zeros((0, 2), np.float32), np.ones(2, np.float32))

@@ -12,7 +12,7 @@ from indexing.errors import InputError, ShapeError
 from retrieval.candidates import SOURCES, Candidates, source_code, sources_of
 from retrieval.candidates.lists import concatenated
 from retrieval.models.user_model import UserModel
-from retrieval.postprocess.diversify import Known, diversified, objective
+from retrieval.postprocess.diversify import DiversityContext, diversified, objective
 from retrieval.postprocess.rules import Bury, Exclude, Pin, Rules
 
 ITEMS = ItemIds([*"abcdef"])
@@ -72,7 +72,7 @@ def test_a_pinned_item_that_was_no_hit_comes_from_a_rule() -> None:
 
 def test_a_varied_list_keeps_them() -> None:
     vectors = np.array([[1, 0, 0], [0, 1, 0], [1, 0, 0.1], [0, 0, 1], [1, 0.1, 0], [1, 1, 1]], np.float32)
-    context = Known(vectors, np.zeros(3, np.float32), UserModel(), None)
+    context = DiversityContext(vectors, np.zeros(3, np.float32), UserModel(), None)
     varied = diversified(found(), objective("mmr", context, 0.9, 1.0), 4)
     assert varied.rows.tolist() != found().rows.tolist()
     assert [hit.source for line in varied for hit in line] == [TRUTH[hit.item_id] for line in varied for hit in line]

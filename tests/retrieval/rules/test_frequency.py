@@ -14,8 +14,8 @@ from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
 from retrieval import Impressions, Retriever
 from retrieval.candidates import Candidates
-from retrieval.postprocess.rules import Boost, FrequencyCap, Pin, Rotate, Rule, Ruled, Rules, Shown
-from retrieval.retriever.postprocessing import Shape
+from retrieval.postprocess.rules import Boost, FrequencyCap, Pin, Rotate, Rule, Ruled, Rules, ShownImpressions
+from retrieval.retriever.postprocessing import Postprocessing
 from tests.cli_run import json_lines, runner
 from tests.toy import ToyEncoder, toy_file
 
@@ -43,7 +43,7 @@ def lists(**users: str) -> Candidates:
 
 
 def ruled(candidates: Candidates, shown: Impressions, *rules: Rule, at: int | None = None) -> Ruled:
-    return Rules(rules).apply(candidates, SHOP, Shown(shown, at))
+    return Rules(rules).apply(candidates, SHOP, ShownImpressions(shown, at))
 
 
 def order(candidates: Candidates) -> list[str]:
@@ -194,7 +194,8 @@ def test_a_refresh_on_the_command_line_takes_no_impressions(shop: Path, capsys: 
 def test_a_job_knows_which_impressions_it_read(shop: Path) -> None:
     rules = Rules([FrequencyCap()])
     told = [
-        Shape(rules=rules, impressions=shown).to_json() for shown in (None, impressions(ann="a"), impressions(ann="b"))
+        Postprocessing(rules=rules, impressions=shown).to_json()
+        for shown in (None, impressions(ann="a"), impressions(ann="b"))
     ]
     assert "impressions" not in told[0]
     assert told[1]["impressions"] != told[2]["impressions"]

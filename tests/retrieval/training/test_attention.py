@@ -11,7 +11,7 @@ import torch
 from indexing.errors import TrainingError
 from retrieval.fitting.selection.serving_weights import apply_serving, choose_serving
 from retrieval.interactions.histories import History, histories
-from retrieval.models.behaviour import Behaviour, Tower
+from retrieval.models.behaviour import Behaviour, QueryTower
 from retrieval.models.new_items import ColdStartModel
 from retrieval.training.behaviour.attention import AttentionStates, Window, candidates, learn_attention, wanted, window
 from retrieval.training.behaviour.behaviour import learn_behaviour
@@ -203,7 +203,7 @@ def test_it_learns_what_no_sum_of_items_can_say() -> None:
     pasts, others = alternating(200, 0), alternating(100, 1)
     kind = np.tile(np.array([1, -1], np.float32), COUNT // 2)
     noise = np.random.default_rng(2).normal(0, 0.3, (COUNT, 3)).astype(np.float32)
-    tower = Tower(np.array([3], np.float32), np.ones((1, 1), np.float32), np.zeros(2, np.float32), share=0.1)
+    tower = QueryTower(np.array([3], np.float32), np.ones((1, 1), np.float32), np.zeros(2, np.float32), share=0.1)
     predictor = ColdStartModel(noise, 1.0, np.zeros((COUNT, 5), np.float32), np.zeros(5, np.float32))
     items, said = np.stack([kind, noise[:, 0], 0 * kind], axis=1), np.stack([kind, noise[:, 1]], axis=1)
     one = np.ones(1, np.float32)

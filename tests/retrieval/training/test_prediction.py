@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from retrieval.features.item_features import FeatureMatrix
-from retrieval.features.tfidf import Lines, Words
+from retrieval.features.tfidf import SparseRows, Words
 from retrieval.training.behaviour.new_items import Target, learn_predictor, mean_squared_distance
 
 COUNT = 90
@@ -18,7 +18,7 @@ TRUST = RNG.uniform(0.5, 2.0, COUNT)
 
 
 def oracle(
-    trust: np.ndarray, wanted: np.ndarray, regularisation: float, additive: int = 0, words: Lines | None = None
+    trust: np.ndarray, wanted: np.ndarray, regularisation: float, additive: int = 0, words: SparseRows | None = None
 ) -> np.ndarray:
     """Solve for weights and offset at once: minimise the weighted squares plus the norm of the function."""
     there = np.flatnonzero(trust)

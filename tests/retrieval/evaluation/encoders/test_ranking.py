@@ -19,7 +19,7 @@ from indexing.encoders import Encoder
 from indexing.encoders.pocket import PocketEncoder
 from indexing.errors import EncoderError, InputError
 from indexing.media.files import Modality
-from indexing.media.images import PictureLimits, decode_picture
+from indexing.media.images import ImageLimits, decode_picture
 from indexing.sample import items_path
 from indexing.store.collect import ModalityVectors, fuse
 from indexing.store.encode import EncodeConfig
@@ -134,7 +134,7 @@ def test_retrieval_is_what_sorting_gives(catalogue: Catalogue, tmp_path: Path, l
         toy = load.made[result.name]
         titles = [item.text or "" for item in items]
         texts = halves(toy.encode_texts(titles))
-        seen = halves(toy.encode_images([decode_picture(f, PictureLimits()) for f in files if isinstance(f, bytes)]))
+        seen = halves(toy.encode_images([decode_picture(f, ImageLimits()) for f in files if isinstance(f, bytes)]))
         assert result.retrieval["pairs"] == 45
         for way, queries, answers in ((DIRECTIONS[0], texts, seen), (DIRECTIONS[1], seen, texts)):
             allowed = by_hand(queries, answers, titles, [f for f in files if isinstance(f, bytes)])
@@ -166,7 +166,7 @@ def test_health_and_sizes_are_those_of_the_vectors(catalogue: Catalogue, tmp_pat
     exists = np.array([bool(item.media) for item in items])
     seen = np.zeros_like(texts)
     sources = [item.media[0].source for item in items if item.media]
-    seen[exists] = toy.encode_images([decode_picture(s, PictureLimits()) for s in sources if isinstance(s, bytes)])
+    seen[exists] = toy.encode_images([decode_picture(s, ImageLimits()) for s in sources if isinstance(s, bytes)])
     frozen = ModalityVectors(
         {Modality.TEXT: texts, Modality.IMAGE: seen}, {Modality.TEXT: np.ones(60, np.bool_), Modality.IMAGE: exists}
     )
@@ -309,7 +309,7 @@ def test_the_pocket_encoder_on_the_shipped_sample(tmp_path: Path) -> None:
     items = [item for batch in draw(catalogue, 24, seed=3).batches(24) for item in batch]
     sources = [item.media[0].source for item in items]
     texts = halves(encoder.encode_texts([item.text or "" for item in items]))
-    seen = halves(encoder.encode_images([decode_picture(s, PictureLimits()) for s in sources if isinstance(s, bytes)]))
+    seen = halves(encoder.encode_images([decode_picture(s, ImageLimits()) for s in sources if isinstance(s, bytes)]))
     ranks = 1 + ((texts @ seen.T) > (texts * seen).sum(axis=1)[:, None] + 1e-6).sum(axis=1)
     assert len(ranks) == ranking.items == result.retrieval["pairs"] == 24
     # Decoding at a reduced size may swap two pictures of nearly equal score.
