@@ -87,7 +87,7 @@ def _answer(
     if queries.queries is not None:
         return answer_texts(retriever, queries.queries, queries.num_candidates)
     profiles = Profiles.open(queries.profiles) if queries.profiles else None
-    split_log = split.read(str(interactions), log)
+    split_log = split.read(str(interactions), log, retriever.learned.events)
     return answer_users(retriever, split_log, queries.num_candidates, rerank=queries.rerank, profiles=profiles)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import typer
 
+from indexing.bundle.bundle import Bundle
 from indexing.runtime.progress import progress
 from retrieval.cli.display.curves import write_losses
 from retrieval.cli.display.fit_progress import fit_progress, show_report
@@ -17,8 +18,10 @@ from retrieval.cli.options.search import BundleFolder
 from retrieval.fitting.fit import fit as fit_bundle
 from retrieval.fitting.fit_config import Effort, FitConfig
 from retrieval.fitting.tuning import tune as tune_bundle
+from retrieval.interactions.event_types import LearnedEvents
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.user_profiles import Profiles
+from retrieval.retriever.learned_parts import learned_events
 from retrieval.training.settings import read_settings, write_settings
 
 NOT_PUBLISHED = 3  # exit code of a fit that left the published model
@@ -40,7 +43,8 @@ def fit(
         raise UsageError("--split does not go with --refresh, which validates on the latest interactions: leave it out")
     if learning.refresh and learning.effort and not learning.config:
         raise UsageError("--refresh trains as the published model was trained: leave --effort out, or give --config")
-    train = _train_part(interactions, log, learning.hold_out, learning.split)
+    learned = learned_events(Bundle.open(bundle)) if learning.refresh else None
+    train = _train_part(interactions, log, learning.hold_out, learning.split, learned)
     config = None
     if learning.config or not learning.refresh:
         config = _settings(learning.config, learning.split, learning.effort)
@@ -99,9 +103,11 @@ def tune(
     show_json("tuning", summary) if as_json else show_pairs(f"{bundle}: tuned on later interactions", summary)
 
 
-def _train_part(path: str, log: LogOptions, fraction: float, by: SplitBy | None) -> Interactions:
+def _train_part(
+    path: str, log: LogOptions, fraction: float, by: SplitBy | None, learned: LearnedEvents | None = None
+) -> Interactions:
     """Read a log without the interactions that are held out."""
-    interactions = log.open(path)
+    interactions = log.open(path, learned=learned)
     return held_out(interactions, fraction, by).past if fraction else interactions
 
 

@@ -175,7 +175,7 @@ def users_for(
     """
     item_ids = from_stdin(item_ids)
     retriever = Retriever.open(bundle)
-    history, known = match_items(log.open(interactions), retriever.items)
+    history, known = match_items(log.open(interactions, learned=retriever.learned.events), retriever.items)
     show_users(retriever.users_for(item_ids, history, k), output, known)
 
 
@@ -207,7 +207,9 @@ def recommend(
         return
     known: KnownItems | None = None
     if users.interactions:
-        interactions, known = match_items(log.open(users.interactions), retriever.items)
+        interactions, known = match_items(
+            log.open(users.interactions, learned=retriever.learned.events), retriever.items
+        )
         batch = from_log(interactions, retriever, users.user, users.profiles)
     else:
         batch = from_command_line(users.history or [], users.profile or [])
@@ -263,7 +265,7 @@ def rerank(
         config = BatchConfig(k, shape=shape, chunk=chunk_size)
         rerank_job(retriever, candidates, (interactions, log) if interactions else None, config, output)
         return
-    history, known = match_items(log.open(interactions), retriever.items)
+    history, known = match_items(log.open(interactions, learned=retriever.learned.events), retriever.items)
     listed = candidates_from_table(read_candidates(candidates), retriever, LoggedHistories.of(history, retriever.items))
     if "reranker" not in retriever.bundle.manifest.features:
         say("no head was learned: this is the order of the exact score; `commonspace fit` learns one", err=True)

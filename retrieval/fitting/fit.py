@@ -67,7 +67,7 @@ from retrieval.interactions.user_profiles import Profiles
 from retrieval.models.adapter import Adapter
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.profile_model import ProfileModel
-from retrieval.retriever.learned_parts import LearnedParts
+from retrieval.retriever.learned_parts import LearnedParts, learned_events
 from retrieval.training.cutoffs import global_cutoff
 
 _PARTS = ("adapter", "behaviour", "reranker")
@@ -113,8 +113,8 @@ def fit(
         BundleLockedError: When the bundle is being fitted or compacted already.
         BundleError: When another generation was put in force meanwhile; that one stays.
     """
-    interactions = as_interactions(interactions)
     root = check_path(bundle, "the folder of the bundle")
+    interactions = as_interactions(interactions, learned_events(Bundle.open(root)) if refresh else None)
     check_wishes(config, profiles, impressions, refresh)
     check_call(progress, "progress")
     checkpoints = None if work is None else check_path(work, "work")
@@ -165,11 +165,9 @@ class _Fit:
                 cli="name the column of times by --time-column, or leave out --split",
             )
         self.config = config = kind.config(config)
-        self.splits = []
-        if self.histories:
-            args = (self.histories, config.split)
-            self.splits = split_since(self.histories, before.until) if before else temporal_split(*args)
-        self.notes = kind.notes
+        past, by = self.histories, config.split
+        self.splits = (split_since(past, before.until) if before else temporal_split(past, by)) if past else []
+        self.events, self.notes = interactions.events, kind.notes | data.notes
         self.shown = data.shown(interactions, bundle.items, config, self.notes)
         users = sample_users(validation_users(self.splits, kind.min_relevance), len(bundle.items))
         self.validation = Validation(bundle.items, users, NUM_CANDIDATES, kind.min_relevance, self.shown)
@@ -196,7 +194,8 @@ class _Fit:
         report = replace(report, exposure=held.exposure, held_back=names, training=self.trainer.curves)
         if final.names and (refused := exposure_problem(held.exposure)):
             return replace(report, refused=refused)
-        record = manifest_record(report, self.config, self.histories, self.before.generation if self.before else None)
+        refreshed = self.before.generation if self.before else None
+        record = manifest_record(report, self.config, self.histories, self.events, refreshed)
         if refused := unchanged_since(self.bundle, final.files(self.histories, self.bundle.items), record, self.config):
             return replace(report, refused=refused)
         self.trainer.told("index", EVERYTHING, 0, 0)

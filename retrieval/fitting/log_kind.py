@@ -33,6 +33,13 @@ class TrainingData(NamedTuple):
     profiles: Profiles | None = None
     impressions: Impressions | None = None
 
+    @property
+    def notes(self) -> dict[str, str]:
+        """What is worth saying of it."""
+        if not (unread := self.interactions.unread_events):
+            return {}
+        return {"events": f"the column {unread!r} was not read, so that all events weigh alike; say what each weighs"}
+
     def cleaned(
         self, items: ItemIds, config: PrepareConfig | None
     ) -> tuple[Interactions, KnownItems, PreparationReport | None]:

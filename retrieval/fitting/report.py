@@ -13,6 +13,7 @@ from retrieval.fitting.fit_config import FitConfig
 from retrieval.fitting.selection.validation import VALIDATION_METRIC, Gain
 from retrieval.interactions.cleaning import PreparationReport
 from retrieval.interactions.cleaning.config import EARLIEST
+from retrieval.interactions.event_types import EventTypes
 from retrieval.interactions.histories import History
 from retrieval.interactions.impressions import require_impressions
 from retrieval.interactions.known_items import KnownItems
@@ -128,7 +129,11 @@ class FitReport:
 
 
 def manifest_record(
-    report: FitReport, config: FitConfig, pasts: Sequence[History], refreshed: str | None = None
+    report: FitReport,
+    config: FitConfig,
+    pasts: Sequence[History],
+    events: EventTypes | None = None,
+    refreshed: str | None = None,
 ) -> dict[str, Any]:
     """Give what the manifest keeps of a run.
 
@@ -136,6 +141,7 @@ def manifest_record(
         report: What became of it.
         config: How it learned.
         pasts: All that it learned from.
+        events: What its types of events mean.
         refreshed: The generation that a refresh went on from.
     """
     last = max(int(past.timestamps[-1]) for past in pasts)
@@ -143,6 +149,7 @@ def manifest_record(
         "user_model": asdict(config.user_model),
         "config": asdict(config),
         "interactions": sum(map(len, pasts)),
+        "events": None if events is None else events.to_json(),
         "until": last if last > EARLIEST else None,  # a log without a clock cannot tell what came since
         "serving": report.serving,
         "refreshed": refreshed,

@@ -194,6 +194,17 @@ class InteractionColumns:
             return match
         raise self._missing("event", names)
 
+    def has_events(self, names: Sequence[str]) -> bool:
+        """Say whether there is a column of events; see `event_in`."""
+        return self._match("event", names) is not None
+
+    def unread_events(self, names: Sequence[str]) -> str:
+        """Give the column of events that is not read; "" where there is none, or several would do."""
+        try:
+            return self._match("event", names) or ""
+        except InteractionsError:
+            return ""
+
     def _match(self, one: str, names: Sequence[str]) -> str | None:
         wanted: str | None = getattr(self, one)
         return None if wanted is None else match_column(one, wanted, names)

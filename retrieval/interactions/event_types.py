@@ -1,6 +1,7 @@
 """Types of events: what each weighs, whether it speaks for or against an item, and how it ages."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.arrays import Mask
-from indexing.errors import InteractionsError, examples
+from indexing.errors import CommonspaceWarning, InteractionsError, examples
 from indexing.runtime.arguments import check_mapping, distinct_keys, is_number, shown, shown_number
 
 _DAY = 86_400
@@ -79,6 +80,14 @@ class EventTypes:
         table = check_mapping(given, "events", "{'view': 0.1, 'buy': 3, 'hide': -2}")
         return cls({name: _event_type(name, value) for name, value in table.items()})
 
+    def __str__(self) -> str:
+        shown = []
+        for name, kind in self.types.items():
+            ages = {"half-life": kind.half_life_days, "expires after": kind.expires_after_days}
+            aged = ", ".join(f"{how} {days:g} days" for how, days in ages.items() if days is not None)
+            shown.append(f"{name}={kind.weight:g}" + (f" ({aged})" if aged else ""))
+        return ", ".join(shown)
+
     @property
     def weights(self) -> dict[str, float]:
         """The weight of each type."""
@@ -111,6 +120,55 @@ class EventTypes:
         """Give the table as plain JSON values, which `open` reads."""
         given = {name: asdict(kind) for name, kind in self.types.items()}
         return {name: {key: value for key, value in kind.items() if value is not None} for name, kind in given.items()}
+
+
+class EventTypesWarning(CommonspaceWarning):
+    """A log is read by types of events that the user did not name, or by others than a bundle learned with."""
+
+
+@dataclass(frozen=True)
+class LearnedEvents:
+    """By which types of events the log that a bundle learned from was read.
+
+    Attributes:
+        types: None where it was read without any.
+    """
+
+    types: EventTypes | None
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> "LearnedEvents | None":
+        """Read it from what a manifest keeps of `fit`; None where nothing was learned, or by an earlier version."""
+        if "events" not in record:
+            return None
+        return cls(None if record["events"] is None else EventTypes.open(record["events"]))
+
+    def compare(self, events: EventTypes | None, *, unread: str, given: bool) -> None:
+        """Warn where a log was read by types of events that the user did not name, or that `fit` did not have.
+
+        Args:
+            events: By which the log was read.
+            unread: Its column of events that was not read; "" where it has none.
+            given: Whether the user chose how it is read; else it is read as the bundle learned.
+        """
+        if text := self._difference(events, unread) if given else self._taken(events):
+            warnings.warn(text, EventTypesWarning, stacklevel=4)
+
+    def _taken(self, events: EventTypes | None) -> str:
+        return "" if events is None else f"events weigh as in the log that the bundle learned from: {events}"
+
+    def _difference(self, events: EventTypes | None, unread: str) -> str:
+        if events == self.types:
+            return ""
+        if events is None:
+            return (
+                f"the column {unread!r} of the log was not read, and the bundle learned from events that weigh "
+                f"{self.types}: read the log with default_events=retriever.learned.event_types"
+                if unread
+                else ""
+            )
+        before = "was read without types of events" if self.types is None else f"had {self.types}"
+        return f"events weigh otherwise than in the log that the bundle learned from: {events}, and that log {before}"
 
 
 EventTable: TypeAlias = EventTypes | Mapping[str, Any] | Path | str

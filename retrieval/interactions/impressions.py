@@ -143,7 +143,7 @@ class Impressions:
             case ".parquet" | ".pq":
                 return cls._cleaned(_read_parquet(path, columns), columns, str(path))
             case ".csv" | ".tsv":
-                table, dropped, repaired = read_delimited(path, columns)
+                table, dropped, repaired, _ = read_delimited(path, columns)
                 return cls._cleaned(table, columns, str(path), dropped, repaired)
             case suffix:
                 raise InteractionsError(

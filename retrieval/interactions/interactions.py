@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol, Unpack
+from typing import Any, NamedTuple, Protocol, Unpack
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +19,7 @@ from indexing.errors import InputError, InteractionsError, examples
 from indexing.media.files import no_file
 from indexing.runtime.arguments import check_choice, check_kind, check_path
 from retrieval.interactions.columns import REPEATS, InteractionColumns, Repeats
-from retrieval.interactions.event_types import EventTypes
+from retrieval.interactions.event_types import EventTypes, LearnedEvents
 from retrieval.interactions.log_schema import SCHEMA, ReadArguments, ReadOptions
 
 __all__ = ["InteractionColumns", "Interactions"]
@@ -37,6 +37,7 @@ class Interactions:
         repeats: Which of several interactions of a user with an item counts: the last, for ratings, of which those
             below half of the largest are dislikes; their sum; or the largest.
         events: What its types of events mean, where that was said; of such a log weights below 0 are dislikes.
+        unread_events: Its column of events that was not read, as nobody said what they mean; "" where it has none.
 
     Example:
         >>> log = pa.table({"user": ["ann", "bob", ""], "item": ["mug", "cup", "cup"], "time": [20, 10, 5]})
@@ -53,6 +54,7 @@ class Interactions:
     examples: dict[str, str] = field(default_factory=dict)
     repeats: Repeats = "max"
     events: EventTypes | None = None
+    unread_events: str = ""
 
     def __post_init__(self) -> None:
         check_kind(
@@ -97,7 +99,7 @@ class Interactions:
             source = SqlTable.parse(str(path))
             reader = ReadOptions(str(source), **options)
             table = read_sql(source)
-            return cls(*reader.clean(table.select(reader.needed(table.column_names))))
+            return cls(*reader.clean(table.select(reader.needed(table.column_names)), names=table.column_names))
         path = check_path(path)
         match path.suffix.lower():
             case ".parquet" | ".pq":
@@ -126,7 +128,7 @@ class Interactions:
             table = dataset.read(columns=reader.needed(dataset.schema.names))
         except (OSError, pa.ArrowException) as error:
             raise InteractionsError(f"{path} cannot be read as Parquet: {error}") from error
-        return cls(*reader.clean(table))
+        return cls(*reader.clean(table, names=dataset.schema.names))
 
     @classmethod
     def from_csv(cls, path: Path | str, **options: Unpack[ReadArguments]) -> "Interactions":
@@ -152,7 +154,7 @@ class Interactions:
         """Clean an Arrow table, or whatever gives an Arrow stream, as a DataFrame of polars or pandas; see `open`."""
         reader = ReadOptions("the table", **options)
         read = arrow_table(table)
-        return cls(*reader.clean(read.select(reader.needed(read.column_names))))
+        return cls(*reader.clean(read.select(reader.needed(read.column_names)), names=read.column_names))
 
     @classmethod
     def from_pandas(cls, frame: object, **options: Unpack[ReadArguments]) -> "Interactions":
@@ -178,16 +180,29 @@ class Interactions:
         return f"<Interactions {len(self)} of {users} users on {items} items{dropped}>"
 
 
-def as_interactions(given: object) -> Interactions:
-    """Give a log as `Interactions`: one, or a table in memory.
+def read_as_learned(given: Any, learned: LearnedEvents | None) -> Interactions:  # noqa: ANN401 - a kind of table
+    """Give a log by the types of events that a bundle learned with, and warn where one was read otherwise.
+
+    Args:
+        given: A log, which stays as it was read; or the path of one, or a table.
+        learned: Of the bundle; None where it has learned nothing, or by an earlier version.
+    """
+    is_read = isinstance(given, Interactions)
+    default = None if learned is None else learned.types
+    log = given if isinstance(given, Interactions) else Interactions.open(given, default_events=default)
+    if learned is not None:
+        learned.compare(log.events, unread=log.unread_events, given=is_read)
+    return log
+
+
+def as_interactions(given: object, learned: LearnedEvents | None = None) -> Interactions:
+    """Give a log as `Interactions`: one, or a table in memory; see `read_as_learned`.
 
     Raises:
         InputError: When it is something else.
     """
-    if isinstance(given, Interactions):
-        return given
-    if is_table(given):
-        return Interactions.from_arrow(given)
+    if isinstance(given, Interactions) or is_table(given):
+        return read_as_learned(given, learned)
     raise InputError(
         f"interactions are a {type(given).__name__}; open a file by Interactions.open(PATH), or give a DataFrame or an "
         "Arrow table"
@@ -207,11 +222,12 @@ class TableOptions(Protocol):
 
 
 class Delimited(NamedTuple):
-    """The columns of a delimited file as text, and how many rows were dropped and repaired, by reason."""
+    """The needed columns of a delimited file as text; rows dropped and repaired, by reason; and all of its columns."""
 
     table: pa.Table
     dropped: Counter[str]
     repaired: Counter[str]
+    names: list[str]
 
 
 def read_delimited(path: Path | str, options: TableOptions, *, inter: bool = False) -> Delimited:
@@ -272,7 +288,7 @@ def _read(path: Path, source: Path | bytes, options: TableOptions, *, inter: boo
             column_types=dict.fromkeys(needed.values(), pa.string()), include_columns=list(needed.values())
         ),
     )
-    return Delimited(table.rename_columns(list(needed)), Counter(ragged), Counter())
+    return Delimited(table.rename_columns(list(needed)), Counter(ragged), Counter(), names)
 
 
 def _header(head: str, path: Path | str, options: TableOptions, *, inter: bool) -> tuple[str, list[str]]:

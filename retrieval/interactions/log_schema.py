@@ -63,6 +63,7 @@ class Cleaned(NamedTuple):
     examples: dict[str, str]
     repeats: Repeats
     events: EventTypes | None = None
+    unread_events: str = ""
 
 
 class ReadArguments(TypedDict, total=False):
@@ -77,6 +78,8 @@ class ReadArguments(TypedDict, total=False):
             `retrieval.interactions.event_types`. The row's own weight is multiplied by that of its type, where there
             is one; rows of weight 0 are dropped. One below 0 is a dislike: of a user's events with an item those
             since the last change between like and dislike count.
+        default_events: What they mean where ``events`` is None and the log has a column of them: those that a bundle
+            learned with, ``retriever.learned.event_types``.
         repeats: Which of several interactions of a user with an item counts: ``"last"``, as for ratings that were
             changed, ``"sum"`` or ``"max"``. When None, the last where the column of weights is named ``rating``,
             ``stars`` or ``overall``, the sum where it is named as counts are, as ``plays``, and else the largest.
@@ -86,6 +89,7 @@ class ReadArguments(TypedDict, total=False):
     min_weight: float | None
     only: Only | None
     events: Events | None
+    default_events: EventTypes | None
     repeats: Repeats | None
 
 
@@ -98,7 +102,8 @@ class ReadOptions:
         columns: As in `ReadArguments`, as are all others.
         min_weight: The smallest weight that is kept.
         only: A column and the values whose rows are kept.
-        events: The weight of each type of event.
+        events: What each type of event means.
+        default_events: What they mean where ``events`` is None and the log has a column of them.
         repeats: Which of several interactions of a user with an item counts.
 
     Raises:
@@ -112,12 +117,15 @@ class ReadOptions:
     only: Only | None = None
     events: Events | None = None
     repeats: Repeats | None = None
+    default_events: EventTypes | None = None
 
     def __post_init__(self) -> None:
         if self.columns is not None:
             _check_columns(self.columns)
         if self.events is not None:
             object.__setattr__(self, "events", EventTypes.open(self.events))
+        if self.default_events is not None:
+            check_kind(self.default_events, EventTypes, "default_events", "give EventTypes, or None")
         if self.repeats is not None and (not isinstance(self.repeats, str) or self.repeats not in REPEATS):
             raise InteractionsError(f"repeats={shown(self.repeats)} is none of {', '.join(map(repr, REPEATS))}")
         if self.min_weight is not None:
@@ -136,25 +144,39 @@ class ReadOptions:
         """Which columns hold what."""
         return self.columns or InteractionColumns()
 
+    def types_in(self, names: Sequence[str]) -> EventTypes | None:
+        """Give the types of events by which a log of such columns is read.
+
+        Raises:
+            InteractionsError: When several columns could be that of events.
+        """
+        if self.events is not None:
+            return EventTypes.open(self.events)
+        return self.default_events if self.default_events is not None and self.log_columns.has_events(names) else None
+
     def needed(self, names: Sequence[str]) -> list[str]:
         """Give the columns to load, each once, of the columns of the log.
 
         Raises:
             InteractionsError: When one is missing, or there twice.
         """
-        found = self.log_columns.found_in(names)
-        if self.min_weight is not None and "weight" not in found and self.events is None:
+        found, types = self.log_columns.found_in(names), self.types_in(names)
+        if self.min_weight is not None and "weight" not in found and types is None:
             raise column_error(f"a minimum weight needs a column of weights; the columns are {list(names)}", "weight")
         if self.only and self.only[0] not in names:
             raise InteractionsError(f"there is no column {self.only[0]!r}; the columns are {list(names)}")
-        events = [self.log_columns.event_in(names)] if self.events is not None else []
+        events = [self.log_columns.event_in(names)] if types is not None else []
         needed = list(dict.fromkeys([*found.values(), *events, *([self.only[0]] if self.only else [])]))
         if repeated := [name for name in needed if list(names).count(name) > 1]:
             raise InteractionsError(f"{self.source} has more than one column {repeated[0]!r}; rename one")
         return needed
 
     def clean(
-        self, table: pa.Table, dropped: Counter[str] | None = None, repaired: Counter[str] | None = None
+        self,
+        table: pa.Table,
+        dropped: Counter[str] | None = None,
+        repaired: Counter[str] | None = None,
+        names: Sequence[str] = (),
     ) -> Cleaned:
         """Keep the usable rows that were asked for, in time order.
 
@@ -162,20 +184,21 @@ class ReadOptions:
             table: The log; its other columns are ignored.
             dropped: Rows that were lost before, by reason.
             repaired: Rows that were read otherwise than they stand, by how.
+            names: All columns of the log, where the table has some of them.
 
         Raises:
             InteractionsError: When a column cannot hold what it should, or no rows are left.
         """
-        names = self.log_columns.found_in(table.column_names)
-        repeats = self.repeats or ("max" if self.events is not None else usual_repeats(names.get("weight", "")))
-        log = LogRows.read(table, names, Counter(dropped or {}))
+        found, types = self.log_columns.found_in(table.column_names), self.types_in(table.column_names)
+        repeats = self.repeats or ("max" if types is not None else usual_repeats(found.get("weight", "")))
+        log = LogRows.read(table, found, Counter(dropped or {}))
         log.repaired += repaired or Counter()
         log.keep(self._asked(table))
         asked = len(log)
-        types = None if self.events is None else EventTypes.open(self.events)
         if types is not None:
             name = self.log_columns.event_in(table.column_names)
-            log.weigh(*read_events(legible(table[name], name).take(log.rows), name, types))
+            hint = "" if self.events is not None else "; these are the types of events that the bundle learned with"
+            log.weigh(*read_events(legible(table[name], name).take(log.rows), name, types, hint))
         log.leave_out_unusable()
         if types is not None:
             log.age(types)
@@ -191,6 +214,7 @@ class ReadOptions:
             log.examples,
             repeats,
             types,
+            "" if types is not None else self.log_columns.unread_events(names),
         )
 
     def _asked(self, table: pa.Table) -> Mask:

@@ -68,8 +68,16 @@ def read_weights(column: pa.Array, name: str) -> NDArray[np.float32]:
     return weights
 
 
-def read_events(values: pa.Array, name: str, events: EventTypes) -> tuple[NDArray[np.float32], NDArray[np.str_]]:
+def read_events(
+    values: pa.Array, name: str, events: EventTypes, hint: str = ""
+) -> tuple[NDArray[np.float32], NDArray[np.str_]]:
     """Give what each row's type of event weighs, and the type; white space around its name does not count.
+
+    Args:
+        values: (N,) the types.
+        name: Of their column.
+        events: What each means.
+        hint: The end of a message about a type that is not among them.
 
     Raises:
         InteractionsError: When a row has a type that has no weight, or none at all; names the first such row.
@@ -86,7 +94,7 @@ def read_events(values: pa.Array, name: str, events: EventTypes) -> tuple[NDArra
         raise InteractionsError(
             f"{unknown} of {len(text)} rows have events that have no weight: {examples(others)}; the first is row "
             f"{row} (from 0), {text[row].as_py()!r} in column {name!r}; weights are given for {examples(weights)}: "
-            "give these too one each, 0 to leave them out and below 0 for dislikes"
+            f"give these too one each, 0 to leave them out and below 0 for dislikes{hint}"
         )
     positions = known.to_numpy()
     worth: NDArray[np.float32] = np.array([*weights.values()], np.float32)[positions]

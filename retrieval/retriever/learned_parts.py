@@ -18,6 +18,7 @@ from indexing.filesystem.checked_files import REPAIR_HINT, read_as
 from indexing.index import Queries
 from indexing.store.collect import ModalityVectors, fuse
 from retrieval.features.item_features import DESCRIPTION, ItemFeatures, views_of
+from retrieval.interactions.event_types import EventTypes, LearnedEvents
 from retrieval.interactions.item_popularity import POPULARITY, ItemPopularity
 from retrieval.interactions.learned_from import LEARNED_FROM, LearnedFrom
 from retrieval.models.adapter import ADAPTER, Adapter
@@ -39,6 +40,7 @@ class LearnedParts:
         profiles: What profiles of users say, where that was learned.
         popularity: How often the items of the generation were taken; None by an earlier state.
         learned_from: Which interactions it was learned from; None where nothing was, or by an earlier state.
+        events: By which types of events their log was read; None where nothing was learned, or by an earlier state.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -50,6 +52,7 @@ class LearnedParts:
         told = bundle.manifest.learned.get("user_model")
         with read_as(f"learned.user_model in {bundle.folder / MANIFEST}", REPAIR_HINT):
             self.users = UserModel(min_relevance=None) if told is None else settings_of(UserModel, told)
+        self.events = learned_events(bundle)
         self.learned_from = LearnedFrom.from_bytes(bundle.read(LEARNED_FROM)) if bundle.has(LEARNED_FROM) else None
         self.popularity = (
             ItemPopularity.from_bytes(bundle.read(POPULARITY), len(bundle.generation.items))
@@ -57,6 +60,11 @@ class LearnedParts:
             else None
         )
         self._reranker = bundle.read(RERANKER) if bundle.has(RERANKER) else None
+
+    @property
+    def event_types(self) -> EventTypes | None:
+        """What the types of events of the log mean that was learned from; None where that was not said."""
+        return None if self.events is None else self.events.types
 
     def _profiles(self, bundle: Bundle) -> ProfileModel | None:
         if not bundle.has(PROFILES):
@@ -124,6 +132,16 @@ class LearnedParts:
         if block := self.block(bundle):
             files[BEHAVIOUR] = block.take(bundle.is_live).to_bytes()
         return files
+
+
+def learned_events(bundle: Bundle) -> LearnedEvents | None:
+    """Say by which types of events the log was read that a bundle learned from.
+
+    Raises:
+        DamagedFileError: When the manifest holds none that can be read.
+    """
+    with read_as(f"learned.events in {bundle.folder / MANIFEST}", REPAIR_HINT):
+        return LearnedEvents.of(bundle.manifest.learned)
 
 
 def behaviour_queries(

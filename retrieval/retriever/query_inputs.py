@@ -23,8 +23,9 @@ from indexing.media.images import read_picture
 from indexing.runtime.arguments import check_array, check_list, check_names, is_whole, shown, shown_number
 from indexing.store.shared_pool import decode_all, task_for
 from retrieval.interactions.columns import last_of_each_item
+from retrieval.interactions.event_types import LearnedEvents
 from retrieval.interactions.histories import all_histories
-from retrieval.interactions.interactions import Interactions
+from retrieval.interactions.interactions import Interactions, read_as_learned
 from retrieval.ranking.explain import finite_weights
 
 Picture = Image.Image | bytes | Path | str
@@ -270,14 +271,10 @@ class UserHistories:
         return replace(self, times=np.array(given, np.int64))
 
 
-def as_log(given: Histories) -> Interactions | None:
-    """Give a log as `Interactions`, and None where histories are lists.
+def as_log(given: Histories, learned: LearnedEvents | None) -> Interactions | None:
+    """Give a log as `Interactions`, read by the types of events of a bundle, and None where histories are lists.
 
     Raises:
         InteractionsError: When a table or file is no log.
     """
-    if isinstance(given, Interactions):
-        return given
-    if isinstance(given, Path):
-        return Interactions.open(given)
-    return Interactions.from_arrow(given) if is_table(given) else None
+    return read_as_learned(given, learned) if isinstance(given, Interactions | Path) or is_table(given) else None

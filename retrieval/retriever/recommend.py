@@ -92,7 +92,7 @@ def users_of(
     times: int | Sequence[int] | None,
 ) -> UserHistories:
     """Take histories as lists or as a log; see `Retriever.recommend`."""
-    if (log := as_log(given)) is None:
+    if (log := as_log(given, state.learned.events)) is None:
         return UserHistories.of_lists(given, state.items, user_ids, weights).asking_at(times)
     if weights is not None:
         raise InputError("a log says how much each item was liked; leave out weights, or give histories as lists")

@@ -9,6 +9,7 @@ import typer
 from retrieval.cli.display.terminal import UsageError
 from retrieval.cli.options.log import LogColumns
 from retrieval.evaluation.splits.splits import Split, at_time, by_user
+from retrieval.interactions.event_types import LearnedEvents
 from retrieval.interactions.interactions import Interactions
 
 SplitBy = Literal["user", "time"]
@@ -98,7 +99,7 @@ class SplitOptions:
         if self.history_rows is not None and self.split is not None:
             raise UsageError("--split goes with --hold-out; --history-rows and --relevant-rows split the log already")
 
-    def read(self, source: str, log: LogColumns) -> SplitLog:
+    def read(self, source: str, log: LogColumns, learned: LearnedEvents | None = None) -> SplitLog:
         """Split a log by a column of it, or by what came last.
 
         Raises:
@@ -106,11 +107,11 @@ class SplitOptions:
         """
         weight = "" if log.min_weight is None else f", of weight {log.min_weight:g} and more"
         if self.history_rows is not None and self.relevant_rows is not None:
-            history = log.read(source, rows=self.history_rows, apply_min_weight=False)
-            relevant = log.read(source, rows=self.relevant_rows)
+            history = log.read(source, rows=self.history_rows, apply_min_weight=False, learned=learned)
+            relevant = log.read(source, rows=self.relevant_rows, learned=learned)
             where = f"history where {self.history_rows}; to be found where {self.relevant_rows}{weight}"
             return _split_log(history, relevant, where)
-        split = held_out(log.read(source), self.hold_out, self.split)
+        split = held_out(log.read(source, learned=learned), self.hold_out, self.split)
         return _split_log(split.past, split.future, f"to be found: {self._held_out(split)}{weight}")
 
     def _held_out(self, split: Split) -> str:

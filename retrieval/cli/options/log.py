@@ -11,7 +11,7 @@ from indexing.sample import interactions_path
 from retrieval.cli.display.terminal import UsageError, note
 from retrieval.cli.options.items import SAMPLE
 from retrieval.interactions.columns import InteractionColumns, Repeats
-from retrieval.interactions.event_types import USUAL, EventTypes
+from retrieval.interactions.event_types import USUAL, EventTypes, LearnedEvents
 from retrieval.interactions.impressions import Impressions
 from retrieval.interactions.interactions import Interactions
 
@@ -143,6 +143,7 @@ class LogColumns:
         rows: str | None = None,
         apply_min_weight: bool = True,
         notes: bool = True,
+        learned: LearnedEvents | None = None,
     ) -> Interactions:
         """Read a log, or the shipped sample with its simulated users.
 
@@ -151,15 +152,20 @@ class LogColumns:
             rows: ``column=value,value``, the rows that are read; all when None.
             apply_min_weight: Read only rows of at least `min_weight`.
             notes: Note on standard error what could not be used.
+            learned: By which types of events the log is read where none are given: those that a bundle learned with.
         """
+        events = self.events
         log = Interactions.open(
             source if is_sql_url(source) else log_path(source),
             columns=self.columns,
             min_weight=self.min_weight if apply_min_weight else None,
             only=parse_rows(rows) if rows else None,
-            events=self.events,
+            events=events,
+            default_events=None if learned is None else learned.types,
             repeats=self.repeats,
         )
+        if learned is not None:
+            learned.compare(log.events, unread=log.unread_events, given=events is not None)
         if notes:
             for text in unused_rows(log):
                 note(f"{shown_source(source)}: {text}")
@@ -172,9 +178,9 @@ class LogOptions(LogColumns):
 
     rows: Rows = None
 
-    def open(self, source: str, *, notes: bool = True) -> Interactions:
+    def open(self, source: str, *, notes: bool = True, learned: LearnedEvents | None = None) -> Interactions:
         """Read the rows that were asked for; see `LogColumns.read`."""
-        return self.read(source, rows=self.rows, notes=notes)
+        return self.read(source, rows=self.rows, notes=notes, learned=learned)
 
     def to_json(self) -> dict[str, Any]:
         """Return the options that answers to a log depend on, under their names in job files."""
@@ -206,8 +212,13 @@ def open_impressions(path: Path) -> Impressions:
 
 
 def unused_rows(log: Interactions | Impressions) -> list[str]:
-    """Return how many rows of a log were left out or repaired, one text per reason."""
+    """Return how many rows of a log were left out or repaired, one text per reason, and which events are not read."""
     lines = []
+    if isinstance(log, Interactions) and log.unread_events:
+        lines.append(
+            f"the column {log.unread_events!r} is not read, so that all events weigh alike; give --event-weights or "
+            "--event-types"
+        )
     for reason, count in log.dropped.items():
         example = f"; {log.examples[reason]}" if reason in log.examples else ""
         lines.append(f"{count} rows left out: {reason}{example}")

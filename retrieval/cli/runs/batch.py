@@ -89,12 +89,13 @@ def rerank_job(
 def _read_log(retriever: Retriever, log: Log) -> tuple[LoggedHistories, Mapping[str, Any], KnownItems]:
     """Give the histories of a log, what identifies it, and how many of its items the bundle has."""
     path, options = log
-    interactions, known = match_items(options.open(path), retriever.items)
+    interactions, known = match_items(options.open(path, learned=retriever.learned.events), retriever.items)
     histories = LoggedHistories.of(interactions, retriever.items)
     note_users_without_likes(np.split(histories.weights, histories.starts[1:-1]), histories.min_relevance, retriever)
     file = log_path(path)
     identity = _table_identity(path, interactions.table) if is_sql_url(path) else file_identity(file, file)
-    return histories, {"log": identity, **options.to_json()}, known
+    events = {} if interactions.events is None else {"events": interactions.events.to_json()}
+    return histories, {"log": identity, **options.to_json(), **events}, known
 
 
 def _profiles_identity(path: str, profiles: Profiles) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def users_for(state: LoadedBundle, item_ids: Sequence[str], interactions: Histor
     """Rank the users of a log for each item; see `Retriever.users_for`."""
     check_list(item_ids, "item_ids")
     rows, k = state.items.rows(item_ids), check_k(k)
-    log = as_log(interactions)
+    log = as_log(interactions, state.learned.events)
     if log is None:
         raise InputError(
             f"interactions is of type {type(interactions).__name__}; give a log: Interactions, the path of one, a "
