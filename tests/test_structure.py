@@ -73,9 +73,9 @@ FOLDERS = sorted(path.parent for package in PACKAGES for path in (ROOT / package
 
 
 def entries(folder: Path) -> set[str]:
-    """Modules and packages of a folder."""
+    """Modules and packages of a folder, `__main__` with them: all but its face."""
     packages = {path.parent.name for path in folder.glob("*/__init__.py")}
-    return packages | {path.stem for path in folder.glob("*.py") if not path.stem.startswith("__")}
+    return packages | {path.stem for path in folder.glob("*.py")} - {"__init__"}
 
 
 def imports_within(folder: Path) -> dict[str, set[str]]:

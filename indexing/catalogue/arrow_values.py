@@ -8,6 +8,7 @@ import pyarrow.types as pt
 
 from indexing.errors import InputError
 
+SECONDS_PER_DAY = 86_400  # of times in seconds since 1970, in UTC
 _FIRST = np.iinfo(np.int64).min  # numpy takes it for no time at all
 
 

@@ -16,7 +16,7 @@ import typer
 
 from indexing.errors import CommonspaceError, FilterError, UnknownEncoderError
 from indexing.runtime.threads import wait_asleep
-from retrieval.cli import (
+from retrieval.cli.commands import (
     build,
     completion,
     edit,

@@ -25,7 +25,7 @@ from retrieval.evaluation.beyond_accuracy import InteractionCounts
 from retrieval.evaluation.evaluate import DEFAULT_MEASURES, Evaluation, number
 from retrieval.evaluation.metrics import cutoffs, per_query
 from retrieval.evaluation.statistics import bootstrap_intervals, defined_mean
-from retrieval.features.column_encoders import values_in
+from retrieval.features.column_encoders import item_values
 from retrieval.filters.values import attribute_type
 from retrieval.interactions.interactions import Interactions
 from retrieval.retriever.retriever import Retriever
@@ -99,7 +99,7 @@ def _by_value(bundle: Bundle, attribute: str) -> dict[str, frozenset[str]]:
     table = bundle.attributes.select(["item_id", attribute]).filter(pa.array(bundle.is_live))
     members: dict[str, set[str]] = {}
     for row in table.to_pylist():
-        for value in values_in(row[attribute]):
+        for value in item_values(row[attribute]):
             members.setdefault(value, set()).add(row["item_id"])
     return {value: frozenset(members[value]) for value in sorted(members)}
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from indexing.arrays import Rows
 from indexing.catalogue.arrow_values import python_values
-from retrieval.features.column_encoders import several, values_in
+from retrieval.features.column_encoders import item_values, split_values
 from retrieval.filters.values import attribute_type
 
 _NOTHING: Rows = np.empty(0, np.int64)
@@ -37,7 +37,7 @@ class Attribute:
         ('cup', 'jar', 'mug')
         """
         column_values = python_values(column) if isinstance(column, pa.Array | pa.ChunkedArray) else list(column)
-        named = [values_in(value) for value in column_values]
+        named = [item_values(value) for value in column_values]
         values = tuple(sorted({value for row in named for value in row}))
         code = {value: number for number, value in enumerate(values)}
         starts = np.concatenate([[0], np.cumsum([len(row) for row in named], dtype=np.int64)]).astype(np.int64)
@@ -54,7 +54,7 @@ class Attribute:
         ('Drama', 'War')
         """
         dtype, values = attribute_type(attributes, column), attributes[column]
-        return cls.of(several(values) if pa.types.is_string(dtype) or pa.types.is_large_string(dtype) else values)
+        return cls.of(split_values(values) if pa.types.is_string(dtype) or pa.types.is_large_string(dtype) else values)
 
     def __len__(self) -> int:
         return len(self.starts) - 1

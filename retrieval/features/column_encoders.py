@@ -43,7 +43,7 @@ class Categories:
         """Give (N, V) float32."""
         position_of = {value: number for number, value in enumerate(self.values)}
         matrix = np.zeros((len(column), len(position_of)), np.float32)
-        for row, values in enumerate(several(column)):
+        for row, values in enumerate(split_values(column)):
             matrix[row, [position_of[value] for value in values if value in position_of]] = 1.0
         return unit(matrix)
 
@@ -175,7 +175,7 @@ def _column(name: str, column: pa.ChunkedArray) -> AttributeColumn | None:
     if is_embedding(dtype) and (name.endswith(VECTOR) or _all_equally_long(column)):
         return Embedded.of(name, column)
     if pt.is_string(dtype) or pt.is_large_string(dtype) or pt.is_dictionary(dtype) or pt.is_list(dtype):
-        return Categories.of(name, several(column))
+        return Categories.of(name, split_values(column))
     return None
 
 
@@ -208,21 +208,25 @@ def embedded(column: pa.ChunkedArray, dim: int) -> tuple[Vectors, Mask]:
     return dense, exists
 
 
-def several(column: pa.ChunkedArray) -> list[tuple[str, ...]]:
-    """Give the values of each line: those of a list, or of a string what stands between ``|``; blank ones are none."""
-    return [
-        values_in(value.split("|") if isinstance(value, str) else value if isinstance(value, list) else None)
-        for value in python_values(column)
-    ]
+def split_values(column: pa.ChunkedArray) -> list[tuple[str, ...]]:
+    """Give the values of each row: those of a list, or of a string what stands between ``|``; see `item_values`."""
+    return [item_values(value, split=True) for value in python_values(column)]
 
 
-def values_in(value: object) -> tuple[str, ...]:
+def item_values(value: object, *, split: bool = False) -> tuple[str, ...]:
     """Give the values that an item has of an attribute, each once: none for None, NaN and blanks, several for a list.
 
-    >>> values_in(None), values_in("red"), values_in(["red", None, "", "blue", "red"]), values_in(1998)
+    Args:
+        value: Of one row.
+        split: Whether a string holds several values where ``|`` stands between them.
+
+    >>> item_values(None), item_values("red"), item_values(["red", None, "", "blue", "red"]), item_values(1998)
     ((), ('red',), ('red', 'blue'), ('1998',))
+    >>> item_values("red|blue"), item_values("red|blue", split=True)
+    (('red|blue',), ('red', 'blue'))
     """
-    items = value if isinstance(value, list | tuple | set | frozenset) else [value]
+    parts = value.split("|") if split and isinstance(value, str) else value
+    items = parts if isinstance(parts, list | tuple | set | frozenset) else [parts]
     present = (item for item in items if item is not None and item == item)  # NaN differs from itself
     return tuple(dict.fromkeys(text for item in present if (text := str(item)).strip()))
 

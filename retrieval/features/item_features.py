@@ -31,7 +31,7 @@ from retrieval.features.column_encoders import (
     column_of,
     columns_of,
     read_column,
-    several,
+    split_values,
 )
 from retrieval.features.tfidf import SparseRows, Words, texts_of
 
@@ -245,7 +245,7 @@ def count_features(columns: Sequence[AttributeColumn], texts: Sequence[str], att
     """
     counts = {
         f"{encoder.column} (how many)": np.array(
-            [len(values) for values in several(column_of(attributes, encoder.column))]
+            [len(values) for values in split_values(column_of(attributes, encoder.column))]
         )
         for encoder in columns
         if isinstance(encoder, Categories)

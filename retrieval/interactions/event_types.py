@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.arrays import Mask
+from indexing.catalogue.arrow_values import SECONDS_PER_DAY
 from indexing.errors import CommonspaceWarning, InteractionsError, examples
 from indexing.runtime.arguments import check_mapping, distinct_keys, is_number, shown, shown_number
 
-_DAY = 86_400
 USUAL = "usual"
 
 
@@ -106,7 +106,7 @@ class EventTypes:
             seconds: (n,) int64, when each was.
             now: The time from which age counts.
         """
-        age = np.maximum(now - seconds, 0) / _DAY
+        age = np.maximum(now - seconds, 0) / SECONDS_PER_DAY
         factor, expired = np.ones(len(age)), np.zeros(len(age), np.bool_)
         for name, kind in self.types.items():
             mask = names == name

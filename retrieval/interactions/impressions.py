@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from indexing.arrays import Mask, Rows
-from indexing.catalogue.arrow_values import python_value
+from indexing.catalogue.arrow_values import SECONDS_PER_DAY, python_value
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, InteractionsError
 from indexing.filesystem.checked_files import content_hash
@@ -22,7 +22,6 @@ from indexing.runtime.arguments import check_kind, check_number, check_path, che
 from retrieval.interactions.columns import match_column, missing_column
 from retrieval.interactions.histories import numbered
 from retrieval.interactions.interactions import read_delimited
-from retrieval.interactions.item_counts import SECONDS_PER_DAY
 from retrieval.interactions.known_items import known_row
 from retrieval.interactions.log_schema import LogRows
 from retrieval.interactions.parse_values import legible, read_ids, read_weights

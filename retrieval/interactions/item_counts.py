@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.arrays import Rows
+from indexing.catalogue.arrow_values import SECONDS_PER_DAY
 from retrieval.interactions.histories import History
 
-SECONDS_PER_DAY = 86_400
 Counts = NDArray[np.float64]
 
 

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from indexing.arrays import Rows, Vectors
+from indexing.catalogue.arrow_values import SECONDS_PER_DAY
 from indexing.errors import DamagedFileError
 from indexing.filesystem.checked_files import finite_tensors, read_as
 from retrieval.interactions.histories import History
-from retrieval.interactions.item_counts import SECONDS_PER_DAY, item_counts
+from retrieval.interactions.item_counts import item_counts
 from retrieval.models.user_model import UserModel
 
 POPULARITY = "popularity.safetensors"

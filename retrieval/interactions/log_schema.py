@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from indexing.arrays import Mask, Rows
-from indexing.catalogue.arrow_values import python_value
+from indexing.catalogue.arrow_values import SECONDS_PER_DAY, python_value
 from indexing.errors import InputError, InteractionsError, examples
 from indexing.runtime.arguments import check_kind, check_names, check_number, shown
 from retrieval.interactions.columns import (
@@ -41,7 +41,6 @@ from retrieval.interactions.parse_values import (
 SCHEMA = pa.schema(
     [("user_id", pa.string()), ("item_id", pa.string()), ("timestamp", pa.int64()), ("weight", pa.float32())]
 )
-_DAY = 86_400
 _MOST_SHOWN = 1000  # rows among which one is looked for whose value is worth showing
 
 Only = tuple[str, tuple[str, ...]]
@@ -328,7 +327,7 @@ class LogRows:
 
     def leave_out_unusable(self) -> None:
         """Keep the rows that have no fault, in time order; count the others, those with several for the first."""
-        seconds, latest = self.times.seconds, int(time.time()) + _DAY  # a day of grace for clocks and zones
+        seconds, latest = self.times.seconds, int(time.time()) + SECONDS_PER_DAY  # a day of grace for clocks and zones
         usable: Mask = np.ones(len(self), np.bool_)
         for reason, column, bad in (
             ("blank user_id", "user_id", ~present(self.users)),

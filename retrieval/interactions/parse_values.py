@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from indexing.arrays import Mask
-from indexing.catalogue.arrow_values import require_utf8
+from indexing.catalogue.arrow_values import SECONDS_PER_DAY, require_utf8
 from indexing.catalogue.item_ids import id_texts, without_decimal_zero
 from indexing.errors import InputError, InteractionsError, examples
 from retrieval.interactions.event_types import EventTypes
@@ -261,7 +261,7 @@ def _written_dates(numbers: Whole) -> Whole | None:
         months = np.where(fits, (year - 1970) * 12 + month - 1, 0).astype("datetime64[M]")
         days = months.astype("datetime64[D]") + (date - 1) * fits
         fits &= days.astype("datetime64[M]") == months
-        found = days.astype(np.int64) * 86_400 + hour * 3600 + minute * 60 + second
+        found = days.astype(np.int64) * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second
         seconds = np.where(fits, found, seconds)
     read, there = int(np.sum(seconds != NO_TIME)), int(np.sum(numbers != NO_TIME))
     return seconds if 2 * read > there else None

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from indexing.arrays import Rows, Vectors
+from indexing.catalogue.arrow_values import SECONDS_PER_DAY
 from indexing.catalogue.item_ids import ItemIds
 from indexing.catalogue.readers.arrow_tables import is_table
 from indexing.encoders.base import AudioEncoder, Encoder
@@ -155,8 +156,6 @@ def _located(what: str, position: int, given: object) -> bytes | Path:
 Histories: TypeAlias = Sequence[Sequence[str]] | Interactions | pa.Table | Path | Any
 """Item ids a user, oldest first; or a log: `Interactions`, the path of one, or a table or DataFrame of its columns."""
 
-_DAY = 86_400
-
 
 @dataclass(frozen=True, eq=False)
 class UserHistories:
@@ -184,7 +183,7 @@ class UserHistories:
         if self.times is None or self.last is None:
             return None
         apart = np.where(self.last < 0, 0, np.maximum(self.times - self.last, 0))
-        return (apart / _DAY).astype(np.float32)
+        return (apart / SECONDS_PER_DAY).astype(np.float32)
 
     @classmethod
     def of_lists(

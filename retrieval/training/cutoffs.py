@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.arrays import Mask
+from indexing.catalogue.arrow_values import SECONDS_PER_DAY
 from retrieval.interactions.cleaning.config import EARLIEST
 from retrieval.interactions.histories import History
 from retrieval.ranking.sources import UserBatch
 
 BEFORE = 0.85  # of all interactions come before the moment that all histories are cut at
-_DAY = 86_400
 ENOUGH = 100  # users who did something after it
 
 
@@ -76,7 +76,7 @@ class Cutoff(NamedTuple):
             int(history.timestamps[-1]) if len(history) else int(time)
             for history, time in zip(self.pasts, self.times, strict=True)
         ]
-        idle = np.maximum(self.times - np.array(last, np.int64), 0) / _DAY
+        idle = np.maximum(self.times - np.array(last, np.int64), 0) / SECONDS_PER_DAY
         rows, weights = [history.rows for history in self.pasts], [history.weights for history in self.pasts]
         return UserBatch(rows, weights, self.times, idle=idle.astype(np.float32))
 

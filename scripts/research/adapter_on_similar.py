@@ -7,8 +7,6 @@ asks for what is like the last film that they liked, and should find what they l
 history are no answers, for either.
 """
 
-import argparse
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,8 +19,9 @@ from retrieval.evaluation.splits.splits import Split
 from scripts.benchmarks.recommend.baselines import Films, ask, told
 from scripts.benchmarks.recommend.film_bundle import Fitted
 from scripts.benchmarks.recommend.kept_lists import Served
-from scripts.benchmarks.recommend.systems import LIKED, SEEDS, K
+from scripts.benchmarks.recommend.systems import LIKED, K
 from scripts.benchmarks.record import keep
+from scripts.research.film_trials import differences, film_options
 
 MEASURES = ("recall@20", "ndcg@20")
 DEEPEST = 900
@@ -30,11 +29,7 @@ DEEPEST = 900
 
 def main() -> None:
     """Measure both, and keep."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    options = parser.parse_args()
+    options = film_options(__doc__).parse_args()
     films = Films(options.data)
     past = films.part("split_user", "train")
     asked = ask(Split("valid", past, films.part("split_user", "valid")), films)
@@ -49,10 +44,7 @@ def main() -> None:
     for seed, ranked in zip(options.seeds, found.ranked["similar"], strict=True):
         after = judged(asked.candidates(ranked.rows, ranked.scores, "similar"), asked)
         table[f"adapter, seed {seed}"] = told(after)
-        table[f"added, seed {seed}"] = {
-            row.measure: [round(value, 4) for value in (row.difference, row.low, row.high)]
-            for row in compare(before, after, measures=list(MEASURES), resamples=2000).rows
-        }
+        table[f"added, seed {seed}"] = differences(compare(before, after, measures=list(MEASURES), resamples=2000))
     keep("adapter_on_similar", table, seed=options.seeds[0])
 
 

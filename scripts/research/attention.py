@@ -8,7 +8,6 @@ and the three windows of 14 days before those that scripts.benchmarks.recommend.
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from retrieval import FitConfig
@@ -18,19 +17,16 @@ from retrieval.training.config import AttentionConfig, BehaviourConfig
 from scripts.benchmarks.recommend.baselines import WINDOW_DAYS, WINDOWS, Films, Judged, ask, told
 from scripts.benchmarks.recommend.film_bundle import STAGES, Fitted, quick, recommended
 from scripts.benchmarks.recommend.kept_lists import Served
-from scripts.benchmarks.recommend.systems import SEEDS
 from scripts.benchmarks.recommend.two_stage import EARLIER
 from scripts.benchmarks.record import keep
+from scripts.research.film_trials import film_options
 
 WAYS = {"without": None, "with": AttentionConfig()}
 
 
 def main() -> None:
     """Measure both ways on both, and keep."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser = film_options(__doc__)
     parser.add_argument("--quick", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     work = given.work / "quick" if given.quick else given.work

@@ -7,9 +7,7 @@ with those in KEPT alone, and with all and EASE over users and over each dimensi
 rows of the same matrix. `recommend` is judged on the valid part.
 """
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -31,9 +29,9 @@ from retrieval.training.ranker_config import SourcesConfig
 from scripts.benchmarks.recommend.baselines import Films, ask, told
 from scripts.benchmarks.recommend.film_bundle import STAGES
 from scripts.benchmarks.recommend.kept_lists import Served
-from scripts.benchmarks.recommend.systems import SEEDS
 from scripts.benchmarks.record import keep
 from scripts.research.attention import judged
+from scripts.research.film_trials import differences, film_options
 
 HALF = 0.5
 KEPT = ("retrieval", "ease_liked", "next")
@@ -41,11 +39,7 @@ KEPT = ("retrieval", "ease_liked", "next")
 
 def main() -> None:
     """Measure both, and keep."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    options = parser.parse_args()
+    options = film_options(__doc__).parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     films = Films(options.data)
     split = Split("valid", films.part("split_user", "train"), films.part("split_user", "valid"))
@@ -62,9 +56,7 @@ def main() -> None:
     table: dict[str, Any] = {name: {row: told(one) for row, one in rows.items()} for name, rows in found.items()}
     for name in ("kept", "content"):
         pairs = compare(found["all"]["two stages"], found[name]["two stages"], measures=["recall@20", "ndcg@20"])
-        table[f"{name}, against all"] = {
-            row.measure: [round(value, 4) for value in (row.difference, row.low, row.high)] for row in pairs.rows
-        }
+        table[f"{name}, against all"] = differences(pairs)
     keep("fewer_sources", {"users": len(ask(split, films))} | table, seed=options.seeds[0])
 
 

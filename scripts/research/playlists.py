@@ -31,6 +31,7 @@ from scripts.benchmarks.recommend.film_bundle import STAGES, seeded
 from scripts.benchmarks.recommend.music import together
 from scripts.benchmarks.recommend.systems import SEEDS, K
 from scripts.benchmarks.record import keep
+from scripts.research.film_trials import differences
 
 GENRES, SUCCESSORS, TEXT = 40, 4, 64
 FROM_LAST, FROM_PAIR = 0.5, 0.25
@@ -110,12 +111,9 @@ def main() -> None:
     table: dict[str, Any] = {name: together([world[name] for world in worlds]) for name in worlds[0]}
     for stages in STAGES:
         table[f"{stages}, added by attention"] = {
-            seed: {
-                row.measure: [round(value, 4) for value in (row.difference, row.low, row.high)]
-                for row in compare(
-                    world[f"{stages}, without"], world[f"{stages}, with"], measures=list(MEASURES), resamples=2000
-                ).rows
-            }
+            seed: differences(
+                compare(world[f"{stages}, without"], world[f"{stages}, with"], measures=list(MEASURES), resamples=2000)
+            )
             for seed, world in zip(options.seeds, worlds, strict=True)
         }
     keep("playlists", table, seed=options.seeds[0])

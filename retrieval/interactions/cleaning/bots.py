@@ -8,9 +8,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from indexing.arrays import Mask, Rows, Vectors
+from indexing.catalogue.arrow_values import SECONDS_PER_DAY
 from retrieval.interactions.cleaning.config import BotLimits
-
-DAY = 86_400
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +82,7 @@ def too_fast(log: CodedLog, limits: BotLimits) -> Mask:
     order = np.argsort(log.users, kind="stable")
     users, times = log.users[order], log.times[order]
     is_bot = np.zeros(len(log.user_ids), np.bool_)
-    for seconds, most in ((3600, limits.per_hour), (DAY, limits.per_day)):
+    for seconds, most in ((3600, limits.per_hour), (SECONDS_PER_DAY, limits.per_day)):
         first, beyond = slice(0, max(len(log) - most, 0)), slice(most, None)
         fast = (users[first] == users[beyond]) & (times[beyond] - times[first] < seconds)
         is_bot[users[first][fast]] = True

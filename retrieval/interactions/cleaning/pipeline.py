@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from indexing.arrays import Mask, Rows, Vectors
+from indexing.catalogue.arrow_values import SECONDS_PER_DAY
 from indexing.errors import InputError, InteractionsError
-from retrieval.interactions.cleaning.bots import DAY, CodedLog, copied, of_one_item, too_fast
+from retrieval.interactions.cleaning.bots import CodedLog, copied, of_one_item, too_fast
 from retrieval.interactions.cleaning.config import PrepareConfig, PushLimits
 from retrieval.interactions.cleaning.report import PreparationReport, Push, Removal
 from retrieval.interactions.cleaning.shilling_attacks import pushed
@@ -145,7 +146,7 @@ class _Preparation:
         self.log = self.log.where(~out)
 
     def _impossible(self, log: CodedLog) -> Mask:
-        latest = int(time.time()) + DAY if self.config.latest is None else self.config.latest
+        latest = int(time.time()) + SECONDS_PER_DAY if self.config.latest is None else self.config.latest
         out: Mask = (log.times < self.config.earliest) | (log.times > latest)
         return out
 
@@ -264,7 +265,7 @@ def decayed(interactions: Interactions, half_life_days: float, *, now: int | Non
     table = interactions.table
     times = table["timestamp"].to_numpy()
     newest = int(times[-1]) if now is None and len(times) else now or 0
-    ages = np.maximum(newest - times, 0) / (half_life_days * DAY)
+    ages = np.maximum(newest - times, 0) / (half_life_days * SECONDS_PER_DAY)
     weights = (table["weight"].to_numpy().astype(np.float64) * 0.5**ages).astype(np.float32)
     place = table.schema.get_field_index("weight")
     faded = table.set_column(place, table.schema.field(place), pa.array(weights, pa.float32()))

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.arrays import Mask, Rows
-from retrieval.interactions.cleaning.bots import DAY, CodedLog
+from indexing.catalogue.arrow_values import SECONDS_PER_DAY
+from retrieval.interactions.cleaning.bots import CodedLog
 from retrieval.interactions.cleaning.config import PushLimits
 from retrieval.interactions.cleaning.report import Push
 
@@ -46,8 +47,8 @@ def pushed(log: CodedLog, limits: PushLimits, days: float) -> tuple[Mask, list[P
     Returns:
         (N,) bool, which interactions to leave out, and the groups.
     """
-    young = log.times - _ends(log)[0][log.users] < limits.newcomer_days * DAY
-    length = int(days * DAY)
+    young = log.times - _ends(log)[0][log.users] < limits.newcomer_days * SECONDS_PER_DAY
+    length = int(days * SECONDS_PER_DAY)
     windows = _windows(log, young, length)
     doubt = max(math.log(len(windows.rows) / limits.false_alarms), 0.0)
     min_count = max(limits.min_users, limits.min_share * len(np.unique(log.users)))

@@ -8,6 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from indexing.arrays import Mask, Rows
+from indexing.catalogue.arrow_values import SECONDS_PER_DAY
 from indexing.catalogue.attribute_types import is_number
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import FilterError, InputError
@@ -29,8 +30,6 @@ from retrieval.postprocess.rules.rule_types import (
 )
 from retrieval.postprocess.rules.ruled_candidates import Ruled
 from retrieval.postprocess.rules.ruled_lists import RankedLists
-
-_DAY = 86_400.0
 
 
 class ShownImpressions(NamedTuple):
@@ -159,7 +158,7 @@ def newness(attributes: pa.Table, rule: Fresh, is_live: Mask | None = None) -> N
             now = float(numbers(pa.chunked_array([pa.array([typed(rule.now, kind).as_py()], kind)]))[0])
         except (FilterError, pa.ArrowException) as error:
             raise InputError(f"rule {str(rule)!r}: now is {rule.now!r}: {error}") from error
-    age = np.maximum(now - np.where(known, values, now), 0.0) / (rule.half_life * (_DAY if dated else 1.0))
+    age = np.maximum(now - np.where(known, values, now), 0.0) / (rule.half_life * (SECONDS_PER_DAY if dated else 1.0))
     return np.where(known, 0.5**age, 0.0)
 
 

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.arrays import Rows, Vectors
-from retrieval.interactions.item_counts import SECONDS_PER_DAY, item_counts
+from indexing.catalogue.arrow_values import SECONDS_PER_DAY
+from retrieval.interactions.item_counts import item_counts
 from retrieval.ranking.sources.base import TrainingLog, UserBatch, renumber_rows
 
 

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.arrays import Mask, Rows, Vectors
+from indexing.catalogue.arrow_values import SECONDS_PER_DAY
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import TrainingError
 from retrieval.interactions.histories import History, numbered
 from retrieval.interactions.impressions import Impressions
 from retrieval.interactions.interactions import Interactions
-from retrieval.interactions.item_counts import SECONDS_PER_DAY
 from retrieval.interactions.known_items import known_rows
 from retrieval.training.ranker.position_bias import PositionCurve, learn_position_curve
 

@@ -118,7 +118,7 @@ def test_many_unknown_tokens_are_enough(tmp_path: Path) -> None:
 def test_build_and_doctor_say_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("retrieval.cli.build.load_encoder", lambda *_, **__: Deaf())
+    monkeypatch.setattr("retrieval.cli.commands.build.load_encoder", lambda *_, **__: Deaf())
     run: Run = runner(capsys)
     items = csv(tmp_path, ["rug", "radio", "ring", "mug", "map", "moon"])
     code, out, err = run("build", items, "--out", tmp_path / "b")
@@ -129,6 +129,6 @@ def test_build_and_doctor_say_so(
     told = json.loads(run("build", items, "--out", tmp_path / "b", "--json")[1])
     assert told["cautions"][0].startswith("6 of 6 texts")
     assert "look: texts" in run("doctor", tmp_path / "b")[1]
-    monkeypatch.setattr("retrieval.cli.build.load_encoder", lambda *_, **__: ToyEncoder())
+    monkeypatch.setattr("retrieval.cli.commands.build.load_encoder", lambda *_, **__: ToyEncoder())
     code, out, err = run("build", items, "--out", tmp_path / "c", "--encoder", "toy")
     assert (code, "caution" in out, err) == (0, False, "")

@@ -97,7 +97,7 @@ def test_a_line_says_what_is_known() -> None:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setattr("retrieval.cli.build.load_encoder", lambda *_, **__: ToyEncoder())
+    monkeypatch.setattr("retrieval.cli.commands.build.load_encoder", lambda *_, **__: ToyEncoder())
     monkeypatch.setattr("retrieval.retriever.loaded_bundle.load_encoder", lambda *_, **__: ToyEncoder())
     return runner(capsys)
 
@@ -105,10 +105,10 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("command", "target", "told"),
     [
-        (["build", "{items}", "--out", "{bundle}x"], "retrieval.cli.build.build_bundle", "it continues"),
-        (["compact", "{bundle}"], "retrieval.cli.maintenance.compact_bundle", "nothing was changed"),
-        (["fit", "{bundle}", "sample"], "retrieval.cli.fit.fit_bundle", "it continues"),
-        (["search", "{bundle}", "x"], "retrieval.cli.query.show_candidates", "nothing was changed"),
+        (["build", "{items}", "--out", "{bundle}x"], "retrieval.cli.commands.build.build_bundle", "it continues"),
+        (["compact", "{bundle}"], "retrieval.cli.commands.maintenance.compact_bundle", "nothing was changed"),
+        (["fit", "{bundle}", "sample"], "retrieval.cli.commands.fit.fit_bundle", "it continues"),
+        (["search", "{bundle}", "x"], "retrieval.cli.commands.query.show_candidates", "nothing was changed"),
     ],
 )
 def test_an_interruption_says_whether_it_can_go_on(
@@ -132,7 +132,7 @@ SLOW = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what runs in the background ignore it
 from retrieval import cli
-import retrieval.cli.encoders as encoders
+import retrieval.cli.commands.encoders as encoders
 def slow(*_, **__):
     print("began", flush=True)
     time.sleep(60)
@@ -156,7 +156,7 @@ def test_ctrl_c_ends_with_a_word_and_130() -> None:
 
 PIPED = """
 from retrieval import cli
-import retrieval.cli.encoders as encoders
+import retrieval.cli.commands.encoders as encoders
 encoders.KNOWN = ", ".join(f"name{n}" for n in range(200_000))
 cli.main(["encoders", "list"MORE])
 """

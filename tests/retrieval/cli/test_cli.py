@@ -26,7 +26,7 @@ def toy_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
         assert bridge is None
         return ToyEncoder()
 
-    monkeypatch.setattr("retrieval.cli.build.load_encoder", load)
+    monkeypatch.setattr("retrieval.cli.commands.build.load_encoder", load)
     monkeypatch.setattr("retrieval.retriever.loaded_bundle.load_encoder", load)
 
 

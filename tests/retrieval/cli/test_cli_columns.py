@@ -22,9 +22,9 @@ def toy_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (spec, precision, bridge) in (("toy", "auto", None), ("toy", "float32", None))
         return ToyEncoder()
 
-    monkeypatch.setattr("retrieval.cli.build.load_encoder", load)
+    monkeypatch.setattr("retrieval.cli.commands.build.load_encoder", load)
     monkeypatch.setattr("retrieval.retriever.loaded_bundle.load_encoder", load)
-    monkeypatch.setattr("retrieval.cli.encoders.load_encoder", load)
+    monkeypatch.setattr("retrieval.cli.commands.encoders.load_encoder", load)
 
 
 @pytest.fixture

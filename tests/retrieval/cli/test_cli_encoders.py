@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from retrieval import cli
-from retrieval.cli.encoders import _estimate
+from retrieval.cli.commands.encoders import _estimate
 from tests.cli_run import json_lines
 from tests.retrieval.evaluation.encoders.test_ranking import Encoders, items_file
 
@@ -16,7 +16,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    monkeypatch.setattr("retrieval.cli.encoders.load_encoder", Encoders())
+    monkeypatch.setattr("retrieval.cli.commands.encoders.load_encoder", Encoders())
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)
 

@@ -166,7 +166,7 @@ def test_two_evaluations_are_compared(
         )
         return SimpleNamespace(rows=(row,), queries=10, to_json=lambda: {"rows": [vars(row)]})
 
-    monkeypatch.setattr("retrieval.cli.evaluate.compare_evaluations", fake)
+    monkeypatch.setattr("retrieval.cli.commands.evaluate.compare_evaluations", fake)
     monkeypatch.chdir(tmp_path)
     bundle, a, b = shop.retriever.bundle.root, "a.json", "b[1].json"
     assert run("evaluate", bundle, log, *SPLIT, "--save", a)[0] == 0

@@ -101,7 +101,7 @@ def test_users_ask_when_the_rest_begins(shop: Shop, log: Path, run: Run, monkeyp
             found: Candidates = super().recommend(*args, **named)
             return found
 
-    monkeypatch.setattr("retrieval.cli.evaluate.Retriever", Spied)
+    monkeypatch.setattr("retrieval.cli.commands.evaluate.Retriever", Spied)
     bundle = shop.retriever.bundle.root
     log_of = Interactions.open(log)
     assert run("evaluate", bundle, log, "--hold-out", 0.25, "--split", "time", "--no-baselines")[0] == 0
@@ -121,7 +121,7 @@ def test_fit_holds_out_what_evaluate_asks_for(
         given.append((interactions, config))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("retrieval.cli.fit.fit_bundle", fake)
+    monkeypatch.setattr("retrieval.cli.commands.fit.fit_bundle", fake)
     run("fit", "bundle", log, "--hold-out", 0.25, *(("--split", cut) if cut else ()))
     ((learned, config),) = given
     parts = SplitOptions(hold_out=0.25, split=cut).read(str(log), LogColumns())

@@ -63,7 +63,7 @@ def test_fit_takes_an_effort(
         configs.append(config)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("retrieval.cli.fit.fit_bundle", fake)
+    monkeypatch.setattr("retrieval.cli.commands.fit.fit_bundle", fake)
     write_settings(FitConfig(effort="fast"), tmp_path / "settings.json")
     given = [str(tmp_path / "settings.json") if option == "file" else option for option in options]
     run("fit", "bundle", shop / "first.parquet", *given)

@@ -30,7 +30,7 @@ PYTHON_ALONE = {"clip_retrieval.py", "datasets.py"}  # what no command reaches
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setattr("retrieval.cli.build.load_encoder", lambda *_, **__: ToyEncoder())
+    monkeypatch.setattr("retrieval.cli.commands.build.load_encoder", lambda *_, **__: ToyEncoder())
     monkeypatch.setattr("retrieval.retriever.loaded_bundle.load_encoder", lambda *_, **__: ToyEncoder())
     return runner(capsys)
 

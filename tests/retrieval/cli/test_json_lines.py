@@ -40,7 +40,7 @@ def checked(out: str, record: str) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    for module in ("retrieval.cli.build", "retrieval.retriever.loaded_bundle"):
+    for module in ("retrieval.cli.commands.build", "retrieval.retriever.loaded_bundle"):
         monkeypatch.setattr(f"{module}.load_encoder", lambda *_, **__: ToyEncoder())
     return runner(capsys)
 

@@ -29,8 +29,8 @@ IDS = ["[x]d", "[/b]", "=cmd()", ":heart:", "[bold]e", "f\\[g]"]  # control char
 
 @pytest.fixture(autouse=True)
 def toy_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("retrieval.cli.build.load_encoder", lambda *_, **__: ToyEncoder())
-    monkeypatch.setattr("retrieval.cli.encoders.load_encoder", lambda *_, **__: ToyEncoder())
+    monkeypatch.setattr("retrieval.cli.commands.build.load_encoder", lambda *_, **__: ToyEncoder())
+    monkeypatch.setattr("retrieval.cli.commands.encoders.load_encoder", lambda *_, **__: ToyEncoder())
     monkeypatch.setattr("retrieval.retriever.loaded_bundle.load_encoder", lambda *_, **__: ToyEncoder())
 
 

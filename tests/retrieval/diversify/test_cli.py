@@ -22,7 +22,7 @@ def toy_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (spec, precision, bridge) in (("pocket", "auto", None), ("toy", "float32", None), ("toy", "auto", None))
         return ToyEncoder()
 
-    monkeypatch.setattr("retrieval.cli.build.load_encoder", load)
+    monkeypatch.setattr("retrieval.cli.commands.build.load_encoder", load)
     monkeypatch.setattr("retrieval.retriever.loaded_bundle.load_encoder", load)
 
 

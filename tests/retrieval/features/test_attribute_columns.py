@@ -8,7 +8,15 @@ import pyarrow as pa
 import pytest
 
 from retrieval.features.attribute_values import Attribute
-from retrieval.features.column_encoders import Categories, Embedded, Numbers, columns_of, numbers, several, values_in
+from retrieval.features.column_encoders import (
+    Categories,
+    Embedded,
+    Numbers,
+    columns_of,
+    item_values,
+    numbers,
+    split_values,
+)
 from retrieval.features.tfidf import texts_of
 from retrieval.postprocess.blend import Blend
 from retrieval.postprocess.titles import title_in
@@ -27,14 +35,14 @@ from retrieval.postprocess.titles import title_in
 )
 def test_what_is_missing_or_blank_is_no_value(column: list[object], values: list[tuple[str, ...]]) -> None:
     given = pa.chunked_array([pa.array(column)])
-    assert several(given) == values
+    assert split_values(given) == values
     assert "None" not in Attribute.of(given).values
     assert "" not in Attribute.of(given).values
 
 
 @pytest.mark.parametrize("value", [None, "", " ", float("nan"), [None, ""], []])
 def test_an_item_without_a_value_has_none(value: object) -> None:
-    assert values_in(value) == ()
+    assert item_values(value) == ()
 
 
 def test_no_category_is_learned_from_missing_values() -> None:

@@ -11,7 +11,7 @@ from indexing.arrays import unit
 from indexing.errors import DamagedFileError
 from indexing.media.files import Modality
 from indexing.store.collect import ModalityVectors
-from retrieval.features.column_encoders import CENTRES, Categories, Numbers, several
+from retrieval.features.column_encoders import CENTRES, Categories, Numbers, split_values
 from retrieval.features.item_features import (
     FINER_SHARE,
     FURTHER_SHARE,
@@ -114,7 +114,7 @@ def test_columns_that_name_items_or_say_nothing_are_left_out() -> None:
 
 
 def test_several_values() -> None:
-    assert several(pa.chunked_array([["a|b|a", None, "c"]])) == [("a", "b"), (), ("c",)]
+    assert split_values(pa.chunked_array([["a|b|a", None, "c"]])) == [("a", "b"), (), ("c",)]
 
 
 def test_later_items_without_a_column_are_described_by_the_rest() -> None:

@@ -4,12 +4,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from indexing.catalogue.arrow_values import SECONDS_PER_DAY
 from indexing.catalogue.item_ids import ItemIds
 from retrieval.evaluation.baselines import Popularity
 from retrieval.evaluation.beyond_accuracy import InteractionCounts
 from retrieval.interactions.histories import histories
 from retrieval.interactions.interactions import Interactions
-from retrieval.interactions.item_counts import SECONDS_PER_DAY, interaction_counts, item_counts, recency_weights
+from retrieval.interactions.item_counts import interaction_counts, item_counts, recency_weights
 from retrieval.ranking.features import ItemStatistics
 from retrieval.training.behaviour.behaviour import popularity
 
