@@ -20,7 +20,7 @@ demo: $(INSTALLED)  ## build, search, learn, recommend and rerank on the shipped
 	$(BIN)/python -m scripts.quickstart
 
 test: $(INSTALLED)  ## all tests, with doctests, on several cores
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 # Tests of numbers: what another processor's routines could change.
 NUMERIC := tests/contracts/test_indexes.py tests/contracts/test_families.py tests/indexing/index tests/indexing/alignment \
@@ -29,7 +29,7 @@ NUMERIC := tests/contracts/test_indexes.py tests/contracts/test_families.py test
 	evaluation/test_crossmodal.py evaluation/test_metrics.py evaluation/test_intervals.py retriever/test_retriever.py)
 
 test-portable: $(INSTALLED)  ## tests of numbers as on an old processor, without AVX
-	ATEN_CPU_CAPABILITY=default OPENBLAS_CORETYPE=Nehalem OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 $(NUMERIC)
+	ATEN_CPU_CAPABILITY=default OPENBLAS_CORETYPE=Nehalem OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(NUMERIC)
 
 check: $(INSTALLED)  ## lint, formatting and types
 	$(BIN)/ruff check .

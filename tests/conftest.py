@@ -1,8 +1,16 @@
-"""What holds for every test: examples that are drawn alike in each run, and neither a clock nor a terminal's width."""
+"""What holds for every test: the same examples in each run, no clock, no width of a terminal; a toy to start from."""
 
 import os
+import shutil
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from indexing.bundle.build import build_bundle
+from indexing.catalogue.catalogue import Catalogue
+from tests.order import slow_first
+from tests.toy import ToyEncoder, toy_file
 
 # A test that fails must fail again; and how long an example takes is another thing on a busy machine.
 settings.register_profile(
@@ -11,6 +19,32 @@ settings.register_profile(
 settings.load_profile("alike")
 
 
+@pytest.hookimpl(trylast=True)  # after pytest's own ordering
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let each of several workers begin with slow tests."""
+    if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
+        slow: dict[Path, list[pytest.Item]] = {}  # those of a file start from the same
+        others = []
+        for item in items:
+            (slow.setdefault(item.path, []) if item.get_closest_marker("slow") else others).append(item)
+        items[:] = slow_first(list(slow.values()), others, workers)
+
+
 def pytest_runtest_setup() -> None:
     """Tables are as wide as they are: who runs the tests, as pytest-xdist, may set a width."""
     os.environ.pop("COLUMNS", None)
+
+
+@pytest.fixture(scope="session")
+def toy_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of the toy catalogue, with the table beside it; nothing changes it."""
+    folder = tmp_path_factory.mktemp("toy")
+    build_bundle(Catalogue.from_parquet(toy_file(folder)), ToyEncoder(), folder / "bundle")
+    return folder / "bundle"
+
+
+@pytest.fixture
+def own_toy_bundle(toy_bundle: Path, tmp_path: Path) -> Path:
+    """A copy of the toy bundle in the folder of the test, which may change it; the table is beside it."""
+    shutil.copytree(toy_bundle.parent, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "bundle"

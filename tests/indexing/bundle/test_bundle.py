@@ -25,9 +25,8 @@ from tests.toy import ToyEncoder, picture, toy_file
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    build_bundle(Catalogue.from_parquet(toy_file(tmp_path)), ToyEncoder(), tmp_path / "bundle")
-    return tmp_path / "bundle"
+def root(own_toy_bundle: Path) -> Path:
+    return own_toy_bundle
 
 
 def test_a_bundle_knows_its_items_and_vectors(root: Path) -> None:
@@ -188,9 +187,10 @@ def test_a_build_killed_twenty_times_loses_nothing_and_encodes_nothing_stored_tw
     source, notes = tmp_path / "many.parquet", tmp_path / "notes"
     pq.write_table(pa.Table.from_pylist(rows), source)
     whole = build_bundle(Catalogue.from_parquet(source), ToyEncoder(), tmp_path / "whole")
-    spawn, moments = multiprocessing.get_context("spawn"), np.random.default_rng(0)
+    server, moments = multiprocessing.get_context("forkserver"), np.random.default_rng(0)
+    server.set_forkserver_preload([__name__, "pandas"])  # imported once, in a process that does nothing else
     for _ in range(KILLS):
-        process = spawn.Process(target=slow_build, args=(source, tmp_path / "killed", notes, 6))
+        process = server.Process(target=slow_build, args=(source, tmp_path / "killed", notes, 6))
         process.start()
         seen = len(notes.read_text().splitlines()) if notes.exists() else 0
         while process.is_alive() and (not notes.exists() or len(notes.read_text().splitlines()) == seen):

@@ -30,15 +30,14 @@ from indexing.index import build_index
 from indexing.media.files import Modality
 from retrieval.retriever.learned_parts import compact
 from retrieval.retriever.retriever import Retriever
-from tests.toy import ToyEncoder, picture, toy_file
+from tests.toy import ToyEncoder, picture
 
 BARE = {"price": None, "tags": None}
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    build_bundle(Catalogue.from_parquet(toy_file(tmp_path)), ToyEncoder(), tmp_path / "bundle")
-    return tmp_path / "bundle"
+def root(own_toy_bundle: Path) -> Path:
+    return own_toy_bundle
 
 
 def items(folder: Path, *rows: Mapping[str, object]) -> Catalogue:

@@ -1,11 +1,11 @@
 """Every flipped bit is found, and what is a cache is made again from what is not."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from indexing.bundle.build import build_bundle
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.current import CURRENT
 from indexing.bundle.edits.edit import delete, upsert
@@ -15,19 +15,27 @@ from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import BundleError
 from retrieval.retriever.learned_parts import compact, repair
 from retrieval.retriever.retriever import Retriever
-from tests.toy import ToyEncoder, dearer_file, toy_file
+from tests.toy import ToyEncoder, dearer_file
 
 FLIPS = 200
 
 
+@pytest.fixture(scope="module")
+def edited(toy_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two generations, and two changes since."""
+    folder = tmp_path_factory.mktemp("edited")
+    root = folder / "bundle"
+    shutil.copytree(toy_bundle, root)
+    upsert(root, Catalogue.from_parquet(dearer_file(folder)), ToyEncoder())
+    compact(root)
+    delete(root, ["red-mug"])
+    delete(root, ["red-shoe"])
+    return root
+
+
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    source = toy_file(tmp_path)
-    build_bundle(Catalogue.from_parquet(source), ToyEncoder(), tmp_path / "bundle")
-    upsert(tmp_path / "bundle", Catalogue.from_parquet(dearer_file(tmp_path)), ToyEncoder())
-    compact(tmp_path / "bundle")
-    delete(tmp_path / "bundle", ["red-mug"])
-    delete(tmp_path / "bundle", ["red-shoe"])
+def root(edited: Path, tmp_path: Path) -> Path:
+    shutil.copytree(edited, tmp_path / "bundle")
     return tmp_path / "bundle"
 
 

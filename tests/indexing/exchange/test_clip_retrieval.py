@@ -17,12 +17,12 @@ from indexing.errors import CatalogueError, InputError
 from indexing.exchange import read_clip_retrieval, write_clip_retrieval
 from indexing.media.files import Modality
 from retrieval.retriever.retriever import Retriever
-from tests.toy import ToyEncoder, toy_file
+from tests.toy import ToyEncoder
 
 
 @pytest.fixture
-def bundle(tmp_path: Path) -> Bundle:
-    return build_bundle(Catalogue.from_parquet(toy_file(tmp_path)), ToyEncoder(), tmp_path / "bundle")
+def bundle(own_toy_bundle: Path) -> Bundle:
+    return Bundle.open(own_toy_bundle)
 
 
 @pytest.fixture

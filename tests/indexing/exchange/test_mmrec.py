@@ -8,20 +8,17 @@ import pyarrow as pa
 import pytest
 
 from indexing.arrays import unit
-from indexing.bundle.build import build_bundle
 from indexing.bundle.bundle import Bundle
-from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import CatalogueError, InputError
 from indexing.exchange import read_mmrec, write_mmrec
 from indexing.exchange.mmrec import split_by_time
 from indexing.media.files import Modality
 from retrieval.interactions.interactions import Interactions
-from tests.toy import ToyEncoder, toy_file
 
 
 @pytest.fixture
-def bundle(tmp_path: Path) -> Bundle:
-    return build_bundle(Catalogue.from_parquet(toy_file(tmp_path)), ToyEncoder(), tmp_path / "bundle")
+def bundle(own_toy_bundle: Path) -> Bundle:
+    return Bundle.open(own_toy_bundle)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from indexing.index.tuning.recall import RecallCheck
 from retrieval import cli
 from retrieval.retriever.retriever import Retriever
 from tests.cli_run import Run, json_lines, runner
-from tests.toy import COLOURS, SHAPES, ToyEncoder, picture, toy_file
+from tests.toy import COLOURS, SHAPES, ToyEncoder, picture
 
 
 @pytest.fixture(autouse=True)
@@ -36,9 +36,8 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 
 @pytest.fixture
-def bundle(tmp_path: Path, run: Run) -> Path:
-    assert run("build", toy_file(tmp_path), "--out", tmp_path / "bundle")[0] == 0
-    return tmp_path / "bundle"
+def bundle(own_toy_bundle: Path) -> Path:
+    return own_toy_bundle
 
 
 @pytest.fixture

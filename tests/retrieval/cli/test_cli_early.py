@@ -1,6 +1,7 @@
 """Wrong usage ends with exit code 2 before any work, and what was measured, left out or empty is said."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from indexing.bundle.build import build_bundle
+from indexing.catalogue.catalogue import Catalogue
 from retrieval.cli.display.explanations import _in_words
 from retrieval.ranking.explain import Explanation
 from tests.cli_run import Run, json_lines, runner
@@ -23,13 +26,21 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     return runner(capsys)
 
 
-@pytest.fixture
-def bundle(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A bundle of a table with a column of bytes, which is left out, in the folder of the test."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of a table with a column of bytes, which is left out, and the table beside it."""
+    folder = tmp_path_factory.mktemp("built")
     table = toy_table().append_column("code", pa.array([b"\x00"] * 20))
-    pq.write_table(table, tmp_path / "items.parquet")
-    assert run("build", tmp_path / "items.parquet", "--out", tmp_path / "bundle")[0] == 0
+    pq.write_table(table, folder / "items.parquet")
+    build_bundle(Catalogue.from_parquet(folder / "items.parquet"), ToyEncoder(), folder / "bundle")
+    return folder
+
+
+@pytest.fixture
+def bundle(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of that bundle in the folder of the test, with a log."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(built, tmp_path, dirs_exist_ok=True)
     log(tmp_path / "log.csv")
     return tmp_path / "bundle"
 

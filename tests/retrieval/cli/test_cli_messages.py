@@ -16,7 +16,7 @@ from indexing.catalogue.item_ids import ItemIds
 from retrieval.cli.display.output import counted
 from tests.cli_run import Run, json_lines, runner
 from tests.paths import ROOT
-from tests.toy import ToyEncoder, toy_file
+from tests.toy import ToyEncoder
 
 PACKAGES = [ROOT / name for name in ("indexing", "retrieval")]
 
@@ -36,9 +36,8 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def bundle(tmp_path: Path, run: Run) -> Path:
-    assert run("build", toy_file(tmp_path), "--out", tmp_path / "bundle")[0] == 0
-    return tmp_path / "bundle"
+def bundle(own_toy_bundle: Path) -> Path:
+    return own_toy_bundle
 
 
 def test_a_message_with_words_of_python_has_others_for_the_command_line() -> None:

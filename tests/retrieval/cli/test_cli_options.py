@@ -15,7 +15,7 @@ from retrieval.cli import app, main
 from retrieval.cli.options.command import MOVED, RENAMED
 from tests.cli_run import Run, json_lines, runner
 from tests.paths import ROOT
-from tests.toy import ToyEncoder, toy_file
+from tests.toy import ToyEncoder
 
 CLI = ROOT / "retrieval" / "cli"
 
@@ -28,9 +28,8 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def bundle(tmp_path: Path, run: Run) -> Path:
-    assert run("build", toy_file(tmp_path), "--out", tmp_path / "bundle")[0] == 0
-    return tmp_path / "bundle"
+def bundle(own_toy_bundle: Path) -> Path:
+    return own_toy_bundle
 
 
 def commands() -> Iterator[tuple[str, set[str]]]:

@@ -13,7 +13,7 @@ from indexing.encoders import base
 from retrieval import Retriever
 from retrieval.postprocess.rules import Rules
 from tests.cli_run import Run, json_lines, runner
-from tests.toy import ToyEncoder, toy_file
+from tests.toy import ToyEncoder
 
 
 @pytest.fixture(autouse=True)
@@ -32,9 +32,8 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 
 @pytest.fixture
-def bundle(tmp_path: Path, run: Run) -> Path:
-    assert run("build", toy_file(tmp_path), "--out", tmp_path / "bundle")[0] == 0
-    return tmp_path / "bundle"
+def bundle(own_toy_bundle: Path) -> Path:
+    return own_toy_bundle
 
 
 @pytest.fixture

@@ -56,6 +56,31 @@ def fresh(built: Path, tmp_path: Path) -> Callable[[], Path]:
     return copy
 
 
+@pytest.fixture(scope="module")
+def whole(built: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a fit learns that nothing stopped."""
+    root = tmp_path_factory.mktemp("whole") / "bundle"
+    shutil.copytree(built, root)
+    assert fit(root, walks(), ALL).published == ("behaviour", "reranker")
+    return learned_of(root)
+
+
+@pytest.fixture(scope="module")
+def learned(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that has learned from the first eight interactions of each user."""
+    root = tmp_path_factory.mktemp("learned") / "bundle"
+    shutil.copytree(built, root)
+    assert fit(root, until(log(start=CLOCK, each=14), CLOCK + 8000), SMALL).refused == ""
+    return root
+
+
+@pytest.fixture
+def yesterday(learned: Path, tmp_path: Path) -> tuple[Path, Interactions]:
+    """A copy of that bundle, and the log with six interactions more."""
+    shutil.copytree(learned, tmp_path / "yesterday")
+    return tmp_path / "yesterday", log(start=CLOCK, each=14)
+
+
 def learned_of(root: Path) -> dict[str, Any]:
     """All that learning decides of a generation: its learned files, and what the manifest says of them."""
     bundle = Bundle.open(root)
@@ -100,17 +125,16 @@ def stopping(at: tuple[str, str, int], seen: list[Step] | None = None) -> Callab
 )
 @pytest.mark.parametrize("named", [True, False])
 def test_a_killed_fit_goes_on_and_publishes_the_same_bits(
-    at: tuple[str, str, int], named: bool, fresh: Callable[[], Path], tmp_path: Path
+    at: tuple[str, str, int], named: bool, whole: dict[str, Any], fresh: Callable[[], Path], tmp_path: Path
 ) -> None:
-    whole, root = fresh(), fresh()
-    assert fit(whole, walks(), ALL).published == ("behaviour", "reranker")
+    root = fresh()
     work = tmp_path / "work" if named else None
     with pytest.raises(Killed):
         fit(root, walks(), ALL, work=work, progress=stopping(at))
     assert not Bundle.open(root).manifest.features
     seen: list[Step] = []
     fit(root, walks(), ALL, work=work, progress=seen.append)
-    assert learned_of(root) == learned_of(whole)
+    assert learned_of(root) == whole
     steps = [step for step in seen if (step.part, step.past) == at[:2]]
     assert [step.done for step in steps if step.done] == list(range(at[2] + 1, steps[0].total + 1 if steps else 0))
     if at[:2] != ("behaviour", EARLY):
@@ -119,9 +143,8 @@ def test_a_killed_fit_goes_on_and_publishes_the_same_bits(
     assert work is None or len(list(work.glob("*.safetensors"))) == 5  # three towers, a network twice
 
 
-def test_a_kill_by_the_system_is_survived_too(fresh: Callable[[], Path]) -> None:
-    whole, root = fresh(), fresh()
-    fit(whole, walks(), ALL)
+def test_a_kill_by_the_system_is_survived_too(whole: dict[str, Any], fresh: Callable[[], Path]) -> None:
+    root = fresh()
     script = (
         "import os, signal, sys\n"
         "from retrieval import fit\n"
@@ -135,7 +158,7 @@ def test_a_kill_by_the_system_is_survived_too(fresh: Callable[[], Path]) -> None
     assert done.returncode == -signal.SIGKILL
     assert [path.name for path in root.glob("*-gen-learning*")] == ["fitting-gen-learning"]
     fit(root, walks(), ALL)
-    assert learned_of(root) == learned_of(whole)
+    assert learned_of(root) == whole
 
 
 def test_what_cannot_be_learned_leaves_no_work(fresh: Callable[[], Path]) -> None:
@@ -163,23 +186,16 @@ def test_the_same_log_again_or_twice_over_changes_nothing(config: FitConfig, fre
     assert first == second
 
 
-def test_other_settings_or_a_longer_log_are_no_repetition(fresh: Callable[[], Path]) -> None:
-    root, both = yesterday(fresh)
+def test_other_settings_or_a_longer_log_are_no_repetition(yesterday: tuple[Path, Interactions]) -> None:
+    root, both = yesterday
     before = until(both, CLOCK + 8000)
     assert fit(root, before, SMALL).refused.startswith("what was learned is in force already")
     assert fit(root, before, replace(SMALL, exposure_floor=0.6)).refused == ""
     assert fit(root, both, replace(SMALL, exposure_floor=0.6)).refused == ""
 
 
-def yesterday(fresh: Callable[[], Path], config: FitConfig = SMALL) -> tuple[Path, Interactions]:
-    """A bundle that has learned from the first eight interactions of each user, and a log with six more."""
-    both, root = log(start=CLOCK, each=14), fresh()
-    assert fit(root, until(both, CLOCK + 8000), config).refused == ""
-    return root, both
-
-
-def test_a_refresh_goes_on_from_what_is_in_force(fresh: Callable[[], Path]) -> None:
-    root, both = yesterday(fresh)
+def test_a_refresh_goes_on_from_what_is_in_force(yesterday: tuple[Path, Interactions]) -> None:
+    root, both = yesterday
     old = PublishedModel.of(Bundle.open(root))
     seen: list[Step] = []
     report = fit(root, both, refresh=True, progress=seen.append)
@@ -217,9 +233,9 @@ def test_a_refresh_keeps_the_head_and_learns_its_sources_anew(fresh: Callable[[]
     assert new.features.statistics.counts.sum() > old.features.statistics.counts.sum()
 
 
-def test_an_adapter_goes_on_too(fresh: Callable[[], Path]) -> None:
+def test_an_adapter_goes_on_too(yesterday: tuple[Path, Interactions]) -> None:
     """Content tells the group here, and taste is to like what is near: the adapter helps a little, and is forced in."""
-    root, both = yesterday(fresh, SMALL)
+    root, both = yesterday
     bundle = Bundle.open(root)
     before = PublishedModel.of(bundle)
     from retrieval.fitting.trainer import Trainer  # what is learned alone needs no gate
@@ -236,8 +252,8 @@ def test_an_adapter_goes_on_too(fresh: Callable[[], Path]) -> None:
     assert 0 < moved < 0.05  # one step of Adam is no longer than its rate, from another start it would be far
 
 
-def test_a_killed_refresh_goes_on_too(fresh: Callable[[], Path]) -> None:
-    root, both = yesterday(fresh)
+def test_a_killed_refresh_goes_on_too(yesterday: tuple[Path, Interactions]) -> None:
+    root, both = yesterday
     whole = root.with_name("whole")
     shutil.copytree(root, whole)
     fit(whole, both, refresh=True)
@@ -249,8 +265,10 @@ def test_a_killed_refresh_goes_on_too(fresh: Callable[[], Path]) -> None:
     assert learned_of(root) == learned_of(whole)
 
 
-def test_items_that_came_later_start_from_their_prediction(fresh: Callable[[], Path], tmp_path: Path) -> None:
-    root, both = yesterday(fresh)
+def test_items_that_came_later_start_from_their_prediction(
+    yesterday: tuple[Path, Interactions], tmp_path: Path
+) -> None:
+    root, both = yesterday
     add(Bundle.open(root), catalogue(tmp_path, items(range(COUNT, COUNT + 2), [3, 1])), load_encoder("vectors:"))
     assert fit(root, both, refresh=True).refused == ""
     retriever = Retriever.load(root)
@@ -260,8 +278,10 @@ def test_items_that_came_later_start_from_their_prediction(fresh: Callable[[], P
     assert ranks["i120"] < min(others)
 
 
-def test_a_refresh_that_does_worse_is_refused(fresh: Callable[[], Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    root, both = yesterday(fresh)
+def test_a_refresh_that_does_worse_is_refused(
+    yesterday: tuple[Path, Interactions], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, both = yesterday
     generation = Bundle.open(root).manifest.generation
     values = iter([0.5, 0.4])
     monkeypatch.setattr("retrieval.fitting.selection.validation.Validation.ndcg", lambda *_: next(values))
@@ -273,15 +293,15 @@ def test_a_refresh_that_does_worse_is_refused(fresh: Callable[[], Path], monkeyp
     assert report.generation == generation == Bundle.open(root).manifest.generation
 
 
-def test_when_nothing_came_since_a_refresh_changes_nothing(fresh: Callable[[], Path]) -> None:
-    root, both = yesterday(fresh)
+def test_when_nothing_came_since_a_refresh_changes_nothing(yesterday: tuple[Path, Interactions]) -> None:
+    root, both = yesterday
     report = fit(root, until(both, CLOCK + 8000), refresh=True)
     assert report.refused.startswith("only 0 users with a past did something that they liked lately")
     assert (report.published, report.in_force) == ((), ("behaviour",))
 
 
-def test_what_came_in_one_second_cannot_teach_and_judge(fresh: Callable[[], Path]) -> None:
-    root, both = yesterday(fresh)
+def test_what_came_in_one_second_cannot_teach_and_judge(yesterday: tuple[Path, Interactions]) -> None:
+    root, both = yesterday
     table = both.table
     times = table["timestamp"].to_numpy()
     times = np.where(times < CLOCK + 8000, times, CLOCK + 9000)
@@ -290,14 +310,14 @@ def test_what_came_in_one_second_cannot_teach_and_judge(fresh: Callable[[], Path
     assert report.refused.startswith("what came since cannot teach yet: no user has two or more known items")
 
 
-def test_what_a_refresh_cannot_go_on_from(fresh: Callable[[], Path]) -> None:
+def test_what_a_refresh_cannot_go_on_from(yesterday: tuple[Path, Interactions], fresh: Callable[[], Path]) -> None:
     root = fresh()
     with pytest.raises(TrainingError, match="has learned nothing that a refresh could go on from"):
         fit(root, log(), SMALL, refresh=True)
     fit(root, log(), SMALL)
     with pytest.raises(TrainingError, match="from a log without a clock"):
         fit(root, log(), refresh=True)
-    root, both = yesterday(fresh)
+    root, both = yesterday
     wide = replace(SMALL, behaviour=BehaviourConfig(ease_dims=6, next_items=NextItemsConfig(dims=7, epochs=3)))
     with pytest.raises(InputError, match="leave the settings as they are"):
         fit(root, both, wide, refresh=True)
@@ -314,8 +334,8 @@ def test_what_came_since_is_cut_at_one_moment(fresh: Callable[[], Path]) -> None
     assert [len(one.test) for one in split_since(pasts, CLOCK + 10**6)] == [0] * 9
 
 
-def test_whom_a_refresh_goes_on_with(fresh: Callable[[], Path]) -> None:
-    root, both = yesterday(fresh)
+def test_whom_a_refresh_goes_on_with(yesterday: tuple[Path, Interactions]) -> None:
+    root, both = yesterday
     before = PublishedModel.of(Bundle.open(root))
     pasts = histories(both, Bundle.open(root).items)
     some = [past if n < 5 else past[:8] for n, past in enumerate(pasts)]

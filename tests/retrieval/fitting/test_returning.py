@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -18,10 +19,11 @@ from tests.groups import CLOCK, COUNT, SMALL, catalogue, items, walks
 
 USERS, STEPS = 720, 6
 VISIT = {"half_life": 3.0, "share": 2.0, "popular": 0.0, "content": 0.1}
+Fitted: TypeAlias = tuple[FitReport, Interactions, Path]
 BACK = QueryWeights(ALL_ALIKE, 0.5, 1.5, 0.0)
 
 
-def fitted(folder: Path, returning: int) -> tuple[FitReport, Interactions, Path]:
+def fitted(folder: Path, returning: int) -> Fitted:
     """Fit a log of which 612 users come first and 108 after a month, 15 % of it; some of the first come with these."""
     table = walks(users=USERS, steps=STEPS).table
     users = np.array([int(name[1:]) for name in table["user_id"].to_pylist()])
@@ -34,6 +36,11 @@ def fitted(folder: Path, returning: int) -> tuple[FitReport, Interactions, Path]
     return fit(folder / "bundle", log, replace(SMALL, split="both", prepare=None)), log, folder / "bundle"
 
 
+@pytest.fixture(scope="module")
+def some_come_back(tmp_path_factory: pytest.TempPathFactory) -> Fitted:
+    return fitted(tmp_path_factory.mktemp("back"), 200)
+
+
 def test_where_nobody_comes_back_fit_goes_on(tmp_path: Path) -> None:
     report, _, bundle = fitted(tmp_path, 0)
     assert report.published == ("behaviour",)
@@ -43,8 +50,10 @@ def test_where_nobody_comes_back_fit_goes_on(tmp_path: Path) -> None:
     assert block.returning is None
 
 
-def test_those_who_come_back_ask_with_weights_of_their_own(tmp_path: Path) -> None:
-    _, log, bundle = fitted(tmp_path, 200)
+def test_those_who_come_back_ask_with_weights_of_their_own(
+    some_come_back: Fitted,
+) -> None:
+    _, log, bundle = some_come_back
     retriever = Retriever.load(bundle)
     assert retriever.behaviour is not None
     block = Behaviour.from_bytes(replace(retriever.behaviour, returning=BACK).to_bytes())
@@ -66,8 +75,10 @@ def test_those_who_come_back_ask_with_weights_of_their_own(tmp_path: Path) -> No
     assert told.stages["retrieve"] == pytest.approx(float(other.scores[0, 0]), rel=1e-4, abs=1e-4)
 
 
-def test_weights_of_those_who_come_back_are_served_with_the_others(tmp_path: Path) -> None:
-    _, _, bundle = fitted(tmp_path, 200)
+def test_weights_of_those_who_come_back_are_served_with_the_others(
+    some_come_back: Fitted,
+) -> None:
+    _, _, bundle = some_come_back
     block = Retriever.load(bundle).behaviour
     assert block is not None
     told = VISIT | {f"returning_{name}": value for name, value in BACK._asdict().items()}

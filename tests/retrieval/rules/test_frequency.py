@@ -8,8 +8,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from indexing.bundle.build import build_bundle
-from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
 from retrieval import Impressions, Retriever
@@ -17,7 +15,7 @@ from retrieval.candidates import Candidates
 from retrieval.postprocess.rules import Boost, FrequencyCap, Pin, Rotate, Rule, Ruled, Rules, ShownImpressions
 from retrieval.retriever.postprocessing import Postprocessing
 from tests.cli_run import json_lines, runner
-from tests.toy import ToyEncoder, toy_file
+from tests.toy import ToyEncoder
 
 ITEMS = ItemIds([*"abcdefgh"])
 SHOP = pa.table({"item_id": list(ITEMS), "kind": [*"xxyyzzzz"]})
@@ -132,16 +130,16 @@ def test_what_no_rule_of_frequency_can_be_is_refused(rule: dict[str, object], me
 
 
 @pytest.fixture
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def shop(own_toy_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a bundle of the toy catalogue, what two users took, and what they were shown."""
     monkeypatch.setattr("retrieval.retriever.loaded_bundle.load_encoder", lambda *_, **__: ToyEncoder())
-    build_bundle(Catalogue.from_parquet(toy_file(tmp_path)), ToyEncoder(), tmp_path / "bundle")
+    folder = own_toy_bundle.parent
     taken = {"user": ["ann", "bob"], "item": ["red-mug", "red-mug"], "time": [NOW, NOW]}
-    pq.write_table(pa.table(taken), tmp_path / "taken.parquet")
+    pq.write_table(pa.table(taken), folder / "taken.parquet")
     lines = [f"ann,red-shoe,1,{NOW}", f"ann,red-shoe,2,{NOW - DAY}", f"ann,,1,{NOW}", f"bob,red-lamp,1,{NOW}"]
-    (tmp_path / "shown.csv").write_text("user,item,position,time\n" + "\n".join(lines) + "\n")
-    (tmp_path / "rules.json").write_text('[{"rule": "frequency_cap", "times": 2}]')
-    return tmp_path
+    (folder / "shown.csv").write_text("user,item,position,time\n" + "\n".join(lines) + "\n")
+    (folder / "rules.json").write_text('[{"rule": "frequency_cap", "times": 2}]')
+    return folder
 
 
 def test_the_command_line_caps_by_a_file_of_impressions(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
