@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let each of several workers begin with slow tests."""
     if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
         slow: dict[Path, list[pytest.Item]] = {}  # those of a file start from the same
-        others = []
+        others: list[pytest.Item] = []
         for item in items:
             (slow.setdefault(item.path, []) if item.get_closest_marker("slow") else others).append(item)
         items[:] = slow_first(list(slow.values()), others, workers)

@@ -10,8 +10,8 @@ import pytest
 import indexing.sample
 from indexing.sample import interactions_path, items_path
 
-NAMED = ["mug", "croissant", "elephant"]  # by the pages
-ITEMS = 400
+NAMED = ["mug", "croissant", "elephant", "orange-slice"]  # by the pages
+ITEMS = 150
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from tests.paths import ROOT
 PAGE = (ROOT / "docs" / "how-to" / "python.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("smaller_sample")
 def test_the_flow_runs(capsys: pytest.CaptureFixture[str]) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
