@@ -1,23 +1,26 @@
-"""Ranked lists of the same queries become one: by ranks, as their scores are on different scales.
+"""Ranked lists of the same queries become one, though their scores are on different scales.
 
-G. V. Cormack, C. L. A. Clarke and S. Büttcher, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank
-Learning Methods", SIGIR 2009.
+By scores between the lowest and the highest of each list: S. Bruch, S. Gai and A. Ingber, "An Analysis of Fusion
+Functions for Hybrid Retrieval", ACM TOIS 2023. By ranks: G. V. Cormack, C. L. A. Clarke and S. Büttcher, "Reciprocal
+Rank Fusion outperforms Condorcet and individual Rank Learning Methods", SIGIR 2009.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, TypeAlias, cast, get_args
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from indexing.catalogue.item_ids import ItemIds
+from indexing.runtime.arguments import check_choice
 from retrieval.candidates import Candidates
 from retrieval.candidates.sources import UNKNOWN
 
 CONSTANT = 60.0  # of Cormack, Clarke and Büttcher
 FUSED = "hybrid"
+FuseBy: TypeAlias = Literal["score", "rank"]
 
 
 class Place(NamedTuple):
@@ -67,41 +70,62 @@ class Fused(Candidates):
 
 
 def fuse(
-    lists: Mapping[str, Candidates], k: int, weights: Mapping[str, float] | None = None, constant: float = CONSTANT
+    lists: Mapping[str, Candidates], k: int, weights: Mapping[str, float] | None = None, by: FuseBy = "score"
 ) -> Fused:
-    """Order the items of several lists of the same queries by the sum of ``weight / (constant + rank)``.
+    """Order the items of several lists of the same queries by the weighted sum of what each list gives them.
 
-    A list that an item is not in adds nothing. Equal sums are in the order of the lists. The source of a hit is that of
-    the list that gave it most.
+    By score an item is given where its score lies between the lowest of the list, 0, and the highest, 1, which is also
+    that of all items of a list of equal scores. By rank it is given ``1 / (60 + rank)``. A list that an item is not in
+    gives it nothing. Equal sums are in the order of the lists. The source of a hit is that of the list that gave it
+    most.
 
     Args:
         lists: Candidates of the same bundle and queries, by name; the first gives all but rows and scores.
         k: Answers a query.
-        weights: How much each list counts, all alike when None.
-        constant: The larger, the less the first ranks differ from those after them.
+        weights: How much each list counts, all alike when None; of one with weight 0 no item is taken.
+        by: ``"rank"`` where the scores of a list do not say how much better an item is than the next.
     """
+    check_choice(by, "by", get_args(FuseBy))
     first = next(iter(lists.values()))
     rows = np.full((len(first), k), -1, np.int64)
     scores = np.full((len(first), k), -np.inf, np.float32)
     codes = np.full((len(first), k), UNKNOWN, np.int8)
     places: list[dict[int, dict[str, Place]]] = []
+    given = {name: _given(candidates, by) for name, candidates in lists.items()}
     for query in range(len(first)):
         known: dict[int, dict[str, Place]] = {}
         sums: dict[int, float] = {}
         most: dict[int, tuple[float, int]] = {}
         for name, candidates in lists.items():
             weight = 1.0 if weights is None else weights[name]
+            values = given[name][query].tolist()
             for rank, (row, score, code) in enumerate(_hits(candidates, query), start=1):
-                given = weight / (constant + rank)
                 known.setdefault(row, {})[name] = Place(rank, score)
-                sums[row] = sums.get(row, 0.0) + given
-                most[row] = max(most.get(row, (0.0, UNKNOWN)), (given, code), key=lambda part: part[0])
-        best = sorted((row for row, total in sums.items() if total > 0), key=sums.__getitem__, reverse=True)[:k]
+                if weight > 0:
+                    part = weight * values[rank - 1]
+                    sums[row] = sums.get(row, 0.0) + part
+                    most[row] = max(most.get(row, (-1.0, UNKNOWN)), (part, code), key=lambda one: one[0])
+        best = sorted(sums, key=sums.__getitem__, reverse=True)[:k]
         rows[query, : len(best)], scores[query, : len(best)] = best, [sums[row] for row in best]
         codes[query, : len(best)] = [most[row][1] for row in best]
         places.append({row: known[row] for row in best})
     found = (first.queries, rows, scores, first.items, FUSED, first.query_ids)
     return Fused(*found, sources=codes, names=tuple(lists), places=tuple(places))
+
+
+def _given(candidates: Candidates, by: FuseBy) -> NDArray[np.float64]:
+    """Say what a list gives each of its hits: (B, K), 0 for padding."""
+    there = candidates.rows >= 0
+    if by == "rank":
+        return np.where(there, 1 / (CONSTANT + there.cumsum(axis=1)), 0)
+    scores = candidates.scores.astype(np.float64)
+    highest, lowest = (
+        function(scores, axis=1, keepdims=True, where=there, initial=initial)
+        for function, initial in ((np.max, -np.inf), (np.min, np.inf))
+    )
+    spread = highest - lowest
+    shares = np.divide(scores - lowest, spread, out=np.ones_like(scores), where=there & (spread > 0))
+    return np.where(there, shares, 0)
 
 
 def _hits(candidates: Candidates, query: int) -> list[tuple[int, float, int]]:

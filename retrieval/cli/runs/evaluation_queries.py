@@ -24,7 +24,7 @@ from retrieval.evaluation.evaluate import DEFAULT_MEASURES, evaluate
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.ranking.fusion import fuse
-from retrieval.retriever.queries.hybrid_search import NUM_FUSED, VECTOR, WORDS
+from retrieval.retriever.queries.hybrid_search import DEFAULT_WEIGHT, NUM_FUSED, VECTOR, WORDS
 from retrieval.retriever.retriever import Retriever
 
 TEXT_MEASURES = ("recall@1", "recall@5", "recall@10", "mrr@10")
@@ -212,7 +212,7 @@ def weight_for(retriever: Retriever, path: Path) -> tuple[float, dict[float, flo
 def tune_weight(
     vectors: Candidates, words: Candidates, relevant: Sequence[Collection[str]]
 ) -> tuple[float, dict[float, float]]:
-    """Choose the share of the words by ndcg@10 of judged queries, of equal ones the nearest to one half.
+    """Choose the share of the words by ndcg@10 of judged queries, of equal ones the nearest to the default.
 
     Args:
         vectors: What the vectors find for B queries.
@@ -229,7 +229,7 @@ def tune_weight(
         fused = fuse({VECTOR: vectors, WORDS: words}, TUNED_K, {VECTOR: 1 - share, WORDS: share})
         ndcg[share] = evaluate(fused, relevant, measures=[TUNED_BY]).means[TUNED_BY]
     best = max(ndcg.values())
-    return min((share for share in ndcg if ndcg[share] == best), key=lambda share: abs(share - 0.5)), ndcg
+    return min((share for share in ndcg if ndcg[share] == best), key=lambda share: abs(share - DEFAULT_WEIGHT)), ndcg
 
 
 def _read_texts(path: Path) -> tuple[list[str], list[str]]:

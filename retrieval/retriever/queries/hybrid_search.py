@@ -11,7 +11,7 @@ from retrieval.retriever.loaded_bundle import LoadedBundle
 
 WORDS, VECTOR = "words", "vector"  # names of the lists
 NUM_FUSED = 100  # candidates of each list
-DEFAULT_WEIGHT = 0.5  # share of the words where none was tuned
+DEFAULT_WEIGHT = 0.6  # share of the words where none was tuned; chosen on products, see docs/how-to/words.md
 
 
 def search_words(state: LoadedBundle, texts: Sequence[str], k: int, where: Where = ()) -> Candidates:
@@ -35,7 +35,7 @@ def search_both(
     search_vectors: Callable[[int], Candidates],
     weight: float | None = None,
 ) -> Fused:
-    """Find the best k of words and vectors for each text by reciprocal rank fusion.
+    """Find the best k of words and vectors for each text, fused by score.
 
     Args:
         state: Of the bundle.

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from retrieval.candidates import Candidates, codes_for
 from retrieval.cli.runs.evaluation_queries import tune_weight
 from retrieval.ranking.fusion import CONSTANT, Fused, Place, fuse
 from retrieval.retriever.queries import Query
-from retrieval.retriever.queries.hybrid_search import search_both
+from retrieval.retriever.queries.hybrid_search import DEFAULT_WEIGHT, search_both
 from retrieval.retriever.retriever import Retriever
 from tests.cli_run import Run, runner
 from tests.toy import ToyEncoder, toy_file
@@ -56,8 +57,19 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     return runner(capsys)
 
 
-def test_fused_scores_are_the_sums_of_reciprocal_ranks() -> None:
-    fused = fuse({"vector": LEFT, "words": RIGHT}, 4)
+def test_an_item_gets_from_each_list_where_its_score_lies_between_the_lowest_and_the_highest() -> None:
+    fused = fuse({"vector": LEFT, "words": RIGHT}, 4, {"vector": 0.4, "words": 0.6})
+    # float32 holds seven digits of the sums; LEFT gives 1, 1/2 and 0 to a, b and c, and RIGHT to c, d and a
+    assert {hit.item_id: hit.score for hit in fused[0]} == pytest.approx({"c": 0.6, "a": 0.4, "d": 0.3, "b": 0.2})
+    assert [hit.source for hit in fused[0]] == ["words", "content", "words", "content"]
+    assert fused.places_of(0)[0] == {"vector": Place(3, 7.0), "words": Place(1, 9.0)}
+    assert [(hit.item_id, hit.score) for hit in fused[1]] == [("d", pytest.approx(0.4))]  # a list of one gives it 1
+    alike = replace(LEFT, scores=np.where(LEFT.rows >= 0, 5, -np.inf).astype(np.float32))
+    assert [hit.score for hit in fuse({"vector": alike, "words": RIGHT}, 3)[0]] == [2.0, 1.0, 1.0]
+
+
+def test_by_rank_scores_are_the_sums_of_reciprocal_ranks() -> None:
+    fused = fuse({"vector": LEFT, "words": RIGHT}, 4, by="rank")
     expected = {
         "a": 1 / (CONSTANT + 1) + 1 / (CONSTANT + 3),
         "c": 1 / (CONSTANT + 3) + 1 / (CONSTANT + 1),
@@ -70,6 +82,8 @@ def test_fused_scores_are_the_sums_of_reciprocal_ranks() -> None:
     assert [hit.source for hit in fused[0]] == ["content", "words", "content", "words"]
     assert fused.places_of(0)[1] == {"vector": Place(3, 7.0), "words": Place(1, 9.0)}
     assert [hit.item_id for hit in fused[1]] == ["d"]
+    with pytest.raises(InputError, match=r"by is 'place'.*score"):
+        fuse({"vector": LEFT, "words": RIGHT}, 4, by="place")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -122,10 +136,11 @@ def test_all_weight_on_one_list_is_that_list(retriever: Retriever) -> None:
 
 def test_the_weight_is_the_best_on_judged_queries() -> None:
     weight, ndcg = tune_weight(LEFT, RIGHT, [{"d"}, {"d"}])
-    assert weight == 0.6
+    assert weight == 0.7
     assert ndcg[0.0] == pytest.approx(0.5)  # only the second query is answered
-    assert ndcg[0.6] == ndcg[0.9] == pytest.approx((1 / np.log2(4) + 1) / 2)
-    assert tune_weight(LEFT, RIGHT, [{"e"}, {"e"}])[0] == 0.5
+    assert ndcg[0.6] == pytest.approx((1 / np.log2(4) + 1) / 2)
+    assert ndcg[0.7] == ndcg[0.9] == pytest.approx((1 / np.log2(3) + 1) / 2)
+    assert tune_weight(LEFT, RIGHT, [{"e"}, {"e"}])[0] == DEFAULT_WEIGHT
     with pytest.raises(ShapeError, match="1 judgements for lists of 2 and 2 queries"):
         tune_weight(LEFT, RIGHT, [{"a"}])
 
@@ -136,7 +151,7 @@ def test_the_command_line_searches_explains_and_tunes(root: Path, tmp_path: Path
     assert len(re.findall(r"\d \(\d\.\d{3}\)", out)) >= 3  # "rank (score)" by vectors and by words
     code, out, _ = run("search", root, "blue lamp", "--mode", "hybrid", "-k", "1", "--json")
     hit = json.loads(out.splitlines()[0])
-    assert (hit["item_id"], hit["vector_rank"], hit["words_rank"], hit["source"]) == ("blue-lamp", 1, 1, "content")
+    assert (hit["item_id"], hit["vector_rank"], hit["words_rank"], hit["source"]) == ("blue-lamp", 1, 1, "words")
     judged = tmp_path / "judged.parquet"
     pq.write_table(pa.table({"text": ["blu lmp", "white book"], "item_id": ["blue-lamp", "white-book"]}), judged)
     code, out, error = run("words", root, "--columns", "title,tags", "--tune", judged)
