@@ -98,7 +98,7 @@ def fuse(
         most: dict[int, tuple[float, int]] = {}
         for name, candidates in lists.items():
             weight = 1.0 if weights is None else weights[name]
-            values = given[name][query].tolist()
+            values = given[name][query][candidates.rows[query] >= 0].tolist()
             for rank, (row, score, code) in enumerate(_hits(candidates, query), start=1):
                 known.setdefault(row, {})[name] = Place(rank, score)
                 if weight > 0:

@@ -1,13 +1,13 @@
 """How fast the neighbours of every item are found, beside a bare FAISS batch; and whether a killed run is resumed.
 
-    OMP_NUM_THREADS=1 python -m scripts.benchmarks.index.neighbours ITEMS PAIRS [--drawn 200000] [--seed 0]
-    [--work FOLDER]
+    OMP_NUM_THREADS=1 python -m scripts.benchmarks.index.neighbours ITEMS PAIRS [--drawn 200000] [--most 32768]
+    [--seed 0] [--work FOLDER]
 
-ITEMS is a table of products with pictures, which the pocket encoder embeds. PAIRS is a folder with `image_emb.npy` and
+ITEMS is a table of products, which the pocket encoder embeds. PAIRS is a folder with `image_emb.npy` and
 `text_emb.npy` of some hundred real pairs, from whose geometry so many further items are drawn (`geometry`). For each
 catalogue, in one process: the table of all neighbours; the index of the bundle alone; and `faiss.IndexFlatIP`, both
-asked for the same lists in batches of the same size. In alternating rounds; the median counts. Then the command is
-killed (SIGKILL) half way and run again. FOLDER keeps the bundles for another run.
+asked for the same lists in batches of the same size, for the first items, so many at most. In alternating rounds; the
+median counts. Then the command is killed (SIGKILL) half way and run again. FOLDER keeps the bundles for another run.
 """
 
 import argparse
@@ -37,7 +37,6 @@ from scripts.benchmarks.index.geometry import draw, read_pairs
 from scripts.benchmarks.record import keep
 
 K, ROUNDS, CHUNK = 10, 3, 4096
-MOST = 8 * CHUNK  # items of a round
 VECTOR = "text_vector"
 
 
@@ -47,6 +46,7 @@ def main() -> None:
     parser.add_argument("items", type=Path)
     parser.add_argument("pairs", type=Path)
     parser.add_argument("--drawn", type=int, default=200_000)
+    parser.add_argument("--most", type=int, default=8 * CHUNK)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path)
     given = parser.parse_args()
@@ -57,7 +57,9 @@ def main() -> None:
             "products": bundle_of(work / "products", lambda: given.items, "pocket"),
             "drawn": bundle_of(work / "drawn", lambda: drawn_table(work, given), "vectors:"),
         }
-        result = {name: measured(bundle) | resumed(bundle, Path(folder)) for name, bundle in bundles.items()}
+        result = {
+            name: measured(bundle, given.most) | resumed(bundle, Path(folder)) for name, bundle in bundles.items()
+        }
     keep("neighbours", {"k": K, "chunk": CHUNK, "rounds": ROUNDS, **result}, given.seed)
 
 
@@ -77,10 +79,10 @@ def drawn_table(work: Path, given: argparse.Namespace) -> Path:
     return work / "drawn.parquet"
 
 
-def measured(bundle: Path) -> dict[str, Any]:
+def measured(bundle: Path, most: int) -> dict[str, Any]:
     """Give items a second of the table, of the index alone and of exact FAISS, and the recall of the lists."""
     retriever = Retriever.open(bundle)
-    queries = retriever.vectors[:MOST]
+    queries = retriever.vectors[:most]
     exact = faiss.IndexFlatIP(retriever.vectors.shape[1])
     exact.add(retriever.vectors)
 

@@ -10,7 +10,8 @@ are those of the title. Queries of three kinds, 300 of each:
 - descriptive: "navy blue shirts for men, casual". Relevant are all products of that colour, type, gender and use.
 
 As many queries of other titles and other attributes are for choices (valid). On these the share of the words is tuned
-as `commonspace words --tune` does. BUNDLE is kept for another run, and for `composed`.
+as `commonspace words --tune` does. Both lists are fused by reciprocal rank too, with equal shares. BUNDLE is kept for
+another run, and for `composed`.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 from retrieval import Candidates, Retriever, evaluate
 from retrieval.cli.runs.evaluation_queries import tune_weight
 from retrieval.ranking.fusion import fuse
-from retrieval.retriever.queries.hybrid_search import NUM_FUSED, VECTOR, WORDS
+from retrieval.retriever.queries.hybrid_search import DEFAULT_WEIGHT, NUM_FUSED, VECTOR, WORDS
 from retrieval.retriever.search import SearchMode
 from scripts.benchmarks.record import keep
 from scripts.benchmarks.search.products import read, retriever_of
@@ -67,6 +68,8 @@ def main() -> None:
         result = {
             "items": len(retriever.items),
             "queries of each kind": PER_KIND,
+            "default share of the words": DEFAULT_WEIGHT,
+            "tuned share of the words": weight,
             "test": measured(retriever, test, weight),
             "valid": measured(retriever, valid, weight),
             "valid ndcg@10 by share of the words": by_share,
@@ -156,9 +159,9 @@ def measured(retriever: Retriever, queries: Queries, weight: float) -> dict[str,
     values: dict[str, dict[str, dict[str, NDArray[np.float64]]]] = {}
     for kind, judged in queries.items():
         found = {name: lists(retriever, judged, name, NUM_FUSED if name != "hybrid" else 10) for name in MODES}
-        found[f"hybrid, tuned share {weight}"] = fuse(
-            {VECTOR: found["vectors"], WORDS: found["words"]}, 10, {VECTOR: 1 - weight, WORDS: weight}
-        )
+        both = {VECTOR: found["vectors"], WORDS: found["words"]}
+        found["hybrid, tuned share"] = fuse(both, 10, {VECTOR: 1 - weight, WORDS: weight})
+        found["hybrid, by rank"] = fuse(both, 10, by="rank")
         relevant = [query.relevant for query in judged]
         values[kind] = {
             name: evaluate(answers, relevant, measures=MEASURES).per_query for name, answers in found.items()

@@ -1,6 +1,10 @@
 """Neighbours of items, one by one and of all, by content, by behaviour and by both, against scores of all pairs."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +22,7 @@ from retrieval.candidates import source_code
 from retrieval.filters import field
 from retrieval.retriever.related.items import BY, By
 from tests.cli_run import Run, runner
+from tests.paths import ROOT
 from tests.toy import toy_table
 
 ITEMS = toy_table()["item_id"].to_pylist()
@@ -159,6 +164,34 @@ def test_what_was_stopped_is_resumed(retriever: Retriever, tmp_path: Path, name:
     assert table["neighbour"].to_pylist() == whole["neighbour"].to_pylist()
     np.testing.assert_allclose(table["score"].to_numpy(), whole["score"].to_numpy(), rtol=1e-5)
     assert len(list(tmp_path.iterdir())) == 2  # the folder of the parts of a file is gone
+
+
+KILLED = """
+import sys, time
+from retrieval import Retriever
+from retrieval.batch import NeighboursConfig, write_neighbours
+
+config = NeighboursConfig(k=3, chunk=4)
+write_neighbours(Retriever.load(sys.argv[1]), sys.argv[2], config, progress=lambda *_: time.sleep(0.1))
+"""
+
+
+def test_after_a_real_kill_it_is_resumed(bundle: Path, retriever: Retriever, tmp_path: Path) -> None:
+    out, parts = tmp_path / "near.parquet", tmp_path / "near.parquet.parts"
+    with subprocess.Popen([sys.executable, "-c", KILLED, bundle, out], cwd=ROOT) as process:
+        while process.poll() is None and len(list(parts.glob("part-*.parquet"))) < 2:
+            time.sleep(0.005)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert not out.exists()
+    config = NeighboursConfig(k=3, chunk=4)
+    report = write_neighbours(retriever, out, config)
+    assert report.resumed in (1, 2, 3)  # the second part may not have been recorded yet
+    assert (report.parts, report.users, report.answers) == (5, 20, 60)
+    write_neighbours(retriever, tmp_path / "whole.parquet", config)
+    table, whole = (pq.read_table(path) for path in (out, tmp_path / "whole.parquet"))
+    assert table.drop("score").equals(whole.drop("score"))
+    np.testing.assert_allclose(table["score"].to_numpy(), whole["score"].to_numpy(), rtol=1e-5)  # of two processes
 
 
 def test_a_run_with_other_settings_is_refused(retriever: Retriever, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_an_item_gets_from_each_list_where_its_score_lies_between_the_lowest_and
     assert {hit.item_id: hit.score for hit in fused[0]} == pytest.approx({"c": 0.6, "a": 0.4, "d": 0.3, "b": 0.2})
     assert [hit.source for hit in fused[0]] == ["words", "content", "words", "content"]
     assert fused.places_of(0)[0] == {"vector": Place(3, 7.0), "words": Place(1, 9.0)}
-    assert [(hit.item_id, hit.score) for hit in fused[1]] == [("d", pytest.approx(0.4))]  # a list of one gives it 1
+    assert {hit.item_id: hit.score for hit in fused[1]} == pytest.approx({"d": 0.4})  # a list of one gives it 1
     alike = replace(LEFT, scores=np.where(LEFT.rows >= 0, 5, -np.inf).astype(np.float32))
     assert [hit.score for hit in fuse({"vector": alike, "words": RIGHT}, 3)[0]] == [2.0, 1.0, 1.0]
 
