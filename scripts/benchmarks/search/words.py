@@ -122,22 +122,24 @@ def places(title: str) -> list[int]:
 
 
 def with_typo(title: str, rng: random.Random) -> str:
-    """Drop, add, replace or swap one letter inside a word.
+    """Drop, add, replace or swap one letter inside a word, so that the word is another one.
 
-    >>> with_typo("red shirt", random.Random(1))
-    'red sirt'
+    >>> with_typo("red sandal", random.Random(0))
+    'red sandbl'
     """
     words = title.split()
     at = rng.choice(places(title))
-    word, letter = words[at], rng.choice(LETTERS)
-    place, kind = rng.randrange(1, len(word) - 1), rng.choice(["drop", "add", "replace", "swap"])
-    before, after = word[:place], word[place + 1 :]
-    words[at] = {
-        "drop": before + after,
-        "add": before + letter + word[place:],
-        "replace": before + letter + after,
-        "swap": before + word[place + 1] + word[place] + word[place + 2 :],
-    }[kind]
+    word = words[at]
+    while words[at] == word:
+        place, letter = rng.randrange(1, len(word) - 1), rng.choice(LETTERS)
+        before, after = word[:place], word[place + 1 :]
+        edits = (
+            before + after,
+            before + letter + word[place:],
+            before + letter + after,
+            before + word[place + 1] + word[place] + word[place + 2 :],
+        )
+        words[at] = rng.choice(edits)
     return " ".join(words)
 
 
