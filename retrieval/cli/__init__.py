@@ -113,9 +113,9 @@ def commonspace(
     """Cross-modal recommendation and retrieval: build an index, query it, learn from interactions, rerank."""
 
 
-for section, commands in COMMANDS.items():
-    for command in commands:
-        app.command(cls=Command, rich_help_panel=section)(with_groups(command))
+for section, functions in COMMANDS.items():
+    for function in functions:
+        app.command(cls=Command, rich_help_panel=section)(with_groups(function))
     if section == "Build":
         app.add_typer(encoders.app, rich_help_panel=section)
 
