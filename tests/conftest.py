@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,8 +36,16 @@ def pytest_runtest_setup() -> None:
     os.environ.pop("COLUMNS", None)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_decoder() -> Iterator[None]:
+    """A build starts one process for its few small pictures, not one a core, which takes longer than to decode them."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("indexing.store.encode.cores", lambda: 1)
+        yield
+
+
 @pytest.fixture(scope="session")
-def toy_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def toy_bundle(one_decoder: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of the toy catalogue, with the table beside it; nothing changes it."""
     folder = tmp_path_factory.mktemp("toy")
     build_bundle(Catalogue.from_parquet(toy_file(folder)), ToyEncoder(), folder / "bundle")

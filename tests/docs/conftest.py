@@ -1,5 +1,6 @@
 """A part of the shipped sample, so that pages which work on it run in seconds."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,10 +9,19 @@ import pyarrow.parquet as pq
 import pytest
 
 import indexing.sample
+from indexing.runtime.threads import cores
 from indexing.sample import interactions_path, items_path
 
 NAMED = ["mug", "croissant", "elephant", "orange-slice"]  # by the pages
 ITEMS = 150
+
+
+@pytest.fixture(scope="module", autouse=True)
+def many_decoders() -> Iterator[None]:
+    """Many pictures are decoded by a process a core, as for a user."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("indexing.store.encode.cores", cores)
+        yield
 
 
 @pytest.fixture(scope="session")
