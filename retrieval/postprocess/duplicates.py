@@ -21,7 +21,7 @@ from indexing.runtime.arguments import check_choice, check_kind, is_number, is_w
 from retrieval.candidates import Candidates, check_num_rows
 from retrieval.filters.values import attribute_type
 
-MIN_SIMILARITY = 0.98
+MIN_SIMILARITY = 0.98  # for want of a better one: see docs/decisions/0025
 _TOLERANCE = 1e-6  # cosines of equal float32 vectors differ from 1 by this much
 _AT_ONCE = 4_000_000  # numbers of vectors held at a time
 

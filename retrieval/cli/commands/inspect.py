@@ -19,10 +19,25 @@ from retrieval.cli.options.evaluation import Seed
 from retrieval.cli.options.items import MediaColumns, Source, or_sample
 from retrieval.cli.options.output import Html, Json, LossCurve, RecallCurve
 from retrieval.cli.options.search import BundleFolder
+from retrieval.postprocess.duplicate_groups import groups_by_attribute, groups_by_content
+from retrieval.postprocess.duplicates import MIN_SIMILARITY
 from retrieval.retriever.index_status import DegradedIndexWarning
+from retrieval.retriever.learned_parts import LearnedParts
 from retrieval.retriever.retriever import Retriever
 
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Number of rows to read; by default all.")]
+MinSimilarity = Annotated[
+    float,
+    typer.Option(
+        "--min-similarity", help="Cosine from which two items are near-duplicates, for the groups that are listed."
+    ),
+]
+VariantsBy = Annotated[
+    str | None,
+    typer.Option(
+        "--group-by", metavar="COLUMN", help="Also list groups of items with the same value of it, like parent_id."
+    ),
+]
 VERDICTS = {True: "good", False: "look"}
 
 
@@ -63,13 +78,23 @@ def info(
     show_bundle(opened, as_json, status)
 
 
-def doctor(bundle: BundleFolder, seed: Seed = 0, as_json: Json = False) -> None:
+def doctor(
+    bundle: BundleFolder,
+    seed: Seed = 0,
+    min_similarity: MinSimilarity = MIN_SIMILARITY,
+    group_by: VariantsBy = None,
+    as_json: Json = False,
+) -> None:
     """Look for what makes search bad, like hubs or duplicates.
 
-    Others are damage, quarantined content, a modality gap and vectors of little spread.
+    Others are damage, quarantined content, a modality gap and vectors of little spread. Groups of near-duplicates and
+    of variants are listed with examples.
     """
     opened = Bundle.open(bundle)
     findings = examine(opened, seed=seed)
+    groups = [groups_by_content(LearnedParts(opened).content(opened), min_similarity, seed)]
+    if group_by is not None:
+        groups.append(groups_by_attribute(opened, group_by))
     if as_json:
         show_json(
             "diagnosis",
@@ -78,6 +103,7 @@ def doctor(bundle: BundleFolder, seed: Seed = 0, as_json: Json = False) -> None:
                 "generation": opened.manifest.generation,
                 "good": all(finding.good for finding in findings),
                 "findings": [finding.to_json() for finding in findings],
+                "duplicate_groups": [found.to_json(opened.items) for found in groups],
             },
         )
         return
@@ -88,4 +114,5 @@ def doctor(bundle: BundleFolder, seed: Seed = 0, as_json: Json = False) -> None:
         ]
         for finding in findings
     }
+    rows |= {f"groups by {found.by}": found.in_words(opened.items) for found in groups}
     show_pairs(str(bundle), rows)
