@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from indexing.arrays import Mask, Rows
 from indexing.catalogue.arrow_values import SECONDS_PER_DAY, python_value
 from indexing.catalogue.item_ids import ItemIds
+from indexing.catalogue.readers.arrow_tables import ArrowStream, arrow_table
 from indexing.errors import InputError, InteractionsError
 from indexing.filesystem.checked_files import content_hash
-from indexing.media.files import no_file
-from indexing.runtime.arguments import check_kind, check_number, check_path, check_whole
+from indexing.runtime.arguments import check_kind, check_number, check_whole
 from retrieval.interactions.columns import match_column, missing_column
 from retrieval.interactions.histories import numbered
-from retrieval.interactions.interactions import read_delimited
+from retrieval.interactions.interactions import read_table, source_name
 from retrieval.interactions.known_items import known_row
 from retrieval.interactions.log_schema import LogRows
 from retrieval.interactions.parse_values import legible, read_ids, read_weights
@@ -126,35 +126,35 @@ class Impressions:
             raise InteractionsError("positions of impressions count from 1; read such tables with from_arrow")
 
     @classmethod
-    def open(cls, path: Path | str, columns: ImpressionColumns | None = None) -> "Impressions":
-        """Read a Parquet, CSV or tab-separated file, told apart by the suffix.
+    def open(cls, path: Path | str | ArrowStream, columns: ImpressionColumns | None = None) -> "Impressions":
+        """Read a Parquet, CSV, tab-separated or .inter file, told apart by the suffix, or a table in memory.
 
         Args:
-            path: The file; of Parquet, also a folder of them.
+            path: The file; of Parquet, also a folder of them. Or a table or query of a database
+                (``postgresql://host/shop#shown``), a DataFrame of pandas or polars, or an Arrow table.
             columns: Which columns hold what; found by their usual names when None.
 
         Raises:
             InteractionsError: When it is no table, lacks a column, has a position that is no whole number from 1, or
                 leaves no rows.
         """
-        columns, path = _checked(columns), check_path(path)
-        match path.suffix.lower():
-            case ".parquet" | ".pq":
-                return cls._cleaned(_read_parquet(path, columns), columns, str(path))
-            case ".csv" | ".tsv":
-                table, dropped, repaired, _ = read_delimited(path, columns)
-                return cls._cleaned(table, columns, str(path), dropped, repaired)
-            case suffix:
-                raise InteractionsError(
-                    f"{path} ends in {suffix!r}; impressions are read from .parquet, .csv and .tsv files"
-                )
+        columns = _checked(columns)
+        table, dropped, repaired, _ = read_table(path, columns, "impressions")
+        return cls._cleaned(table, columns, source_name(path), dropped, repaired)
 
     @classmethod
-    def from_arrow(cls, table: pa.Table, columns: ImpressionColumns | None = None) -> "Impressions":
-        """Clean an Arrow table; see `open`."""
-        columns = _checked(columns)
-        check_kind(table, pa.Table, "table", "give a pyarrow.Table, as pyarrow.Table.from_pandas makes")
-        return cls._cleaned(table.select(columns.needed(table.column_names)), columns, "the table of impressions")
+    def from_arrow(cls, table: object, columns: ImpressionColumns | None = None) -> "Impressions":
+        """Clean an Arrow table, or whatever gives an Arrow stream, as a DataFrame of polars or pandas; see `open`."""
+        return cls.open(arrow_table(table, "the table of impressions"), columns)
+
+    @classmethod
+    def from_pandas(cls, frame: object, columns: ImpressionColumns | None = None) -> "Impressions":
+        """Clean a pandas DataFrame; a named index is a column. See `open`.
+
+        Raises:
+            InputError: When an index without a name holds something else than whole numbers, as it may be the users.
+        """
+        return cls.from_arrow(frame, columns)
 
     @classmethod
     def _cleaned(
@@ -272,7 +272,7 @@ def require_impressions(impressions: object) -> Impressions:
         impressions,
         Impressions,
         "impressions",
-        "open a file by Impressions.open(PATH), or give a table by Impressions.from_arrow(TABLE)",
+        "read it by Impressions.open(…), from a file, a DataFrame or an Arrow table",
     )
 
 
@@ -280,18 +280,6 @@ def _checked(columns: ImpressionColumns | None) -> ImpressionColumns:
     if columns is None:
         return ImpressionColumns()
     return check_kind(columns, ImpressionColumns, "columns", "give ImpressionColumns(…), or None")
-
-
-def _read_parquet(path: Path, columns: ImpressionColumns) -> pa.Table:
-    from pyarrow import parquet
-
-    if problem := no_file(path):
-        raise InteractionsError(problem)
-    try:
-        dataset = parquet.ParquetDataset(path)
-        return dataset.read(columns=columns.needed(dataset.schema.names))
-    except (OSError, pa.ArrowException) as error:
-        raise InteractionsError(f"{path} cannot be read as Parquet: {error}") from error
 
 
 def _positions(column: pa.Array, name: str, source: str) -> NDArray[np.int32]:

@@ -93,42 +93,14 @@ class Interactions:
         Raises:
             InteractionsError: When it is no table, lacks a column, has an event without a weight, or leaves no rows.
         """
-        if is_table(path):
-            return cls.from_arrow(path, **options)
-        if is_sql_url(path):
-            source = SqlTable.parse(str(path))
-            reader = ReadOptions(str(source), **options)
-            table = read_sql(source)
-            return cls(*reader.clean(table.select(reader.needed(table.column_names)), names=table.column_names))
-        path = check_path(path)
-        match path.suffix.lower():
-            case ".parquet" | ".pq":
-                read = cls.from_parquet
-            case ".csv" | ".tsv":
-                read = cls.from_csv
-            case ".inter":
-                read = cls.from_inter
-            case suffix:
-                raise InteractionsError(
-                    f"{path} ends in {suffix!r}; interactions are read from .parquet, .csv, .tsv and .inter files"
-                )
-        return read(path, **options)
+        reader = ReadOptions(source_name(path), **options)
+        return cls(*reader.clean(*read_table(path, reader, "interactions")))
 
     @classmethod
     def from_parquet(cls, path: Path | str, **options: Unpack[ReadArguments]) -> "Interactions":
         """Read a Parquet file, or a folder of them; see `open`."""
-        from pyarrow import parquet
-
-        path = check_path(path)
-        if problem := no_file(path):
-            raise InteractionsError(problem)
         reader = ReadOptions(str(path), **options)
-        try:
-            dataset = parquet.ParquetDataset(path)
-            table = dataset.read(columns=reader.needed(dataset.schema.names))
-        except (OSError, pa.ArrowException) as error:
-            raise InteractionsError(f"{path} cannot be read as Parquet: {error}") from error
-        return cls(*reader.clean(table, names=dataset.schema.names))
+        return cls(*reader.clean(*_read_parquet(check_path(path), reader)))
 
     @classmethod
     def from_csv(cls, path: Path | str, **options: Unpack[ReadArguments]) -> "Interactions":
@@ -153,8 +125,7 @@ class Interactions:
     def from_arrow(cls, table: object, **options: Unpack[ReadArguments]) -> "Interactions":
         """Clean an Arrow table, or whatever gives an Arrow stream, as a DataFrame of polars or pandas; see `open`."""
         reader = ReadOptions("the table", **options)
-        read = arrow_table(table)
-        return cls(*reader.clean(read.select(reader.needed(read.column_names)), names=read.column_names))
+        return cls(*reader.clean(*_needed_part(arrow_table(table), reader)))
 
     @classmethod
     def from_pandas(cls, frame: object, **options: Unpack[ReadArguments]) -> "Interactions":
@@ -221,8 +192,8 @@ class TableOptions(Protocol):
         """Give the columns to load; raises an `InteractionsError` when one is missing."""
 
 
-class Delimited(NamedTuple):
-    """The needed columns of a delimited file as text; rows dropped and repaired, by reason; and all of its columns."""
+class ReadTable(NamedTuple):
+    """The needed columns of a source; how many rows were dropped and repaired, by reason; and all of its columns."""
 
     table: pa.Table
     dropped: Counter[str]
@@ -230,7 +201,65 @@ class Delimited(NamedTuple):
     names: list[str]
 
 
-def read_delimited(path: Path | str, options: TableOptions, *, inter: bool = False) -> Delimited:
+def source_name(source: Path | str | ArrowStream) -> str:
+    """Name a source for messages, without the secrets that the URL of a database may hold.
+
+    >>> source_name("postgresql://ann:secret@host/shop#clicks")
+    'postgresql://host/shop#clicks'
+    """
+    if is_table(source):
+        return "the table"
+    return str(SqlTable.parse(str(source))) if is_sql_url(source) else str(source)
+
+
+def read_table(source: Path | str | ArrowStream, options: TableOptions, what: str) -> ReadTable:
+    """Read the needed columns of a file, told apart by its suffix, of a table in memory, or of a database.
+
+    Args:
+        source: The path; or a table or query of a database; or a DataFrame or an Arrow table.
+        options: The columns to read.
+        what: What the rows are, for messages.
+
+    Raises:
+        InteractionsError: When it is no table, or lacks a column.
+    """
+    if is_table(source):
+        return _needed_part(arrow_table(source, f"the table of {what}"), options)
+    if is_sql_url(source):
+        return _needed_part(read_sql(SqlTable.parse(str(source))), options)
+    path = check_path(source)
+    match path.suffix.lower():
+        case ".parquet" | ".pq":
+            return _read_parquet(path, options)
+        case ".csv" | ".tsv":
+            return read_delimited(path, options)
+        case ".inter":
+            return read_delimited(path, options, inter=True)
+        case suffix:
+            raise InteractionsError(
+                f"{path} ends in {suffix!r}; {what} are read from .parquet, .csv, .tsv and .inter files"
+            )
+
+
+def _needed_part(table: pa.Table, options: TableOptions) -> ReadTable:
+    names = table.column_names
+    return ReadTable(table.select(options.needed(names)), Counter(), Counter(), names)
+
+
+def _read_parquet(path: Path, options: TableOptions) -> ReadTable:
+    from pyarrow import parquet
+
+    if problem := no_file(path):
+        raise InteractionsError(problem)
+    try:
+        dataset = parquet.ParquetDataset(path)
+        names = dataset.schema.names
+        return ReadTable(dataset.read(columns=options.needed(names)), Counter(), Counter(), names)
+    except (OSError, pa.ArrowException) as error:
+        raise InteractionsError(f"{path} cannot be read as Parquet: {error}") from error
+
+
+def read_delimited(path: Path | str, options: TableOptions, *, inter: bool = False) -> ReadTable:
     """Read the needed columns of a delimited file as text, and count the rows that do not fit the header.
 
     The file is in UTF-8, or in an encoding that `as_utf8` detects.
@@ -266,7 +295,7 @@ def _bad_line(error: UnicodeDecodeError) -> str:
     return f"line {line} is not in {error.encoding.upper()} (byte {error.start}: {error.reason}); save it as UTF-8"
 
 
-def _read(path: Path, source: Path | bytes, options: TableOptions, *, inter: bool) -> Delimited:
+def _read(path: Path, source: Path | bytes, options: TableOptions, *, inter: bool) -> ReadTable:
     from pyarrow import csv as arrow_csv
 
     ragged: list[str] = []  # not a count: Arrow parses on several threads, and only appending is safe there
@@ -288,7 +317,7 @@ def _read(path: Path, source: Path | bytes, options: TableOptions, *, inter: boo
             column_types=dict.fromkeys(needed.values(), pa.string()), include_columns=list(needed.values())
         ),
     )
-    return Delimited(table.rename_columns(list(needed)), Counter(ragged), Counter(), names)
+    return ReadTable(table.rename_columns(list(needed)), Counter(ragged), Counter(), names)
 
 
 def _header(head: str, path: Path | str, options: TableOptions, *, inter: bool) -> tuple[str, list[str]]:

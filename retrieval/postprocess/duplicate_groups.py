@@ -63,7 +63,7 @@ class DuplicateGroups:
     def in_words(self, item_ids: Sequence[str]) -> list[str]:
         """Give counts and examples as lines of text."""
         how = f"by content of cosine {self.min_similarity:g} and more" if self.min_similarity else f"by {self.by!r}"
-        lines = [f"{len(self.groups):,} groups of {self.items:,} items {how}"]
+        lines = [f"groups {how}: {len(self.groups):,}, of {self.items:,} items"]
         if self.with_twin:
             counts = ", ".join(f"{one:g}: {count:,}" for one, count in self.with_twin.items())
             lines.append(f"of {self.compared:,} items so many have another one of at least this cosine: {counts}")

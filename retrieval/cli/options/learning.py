@@ -26,12 +26,12 @@ EffortOption = Annotated[
     ),
 ]
 ImpressionsFile = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--impressions",
         rich_help_panel=LEARNING,
-        help="A .parquet, .csv or .tsv file of what was shown: user, item, position and time. The reranker is then "
-        "corrected for the positions of what was taken.",
+        help="A .parquet, .csv or .tsv file, or a URL of a database, of what was shown: user, item, position and time. "
+        "The reranker is then corrected for the positions of what was taken.",
     ),
 ]
 Refresh = Annotated[

@@ -203,11 +203,11 @@ def log_path(source: str) -> Path:
     return interactions_path() if source == SAMPLE else Path(source)
 
 
-def open_impressions(path: Path) -> Impressions:
+def open_impressions(source: str) -> Impressions:
     """Read impressions, and note on standard error which rows could not be used."""
-    impressions = Impressions.open(path)
+    impressions = Impressions.open(source)
     for text in unused_rows(impressions):
-        note(f"{path}: {text}")
+        note(f"{shown_source(source)}: {text}")
     return impressions
 
 

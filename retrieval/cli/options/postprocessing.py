@@ -57,12 +57,12 @@ RulesFile = Annotated[
     typer.Option("--rules", rich_help_panel=POSTPROCESSING, help="JSON file of business rules, applied last."),
 ]
 ImpressionsFile = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--impressions",
         rich_help_panel=POSTPROCESSING,
-        help="A .parquet, .csv or .tsv file of what was shown: user, item, position and time; read by the rules "
-        "frequency_cap and rotate.",
+        help="A .parquet, .csv or .tsv file, or a URL of a database, of what was shown: user, item, position and time; "
+        "read by the rules frequency_cap and rotate.",
     ),
 ]
 GroupBy = Annotated[

@@ -1,7 +1,10 @@
 """Reading impressions: which columns and rows are used, and what is said of the others."""
 
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -35,6 +38,29 @@ def test_a_table_and_files_of_it_are_read_alike_in_time_order(tmp_path: Path) ->
     assert Impressions.from_arrow(table).table.to_pylist() == EXPECTED
     for name in ("shown.parquet", "shown.csv", "shown.tsv"):
         assert Impressions.open(tmp_path / name).table.to_pylist() == EXPECTED, name
+
+
+@pytest.mark.parametrize("made", [pd.DataFrame, pl.DataFrame, pa.table], ids=["pandas", "polars", "arrow"])
+def test_every_library_gives_the_same_impressions(made: Any) -> None:  # noqa: ANN401
+    assert Impressions.open(made(SHOWN)).table.to_pylist() == EXPECTED
+    assert Impressions.from_arrow(made(SHOWN)).table.to_pylist() == EXPECTED
+
+
+def test_a_named_index_of_pandas_holds_users_and_moments_are_read() -> None:
+    frame = pd.DataFrame({**SHOWN, "time": pd.to_datetime(SHOWN["time"], unit="s", utc=True)}).set_index("user")
+    assert Impressions.from_pandas(frame).table.to_pylist() == EXPECTED
+    with pytest.raises(InputError, match="the table of impressions has an index without a name, which holds 'ann'"):
+        Impressions.from_pandas(frame.rename_axis(None))
+    with pytest.raises(InputError, match="the table of impressions is a dict; give a pandas"):
+        Impressions.from_arrow(SHOWN)
+
+
+def test_impressions_are_read_from_a_database(tmp_path: Path) -> None:
+    pd.DataFrame(SHOWN).to_sql("shown", f"sqlite:///{tmp_path}/shop.db", index=False)
+    assert Impressions.open(f"sqlite:///{tmp_path}/shop.db#shown").table.to_pylist() == EXPECTED
+    assert Impressions.open(f"sqlite:///{tmp_path}/shop.db#SELECT * FROM shown WHERE rank = 3").table.to_pylist() == [
+        EXPECTED[1]
+    ]
 
 
 def test_requests_are_read_where_they_are_named() -> None:

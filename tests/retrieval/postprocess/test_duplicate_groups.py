@@ -90,8 +90,8 @@ def test_doctor_lists_groups(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     strict = json.loads(run("doctor", tmp_path / "b", "--min-similarity", "0.999", "--json")[1])["duplicate_groups"]
     assert [one["examples"] for one in strict] == [[["a", "c"], ["b", "f"]]]
     _, out, _ = run("doctor", tmp_path / "b", "--group-by", "parent_id")
-    assert "2 groups of 5 items by content of cosine 0.98 and more" in out
-    assert "1 groups of 3 items by 'parent_id'" in out
+    assert "groups by content of cosine 0.98 and more: 2, of 5 items" in out
+    assert "groups by 'parent_id': 1, of 3 items" in out
     assert "a, c, e" in out
     code, _, err = run("doctor", tmp_path / "b", "--group-by", "shelf")
     assert code == 2
