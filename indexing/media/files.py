@@ -5,6 +5,8 @@ import stat
 from enum import StrEnum
 from pathlib import Path
 
+from indexing.runtime.safe_text import without_secrets
+
 
 class Modality(StrEnum):
     """What an embedding was made from."""
@@ -65,9 +67,9 @@ def no_file(path: Path | str, most_bytes: int | None = None) -> str | None:
     try:
         size = 0 if Path(path).is_dir() else size_of(Path(path))
     except FileNotFoundError:
-        return f"{path}: there is no such file"
+        return f"{without_secrets(str(path))}: there is no such file"
     except OSError as error:
-        return f"{path} cannot be read: {error.strerror or error}"
+        return f"{without_secrets(str(path))} cannot be read: {error.strerror or error}"
     too_large = most_bytes is not None and size > most_bytes
     return f"{path} of {size} bytes is over the limit of {most_bytes}" if too_large else None
 

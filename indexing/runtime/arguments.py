@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.errors import InputError, examples
+from indexing.runtime.safe_text import without_secrets
 
 Kind = TypeVar("Kind")
 Call = TypeVar("Call")
@@ -106,6 +107,8 @@ def check_path(value: object, name: str = "path") -> Path:
         raise InputError(f"{name} is {shown(value)}; give a path, as text or pathlib.Path")
     if "\0" in os.fspath(value):
         raise InputError(f"{name} is {shown(value)}, with a zero character, which no path has; give another")
+    if isinstance(value, os.PathLike) and (text := os.fspath(value)) != without_secrets(text):
+        raise InputError(f"{name} is the URL of a database in a path; give it as text, where a database can be read")
     return Path(value)
 
 

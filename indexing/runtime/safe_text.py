@@ -24,3 +24,17 @@ def escaped(json: str) -> str:
     '"a\\u009b2Jb"'
     """
     return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", json)
+
+
+# Also where a path made one slash of two; hints name USER.
+_SERVER = re.compile(r"""(postgres(?:ql)?(?:\+\w+)?:/{1,2})(?:(?!USER@)[^\s'"]*@)?([^\s'"?#]*)(?:\?[^\s'"#]*)?""")
+_FILE = re.compile(r"""(sqlite(?:\+\w+)?:/[^\s'"?#]*)\?[^\s'"#]*""")
+
+
+def without_secrets(text: str) -> str:
+    """Leave users, passwords and options out of the URLs of databases in a text, also of those read as paths.
+
+    >>> without_secrets("postgresql:/ann:secret@host/shop?password=secret#items: there is no such file")
+    'postgresql:/host/shop#items: there is no such file'
+    """
+    return _FILE.sub(r"\1", _SERVER.sub(r"\1\2", text))

@@ -26,7 +26,10 @@ from retrieval.retriever.loaded_bundle import encoder_of
 
 Upsert = Annotated[bool, typer.Option("--upsert", help="Replace items that the bundle has already.")]
 UpdateSource = Annotated[
-    Path, typer.Argument(help="A .csv, .jsonl or .parquet file with item_id and the columns to change.")
+    str,
+    typer.Argument(
+        help="A .csv, .jsonl or .parquet file, or a URL of a database, with item_id and the columns to change."
+    ),
 ]
 DeletedItems = Annotated[list[str], typer.Argument(help="Items to delete.")]
 MissingOk = Annotated[bool, typer.Option("--missing-ok", help="Ignore items that the bundle lacks.")]

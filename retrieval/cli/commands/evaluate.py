@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from indexing.catalogue.readers.sql import is_sql_url
 from indexing.runtime.progress import progress
 from retrieval.cli.display.output import write_file
 from retrieval.cli.display.terminal import UsageError, say, show_json, show_table
@@ -23,6 +24,7 @@ from retrieval.evaluation.report.gather import gather
 from retrieval.evaluation.report.report import HEAD, Side, cells, comparison_page, report_page
 from retrieval.evaluation.results_file import SavedEvaluation, load, save
 from retrieval.evaluation.tracking import flat_metrics
+from retrieval.interactions.interactions import source_name
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.retriever.retriever import Retriever
 
@@ -61,7 +63,8 @@ def evaluate(
         if measures.baselines is not False and answered.split is not None:
             progress_bar.begin("baselines")
             measured = compare_with_baselines(measured, retriever)
-    source = {"asked": Path(queries.queries or str(interactions)).name, **measured.about(retriever)}
+    asked = source_name(str(queries.queries or interactions))
+    source = {"asked": asked if is_sql_url(asked) else Path(asked).name, **measured.about(retriever)}
     written = _write(measured.evaluation, source, measures.save, measures.metrics_out)
     if page.html is not None:
         report = gather(

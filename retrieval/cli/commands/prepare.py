@@ -9,11 +9,12 @@ from retrieval.batch.table_files import write_table
 from retrieval.cli.display.output import write_file
 from retrieval.cli.display.terminal import UsageError, show_json, show_pairs
 from retrieval.cli.options.learning import CleaningOptions
-from retrieval.cli.options.log import Log, LogOptions, shown_source
+from retrieval.cli.options.log import Log, LogOptions
 from retrieval.cli.options.output import Json, OutTable, Report
 from retrieval.interactions.cleaning import BotLimits, Caps, PrepareConfig, PushLimits
 from retrieval.interactions.cleaning import prepare as prepare_log
 from retrieval.interactions.cleaning.pipeline import written_back
+from retrieval.interactions.interactions import source_name
 
 
 def prepare(
@@ -50,7 +51,7 @@ def prepare(
     if as_json:
         show_json("preparation", {"written": str(out), **summary_json})
         return
-    show_pairs(f"{shown_source(interactions)}: prepared as {out}", summary.lines())
+    show_pairs(f"{source_name(interactions)}: prepared as {out}", summary.lines())
 
 
 def _shilling(drop: Literal["interactions", "users", "keep"]) -> PushLimits | None:

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from indexing.errors import CommonspaceWarning, InputError
-from indexing.runtime.safe_text import escaped, visible
+from indexing.runtime.safe_text import escaped, visible, without_secrets
 
 Cell: TypeAlias = object | Sequence[object]
 """The content of a cell: one value, or a list or tuple with a value for each line."""
@@ -91,10 +91,10 @@ def cell_text(value: Cell) -> Text:
 
 
 def say(*lines: object, err: bool = False) -> None:
-    """Print lines of text, on standard output or on standard error."""
+    """Print lines of text, on standard output, or on standard error without secrets of the URLs of databases."""
     try:
         for line in lines:
-            typer.echo(visible(line), err=err)
+            typer.echo(without_secrets(visible(line)) if err else visible(line), err=err)
     except BrokenPipeError as error:
         raise ReaderGone from error
 

@@ -6,14 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-from indexing.catalogue.readers.sql import SqlTable, is_sql_url
+from indexing.catalogue.readers.sql import is_sql_url
 from indexing.sample import interactions_path
 from retrieval.cli.display.terminal import UsageError, note
 from retrieval.cli.options.items import SAMPLE
 from retrieval.interactions.columns import InteractionColumns, Repeats
 from retrieval.interactions.event_types import USUAL, EventTypes, LearnedEvents
 from retrieval.interactions.impressions import Impressions
-from retrieval.interactions.interactions import Interactions
+from retrieval.interactions.interactions import Interactions, source_name
 
 LOG = "Log"
 # Repairs that are not noted.
@@ -168,7 +168,7 @@ class LogColumns:
             learned.compare(log.events, unread=log.unread_events, given=events is not None)
         if notes:
             for text in unused_rows(log):
-                note(f"{shown_source(source)}: {text}")
+                note(f"{source_name(source)}: {text}")
         return log
 
 
@@ -193,11 +193,6 @@ class LogOptions(LogColumns):
         }
 
 
-def shown_source(source: str) -> str:
-    """Give the name of a source for messages, without the secrets that the URL of a database may hold."""
-    return str(SqlTable.parse(source)) if is_sql_url(source) else source
-
-
 def log_path(source: str) -> Path:
     """Return the path of a log, or of the shipped sample if it is 'sample'."""
     return interactions_path() if source == SAMPLE else Path(source)
@@ -207,7 +202,7 @@ def open_impressions(source: str) -> Impressions:
     """Read impressions, and note on standard error which rows could not be used."""
     impressions = Impressions.open(source)
     for text in unused_rows(impressions):
-        note(f"{shown_source(source)}: {text}")
+        note(f"{source_name(source)}: {text}")
     return impressions
 
 

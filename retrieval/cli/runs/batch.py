@@ -32,10 +32,11 @@ from retrieval.batch.table_files import check_out
 from retrieval.batch.tables import TableFile, file_identity
 from retrieval.cli.display.output import counted, known_json
 from retrieval.cli.display.terminal import UsageError, show_json, show_pairs
-from retrieval.cli.options.log import LogOptions, log_path, shown_source
+from retrieval.cli.options.log import LogOptions, log_path
 from retrieval.cli.options.output import OutputOptions
 from retrieval.cli.options.users import UserOptions
 from retrieval.cli.runs.histories import match_items, note_users_without_likes
+from retrieval.interactions.interactions import source_name
 from retrieval.interactions.known_items import KnownItems
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.retriever.retriever import Retriever
@@ -109,7 +110,7 @@ def _table_identity(url: str, table: pa.Table) -> dict[str, Any]:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table.combine_chunks())
-    return {"name": shown_source(url), "sha256": sha256(sink.getvalue()).hexdigest()}
+    return {"name": source_name(url), "sha256": sha256(sink.getvalue()).hexdigest()}
 
 
 def _run(
