@@ -93,7 +93,7 @@ _FORMER = {"FilmLimits": "VideoLimits", "PictureLimits": "ImageLimits", "SoundLi
 
 
 def __getattr__(name: str) -> object:
-    """Import what a name stands for."""
+    """Import the module of a name, and give its value."""
     if name in _FORMER:
         warnings.warn(f"indexing.{name} is called {_FORMER[name]}", FutureWarning, 2)
         name = _FORMER[name]

@@ -58,7 +58,7 @@ class CommonspaceWarning(UserWarning):
 
 
 class InputError(CommonspaceError, ValueError):
-    """What was handed in cannot be used."""
+    """An argument or input that cannot be used."""
 
 
 class ShapeError(InputError):
@@ -86,7 +86,7 @@ class UnknownItemError(InputError):
 
 
 class EncoderError(CommonspaceError):
-    """An encoder that cannot be loaded, or cannot do what was asked of it."""
+    """An encoder that cannot be loaded, or cannot embed an input."""
 
 
 class UnknownEncoderError(EncoderError):
@@ -102,7 +102,7 @@ class EncoderMismatchError(EncoderError):
 
 
 class SeparateSpacesError(EncoderError):
-    """Modalities of different spaces that were to be compared, or a vector of which it is not said what it is of."""
+    """Modalities of different spaces that cannot be compared, or a vector of unknown modality."""
 
 
 class BundleError(CommonspaceError):

@@ -61,7 +61,7 @@ def build_bundle(
 ) -> Bundle:
     """Encode a catalogue, index it and publish it as a new generation of a bundle.
 
-    A build that was stopped goes on where it stopped, and what an earlier generation encoded with the same encoder
+    An interrupted build continues where it stopped, and what an earlier generation encoded with the same encoder
     is taken from there. The current generation stays untouched until the new one is complete. The catalogue says what
     the new one holds: what was added to the bundle or deleted from it before is superseded. What the bundle has
     learned stays with its items where ``carry`` is given and the encoder is the same.
@@ -136,7 +136,7 @@ def _publish(
     config: IndexConfig,
     carry_learned: Callable[[NewItems], CarriedOver] | None,
 ) -> None:
-    """Index what is in the store and publish it with everything that a reader needs."""
+    """Index the vectors of the store, and publish them with everything that a reader needs."""
     item_ids, work = ItemIds(catalogue.attributes.column("item_id").to_pylist()), work_folder(root)
     if config.kind == "sharded":
         rows, items, vectors = map_vectors(store, item_ids, encoder.info, work)

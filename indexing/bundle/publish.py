@@ -121,7 +121,7 @@ def make_current(root: Path, folder: Path) -> None:
 
 
 def make_current_when_unlocked(root: Path, folder: Path, generation: str, work: str) -> None:
-    """Put what was prepared without the lock of a bundle in force, as soon as nobody else is writing to it.
+    """Publish a generation that was prepared without the lock of a bundle, once nobody else is writing to it.
 
     What was added to the bundle meanwhile stays a change of the new generation.
 
@@ -212,13 +212,13 @@ class NewItems:
 
 @dataclass(frozen=True, eq=False)
 class CarriedOver:
-    """What a bundle has learned, for other items.
+    """The learned parts of a bundle, carried over to other items.
 
     Attributes:
-        vectors: (M, E) float32, what is indexed.
+        vectors: (M, E) float32, the vectors to index.
         queries: Held-out queries of each kind.
         files: The learned files.
-        learned: What the manifest says of it.
+        learned: Its section of the manifest.
         features: The learned parts.
     """
 

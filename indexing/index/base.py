@@ -21,7 +21,7 @@ class VectorIndex(Protocol):
 
     @property
     def kind(self) -> str:
-        """What it is, for the manifest: ``"flat"``, ``"faiss-flat"``, ``-hnsw``, ``-ivf`` or ``-sharded``."""
+        """The type of index, for the manifest: ``"flat"``, ``"faiss-flat"``, ``-hnsw``, ``-ivf`` or ``-sharded``."""
         ...
 
     @property
@@ -62,7 +62,7 @@ class VectorIndex(Protocol):
 
 @runtime_checkable
 class TunableIndex(VectorIndex, Protocol):
-    """An index that can be told how hard to try for each kind of query."""
+    """An index with search parameters for each kind of query."""
 
     @property
     def efforts(self) -> SearchParamsByKind:
@@ -84,7 +84,7 @@ class TunableIndex(VectorIndex, Protocol):
 
 
 def check_k(k: object) -> int:
-    """Return how many answers are asked for as a plain int.
+    """Return k, the number of answers, as a plain int.
 
     Raises:
         InputError: When it is no whole number of at least 1.
@@ -117,7 +117,7 @@ def padded(scores: Vectors, rows: Rows, k: int) -> tuple[Vectors, Rows]:
 
 
 def ordered(scores: Vectors, rows: Rows) -> tuple[Vectors, Rows]:
-    """Order each line of (B, j) answers by score, the best first and equal scores in row order."""
+    """Order the (B, j) answers of each query by score, the best first and equal scores in row order."""
     order = np.lexsort((rows, -scores), axis=1)
     return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
 

@@ -1,4 +1,4 @@
-"""What the user asks of an index, and how hard it searches for each kind of query."""
+"""Configuration of an index: its goals, and the search parameters for each kind of query."""
 
 import re
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ MAX_EFFORT = 10_000_000
 
 @dataclass(frozen=True)
 class SearchParams:
-    """How hard a search tries; what an index has no use for is 0.
+    """Parameters of a search, which trade time for recall; those that an index does not use are 0.
 
     Attributes:
         lists: How many inverted lists are scanned.
@@ -37,11 +37,11 @@ class SearchParams:
 
 @dataclass(frozen=True)
 class SearchParamsByKind:
-    """An effort for each kind of query (``"text"``, ``"image"``, …).
+    """Search parameters for each kind of query (``"text"``, ``"image"``, …).
 
     Attributes:
-        kinds: The effort by kind.
-        default: What counts when no kind has an effort.
+        kinds: Search parameters by kind of query.
+        default: Used when no kind has search parameters.
     """
 
     kinds: Mapping[str, SearchParams] = field(default_factory=dict)

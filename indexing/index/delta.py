@@ -25,7 +25,7 @@ class DeltaIndex:
     """A `VectorIndex` over the rows of another, those added after them, and a mask of the live ones.
 
     Args:
-        base: What was indexed; it is only searched.
+        base: The index of the first N rows; it is only searched.
         added: (M, D) float32, the vectors of the rows after it.
         is_live: (N + M,) bool, the rows that may be found.
         coded: The rows that have codes: all from the first on, or from the first added one on.
@@ -92,7 +92,7 @@ class DeltaIndex:
         return scores, np.where(rows >= 0, self._tail_rows[rows], -1)
 
     def _search_live_base(self, queries: Vectors, k: int, kind: str | None) -> tuple[Vectors, Rows]:
-        """Find the best k living rows of the base: some more are asked for, which costs less than a filter."""
+        """Find the best k live rows of the base: some more are retrieved, which costs less than a filter."""
         base_rows, num_deleted = len(self._base), self._num_deleted
         scores, rows = self._base.search(queries, k + min(num_deleted, k), kind=kind)
         if not num_deleted:

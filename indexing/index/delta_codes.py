@@ -1,4 +1,4 @@
-"""Codes of four bits for two dimensions, made without training: what is added to a bundle is found fast within seconds.
+"""Codes of four bits for two dimensions, made without training, for a fast search of added rows within seconds.
 
 The vectors are rotated at random and centred, after which their dimensions are about normal, and the codebook of every
 pair is the best one for a normal distribution (Max 1960). A search scans all codes, and scores the best candidates
@@ -116,11 +116,11 @@ class AddedCodes:
 
     @property
     def reached(self) -> bool:
-        """Whether every kind of query finds what it must; otherwise the rows must be scanned."""
+        """Whether every kind of query reaches the required recall; otherwise the rows must be scanned."""
         return all(recall_ >= self.target for recall_ in self.recall.values())
 
     def _with_fewest_candidates(self, coded_vectors: Vectors) -> "AddedCodes":
-        """Take the fewest candidates with which every kind of query finds what it must."""
+        """Take the fewest candidates with which every kind of query reaches the required recall."""
         goal = 1 - (1 - self.target) * MISS_MARGIN
         for candidates in CANDIDATES:
             candidate = replace(self, candidates=candidates)
@@ -200,12 +200,12 @@ def codes_for(
     held_out_queries: Callable[[], Mapping[str, Queries]],
     previous: AddedCodes | None = None,
 ) -> AddedCodes | None:
-    """Return codes for a search of what was added to an index; None where a scan is as fast, or was asked for.
+    """Return codes for a search of the rows added to an index; None where a scan is as fast, or was requested.
 
     A flat index that with the additions is larger than a build would choose a flat one for has codes too.
 
     Args:
-        base: What was indexed.
+        base: The index of the first rows.
         vectors: (N + M, D) float32, the rows of that index and those added after them.
         config: What the index must achieve.
         held_out_queries: Gives queries of each kind, to measure with; their own rows count from 0.

@@ -26,7 +26,7 @@ def retrieve(
     Args:
         index: What to search.
         queries: (B, D) float32.
-        k: Rows a query; at most the number of items are given.
+        k: Rows for each query; at most the number of items.
         exclude: B arrays of rows, or none at all.
         allow: (N,) bool, the rows that any query may have.
         kind: What the queries are, see `VectorIndex.search`.

@@ -1,4 +1,4 @@
-"""What a file is, and reading one that anyone may have sent, given by its bytes or its path."""
+"""Types of media files, and safe reading of a file of unknown origin, by its bytes or its path."""
 
 import errno
 import stat

@@ -57,7 +57,7 @@ class ImageForm:
         return np.asarray(small, np.uint8)
 
     def middle(self, image: Image.Image) -> Image.Image:
-        """Return the part of a picture that is looked at: a very long one is cut, where only its middle is wanted."""
+        """Return the part of a picture that is embedded: a very long one is cut to its middle."""
         return _crop_far_ends(image) if self.resize == "shortest" else image
 
     def _size(self, image: Image.Image) -> tuple[int, int]:

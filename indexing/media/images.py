@@ -37,7 +37,7 @@ _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # bytes; two letters alone begin 
 
 
 def picture_format(start: bytes) -> str | None:
-    """Tell the format of a picture by the first `START` bytes of its file; None where it is no picture.
+    """Detect the format of a picture by the first `START` bytes of its file; None where it is no picture.
 
     >>> picture_format(b"GIF89a"), picture_format(b"....ftypavif"), picture_format(b"BMW, red")
     ('GIF', 'AVIF', None)

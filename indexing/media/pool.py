@@ -91,7 +91,7 @@ class DecodePool:
 
 
 class _NotStartedError(Exception):
-    """A process that ended, or was ended, before it could be asked anything."""
+    """A process that ended before it could take a request."""
 
 
 class _Worker:

@@ -99,7 +99,7 @@ def _open_checked(data: bytes | Path, limits: VideoLimits) -> BinaryIO:
 
 
 def _format(file: BinaryIO) -> str:
-    """Tell by its first bytes how to read a film: FFmpeg knows formats that name other files to open."""
+    """Detect the format of a film by its first bytes: FFmpeg knows formats that name other files to open."""
     start = file.read(12)
     file.seek(0)
     if start[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):

@@ -1,4 +1,4 @@
-"""What is taken out of a store: vectors of each modality, memory-mapped and fused, and shards packed of them."""
+"""Reading a store: vectors of each modality, memory-mapped and fused, and packed shards of them."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -130,7 +130,7 @@ SHARD_ROWS = 50_000
 
 @dataclass(frozen=True)
 class PackedShards:
-    """What was packed.
+    """The packed shards.
 
     Attributes:
         files: The shards in row order.

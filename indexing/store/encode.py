@@ -154,7 +154,7 @@ def check_encoding(config: object, progress: object) -> None:
     """Check how items are to be encoded.
 
     Raises:
-        InputError: When it cannot be told.
+        InputError: When the encoding cannot be determined.
     """
     if config is not None:
         check_kind(config, EncodeConfig, "encode", "give an EncodeConfig, or None")

@@ -1,4 +1,4 @@
-"""The work on one batch of items: what is settled needs nothing, equal content is encoded once, the rest is encoded."""
+"""Encoding one batch of items: finished items are skipped, and equal content is encoded once."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -64,18 +64,18 @@ class Content:
     def embedding(
         self, vector: NDArray[np.float16] | None, reason: str = "", frame: int = 0, label: str = ""
     ) -> Embedding:
-        """Say what became of it, or of one of its frames."""
+        """Make the embedding of it, or of one of its frames."""
         digest = "" if self.problem else self.key.of_frame(frame)
         return Embedding(self.item_id, self.key.modality, digest, vector, reason, self.part + frame, label)
 
 
 @dataclass
 class Batch:
-    """What has been begun for some items.
+    """The encoding of some items that has begun.
 
     Attributes:
         size: How many items.
-        done: What is settled.
+        done: Embeddings that are finished.
         contents: The contents to be encoded, by what equal ones share.
         texts: The texts among them.
         decoding: The files among them, on their way.

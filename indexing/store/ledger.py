@@ -13,7 +13,7 @@ _HASH = re.compile(rf"[0-9a-f]{{{2 * HASH_BYTES}}}")
 
 
 class LedgerEntry(NamedTuple):
-    """The content at one place of an item: its hash, why it is quarantined (empty when encoded), where in its file."""
+    """The content in one slot of an item: its hash, why it is quarantined (empty if encoded), and where in its file."""
 
     digest: str
     reason: str
@@ -21,7 +21,7 @@ class LedgerEntry(NamedTuple):
 
 
 class Ledger:
-    """Which content each item has at each place, and in which shard and line the vector of each content is.
+    """Which content each item has in each slot, and in which shard and row the vector of each content is.
 
     Names and hashes are kept as 128-bit digests in few large objects instead of as strings in many small ones.
     """
@@ -60,16 +60,16 @@ class Ledger:
             self._positions[_content_key(modality, known.digest)] = shard << _ROW_BITS | line
 
     def touch(self, item_id: str, modality: Modality, part: int) -> None:
-        """Say that an item still has what it had at a place."""
+        """Note that an item still has the same content in a slot."""
         self._current[self._slots[_slot_key(item_id, modality, part)]] = 1
 
     def in_any_run(self, item_id: str, modality: Modality, part: int) -> LedgerEntry | None:
-        """Return what was noted at a place, in this run or before."""
+        """Return the entry of a slot, of this run or an earlier one."""
         slot = self._slots.get(_slot_key(item_id, modality, part))
         return None if slot is None else self._at(slot)
 
     def in_this_run(self, item_id: str, modality: Modality, part: int) -> LedgerEntry | None:
-        """Return what is noted at a place in this run."""
+        """Return the entry of a slot of this run."""
         slot = self._slots.get(_slot_key(item_id, modality, part))
         return None if slot is None or not self._current[slot] else self._at(slot)
 
@@ -80,7 +80,7 @@ class Ledger:
                 yield part, known
 
     def position(self, modality: Modality, digest: str) -> tuple[int, int] | None:
-        """Return shard and line of the vector of a content."""
+        """Return shard and row of the vector of a content."""
         position = self._positions.get(_content_key(modality, digest))
         return None if position is None else (position >> _ROW_BITS, position & (1 << _ROW_BITS) - 1)
 

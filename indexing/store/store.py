@@ -112,7 +112,7 @@ class EmbeddingStore:
         return None if known is None else known.reason
 
     def reasons(self) -> Counter[str]:
-        """Count what is quarantined, by the kind of reason."""
+        """Count quarantined contents by kind of reason."""
         return Counter(map(reason_kind, self._ledger.reasons()))
 
     def vector(self, modality: Modality, digest: str) -> NDArray[np.float16] | None:
@@ -163,7 +163,7 @@ class EmbeddingStore:
         return Parts(np.array(rows, np.int64), labels, self._vectors_at(positions))
 
     def _vectors_at(self, shards_and_rows: Sequence[tuple[int, int]]) -> NDArray[np.float16]:
-        """Return the vectors at P shards and lines: (P, D) float16; each shard is read once for all of them."""
+        """Return the vectors at P shards and rows: (P, D) float16; each shard is read once for all of them."""
         by_shard: dict[int, list[tuple[int, int]]] = {}
         for position, (shard, row) in enumerate(shards_and_rows):
             by_shard.setdefault(shard, []).append((position, row))

@@ -1,4 +1,4 @@
-"""What a hit stands for, where variants and near-duplicates are shown once: rows of items, by the row of the hit."""
+"""Items that a hit represents, where variants and near-duplicates are shown once: their rows, by the row of the hit."""
 
 from collections.abc import Mapping, Sequence
 
@@ -25,18 +25,18 @@ def check_position(query: int, count: int) -> None:
 
 
 def ids_in(folded: Mapping[int, Rows], rows: Rows, items: ItemIds) -> list[list[str]]:
-    """Give the item_ids that each of some hits of one query stands for."""
+    """Give the item_ids that each hit of one query represents."""
     return [[items[other] for other in folded.get(row, _NO_ROWS).tolist()] for row in rows.tolist()]
 
 
 def with_new_rows(folded: Mapping[int, Rows], new_rows: Rows) -> dict[int, Rows]:
-    """Give what hits stand for by new rows, (N + 1,) int64, without items that are gone: those of row -1."""
+    """Replace the rows by new rows, (N + 1,) int64; deleted items, of row -1, are left out."""
     by_row = {int(new_rows[row]): new_rows[others] for row, others in folded.items()}
     return {row: others[others >= 0] for row, others in by_row.items() if row >= 0}
 
 
 def place_folded(folded: Sequence[Mapping[int, Rows]], new_rows: Rows, items: ItemIds, new_items: ItemIds) -> None:
-    """Write the new rows of all items that hits stand for; -1 for those that are gone."""
+    """Write the new rows of all items that hits represent; -1 for deleted items."""
     for others in (others for of_query in folded for others in of_query.values()):
         found = (new_items.row(items[other]) for other in others.tolist())
         new_rows[others] = [-1 if row is None else row for row in found]

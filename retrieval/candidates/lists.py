@@ -15,7 +15,7 @@ Kind = TypeVar("Kind", bound=Candidates)
 
 
 def with_lists(candidates: Kind, positions: Rows, lists: Candidates) -> Kind:
-    """Replace the hits of some queries: rows, scores, sources and what was folded; all else stays.
+    """Replace the hits of some queries: rows, scores, sources and folded items; all else stays.
 
     Args:
         candidates: Of B queries.

@@ -1,4 +1,4 @@
-"""Interactions: reading logs, histories of users, and what is known of users."""
+"""Interactions: reading logs, histories of users, and user profiles."""
 
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.user_profiles import Profiles

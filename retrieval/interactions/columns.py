@@ -100,7 +100,7 @@ def last_of_each(rows: Rows, lengths: NDArray[np.int64]) -> Mask:
 def last_of_each_item(
     histories: Sequence[Rows], weights: Sequence[Vectors] | None = None
 ) -> tuple[list[Rows], list[Vectors] | None]:
-    """Keep of an item that comes several times in a given history the last, with its weight; see `last_of_each`."""
+    """Keep the last interaction with each item of a history, with its weight; see `last_of_each`."""
     rows = np.concatenate([np.empty(0, np.int64), *histories])
     lengths = lengths_of(histories)
     counted = np.split(last_of_each(rows, lengths), np.cumsum(lengths)[:-1]) if len(lengths) else []
@@ -157,10 +157,10 @@ class InteractionColumns:
     Attributes:
         user_id: Who.
         item_id: With what.
-        timestamp: When; None, or left out of the log, means that nobody knows what came first: the order of its rows
+        timestamp: The time; if None, or missing in the log, the order of interactions is unknown: the order of its rows
             says nothing.
         weight: How much; None, or left out of the log, means that every interaction weighs 1.
-        event: What kind of interaction; read only when weights of events are given.
+        event: The type of event; read only if weights of events are given.
     """
 
     user_id: str = "user_id"
@@ -218,7 +218,7 @@ def match_column(one: str, wanted: str, names: Sequence[str]) -> str | None:
 
     Args:
         one: What the column holds, as ``"user_id"``, which is its default name, too.
-        wanted: The name that was asked for.
+        wanted: The requested name.
         names: The columns of the table.
 
     Raises:
@@ -265,7 +265,7 @@ def plain_name(name: str) -> str:
 
 
 def usual_repeats(weight: str) -> Repeats:
-    """Say what counts of several interactions with one item, by the name of their weights.
+    """Give the rule for repeated interactions with one item, by the name of the column of weights.
 
     >>> [usual_repeats(name) for name in ("Rating", "play_count", "weight")]
     ['last', 'sum', 'max']

@@ -46,7 +46,7 @@ class History:
         return History(self.user_id, self.rows[part], self.timestamps[part], self.weights[part])
 
     def counted_by(self, users: UserModel) -> "History":
-        """Give what was liked, with how much each counts in place of its weight."""
+        """Give the liked items, with interaction weights in place of the weights of the log."""
         kept = users.is_liked(self.weights)
         return History(self.user_id, self.rows[kept], self.timestamps[kept], users.worth(self.weights[kept]))
 
@@ -55,7 +55,7 @@ class History:
         return self.rows[self.weights >= min_relevance]
 
     def after(self, time: int) -> "History":
-        """Give what was done later than at a time in seconds since 1970."""
+        """Give the interactions after a time in seconds since 1970."""
         return self[int(np.searchsorted(self.timestamps, time, side="right")) :]
 
     def joined(self, later: "History") -> "History":
@@ -162,7 +162,7 @@ def histories(interactions: Interactions, items: ItemIds, *, min_length: int = 1
 
 
 def all_histories(interactions: Interactions, items: ItemIds) -> LoggedHistories:
-    """Give what `histories` gives in a few arrays, for very many users; of all users, also those without an item."""
+    """Give the histories of all users in a few arrays, also of users without an item of the bundle."""
     _check_signs(interactions)
     table = interactions.table
     encoded = table["item_id"].combine_chunks().dictionary_encode()

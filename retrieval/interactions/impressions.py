@@ -1,4 +1,4 @@
-"""Impressions: what was shown to whom, at which place of a list, and when."""
+"""Impressions: which items were shown to which user, at which position of a list, and when."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ class ImpressionColumns:
 
     Attributes:
         user_id: To whom.
-        item_id: What was shown.
+        item_id: The item that was shown.
         position: At which place of the list, from 1.
         timestamp: When.
         request_id: In which list; it may be missing.
@@ -89,7 +89,7 @@ class ImpressionColumns:
 
 @dataclass(frozen=True)
 class Impressions:
-    """What was shown, in time order.
+    """Impressions in time order.
 
     Attributes:
         table: ``user_id: string, item_id: string, position: int32, timestamp: int64, request_id: string``; positions
@@ -210,7 +210,7 @@ class Impressions:
 
         Args:
             user_id: Who; nothing was shown to a user without impressions.
-            items: The items; what was shown and is not among them is left out.
+            items: The items; impressions of other items are left out.
             at: Seconds since 1970.
             days: Length of the period.
 

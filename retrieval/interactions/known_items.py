@@ -28,7 +28,7 @@ class KnownItems:
         unknown_users: Users who have such an interaction.
         users_left_out: Users who have no other.
         examples: The first three of these items.
-        cause: What is likely the cause.
+        cause: The likely cause.
         respelled: Interactions whose item is known under the other spelling of a whole number, as ``1`` for ``1.0``.
     """
 
@@ -86,7 +86,7 @@ def known_items(interactions: Interactions, items: ItemIds) -> tuple[Interaction
     """Write the item_ids of a log as a bundle does, and say which are not in it.
 
     Args:
-        interactions: What users did; what is with unknown items stays.
+        interactions: The log; interactions with unknown items stay.
         items: The items of the bundle.
 
     >>> log = pa.table({"user": ["ann", "ann", "bob"], "item": ["1.0", "7.0", "2.0"]})
@@ -145,7 +145,7 @@ def _with_items(interactions: Interactions, item_ids: pa.Array) -> Interactions:
 
 
 def _cause(missing: Sequence[str], items: ItemIds, *, any_known: bool) -> str:
-    """Say what is likely the cause that ids are not known."""
+    """Name the likely cause of unknown item_ids."""
     some = missing[:_TRIED]
     if any(item_id.strip() in items for item_id in some):
         return "The log has white space around these ids: strip it."

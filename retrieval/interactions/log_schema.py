@@ -1,4 +1,4 @@
-"""What is wanted of a log, and the rows of it that can be used."""
+"""The columns that a log needs, and the rows of it that can be used."""
 
 import time
 from collections import Counter
@@ -51,7 +51,7 @@ Events = EventTable
 
 
 class Cleaned(NamedTuple):
-    """What is usable of a log: the table; how many rows were dropped and repaired, by reason; and an example of each.
+    """The usable rows of a log, how many rows were dropped and repaired by reason, and an example of each.
 
     ``repeats`` is what counts where a user has several interactions with one item.
     """
@@ -177,7 +177,7 @@ class ReadOptions:
         repaired: Counter[str] | None = None,
         names: Sequence[str] = (),
     ) -> Cleaned:
-        """Keep the usable rows that were asked for, in time order.
+        """Keep the usable rows, in time order.
 
         Args:
             table: The log; its other columns are ignored.
@@ -248,7 +248,7 @@ def _check_columns(columns: object) -> None:
 
 
 class LogRows:
-    """The rows of a log on their way: (n,) each, and what became of the others.
+    """The rows of a log while it is cleaned, (n,) each, and counts of the dropped ones.
 
     Attributes:
         given: The columns as they were, by what they hold.
@@ -345,7 +345,7 @@ class LogRows:
         self.pick(self.times.order(np.flatnonzero(usable)))
 
     def keep_once(self, repeats: Repeats) -> None:
-        """Keep the last rating of an item, or the sum of what it weighs; of events all stay, whose order tells."""
+        """Keep the last rating of an item, or the sum of its weights; all events stay, as their order is read."""
         if repeats == "max":
             return
         users, items = (ids.dictionary_encode() for ids in (self.users, self.items))

@@ -1,4 +1,4 @@
-"""Profiles: what is known of users beside what they did, as their age, region or plan."""
+"""User profiles: attributes of users such as age, region or plan."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ USER_IDS = ("user_id", "user", "userID")
 
 @dataclass(frozen=True, eq=False)
 class Profiles:
-    """One line a user.
+    """One row for each user.
 
     Attributes:
         user_ids: (U,) strings, each once.
-        attributes: U lines.
+        attributes: U rows.
 
     >>> known = Profiles.from_arrow(pa.table({"user": ["ann", "bob"], "age": [31, 52]}))
     >>> known.of(["bob", "cid"]).to_pylist()
@@ -101,7 +101,7 @@ class Profiles:
         return len(self.user_ids)
 
     def lines(self, user_ids: Sequence[str]) -> NDArray[np.int64]:
-        """Give the line of each user, (B,) int64, -1 for those who have none."""
+        """Give the row of each user, (B,) int64, -1 for users without a profile."""
         found = pc.index_in(
             pa.array(check_names(user_ids, "user_ids"), pa.string()), value_set=self.user_ids
         ).fill_null(-1)
@@ -114,6 +114,6 @@ class Profiles:
         return [user for user, line in zip(user_ids, self.lines(user_ids).tolist(), strict=True) if line >= 0]
 
     def of(self, user_ids: Sequence[str]) -> pa.Table:
-        """Give a line of attributes for each user, null where nothing is known."""
+        """Give a row of attributes for each user, null where a value is missing."""
         lines = self.lines(user_ids)
         return self.attributes.take(pa.array(lines, mask=lines < 0))

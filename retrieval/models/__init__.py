@@ -1,1 +1,1 @@
-"""What was learned and is served, in NumPy: adapter, behaviour, user model, item space."""
+"""Learned models as they are served, in NumPy: adapter, behaviour, user model, item space."""

@@ -120,9 +120,9 @@ class Adapter:
         return vectors
 
     def modality_weights(self, items: ModalityVectors) -> Vectors:
-        """Say how much each modality counts: (N, M) float32 in the order of ``items.vectors``.
+        """Give the weight of each modality: (N, M) float32 in the order of ``items.vectors``.
 
-        Each line adds up to 1. What an item lacks is 0; so is the whole line of an item without any.
+        Each row sums to 1. A modality that an item lacks has weight 0; so has every one of an item without any.
         """
         weights = np.empty((items.count, len(items.vectors)), np.float32)
         for block in _blocks(items.count):
@@ -163,7 +163,7 @@ class Adapter:
         return cls(w1, b1, w2, gate)
 
     def save_pretrained(self, folder: Path | str) -> None:
-        """Write the weights and what they are for into a folder of their own."""
+        """Write the weights and their description into a folder."""
         folder = Path(folder)
         dim, hidden = self.w1.shape
         config = {"format": FORMAT, "dim": dim, "hidden": hidden, "modalities": list(self.gate.slopes)}

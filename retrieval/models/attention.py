@@ -22,7 +22,7 @@ class Layer:
     """One block: attention with H heads, then a network for each position, both added to what comes in.
 
     Attributes:
-        asks: (E, 3 E) float32, to what is asked for, what answers and what is told, for all heads side by side.
+        asks: (E, 3 E) float32, the projections to queries, keys and values, for all heads side by side.
         gives: (E, E) float32, from what the heads found.
         half_lives: (H,) float32; an item so many positions before another is attended to half as much.
         wide: (E, F) float32, then all below zero is dropped.
@@ -72,11 +72,11 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Attention:
-    """What is added to the queries of the towers, in the same item space.
+    """Causal attention over a history; its output is added to the queries of the towers, in the same item space.
 
     Attributes:
         into: (C, E) float32, of what an item of a history says.
-        liked: (V, E) float32, added at each of V levels of weight, and between them what is between.
+        liked: (V, E) float32, added by weight: one vector for each of V bins, interpolated between them.
         layers: One after the other, one at least.
         out: (E, r) float32, from the state of the last item; zero before learning.
         longest: So many items of a history are read, the last.
@@ -126,7 +126,7 @@ class Attention:
         return states
 
     def fits(self, num_bins: int, context_dims: int, queries: int) -> bool:
-        """Say whether all parts fit each other, so many levels, and so many numbers of what is said and asked for."""
+        """Whether all tables have the shapes that so many bins and dimensions of inputs and outputs need."""
         dims = self.into.shape[-1]
         shapes: list[tuple[Vectors, tuple[int, ...]]] = [
             (self.into, (context_dims, dims)),
@@ -166,14 +166,14 @@ class Attention:
 
 
 def layer_norm(states: Vectors) -> Vectors:
-    """Take the mean from each line, and divide it by its deviation."""
+    """Subtract the mean of each row, and divide by its standard deviation."""
     centred = states - states.mean(axis=-1, keepdims=True)
     result: Vectors = centred / np.sqrt(np.mean(centred**2, axis=-1, keepdims=True) + np.float32(EPSILON))
     return result
 
 
 def interpolated_rows(weights: Vectors, weight_bins: Vectors, table: Vectors) -> Vectors:
-    """Interpolate the lines of a table, (V, E), at levels, for weights (T,): (T, E) float32.
+    """Interpolate the rows of a table (V, E), one for each bin, at weights (T,): (T, E) float32.
 
     >>> between(np.array([1.5, 9.0]), np.array([1.0, 2.0]), np.array([[0.0], [4.0]])).tolist()
     [[2.0], [4.0]]

@@ -29,7 +29,7 @@ _TABLES = {"items": "items", "said": "context_factors", "confidence": "confidenc
 
 @dataclass(frozen=True, eq=False)
 class QueryTower:
-    """One way of reading a history: a sum of what each of its items says, in several channels.
+    """A query tower: the weighted sum of the context vectors of a history, in several channels.
 
     The item side it belongs to has been whitened: the scores of all items for a query have a standard deviation in
     proportion to that query's length. So a query of length ``share`` weighs ``share`` in a sum of towers, whatever
@@ -38,7 +38,7 @@ class QueryTower:
     Attributes:
         half_lives: (S,) float32, an item this many positions before the last counts half; inf: all alike.
         bin_weights: (S, V) float32, how much an interaction counts, at each of V bins of weight.
-        start: (r,) float32, what is said before any history.
+        start: (r,) float32, the query of an empty history.
         share: Length of the query.
     """
 
@@ -49,14 +49,14 @@ class QueryTower:
 
     @property
     def width(self) -> int:
-        """How many numbers an item says to it: S channels of r."""
+        """Dimensions of an item's context vector: S channels of r."""
         return len(self.half_lives) * len(self.start)
 
     def query(self, context: Vectors, weights: Vectors, weight_bins: Vectors) -> Vectors:
         """Give (r,) float32 for one history that is not empty.
 
         Args:
-            context: (T, S r) float32, what each of its items says of the next ones, oldest first.
+            context: (T, S r) float32, the context vector of each item of the history, oldest first.
             weights: (T,), of each interaction.
             weight_bins: (V,), at which ``worth`` is given.
         """
@@ -125,7 +125,7 @@ class Behaviour:
         history_shrinkage: With so many items a history counts half, and the query of a new user the other half; 0: the
             history alone counts.
         attention: Added to what the towers ask for, in their dimensions; None goes without.
-        returning: How much each part counts for users who come back; as for those whose visit goes on when None.
+        returning: The weights of the parts for users who return for a new visit; those within a visit when None.
     """
 
     items: Vectors
@@ -155,7 +155,7 @@ class Behaviour:
         Args:
             histories: B arrays of rows, oldest first.
             weights: One for each row of each history; all of them the upper middle level when None.
-            new: (B, R) float32, what each asks with without a history; all for what is popular when None.
+            new: (B, R) float32, the query of each for an empty history; popularity when None.
 
         Raises:
             ShapeError: When weights and histories do not fit.
@@ -185,7 +185,7 @@ class Behaviour:
         return joined
 
     def attended(self, histories: Sequence[Rows], weights: Sequence[Vectors] | None = None) -> Vectors | None:
-        """Give what attention asks for by itself, (B, R - 1) float32, zero for an empty history; None without it."""
+        """Give the queries of attention alone, (B, R - 1) float32, zero for an empty history; None without it."""
         if self.attention is None:
             return None
         queries = np.zeros((len(histories), self.items.shape[1] - 1), np.float32)
@@ -218,7 +218,7 @@ class Behaviour:
         return queries
 
     def popular_alone(self, count: int) -> Vectors:
-        """Give what so many users ask with of whom nothing is known: (B, R) float32, for what is popular."""
+        """Give the queries of ``count`` users of whom nothing is known, popularity alone: (B, R) float32."""
         queries = np.zeros((count, self.items.shape[1]), np.float32)
         queries[:, -1] = 1
         return queries
@@ -264,7 +264,7 @@ class Behaviour:
         """Give the block of M items that come later.
 
         Args:
-            features: What is known of them without users.
+            features: Their features, which need no interactions.
             origins: (M,) int64, the row that had the same item before, whose users it keeps; or -1: what it says and
                 what it is liked with is predicted.
         """

@@ -27,8 +27,8 @@ class QueryParts(NamedTuple):
         served: As they are served.
         alone: Content and every tower ask with length 1, whatever their share, and popularity asks as it does of those
             who have done nothing; attention does not ask.
-        attention: What attention asks by itself; None without it.
-        new: What they would ask, had they done nothing; None where everybody would ask alike.
+        attention: The queries of attention alone; None without it.
+        new: The queries for an empty history; None where these are the same for all users.
     """
 
     served: Vectors
@@ -79,20 +79,20 @@ class ItemSpace:
 
     @cached_property
     def for_returning(self) -> "ItemSpace":
-        """The same items, asked as by users who come back; this space where they ask as in a visit that goes on."""
+        """The space with the query weights of returning users; this space if these are the same."""
         if (block := self.behaviour) is None or block.returning is None:
             return self
         return replace(self, behaviour=block.weighing(block.returning))
 
     @cached_property
     def for_new_items(self) -> "ItemSpace":
-        """The same items, asked for what nobody has met: all of a history counts alike; see `FOR_NEW_ITEMS`."""
+        """The space for recommending items without interactions: a history counts equally; see `FOR_NEW_ITEMS`."""
         if (block := self.behaviour) is None:
             return self
         return replace(self, behaviour=replace(block.weighing(FOR_NEW_ITEMS), returning=None))
 
     def is_new(self, rows: Rows | Mask) -> Mask:
-        """Say which of some items nobody has met, as far as behaviour knows: bool, as many as there are rows."""
+        """Say which rows have no interactions in the behaviour block: bool, one for each row."""
         if self.behaviour is None:
             return np.zeros(np.count_nonzero(rows) if rows.dtype == np.bool_ else len(rows), np.bool_)
         new: Mask = self.behaviour.confidence[rows] == 0
@@ -112,7 +112,7 @@ class ItemSpace:
         return self.indexed[:, : self.dim]
 
     def searched(self, queries: Vectors) -> Vectors:
-        """Give what asks for content alone, ``[q ; 0]``: (B, D + R) float32 of queries (B, D)."""
+        """Give queries for content alone, ``[q ; 0]``: (B, D + R) float32 of queries (B, D)."""
         return queries if self.behaviour is None else self.behaviour.padded(queries)
 
     def user_queries(
@@ -130,7 +130,7 @@ class ItemSpace:
             weights: How much the user liked each item of the history, as in the log that was learned from; what was
                 disliked, as `users` has it, says nothing. One who liked nothing has no taste.
             centre: (D,) float32, the catalogue's mean content; that of all items when None.
-            new: (B, R) float32, what each asks behaviour with without a history; for what is popular when None.
+            new: (B, R) float32, the behaviour query of each for an empty history; popularity when None.
 
         Raises:
             ShapeError: When weights and histories do not fit.
@@ -146,7 +146,7 @@ class ItemSpace:
         centre: Vectors | None = None,
         new: Vectors | None = None,
     ) -> Vectors:
-        """Give users' queries, of what they liked."""
+        """Give the queries of users, from the items that they liked."""
         if self.behaviour is None or self.behaviour.content:
             tastes = self.tastes(histories, weights, centre)
         else:

@@ -1,4 +1,4 @@
-"""What content and attributes say of behaviour: items that are described alike behave alike."""
+"""Cold start: behaviour vectors of new items, predicted from content and attributes."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What people of a profile like before they have done anything, beside what is popular with all."""
+"""The profile model: the behaviour query of a user without a history, from the profile."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -28,10 +28,10 @@ class ProfileModel:
 
     Attributes:
         columns: The attributes of users that it reads.
-        means: (F,) float32, of what the columns say of those who were learned from; what is not known says as much.
+        means: (F,) float32, means of the columns over the training users; they stand for missing values.
         weights: (F, R - 1) float32.
-        ignored: Further attributes that there were, which do not tell users apart; a profile may have them.
-        share: Root mean square length of the queries of those who were learned from; popularity asks with 1.
+        ignored: Attributes in training that are the same for all users; a profile may have them.
+        share: Root mean square length of the queries of the training users; that of popularity is 1.
     """
 
     columns: tuple[AttributeColumn, ...]
@@ -66,7 +66,7 @@ class ProfileModel:
         return pa.table({encoder.column: _readable(encoder, profiles[encoder.column]) for encoder in encoders})
 
     def found_in(self, schema: pa.Schema) -> list[str]:
-        """Give the columns that are read, of very many lines that come later.
+        """Give the columns to read from a large table of profiles.
 
         Raises:
             InputError: When texts stand where numbers should: one of them, met late, would end all.
@@ -104,7 +104,7 @@ class ProfileModel:
 
 
 def centred(encoded: Sequence[Vectors], means: Vectors) -> Vectors:
-    """Take means, (F,), from what columns say of B users, (B, F) float32: zero where nothing is known."""
+    """Subtract means, (F,), from the features of B users, (B, F) float32: zero where a value is missing."""
     starts = np.cumsum([values.shape[1] for values in encoded])[:-1]
     parts = [
         np.where(values.any(axis=1, keepdims=True), values - mean, 0)

@@ -48,7 +48,7 @@ class UserModel:
         return self.half_life < ALL_ALIKE
 
     def worth(self, weights: Vectors) -> Vectors:
-        """Say how much interactions count, by their weights.
+        """Give the interaction weights that count: the logarithm of counts, other weights as they are.
 
         >>> UserModel(counts=True).worth(np.array([1, 3, 255])).tolist()
         [1.0, 2.0, 8.0]
@@ -74,7 +74,7 @@ class UserModel:
     def liked_of(
         self, histories: Sequence[Rows], weights: Sequence[Vectors] | None
     ) -> tuple[Sequence[Rows], Sequence[Vectors] | None]:
-        """Give what of histories was liked, and how much each counts; all, where there are no weights."""
+        """Give the liked items of histories with their interaction weights; all items if there are no weights."""
         if weights is None:
             return histories, None
         masks = [self.is_liked(values) for values in weights]
@@ -93,7 +93,7 @@ class UserModel:
         return shares
 
     def shares(self, lengths: NDArray[np.int64], liked: Sequence[Vectors] | None = None) -> Vectors:
-        """Say how much each item counts in the taste of its history, each adding up to 1: (T,) float32.
+        """Give the weight of each item in the taste of its history, which sum to 1: (T,) float32.
 
         Args:
             lengths: (B,) int64, how many items of each history are read, none of them 0; T in all.

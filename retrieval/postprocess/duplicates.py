@@ -30,7 +30,7 @@ GroupCodes = NDArray[np.int64]
 
 
 class ShowOnce(TypedDict, total=False):
-    """What is shown once: keyword arguments of every verb that finds items.
+    """Keyword arguments of every verb that finds items: variants and near-duplicates are shown once.
 
     As many distinct hits as asked for are found where they exist: four times as many items are retrieved, and for the
     queries that are then short four times as many again, until k are left or nothing more is found.
@@ -156,7 +156,7 @@ def collapsed(
 def _leaders(
     rows: Rows, k: int | None, codes: GroupCodes | None, near: tuple[Vectors, float] | None
 ) -> NDArray[np.int64]:
-    """Give the position of the hit that stands for each hit: (B, K); -1 for padding, and beyond the k shown."""
+    """Give the position of the hit that represents each hit: (B, K); -1 for padding, and beyond the k shown."""
     leaders = np.full(rows.shape, -1, np.int64)
     lines = np.arange(len(rows))
     free: Mask = rows >= 0
@@ -193,7 +193,7 @@ def _similar(rows: Rows, leading: Rows, among: Mask, near: tuple[Vectors, float]
 
 
 def _folded(candidates: Candidates, leaders: NDArray[np.int64], k: int | None) -> Candidates:
-    """Put the hits that lead first, and remember those that they stand for."""
+    """Put the representatives first, and keep the hits that they represent."""
     positions = np.arange(leaders.shape[1])
     leads = leaders == positions
     order = np.argsort(~leads, axis=1, kind="stable")
@@ -211,7 +211,7 @@ def _folded(candidates: Candidates, leaders: NDArray[np.int64], k: int | None) -
 
 
 def _stands_for(rows: Rows, leaders: NDArray[np.int64], earlier: Mapping[int, Rows]) -> dict[int, Rows]:
-    """Give for each row shown the rows that it stands for, in their order, where there are any."""
+    """Give for each shown row the rows that it represents, in their order, if there are any."""
     folded: dict[int, list[int]] = {}
     for position, (row, leader) in enumerate(zip(rows.tolist(), leaders.tolist(), strict=True)):
         if leader >= 0:

@@ -131,7 +131,7 @@ class Diversity:
         max_similarity: A cosine, as search gives it: no two of the k have content that is more similar; more come
             only when no others are left.
         page: Hits that are seen at once: each so many stand in the order of relevance, not as they were picked.
-        shown: Lists that others are shown, such as yesterday's, all their hits: what is in many of them gives way.
+        shown: Lists that other users see, such as yesterday's: items that are in many of them are ranked lower.
             Items that this bundle lacks are ignored.
         exposure_weight: How much ``shown`` counts, where relevance is from 0 to 1.
     """
@@ -242,7 +242,7 @@ def explain_hits(
 
 
 def verdicts(state: LoadedBundle, candidates: Candidates, kind: str, matching: Matching | None) -> Verdicts:
-    """Say of each search whether the catalogue holds what it asks for; see `Retriever.verdicts`."""
+    """Judge for each query whether the catalogue has a good match; see `Retriever.verdicts`."""
     candidates = state.here(candidates)
     check_kind(kind, str, "kind", "give 'text', 'image' or 'audio'")
     if matching is not None:

@@ -79,12 +79,12 @@ class LearnedParts:
         return self.adapter.apply(items) if self.adapter else fuse(items)
 
     def content(self, bundle: Bundle, start: int = 0) -> Vectors:
-        """Give the content of the rows of a bundle from one on: (M, D) float32."""
+        """Give the content vectors of the rows of a bundle from ``start`` on: (M, D) float32."""
         frozen = bundle.modality_vectors
         return self.project(frozen.take(slice(start, None)) if start else frozen)
 
     def block(self, bundle: Bundle, start: int = 0) -> Behaviour | None:
-        """Give the behaviour block of the rows of a bundle from one on, if there is one."""
+        """Give the behaviour block of the rows of a bundle from ``start`` on, if there is one."""
         if self.behaviour is None or self.description is None:
             return None
         known = len(bundle.generation.items)
@@ -96,7 +96,7 @@ class LearnedParts:
         return later if start >= known else self.behaviour.take(np.arange(start, known)).followed_by(later)
 
     def item_vectors(self, bundle: Bundle, start: int = 0) -> Vectors:
-        """Give what is indexed of the rows of a bundle from one on: (M, D + R) float32, content and behaviour."""
+        """Give the indexed vectors of the rows from ``start`` on: (M, D + R) float32, content and behaviour."""
         content, block = self.content(bundle, start), self.block(bundle, start)
         return block.joined(content) if block else content
 
@@ -113,7 +113,7 @@ class LearnedParts:
 
         Args:
             space: All rows of the bundle, as they are served.
-            bundle: Says what the rows are, and which of them were added after learning.
+            bundle: The rows, and which of them were added after learning.
         """
         if self._reranker is None:
             return ExactReranker(space.indexed)
@@ -123,7 +123,7 @@ class LearnedParts:
         return SecondStage.from_bytes(self._reranker, space, views, bundle.origins if bundle.batches else NO_ROWS)
 
     def files(self, bundle: Bundle) -> dict[str, bytes]:
-        """Give the learned files that have a line for each row, for the living rows of a bundle."""
+        """Give the learned files that have one entry for each row, for the live rows of a bundle."""
         files = {}
         if self._reranker is not None:
             files[RERANKER] = carried_over(self._reranker, bundle.origins, bundle.is_live)
@@ -154,7 +154,7 @@ def behaviour_queries(
 
     Args:
         space: Of N items, with behaviour.
-        asked: Queries for content; those of histories are made anew.
+        asked: Queries for content by kind; those of kind ``"history"`` are computed again.
         weights: How much each was liked.
         histories: What users did; pairs of items drawn at random when there are none.
     """
@@ -167,7 +167,7 @@ def behaviour_queries(
 
 
 def compact(root: Path | str) -> Bundle:
-    """Fold the changes since the generation in force into a new one; see `indexing.bundle.maintenance.compact`."""
+    """Fold the changes since the current generation into a new one; see `indexing.bundle.maintenance.compact`."""
     return compact_bundle(root, LearnedParts)
 
 
@@ -177,7 +177,7 @@ def repair(root: Path | str, *, drop_changes: bool = False) -> RepairReport:
 
 
 class ItemRows:
-    """What is known of each row of a bundle; what several states of a generation share is in memory once.
+    """The vectors of each row of a bundle; arrays that several states of a generation share are in memory once.
 
     Args:
         bundle: With its changes.

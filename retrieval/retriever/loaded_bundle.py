@@ -1,4 +1,4 @@
-"""What is in memory of one state of a bundle: items, vectors, index, what was learned, and the encoder."""
+"""One state of a bundle in memory: items, vectors, index, learned parts and encoder."""
 
 from collections.abc import Sequence
 from functools import cached_property

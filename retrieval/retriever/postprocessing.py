@@ -25,8 +25,8 @@ class Postprocessing:
         rules: Applied last.
         page: Hits on a page; each page is in the order of relevance.
         max_similarity: The largest cosine between two hits.
-        impressions: What was shown to users, for rules that read it.
-        collapse: What is shown once, before all else.
+        impressions: Items that were shown to users, for the rules that read them.
+        collapse: Variants and near-duplicates are shown once; this is applied first.
     """
 
     diversify: Method | None = None

@@ -1,4 +1,4 @@
-"""What queries are made of, opened: pictures, sounds, and always several."""
+"""Inputs of queries: texts, pictures, sounds and histories are checked and opened."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +34,7 @@ Recording = Sound | bytes | Path | str
 
 
 def check_texts(texts: Sequence[str]) -> None:
-    """Check the texts of queries: each a text in which there is something to read.
+    """Check the texts of queries: each must have a printable character.
 
     Raises:
         InputError: When one is not, with its position.
@@ -159,13 +159,13 @@ Histories: TypeAlias = Sequence[Sequence[str]] | Interactions | pa.Table | Path 
 
 @dataclass(frozen=True, eq=False)
 class UserHistories:
-    """B users who ask for recommendations.
+    """Histories of B users to recommend for.
 
     Attributes:
         rows: For each the rows of the history, oldest first, each item once.
         weights: How much each of these was liked; all alike when None.
-        times: (B,) int64, when each asks, in seconds since 1970; None is "after all that was learned from".
-        last: (B,) int64, when each did the last, -1 for an empty history; None where that is not known.
+        times: (B,) int64, seconds since 1970 of each request; None is after all interactions learned from.
+        last: (B,) int64, time of the last interaction, -1 for an empty history; None if unknown.
         user_ids: Their names; none at all when they have none.
         min_relevance: Interactions of a smaller weight are dislikes; None where the bundle says it.
     """
@@ -179,7 +179,7 @@ class UserHistories:
 
     @property
     def idle(self) -> Vectors | None:
-        """(B,) float32, days between the last that each did and when they ask; None where a visit goes on."""
+        """(B,) float32, days between the last interaction and the request; None within the same visit."""
         if self.times is None or self.last is None:
             return None
         apart = np.where(self.last < 0, 0, np.maximum(self.times - self.last, 0))
@@ -193,7 +193,7 @@ class UserHistories:
         user_ids: Sequence[str] = (),
         weights: Sequence[Sequence[float]] | None = None,
     ) -> "UserHistories":
-        """Take item ids, and weights where they are given.
+        """Make histories of lists of item_ids, and of weights if there are any.
 
         Raises:
             UnknownItemError: When an id is not in the bundle.
@@ -211,15 +211,15 @@ class UserHistories:
 
     @classmethod
     def of_log(cls, log: Interactions, items: ItemIds, user_ids: Sequence[str] = ()) -> "UserHistories":
-        """Take what users did, with its weights.
+        """Make histories of a log, with its weights.
 
         Args:
-            log: What they did; items that the bundle lacks are left out.
+            log: Interactions of the users; items that the bundle lacks are left out.
             items: Of the bundle.
-            user_ids: Who asks; all of the log when empty.
+            user_ids: The users to recommend for; all of the log when empty.
 
         Raises:
-            InputError: When somebody is not in the log.
+            InputError: When a user is not in the log.
         """
         user_ids = check_names(user_ids, "user_ids")
         logged = all_histories(log, items)
@@ -248,7 +248,7 @@ class UserHistories:
         )
 
     def asking_at(self, times: int | Sequence[int] | None) -> "UserHistories":
-        """Let users ask at other times: one for all, or one for each.
+        """Set the times of the requests: one for all users, or one for each.
 
         Raises:
             InputError: When one is no whole number.

@@ -28,7 +28,7 @@ Stages = Literal["all", "retrieval"]
 
 
 class Request(NamedTuple):
-    """What users ask for, as given to `Retriever.recommend` and `Retriever.pool`.
+    """A request for recommendations: the arguments of `Retriever.recommend` and `Retriever.pool`.
 
     With a second stage the candidates of its sources are ordered by its head, and beyond them what the index finds
     follows; without one the index answers. It also does where ``where`` leaves only items without interactions, which
@@ -42,7 +42,7 @@ class Request(NamedTuple):
         several times counts once, where it comes last, with its last weight. Where interactions were learned from, an
         empty history is answered with what is popular. Or a log: `Interactions`, the path of one, a table or a
         DataFrame. It brings weights and times along, and items that the bundle lacks are left out.
-    user_ids: B names for the answers; of a log the users who ask, all of them when there are none.
+    user_ids: B names for the answers; of a log the users to recommend for, all when empty.
     weights: How much each item of each history was liked, as in the log that was learned from: a rating of 1 speaks
         against what a rating of 5 speaks for. All alike when None. What was disliked is left out of the answers, and
         says nothing of taste. A user who liked nothing is answered with what is popular.
@@ -69,7 +69,7 @@ class Request(NamedTuple):
 
     @property
     def exclude(self) -> list[Rows]:
-        """Rows that are no answers, for each user: the history, or where that may be shown what was refused in it."""
+        """Rows to exclude for each user: the history, or only its items of negative weight if it may be recommended."""
         users = self.users
         if self.exclude_seen:
             return users.rows
@@ -91,7 +91,7 @@ def users_of(
     weights: Sequence[Sequence[float]] | None,
     times: int | Sequence[int] | None,
 ) -> UserHistories:
-    """Take histories as lists or as a log; see `Retriever.recommend`."""
+    """Make `UserHistories` of lists or of a log; see `Retriever.recommend`."""
     if (log := as_log(given, state.learned.events)) is None:
         return UserHistories.of_lists(given, state.items, user_ids, weights).asking_at(times)
     if weights is not None:
@@ -107,7 +107,7 @@ def request_of(
     exclude_seen: bool,
     min_relevance: float | None,
 ) -> Request:
-    """Make what users ask for of the arguments of `Retriever.recommend`."""
+    """Make a request of the arguments of `Retriever.recommend`."""
     exclude_seen = check_flag(exclude_seen, "exclude_seen")
     min_relevance = (
         users.min_relevance
@@ -119,7 +119,7 @@ def request_of(
 
 
 def recommended(state: LoadedBundle, request: Request, k: int, stages: Stages) -> Candidates:
-    """Answer by the stages that were published, or by the index alone, and fill what is short of k hits."""
+    """Recommend by the published stages, or by the index alone, and fill lists of fewer than k hits."""
     note_unknown(state, request.users.rows)
     found = by_stages(state, request, k, stages)
 
@@ -133,7 +133,7 @@ def recommended(state: LoadedBundle, request: Request, k: int, stages: Stages) -
 
 
 def by_stages(state: LoadedBundle, request: Request, k: int, stages: Stages) -> Candidates:
-    """Answer by all stages that were published, or by the index alone."""
+    """Recommend by all published stages, or by the index alone."""
     stage, alone = state.reranker, stages == "retrieval"
     only_new = state.has_only_new(request.where)
     if alone or not isinstance(stage, SecondStage) or (not stage.new_items and only_new):
@@ -176,12 +176,12 @@ def pool_of(state: LoadedBundle, request: Request, per_source: int | None) -> Ca
 
 
 def seen_rows(request: Request) -> list[Rows] | None:
-    """Give rows that sources leave out, for each user; None leaves out those of the history."""
+    """Give the rows that sources exclude for each user; None excludes those of the history."""
     return None if request.exclude_seen else request.exclude
 
 
 def user_batch_of(stage: SecondStage, request: Request) -> UserBatch:
-    """Give users as the sources of the second stage take them."""
+    """Make the batch of users that the sources of the second stage read."""
     users, facts = request.users, stage.features.statistics
     weights = users.weights or [np.full(len(rows), stage.features.default_weight, np.float32) for rows in users.rows]
     times = np.full(len(users.rows), facts.now, np.int64) if users.times is None else users.times
@@ -216,7 +216,7 @@ def retrieved(state: LoadedBundle, request: Request, k: int, *, new_items: bool)
 
 
 def retrieval_sources(state: LoadedBundle, request: Request, found: Candidates) -> Codes:
-    """Say where hits come from that no head has ordered; those that a head did keep their source.
+    """Name the source of each hit that no head has ordered; hits that a head ordered keep theirs.
 
     Behaviour brings up what others took with the history, content what is like it, as it does all that nobody has
     taken yet. Users who liked nothing, and of whom no profile is known, are answered with what is popular.
@@ -244,7 +244,7 @@ def user_queries(
     returning: bool = False,
     new_items: bool = False,
 ) -> Vectors:
-    """Give what asks the index for a user: (B, D + R) float32; see `Retriever.recommend`.
+    """Give the query vectors of users for the index: (B, D + R) float32; see `Retriever.recommend`.
 
     Args:
         state: Of the bundle.
@@ -252,8 +252,8 @@ def user_queries(
         weights: How much each was liked.
         new: What `new_queries` gives of their profiles.
         min_relevance: Interactions of a smaller weight are dislikes.
-        returning: Whether users come back, rather than go on with a visit.
-        new_items: Whether they are to be shown items that nobody has met, and nothing else.
+        returning: Whether users return for a new visit, rather than continue one.
+        new_items: Whether only items without interactions are recommended.
     """
     check_histories(histories, len(state.items))
     returning, new_items = check_flag(returning, "returning"), check_flag(new_items, "new_items")
@@ -273,7 +273,7 @@ def user_queries(
 
 
 def new_queries(state: LoadedBundle, profiles: ProfilesLike | None, count: int) -> Vectors | None:
-    """Give what so many users would ask behaviour with, had they done nothing: (B, R) float32."""
+    """Give the behaviour queries of ``count`` users for an empty history, from their profiles: (B, R) float32."""
     count = check_whole(count, "count", 0)
     if profiles is None:
         return None

@@ -42,7 +42,7 @@ class Retriever:
         previous: A retriever of an earlier state, from which is taken what has not changed; see `latest`.
 
     Attributes:
-        state: What is in memory of the bundle: vectors, index, and what was learned.
+        state: The bundle in memory: vectors, index and learned parts.
         bundle, items, status, learned, adapter, users, vectors, indexed, behaviour: Those of the state.
 
     Example::
@@ -126,7 +126,7 @@ class Retriever:
         """Find the k items nearest to each sound: a file's bytes or path, or mono float32 samples at ``audio_rate``.
 
         Raises:
-            EncoderError: When the bundle's encoder hears nothing.
+            EncoderError: When the bundle's encoder embeds no sounds.
             InputError: When a sound cannot be read.
         """
         return searching.search_audio(self.state, sounds, k, where, once)
@@ -163,7 +163,7 @@ class Retriever:
         return similar(self.state, item_ids, k, by, where, once)
 
     def complements(self, baskets: Sequence[Sequence[str]], k: int = 10, *, where: Where = ()) -> Candidates:
-        """Find what users take with the items of each basket, apart from what is like these.
+        """Find items that users take with each basket, without items that are similar to it.
 
         Raises:
             UnknownItemError: When an id is not in the bundle.
@@ -181,7 +181,7 @@ class Retriever:
         return next_items(self.state, item_ids, k, where)
 
     def users_for(self, item_ids: Sequence[str], interactions: Histories, k: int = 10) -> RankedUsers:
-        """Find for each item the k users of a log whom it suits best, without those who have it.
+        """Find for each item the k users of a log with the highest score, without those who have it.
 
         The score is that of the item in ``recommend(interactions, stages="retrieval")``; for an item that nobody has
         met, that of a list in which ``where`` leaves only this one. Users with no item of the bundle are left out.
@@ -208,7 +208,7 @@ class Retriever:
         min_relevance: float | None = None,
         **once: Unpack[ShowOnce],
     ) -> Candidates:
-        """Recommend k items to each user, by all stages that were published: it is what `fit` judged.
+        """Recommend k items to each user by all published stages, as `fit` validated them.
 
         The arguments are those of `retrieval.retriever.recommend.Request`; ``stages="retrieval"`` gives what the index
         finds alone.
@@ -343,7 +343,7 @@ class Retriever:
         return after.apply_rules(self.state, candidates, rules, k, after.shown_until(impressions, at))
 
     def verdicts(self, candidates: Candidates, *, kind: str = "text", matching: Matching | None = None) -> Verdicts:
-        """Say of each search whether the catalogue holds what it asks for; its hits may have been reranked.
+        """Judge for each query whether the catalogue has a good match; hits may have been reranked.
 
         ``kind`` is what the queries are: ``"text"``, ``"image"`` or ``"audio"``. ``matching`` judges them; it is
         learned from the bundle's own items, once a kind, when None.

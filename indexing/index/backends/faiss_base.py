@@ -259,7 +259,7 @@ def check_stored(index: Any, stored: Any, dim: int) -> None:  # noqa: ANN401 - F
 
 
 def incomplete_rows(rows: Rows, allow: Mask | None) -> Mask:
-    """Say which lines of (B, k) rows are short or hold a forbidden row.
+    """Say which queries have fewer than k rows, or a row that is not allowed: (B,) bool of rows (B, k).
 
     FAISS has dropped selectors in places (its issues 5504 and 5584): nothing that it gives is believed unseen.
     """

@@ -109,7 +109,7 @@ def exact_search(blocks: Iterable[Vectors], queries: Vectors, k: int) -> tuple[V
 
 
 def top_k(scores: Vectors, candidates: Rows, k: int) -> tuple[Vectors, Rows]:
-    """Pick the k best columns of each line, equal scores in row order."""
+    """Select the k best columns of each row, equal scores in row order."""
     if k == 0:
         return np.empty((len(scores), 0), np.float32), np.empty((len(scores), 0), np.int64)
     # argpartition alone may drop any of the columns tied at the cut: keep all that reach the k-th best score.

@@ -132,7 +132,7 @@ class ShardedIndex:
         return padded(*answers, k)
 
     def save(self, path: Path) -> str:
-        """Write the shards beside a path, then under it what they are; give the sha256 of the latter."""
+        """Write the shards beside a path, then their description at the path; return the sha256 of the latter."""
         clear(path)
         for number, shard in enumerate(self.shards):
             shard.save(shard_path(path, number))

@@ -1,4 +1,4 @@
-"""Choose an index by what it must achieve, and measure that it does."""
+"""Choose an index by its goals, and measure that it reaches them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,7 +20,7 @@ __all__ = ["IndexConfig", "IndexKind", "IndexReport", "build_index", "load_index
 
 @dataclass(frozen=True)
 class IndexReport:
-    """What was built, and what it was measured to do.
+    """The index that was built, and its measured recall and speed.
 
     Attributes:
         kind: Kind of the index, as in `VectorIndex.kind`.
@@ -32,7 +32,7 @@ class IndexReport:
         efforts: For each kind of query how hard a search tries: ``ef_search`` of a graph; ``lists`` and
             ``candidates`` of inverted lists.
         bytes: Memory that the index takes when it is loaded.
-        build_seconds: Time for everything, tuning and what was not chosen included.
+        build_seconds: Time of the whole build, with tuning and the families that were not chosen.
         tried: What was measured of each family that was built, see `Trial.to_json`.
     """
 
@@ -55,7 +55,7 @@ class IndexReport:
 def build_index(
     vectors: Vectors, config: IndexConfig, queries: HeldOutQueries, path: Path | None = None
 ) -> tuple[VectorIndex, IndexReport]:
-    """Index (N, D) vectors so that every kind of query reaches the recall asked for, within memory and latency goals.
+    """Index (N, D) vectors so that every kind of query reaches the required recall, within memory and latency goals.
 
     Args:
         vectors: (N, D) float32.
@@ -103,7 +103,7 @@ def load_index(path: Path, kind: str, efforts: Mapping[str, Mapping[str, int]] |
 
     Args:
         path: The file.
-        kind: What it is.
+        kind: The type of index.
         efforts: How hard to search for each kind of query, as in `IndexReport.efforts`; without, as hard as the file
             says, which is the greatest of them.
 

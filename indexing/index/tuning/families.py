@@ -19,11 +19,11 @@ _ID, _PADDING = 8, 16
 
 @dataclass(frozen=True)
 class Family:
-    """One way to keep and find vectors.
+    """A type of index with its codec.
 
     Attributes:
         kind: ``"flat"``, ``"hnsw"``, ``"ivf"`` or ``"sharded"``.
-        codec: What is searched: ``"fp32"``, ``"fp16"``, ``"sq8"``, ``"pq4"`` or ``"pq8"``.
+        codec: The format of the vectors that are searched: ``"fp32"``, ``"fp16"``, ``"sq8"``, ``"pq4"`` or ``"pq8"``.
         refine: What the best are scored on anew, or None.
     """
 

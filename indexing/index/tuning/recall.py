@@ -147,7 +147,7 @@ MAX_SCAN_PRODUCTS = 400_000_000  # numbers multiplied at opening by an index tha
 
 @dataclass(frozen=True, eq=False)
 class RecallCheck:
-    """Queries of each kind with what exact search finds, and the recall on them when the index was built."""
+    """Held-out queries of each kind with their exact neighbours, and the recall when the index was built."""
 
     ground_truth: Mapping[str, GroundTruth]
     recall: Mapping[str, float]
@@ -168,7 +168,7 @@ class RecallCheck:
         return {kind: round(truth.measure(index, vectors, kind)[0], 4) for kind, truth in self.ground_truth.items()}
 
     def to_bytes(self) -> bytes:
-        """Return the promise as safetensors."""
+        """Return the queries, neighbours and recall as safetensors."""
         tensors: dict[str, NDArray[Any]] = {}
         for kind, truth in self.ground_truth.items():
             tensors[f"{kind}.vectors"], tensors[f"{kind}.exact"] = truth.queries.vectors, truth.exact

@@ -1,6 +1,6 @@
 """One family of index, built, tuned for every kind of query and measured against the goals.
 
-Tuning takes the least effort at which a kind of query finds what it must, on queries that are not in the index.
+Tuning: the cheapest search parameters at which each kind of query reaches the required recall, on held-out queries.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ Measure = Callable[[TunableIndex], tuple[float, float]]
 
 @dataclass(frozen=True)
 class Point:
-    """An effort, what it was measured to find, and how fast."""
+    """Search parameters with their measured recall and speed."""
 
     effort: SearchParams
     recall: float
@@ -130,7 +130,7 @@ class Trial:
 
     @property
     def slowest(self) -> float:
-        """Queries a second of the slowest kind of query, asked in a batch."""
+        """Queries per second of the slowest kind of query, searched in a batch."""
         return min(self.queries_per_second.values(), default=0.0)
 
     @property
@@ -139,7 +139,7 @@ class Trial:
         return min(self.recall.values(), default=1.0)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what was measured as plain JSON values."""
+        """Return the measurements as plain JSON values."""
         return {
             "family": self.family.name,
             "kind": self.index.kind,

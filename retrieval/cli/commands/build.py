@@ -61,6 +61,6 @@ def build(
 
 
 def _cautions(bundle: Bundle) -> list[str]:
-    """Say what speaks against the encoder of a new bundle: whether it tells texts apart."""
+    """Warn if the encoder of a new bundle cannot distinguish its texts."""
     separation = measure_text_separation(bundle, np.random.default_rng(0))
     return [] if separation is None or separation.good else [f"{separation.in_words()}: {HINT}"]

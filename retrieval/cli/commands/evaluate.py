@@ -104,7 +104,7 @@ def _show(measured: Measured, written: Mapping[str, Path], *, as_json: bool) -> 
 def _write(
     evaluation: Evaluation, about: Mapping[str, str], save_to: Path | None, metrics_out: Path | None
 ) -> dict[str, Path]:
-    """Write what programs read; give what was written where."""
+    """Write the files for programs, and give their paths."""
     written: dict[str, Path] = {}
     if save_to is not None:
         save(SavedEvaluation(evaluation, about), save_to)

@@ -1,1 +1,1 @@
-"""What the command line shows: tables, progress, explanations, figures."""
+"""Output of the command line: tables, progress, explanations, figures."""

@@ -20,12 +20,12 @@ from retrieval.retriever.index_status import Status
 
 
 def show_bundle(bundle: Bundle, as_json: bool, status: Status | None = None, cautions: Sequence[str] = ()) -> None:
-    """Show what a bundle contains, what its index reaches, and what it has learned.
+    """Show the contents of a bundle, the recall of its index, and its learned parts.
 
     Args:
         bundle: The bundle.
         as_json: Print JSON.
-        status: What was measured when it was opened.
+        status: The recall that was measured when it was opened.
         cautions: What speaks against its encoder.
     """
     changes = {"batches": len(bundle.batches), "items_now": int(bundle.is_live.sum())}
@@ -65,7 +65,7 @@ def show_bundle(bundle: Bundle, as_json: bool, status: Status | None = None, cau
 
 
 def _now(status: Status) -> str:
-    """Say in words what was measured at opening."""
+    """Describe the recall that was measured at opening."""
     if status.degraded:
         return "degraded: " + "; ".join(status.reasons)
     recall = ", ".join(f"{kind} {value:.3f}" for kind, value in status.recall.items())
@@ -132,7 +132,7 @@ def _counted(name: str, counts: Mapping[str, int]) -> dict[str, str]:
 
 
 def _spaces(learned: Mapping[str, Mapping[str, Any]]) -> str:
-    """Say what was kept of modalities that are spaces of their own."""
+    """Describe how much variance is kept of modalities that are separate spaces."""
     spaces = (
         f"{name} {space['length']} to {space['kept_dimensions']} ({space['kept_variance']:.0%})"
         for name, space in learned.items()

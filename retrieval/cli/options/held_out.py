@@ -60,7 +60,7 @@ class SplitLog:
     """A log that is split into histories and relevant interactions.
 
     Attributes:
-        history: What is known of the users.
+        history: Earlier interactions of the users.
         relevant: What should be found.
         description: How the log was split, in words.
         cutoff: The first second of `relevant` when all of it is later than all of `history`; then all users ask.

@@ -20,7 +20,7 @@ from retrieval.retriever.retriever import Retriever
 
 
 class UserBatch(NamedTuple):
-    """Users with what is known of them.
+    """Users with their histories, weights and profiles.
 
     Attributes:
         users: Their histories.

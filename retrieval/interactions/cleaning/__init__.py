@@ -1,4 +1,4 @@
-"""From a log as it was written to one worth learning from, with a report of what was left out.
+"""Cleaning of logs before learning: bots, push attacks and caps, with a report of removed interactions.
 
 >>> from retrieval.interactions.cleaning import PrepareConfig, prepare
 """

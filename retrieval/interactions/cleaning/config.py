@@ -1,4 +1,4 @@
-"""What is left out of a log; every limit can be raised, and every group of them turned off by None."""
+"""Limits of cleaning a log; each limit can be raised, and each group of them turned off by None."""
 
 import math
 from dataclasses import asdict, dataclass, field, fields
@@ -41,7 +41,7 @@ class BotLimits:
 
 @dataclass(frozen=True)
 class PushLimits:
-    """When newcomers agree on an item as only those do who were told to.
+    """When newcomers agree on an item as only paid or fake users do: a push attack.
 
     Within a window of days, the newcomers who touch an item are compared with those who would if they were like all
     others: like the users outside the window, or like the users of long standing inside it, whichever touch it more

@@ -31,7 +31,7 @@ def prepare(
     *,
     told: Callable[[str], None] | None = None,
 ) -> tuple[Interactions, PreparationReport]:
-    """Leave out of a log what is worth nothing or does harm.
+    """Remove interactions from a log that are useless or harmful for learning.
 
     The rules are repeated until none takes anything away: what was prepared is not changed by preparing it again, and
     a log with the same rows in it twice gives what it gives with them once.
@@ -39,10 +39,10 @@ def prepare(
     Args:
         interactions: The log.
         config: What to leave out.
-        told: Is given the name of each rule before it is tried.
+        told: Is called with the name of each rule before it is applied.
 
     Returns:
-        What is left, in the same order, and a report.
+        The remaining interactions, in the same order, and a report.
 
     Raises:
         InteractionsError: When nothing is left.
@@ -85,7 +85,7 @@ class _Preparation:
                 self._apply(name, rule)
 
     def prepared(self) -> Interactions:
-        """Give what is left."""
+        """Give the remaining interactions."""
         if not len(self.log) and len(self.whole):
             lost = {name: removal.rows for name, removal in self._removed().items()}
             raise InteractionsError(f"of {len(self.whole)} interactions none is left: {lost}; raise these limits")
@@ -95,7 +95,7 @@ class _Preparation:
         return replace(self.given, table=table.combine_chunks())
 
     def report(self) -> PreparationReport:
-        """Tell what became of the log."""
+        """Give the report."""
         users, items = (
             (len(np.unique(getattr(self.whole, name))), len(np.unique(getattr(self.log, name))))
             for name in ("users", "items")

@@ -1,4 +1,4 @@
-"""What was left out of a log, why, and by whose doing: for people and for programs."""
+"""The report of cleaning: removed and changed interactions, by reason, as text and as JSON."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -58,7 +58,7 @@ class PreparationReport:
         users: How many users there were, and are left.
         items: How many items there were, and are left.
         timed: Whether the log has a clock; without one, nothing that needs time is judged.
-        removed: What was left out, by reason; each interaction once, for the first reason that it met.
+        removed: Removed interactions by reason; each counts once, for the first reason that applied.
         changed: Weights that were changed, by what was done.
         unreadable: Rows that were left out when the log was read, by reason; they are not among ``rows``.
         pushes: The groups that pushed an item.

@@ -1,4 +1,4 @@
-"""Items that newcomers agree on as only those do who were told to."""
+"""Detection of push attacks: items that newcomers agree on as only paid or fake users do."""
 
 import math
 from typing import NamedTuple

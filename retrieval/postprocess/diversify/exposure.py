@@ -1,4 +1,4 @@
-"""An exposure penalty: items that many lists have shown give way to others of like relevance."""
+"""Exposure penalty: items that are in many lists are ranked below others of similar relevance."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ def exposures(lists: Candidates, k: int, items: ItemIds | None = None) -> NDArra
     """Count in how many of the lists each item is among the first k: (N,) int64.
 
     Args:
-        lists: What is shown.
+        lists: The lists that are shown.
         k: The first so many of each.
         items: In whose rows to count, where the lists are of another state or bundle: what is not among them counts
             for nothing. Those of the lists when None.

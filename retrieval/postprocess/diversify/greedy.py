@@ -1,4 +1,4 @@
-"""One item after the other: what every way to diversify shares, for many queries at once."""
+"""Greedy selection, one item after the other, for many queries at once; all methods of diversity share it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _AT_ONCE = 8_000_000  # numbers held at a time
 
 
 class Gains(Protocol):
-    """What each of the candidates of b queries is worth beside those that were picked so far."""
+    """The gain of each candidate of b queries, given those that were picked so far."""
 
     def values(self) -> NDArray[np.float64]:
         """Give (b, K) float64, finite; what stands where a candidate is picked or padding is not read."""
@@ -77,7 +77,7 @@ def diversified(
     """Pick the first k of each query one by one, each time the candidate that gains most; the earlier one when equal.
 
     No candidate is dropped and none added: those that were not picked follow in the order they had, padding stays last.
-    The scores of a line stay as they are and go by place: the hit that is now first has the score of the one that was.
+    Scores of a list stay in place: the hit that is now first has the score of the one that was first.
     So they never rise, and are on the same scale as before, but say no more of a hit than its place.
 
     What is seen at once may well be ordered by relevance: with ``page``, each so many that were picked one after the

@@ -17,13 +17,13 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 @dataclass(frozen=True, eq=False)
 class DiversityContext:
-    """What a method may go by.
+    """The data that methods of diversity read.
 
     Attributes:
         vectors: (N, D) float32, the content of the items.
         centre: (D,) float32, its mean.
         users: Weighs a history.
-        attribute: What was asked for in place of content.
+        attribute: Compared in place of content, if it is not None.
     """
 
     vectors: Vectors

@@ -1,4 +1,4 @@
-"""An item is worth less the more it resembles what is shown already: the nearest of it, or all of it on average.
+"""MMR and MSD: the gain of an item falls with its similarity to the picked ones, the nearest or all on average.
 
 Sources: Carbonell and Goldstein 1998, "The use of MMR, diversity-based reranking for reordering documents"; Gollapudi
 and Sharma 2009, "An axiomatic approach for result diversification", for the mean over pairs (max-sum dispersion).
@@ -111,5 +111,5 @@ def candidate_vectors(of: Vectors | Attribute, candidates: Candidates, centre: V
 
 
 def dimensions(of: Vectors | Attribute) -> int:
-    """Say how many numbers there are for an item."""
+    """Give the number of dimensions of an item."""
     return len(of.values) if isinstance(of, Attribute) else int(of.shape[1])

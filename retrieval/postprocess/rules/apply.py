@@ -33,10 +33,10 @@ from retrieval.postprocess.rules.ruled_lists import RankedLists
 
 
 class ShownImpressions(NamedTuple):
-    """What was shown to the users of a request, for rules of frequency.
+    """Impressions of the users of a request, for rules of frequency.
 
     Attributes:
-        impressions: What was shown to whom; a user without any was shown nothing.
+        impressions: Items that were shown to each user; none for a user without impressions.
         at: The second of the request, since 1970; that of the last impression when None, so that the same impressions
             always give the same answers.
     """

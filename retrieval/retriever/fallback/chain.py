@@ -20,7 +20,7 @@ Tastes = Callable[[Rows], Vectors]
 
 
 class FallbackWarning(CommonspaceWarning):
-    """Users are answered with what was added last, as nothing is known of them and of what others like."""
+    """Users get the items that were added last, as neither their taste nor popularity is known."""
 
 
 def fill_short_lists(

@@ -1,4 +1,4 @@
-"""What is trending, popular or new: orders of items that know nothing of the user; see `Retriever.top_items`."""
+"""Trending, popular and new items: orders that do not depend on the user; see `Retriever.top_items`."""
 
 from typing import Literal, NamedTuple, get_args
 
@@ -118,7 +118,7 @@ def added_in(state: LoadedBundle) -> NDArray[np.int64]:
 
 
 def in_order_of_adding(state: LoadedBundle, added: NDArray[np.int64] | None = None) -> Rows:
-    """Give all rows, what was added last first; what one build has from its last row to its first."""
+    """Give all rows, those added last first; rows of one build from the last to the first."""
     added = added_in(state) if added is None else added
     row = np.arange(len(added))
     if state.bundle.batches:

@@ -1,1 +1,1 @@
-"""What is related to items: other items, and the users whom they suit."""
+"""Related items, and users for items."""

@@ -34,13 +34,13 @@ LIKENESS_PENALTY = 1.0
 def similar(
     state: LoadedBundle, item_ids: Sequence[str] | Literal["all"], k: int, by: By, where: Where, once: ShowOnce
 ) -> Candidates:
-    """Find what is near to each item; see `Retriever.similar_items`."""
+    """Find similar items of each item; see `Retriever.similar_items`."""
     where = selected(state.bundle.attributes, where)
     return shown_once(state, lambda depth, at: _similar(state, take_queries(item_ids, at), depth, by, where), k, once)
 
 
 def _similar(state: LoadedBundle, item_ids: Sequence[str] | Literal["all"], k: int, by: By, where: Where) -> Candidates:
-    """Find what is near to each item, or to all."""
+    """Find similar items of each item, or of all items."""
     check_choice(by, "by", BY)
     if isinstance(item_ids, str) and item_ids == "all":
         rows = np.flatnonzero(state.bundle.is_live)
@@ -57,7 +57,7 @@ def similar_rows(state: LoadedBundle, rows: Rows, k: int, by: By, where: Where =
         state: Of the bundle.
         rows: (B,) int64.
         k: Answers an item.
-        by: What is compared.
+        by: The vectors that are compared.
         where: What every answer satisfies.
 
     Raises:
@@ -78,7 +78,7 @@ def similar_rows(state: LoadedBundle, rows: Rows, k: int, by: By, where: Where =
 
 
 def complements(state: LoadedBundle, baskets: Sequence[Sequence[str]], k: int, where: Where) -> Candidates:
-    """Find what goes with baskets, apart from what is like them; see `Retriever.complements`."""
+    """Find items that users take with each basket, without similar items; see `Retriever.complements`."""
     k, rows = check_k(k), _basket_rows(state, baskets)
     queries = association_queries(state, rows)
     depth = max(_DEPTH * k, _MIN_DEPTH)
@@ -109,7 +109,7 @@ def _basket_rows(state: LoadedBundle, baskets: Sequence[Sequence[str]]) -> list[
 
 
 def _likeness(state: LoadedBundle, baskets: Sequence[Rows], candidates: Rows, sample: "_Sample") -> Vectors:
-    """Say how much each candidate is like the item of its basket that it is most like: (B, K) float32.
+    """Give the largest similarity of each candidate to an item of its basket: (B, K) float32.
 
     It is the standard score of their content, 0 for padding.
     """
@@ -156,9 +156,9 @@ def _next_source(state: LoadedBundle) -> Neighbours:
 
 
 def association_queries(state: LoadedBundle, histories: Sequence[Rows]) -> Vectors:
-    """Give what asks for that which users take together with B groups of items: (B, D + R) float32.
+    """Give the queries for items that users take together with B groups of items: (B, D + R) float32.
 
-    It is the query of a history without what is popular with everybody, and without content.
+    It is the query of a history without its popularity and content parts.
     """
     block = behaviour_of(state)
     nothing = np.zeros((len(histories), block.items.shape[1]), np.float32)
@@ -167,7 +167,7 @@ def association_queries(state: LoadedBundle, histories: Sequence[Rows]) -> Vecto
 
 
 def behaviour_of(state: LoadedBundle) -> Behaviour:
-    """Give what was learned of users.
+    """Give the behaviour block.
 
     Raises:
         InputError: When nothing was.

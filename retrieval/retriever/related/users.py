@@ -110,7 +110,7 @@ def users_for(state: LoadedBundle, item_ids: Sequence[str], interactions: Histor
 def _scores(state: LoadedBundle, rows: Rows, logged: LoggedHistories, numbers: Rows) -> Vectors:
     """Score B items for some users: (B, U) float32, -inf for who has the item, or has no taste.
 
-    Items that nobody has met are asked for as `recommend` does where a filter leaves them alone.
+    Items without interactions are scored as `recommend` scores them if a filter leaves no others.
     """
     histories, weights = logged.histories(numbers)
     scores = np.empty((len(rows), len(numbers)), np.float32)
