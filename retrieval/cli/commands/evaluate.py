@@ -88,7 +88,7 @@ def _answer(
     retriever: Retriever, interactions: str | None, queries: EvaluateOptions, split: SplitOptions, log: LogColumns
 ) -> AnsweredQueries:
     if queries.queries is not None:
-        return answer_texts(retriever, queries.queries, queries.num_candidates)
+        return answer_texts(retriever, queries.queries, queries.num_candidates, queries.mode)
     profiles = Profiles.open(queries.profiles) if queries.profiles else None
     split_log = split.read(str(interactions), log, retriever.learned.events)
     return answer_users(retriever, split_log, queries.num_candidates, rerank=queries.rerank, profiles=profiles)
@@ -122,6 +122,10 @@ def _check(interactions: str | None, queries: EvaluateOptions, split: SplitOptio
     log_options = {"--profiles": queries.profiles, "--split": split.split, "--baselines": measures.baselines}
     if not interactions and (given_options := [option for option, value in log_options.items() if value]):
         raise UsageError(f"{given_options[0]} goes with a log of interactions")
+    if queries.mode != "vector" and queries.queries is None:
+        raise UsageError(f"--mode {queries.mode} is for texts: leave it out, or give --queries FILE")
+    if queries.mode != "vector" and measures.breakdown:
+        raise UsageError(f"--breakdown is of the index of vectors: leave it out, or leave out --mode {queries.mode}")
     split.check()
 
 

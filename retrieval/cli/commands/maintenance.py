@@ -20,8 +20,8 @@ from retrieval.cli.options.items import word_columns
 from retrieval.cli.options.log import LogOption, LogOptions
 from retrieval.cli.options.output import Json, OutFolder
 from retrieval.cli.options.search import BundleFolder
-from retrieval.cli.runs.evaluation_queries import weight_for
 from retrieval.cli.runs.histories import match_items
+from retrieval.cli.runs.words_weight import weight_for
 from retrieval.retriever.learned_parts import compact as compact_bundle
 from retrieval.retriever.learned_parts import repair as repair_bundle
 from retrieval.retriever.retriever import Retriever
@@ -67,14 +67,15 @@ def compact(bundle: BundleFolder, as_json: Json = False) -> None:
 def words(bundle: BundleFolder, columns: Columns = None, tune: TuneOn = None, as_json: Json = False) -> None:
     """Index the words of items, for search --mode words and hybrid.
 
-    Nothing is encoded. With --tune the share of the words in hybrid search is chosen by ndcg@10 of judged queries.
+    Nothing is encoded. With --tune the share of the words in hybrid search is chosen by ndcg@10 of judged queries, and
+    measured on queries held out of the choice.
     """
     with progress("indexing words"):
         indexed = index_words(bundle, word_columns(columns))
     if tune is not None:
-        weight, ndcg = weight_for(Retriever(indexed), tune)
-        indexed = index_words(bundle, weight=weight)
-        say(f"ndcg@10 by share of the words: {', '.join(f'{at} {value:.4f}' for at, value in ndcg.items())}", err=True)
+        tuned = weight_for(Retriever(indexed), tune)
+        indexed = index_words(bundle, weight=tuned.weight)
+        say(*tuned.lines(), err=True)
     _show(indexed, as_json)
 
 

@@ -13,7 +13,7 @@ from retrieval.cli.options.encoding import BatchSize, EncoderNames, Workers
 from retrieval.cli.options.items import IdColumn, ImageColumns, ImageDir, PageSource, distinct, or_sample
 from retrieval.cli.options.log import ProfilesFile
 from retrieval.cli.options.output import Html, Json, MetricsOut, Save
-from retrieval.cli.options.search import NumCandidates, Rerank
+from retrieval.cli.options.search import Mode, NumCandidates, Rerank
 from retrieval.evaluation.encoder_benchmark.ranking import RankConfig
 from retrieval.evaluation.report.item_map import MODALITY
 
@@ -60,6 +60,7 @@ class EvaluateOptions:
     num_candidates: NumCandidates = 200
     rerank: Rerank = True
     profiles: ProfilesFile = None
+    mode: Mode = "vector"
 
 
 @dataclass(frozen=True)

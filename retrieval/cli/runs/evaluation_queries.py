@@ -13,23 +13,21 @@ import pyarrow.parquet as pq
 
 from indexing.catalogue.arrow_values import python_value, require_utf8
 from indexing.catalogue.cleaning import clean_text
-from indexing.errors import InputError, ShapeError
+from indexing.errors import InputError
 from indexing.media.files import no_file
 from retrieval.batch.in_memory import relevant_items, users_of
 from retrieval.candidates import Candidates
 from retrieval.candidates.lists import concatenated
 from retrieval.cli.options.held_out import SplitLog
 from retrieval.cli.runs.histories import match_items
-from retrieval.evaluation.evaluate import DEFAULT_MEASURES, evaluate
+from retrieval.evaluation.evaluate import DEFAULT_MEASURES
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.user_profiles import Profiles
-from retrieval.ranking.fusion import fuse
-from retrieval.retriever.queries.hybrid_search import DEFAULT_WEIGHT, NUM_FUSED, VECTOR, WORDS
+from retrieval.retriever.queries.hybrid_search import DEFAULT_WEIGHT
 from retrieval.retriever.retriever import Retriever
+from retrieval.retriever.search import SearchMode
 
 TEXT_MEASURES = ("recall@1", "recall@5", "recall@10", "mrr@10")
-TUNED_WEIGHTS = tuple(round(0.1 * step, 1) for step in range(11))
-TUNED_K, TUNED_BY = 10, "ndcg@10"
 
 
 @dataclass(frozen=True)
@@ -165,28 +163,38 @@ def _notes(
     return notes
 
 
-def answer_texts(retriever: Retriever, path: Path, k: int) -> AnsweredQueries:
+def answer_texts(retriever: Retriever, path: Path, k: int, mode: SearchMode = "vector") -> AnsweredQueries:
     """Search with every text of a Parquet file with ``text`` and ``item_id``; only that item is relevant.
+
+    Args:
+        retriever: Of the bundle.
+        path: The file.
+        k: Candidates of each text.
+        mode: Search by vectors, by words, or by both.
 
     Raises:
         InputError: If the file cannot be read, a row is incomplete, or no item is in the bundle.
     """
-    texts, item_ids = _read_texts(path)
+    texts, item_ids = read_texts(path)
     if not retriever.items.known(item_ids):
         raise InputError(f"no item_id of {path} is in the bundle; are they the same ids?")
-    candidates = retriever.search_texts(texts, k).named(_distinct(texts))
+    candidates = retriever.search(texts, k, mode=mode).named(_distinct(texts))
     target_rows = np.array([-2 if (row := retriever.items.row(item_id)) is None else row for item_id in item_ids])
     is_target = candidates.rows == target_rows[:, None]
     ranks = np.where(is_target.any(axis=1), is_target.argmax(axis=1) + 1.0, np.inf)
     median = float(np.median(ranks))
     num_own_texts = _own_texts(retriever, texts, item_ids)
-    about = {"queries": f"{len(texts)} texts, each with one item to be found"}
+    about = {
+        "queries": f"{len(texts)} texts, each with one item to be found",
+        "searched by": _searched_by(retriever, mode),
+    }
     about["median rank"] = f"{median:g}" if np.isfinite(median) else f"beyond {candidates.rows.shape[1]}"
     if num_own_texts:
         about["caution"] = (
             f"{num_own_texts} texts are those that their items were encoded with, and find them for that reason"
         )
     extra = {
+        "mode": mode,
         "median_rank": median if np.isfinite(median) else None,
         "depth": candidates.rows.shape[1],
         "own_texts": num_own_texts,
@@ -194,45 +202,12 @@ def answer_texts(retriever: Retriever, path: Path, k: int) -> AnsweredQueries:
     return AnsweredQueries(candidates, [[item_id] for item_id in item_ids], TEXT_MEASURES, about, extra)
 
 
-def weight_for(retriever: Retriever, path: Path) -> tuple[float, dict[float, float]]:
-    """Choose the share of the words in hybrid search by the queries of a file, see `answer_texts` and `tune_weight`.
+def read_texts(path: Path) -> tuple[list[str], list[str]]:
+    """Read the queries of a Parquet file, and the item that each should find.
 
     Raises:
-        InputError: When it is no such file, or no item is in the bundle.
+        InputError: When it cannot be read, or a row is incomplete.
     """
-    relevant: dict[str, set[str]] = {}
-    for text, item_id in zip(*_read_texts(path), strict=True):
-        relevant.setdefault(text, set()).add(item_id)
-    if not retriever.items.known(list(set().union(*relevant.values()))):
-        raise InputError(f"no item_id of {path} is in the bundle; are they the same ids?")
-    vectors, words = (retriever.search(list(relevant), NUM_FUSED, mode=mode) for mode in ("vector", "words"))
-    return tune_weight(vectors, words, list(relevant.values()))
-
-
-def tune_weight(
-    vectors: Candidates, words: Candidates, relevant: Sequence[Collection[str]]
-) -> tuple[float, dict[float, float]]:
-    """Choose the share of the words by ndcg@10 of judged queries, of equal ones the nearest to the default.
-
-    Args:
-        vectors: What the vectors find for B queries.
-        words: What the words find for the same.
-        relevant: For each query the item_ids that should be found.
-
-    Returns:
-        The share, and ndcg@10 by share.
-    """
-    if len(relevant) != len(vectors) or len(relevant) != len(words):
-        raise ShapeError(f"{len(relevant)} judgements for lists of {len(vectors)} and {len(words)} queries")
-    ndcg = {}
-    for share in TUNED_WEIGHTS:
-        fused = fuse({VECTOR: vectors, WORDS: words}, TUNED_K, {VECTOR: 1 - share, WORDS: share})
-        ndcg[share] = evaluate(fused, relevant, measures=[TUNED_BY]).means[TUNED_BY]
-    best = max(ndcg.values())
-    return min((share for share in ndcg if ndcg[share] == best), key=lambda share: abs(share - DEFAULT_WEIGHT)), ndcg
-
-
-def _read_texts(path: Path) -> tuple[list[str], list[str]]:
     if problem := no_file(path):
         raise InputError(problem)
     try:
@@ -252,6 +227,15 @@ def _read_texts(path: Path) -> tuple[list[str], list[str]]:
     if not rows:
         raise InputError(f"{path} has no rows; give texts with their item_id")
     return [text for text, _ in rows], [item_id for _, item_id in rows]
+
+
+def _searched_by(retriever: Retriever, mode: SearchMode) -> str:
+    """Say by what texts were searched, and how much words counted beside vectors."""
+    if mode != "hybrid":
+        return {"vector": "vectors", "words": "words"}[mode]
+    tuned = retriever.state.words_weight
+    share = f"{DEFAULT_WEIGHT:g}" if tuned is None else f"{tuned:g}, as tuned"
+    return f"vectors and words (share of the words {share})"
 
 
 def _distinct(texts: Sequence[str]) -> list[str]:

@@ -27,7 +27,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from retrieval import Candidates, Retriever, evaluate
-from retrieval.cli.runs.evaluation_queries import tune_weight
+from retrieval.cli.runs.words_weight import tune_weight
 from retrieval.ranking.fusion import fuse
 from retrieval.retriever.queries.hybrid_search import DEFAULT_WEIGHT, NUM_FUSED, VECTOR, WORDS
 from retrieval.retriever.search import SearchMode
@@ -147,7 +147,7 @@ def tuned(retriever: Retriever, valid: Queries) -> tuple[float, dict[float, floa
     """Choose the share of the words by all queries of the valid part, as the command does."""
     queries = [query for kind in valid.values() for query in kind]
     vectors, words = (lists(retriever, queries, mode) for mode in ("vectors", "words"))
-    weight, ndcg = tune_weight(vectors, words, [query.relevant for query in queries])
+    weight, ndcg, _ = tune_weight(vectors, words, [query.relevant for query in queries])
     return weight, {share: round(value, 4) for share, value in ndcg.items()}
 
 

@@ -17,11 +17,12 @@ from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, ShapeError
 from indexing.store.encode import EncodeConfig
 from retrieval.candidates import Candidates, codes_for
-from retrieval.cli.runs.evaluation_queries import tune_weight
+from retrieval.cli.runs.words_weight import SHARES, TunedWeight, tune_weight
 from retrieval.ranking.fusion import CONSTANT, Fused, Place, fuse
 from retrieval.retriever.queries import Query
 from retrieval.retriever.queries.hybrid_search import DEFAULT_WEIGHT, search_both
 from retrieval.retriever.retriever import Retriever
+from retrieval.retriever.search import SearchMode
 from tests.cli_run import Run, runner
 from tests.toy import ToyEncoder, toy_file
 
@@ -135,14 +136,75 @@ def test_all_weight_on_one_list_is_that_list(retriever: Retriever) -> None:
 
 
 def test_the_weight_is_the_best_on_judged_queries() -> None:
-    weight, ndcg = tune_weight(LEFT, RIGHT, [{"d"}, {"d"}])
+    weight, ndcg, held_out = tune_weight(LEFT, RIGHT, [{"d"}, {"d"}])
+    assert held_out is None  # of so few queries none is held out
     assert weight == 0.7
     assert ndcg[0.0] == pytest.approx(0.5)  # only the second query is answered
     assert ndcg[0.6] == pytest.approx((1 / np.log2(4) + 1) / 2)
     assert ndcg[0.7] == ndcg[0.9] == pytest.approx((1 / np.log2(3) + 1) / 2)
-    assert tune_weight(LEFT, RIGHT, [{"e"}, {"e"}])[0] == DEFAULT_WEIGHT
+    assert tune_weight(LEFT, RIGHT, [{"e"}, {"e"}]).weight == DEFAULT_WEIGHT
     with pytest.raises(ShapeError, match="1 judgements for lists of 2 and 2 queries"):
         tune_weight(LEFT, RIGHT, [{"a"}])
+
+
+def test_a_chosen_weight_is_measured_on_queries_held_out_of_the_choice() -> None:
+    rng, count = np.random.default_rng(1), 40
+    left, right = (
+        listed([rng.permutation(5)[:3].tolist() for _ in range(count)], name) for name in ("content", "words")
+    )
+    wanted = [{ITEMS[int(rng.integers(5))]} for _ in range(count)]
+    tuned = tune_weight(left, right, wanted)
+    values = np.zeros((len(SHARES), count))
+    for place, share in enumerate(SHARES):
+        fused = fuse({"vector": left, "words": right}, 10, {"vector": 1 - share, "words": share})
+        for query, hits in enumerate(fused):
+            rank = next((hit.rank for hit in hits if hit.item_id in wanted[query]), None)
+            values[place, query] = 0 if rank is None else 1 / np.log2(1 + rank)
+    assert list(tuned.ndcg.values()) == pytest.approx(values.mean(axis=1).tolist())
+    fold_of, others = np.random.default_rng(0).permutation(count) % 5, []
+    for query in range(count):
+        means = values[:, fold_of != fold_of[query]].mean(axis=1)
+        best = [share for share, mean in zip(SHARES, means, strict=True) if mean >= means.max() - 1e-12]
+        others.append(values[SHARES.index(min(best, key=lambda share: abs(share - DEFAULT_WEIGHT))), query])
+    held = tuned.held_out
+    assert held is not None
+    assert held.tuned == pytest.approx(np.mean(others))
+    assert held[1:] == pytest.approx([tuned.ndcg[share] for share in (DEFAULT_WEIGHT, 0.0, 1.0)])
+    assert held.tuned <= max(tuned.ndcg.values()) + 1e-12
+    worse = TunedWeight(0.9, tuned.ndcg, held._replace(tuned=held.default - 0.01))
+    assert worse.weight == DEFAULT_WEIGHT
+    assert "share of the words: 0.6, the default, as a chosen one, here 0.9, did worse there" in worse.lines()[-1]
+    assert TunedWeight(0.9, tuned.ndcg, held._replace(tuned=held.default)).weight == 0.9
+
+
+@pytest.mark.parametrize("mode", ["vector", "words", "hybrid"])
+def test_judged_texts_are_evaluated_by_each_mode(
+    mode: SearchMode, root: Path, retriever: Retriever, tmp_path: Path, run: Run
+) -> None:
+    texts = ["blue lamp", "red-shoe", "lamp green", "white thing"]
+    wanted = ["blue-lamp", "red-shoe", "green-lamp", "none"]
+    judged = tmp_path / "judged.parquet"
+    pq.write_table(pa.table({"text": texts, "item_id": wanted}), judged)
+    asked = ("evaluate", root, "--queries", judged, "--mode", mode, "--num-candidates", 20)
+    code, out, err = run(*asked, "--json")
+    assert code == 0, err
+    found = zip(retriever.search(texts, 20, mode=mode), wanted, strict=True)
+    ranks = [next((hit.rank for hit in hits if hit.item_id == item_id), np.inf) for hits, item_id in found]
+    shown = json.loads(out)
+    assert shown["mode"] == mode
+    assert shown["means"]["recall@1"] == np.mean([rank <= 1 for rank in ranks])
+    assert shown["means"]["mrr@10"] == pytest.approx(np.mean([1 / rank if rank <= 10 else 0 for rank in ranks]))
+    code, out, _ = run(*asked, "--save", tmp_path / "saved.json")
+    assert f"to be found ({'retrieve' if mode == 'vector' else mode})" in out
+    said = json.loads((tmp_path / "saved.json").read_text())["about"]["searched by"]
+    assert said == {"hybrid": "vectors and words (share of the words 0.6)", "vector": "vectors"}.get(mode, mode)
+
+
+def test_a_mode_goes_with_texts_and_the_breakdown_with_vectors(root: Path, tmp_path: Path, run: Run) -> None:
+    code, _, err = run("evaluate", root, "sample", "--mode", "words")
+    assert (code, "--mode words is for texts: leave it out, or give --queries FILE" in err) == (2, True)
+    code, _, err = run("evaluate", root, "--queries", tmp_path / "q.parquet", "--mode", "hybrid", "--breakdown")
+    assert (code, "--breakdown is of the index of vectors" in err) == (2, True)
 
 
 def test_the_command_line_searches_explains_and_tunes(root: Path, tmp_path: Path, run: Run) -> None:
@@ -156,7 +218,8 @@ def test_the_command_line_searches_explains_and_tunes(root: Path, tmp_path: Path
     pq.write_table(pa.table({"text": ["blu lmp", "white book"], "item_id": ["blue-lamp", "white-book"]}), judged)
     code, out, error = run("words", root, "--columns", "title,tags", "--tune", judged)
     assert code == 0, error
-    assert "ndcg@10 by share of the words: 0.0 " in error
+    assert "ndcg@10 by share of the words: 0 " in error
+    assert "not measured on held-out queries: there are fewer than 20" in error
     assert run("words", root, "--columns", "")[0] == 0
     code, _, error = run("search", root, "blue lamp", "--mode", "words")
     assert (code, "make one with `commonspace words" in error) == (1, True)
