@@ -24,7 +24,7 @@ from indexing.store.collect import ModalityVectors, collect_vectors
 from indexing.store.store import EmbeddingStore, Parts, check_table
 
 WORDS, WORDS_SETTINGS = "words", "words/settings.json"
-ATTRIBUTES, REJECTS, INDEX, GOLDEN, STORE, BRIDGE, PROMISE = (
+ATTRIBUTES, REJECTS, INDEX, GOLDEN, STORE, BRIDGE, RECALL_CHECK = (
     "attributes.parquet",
     "rejects.parquet",
     "index.bin",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from indexing.arrays import Rows, Vectors, unit
-from indexing.bundle.generation import INDEX, PROMISE
+from indexing.bundle.generation import INDEX, RECALL_CHECK
 from indexing.bundle.publish import Content
 from indexing.filesystem import fsops
 from indexing.index import IndexConfig, Queries, VectorIndex, build_index
@@ -34,8 +34,8 @@ def index_items(
     if config.kind == "sharded":
         fsops.make_folder(work)
     index, report = build_index(vectors, config, queries, work / INDEX)
-    promise = RecallCheck.of(index, vectors, queries, config.k)
-    files = _file_contents(index, work / INDEX) | {PROMISE: promise.to_bytes()}
+    recall_check = RecallCheck.of(index, vectors, queries, config.k)
+    files = _file_contents(index, work / INDEX) | {RECALL_CHECK: recall_check.to_bytes()}
     return files, report.to_json() | {"config": asdict(config)}
 
 

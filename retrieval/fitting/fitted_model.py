@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from indexing.arrays import Rows
 from indexing.bundle.bundle import Bundle
-from indexing.bundle.generation import INDEX, PROMISE, part_of
+from indexing.bundle.generation import INDEX, RECALL_CHECK, part_of
 from indexing.bundle.index_files import held_out_queries, index_items
 from indexing.bundle.publish import FITTING, make_current_when_unlocked, prepare, work_folder
 from indexing.catalogue.item_ids import ItemIds
@@ -44,7 +44,7 @@ class ServedBehaviour(NamedTuple):
 
 SHRINK = 0.8  # factor on the behaviour vector of an over-exposed item, each round
 LEARNED = (ADAPTER, BEHAVIOUR, DESCRIPTION, LEARNED_FROM, POPULARITY, PROFILES, RERANKER)
-LEARNED_FILES = (*LEARNED, INDEX, PROMISE)
+LEARNED_FILES = (*LEARNED, INDEX, RECALL_CHECK)
 
 
 class FittedModel(NamedTuple):

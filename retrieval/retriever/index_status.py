@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from indexing.arrays import Vectors
 from indexing.bundle.bundle import Bundle
-from indexing.bundle.generation import PROMISE
+from indexing.bundle.generation import RECALL_CHECK
 from indexing.errors import CommonspaceWarning
 from indexing.filesystem.checked_files import REPAIR_HINT, read_as
 from indexing.index.tuning.recall import RecallCheck
@@ -56,28 +56,28 @@ def measured_status(bundle: Bundle, vectors: Vectors) -> Status:
     index was built.
     """
     index_info = bundle.manifest.index
-    with read_as(f"the promise of {bundle.folder}", REPAIR_HINT):
+    with read_as(f"the recall check of {bundle.folder}", REPAIR_HINT):
         target = bundle.manifest.index_config().min_recall
         reasons = [
             f"recall of {kind} was {built:.3f} < {target} when it was built"
             for kind, built in index_info.get("recall", {}).items()
             if built < target
         ]
-    promise = promise_of(bundle)
-    with read_as(f"the promise of {bundle.folder}", REPAIR_HINT):
-        recall = promise.measure(bundle.index, vectors)
+    recall_check = stored_recall_check(bundle)
+    with read_as(f"the recall check of {bundle.folder}", REPAIR_HINT):
+        recall = recall_check.measure(bundle.index, vectors)
     reasons += [
-        f"recall of {kind} is {measured:.3f} on {len(promise.ground_truth[kind].queries)} stored queries, "
-        f"was {promise.recall[kind]:.3f} when it was built and is promised to be {target}"
+        f"recall of {kind} is {measured:.3f} on {len(recall_check.ground_truth[kind].queries)} stored queries, "
+        f"was {recall_check.recall[kind]:.3f} when it was built and is promised to be {target}"
         for kind, measured in recall.items()
-        if measured < min(target, promise.recall[kind]) - SLACK
+        if measured < min(target, recall_check.recall[kind]) - SLACK
     ]
     return Status(recall, bool(reasons), tuple(reasons))
 
 
-def promise_of(bundle: Bundle) -> RecallCheck:
+def stored_recall_check(bundle: Bundle) -> RecallCheck:
     """Read the queries stored at build; empty for a bundle that has none."""
-    return RecallCheck.from_bytes(bundle.read(PROMISE)) if bundle.has(PROMISE) else RecallCheck({}, {})
+    return RecallCheck.from_bytes(bundle.read(RECALL_CHECK)) if bundle.has(RECALL_CHECK) else RecallCheck({}, {})
 
 
 def warn_if_degraded(status: Status, bundle: Bundle) -> None:

@@ -30,7 +30,7 @@ from retrieval.models.user_model import UserModel
 from retrieval.postprocess.duplicates import GroupCodes, group_codes
 from retrieval.ranking.confidence import Matching, matching_of
 from retrieval.ranking.reranker import Reranker
-from retrieval.retriever.index_status import Status, measured_status, promise_of, warn_if_degraded
+from retrieval.retriever.index_status import Status, measured_status, stored_recall_check, warn_if_degraded
 from retrieval.retriever.learned_parts import ItemRows, LearnedParts
 
 if TYPE_CHECKING:  # FAISS is loaded only by those who search
@@ -134,7 +134,7 @@ class LoadedBundle:
             bundle.index,
             self.indexed,
             bundle.manifest.index_config(),
-            lambda: {kind: one.queries for kind, one in promise_of(bundle).ground_truth.items()},
+            lambda: {kind: one.queries for kind, one in stored_recall_check(bundle).ground_truth.items()},
             known,
         )
 

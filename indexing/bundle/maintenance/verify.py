@@ -7,14 +7,14 @@ from pathlib import Path
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.change_log import LOG, OUTDATED_HINT, acknowledged, batches_between, read_batch, why_outdated
 from indexing.bundle.current import COPY, CURRENT, State, read_state
-from indexing.bundle.generation import INDEX, PROMISE, WORDS, check_file, missing_names, part_of, unlisted
+from indexing.bundle.generation import INDEX, RECALL_CHECK, WORDS, check_file, missing_names, part_of, unlisted
 from indexing.bundle.maintenance.rollback import generations
 from indexing.bundle.manifest import MANIFEST, Manifest
 from indexing.bundle.publish import last_number
 from indexing.errors import BundleError, DamagedFileError
 from indexing.runtime.arguments import check_call, check_path
 
-REBUILDABLE = (INDEX, PROMISE, WORDS)
+REBUILDABLE = (INDEX, RECALL_CHECK, WORDS)
 REBUILD_HINT = "`commonspace repair` builds the index again from the vectors"
 REWRITE_HINT = "`commonspace repair` makes the newest intact generation current"
 ROLLBACK_HINT = "`commonspace rollback` to a whole generation, or build (and fit) again"

@@ -160,8 +160,8 @@ class RecallCheck:
         """
         scans_all = index.kind.endswith("flat")
         count = MAX_SCAN_PRODUCTS // (vectors.size * max(1, len(queries))) if scans_all else MAX_QUERIES
-        promise = cls(ground_truths(vectors, queries, k, max(MIN_QUERIES, min(MAX_QUERIES, count))), {})
-        return cls(promise.ground_truth, promise.measure(index, vectors))
+        recall_check = cls(ground_truths(vectors, queries, k, max(MIN_QUERIES, min(MAX_QUERIES, count))), {})
+        return cls(recall_check.ground_truth, recall_check.measure(index, vectors))
 
     def measure(self, index: VectorIndex, vectors: Vectors) -> dict[str, float]:
         """Return the recall of an index over (N, D) vectors for each kind of query."""

@@ -58,7 +58,7 @@ def stage() -> bytes:
     return SecondStage(features, head, SPACE.indexed).to_bytes()
 
 
-def promise() -> bytes:
+def recall_check() -> bytes:
     exact = np.zeros((3, 2), np.int64)
     return save({"text.vectors": VECTORS[:3], "text.exact": exact, "text.recall": np.ones(1, np.float32)})
 
@@ -69,7 +69,7 @@ PARTS: dict[str, tuple[Callable[[], bytes], Callable[[bytes], Any]]] = {
     "description": (description, ItemFeatures.from_bytes),
     "profiles": (profiles, ProfileModel.from_bytes),
     "second stage": (stage, lambda data: SecondStage.from_bytes(data, SPACE, {})),
-    "sample of queries": (promise, RecallCheck.from_bytes),
+    "sample of queries": (recall_check, RecallCheck.from_bytes),
 }
 
 

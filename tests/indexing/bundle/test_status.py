@@ -12,7 +12,7 @@ import pytest
 from indexing.arrays import Rows, Vectors
 from indexing.bundle.build import build_bundle
 from indexing.bundle.bundle import Bundle
-from indexing.bundle.generation import INDEX, PROMISE
+from indexing.bundle.generation import INDEX, RECALL_CHECK
 from indexing.bundle.manifest import MANIFEST
 from indexing.catalogue.catalogue import Catalogue
 from indexing.filesystem.checked_files import seal, unseal
@@ -125,5 +125,5 @@ def test_every_verb_searches_as_its_kind(root: Path) -> None:
 
 def test_the_sample_and_the_efforts_are_in_the_bundle(root: Path) -> None:
     bundle = Bundle.open(root)
-    assert {PROMISE, INDEX} <= {record.name for record in bundle.manifest.files}
+    assert {RECALL_CHECK, INDEX} <= {record.name for record in bundle.manifest.files}
     assert bundle.index.kind == "faiss-hnsw"

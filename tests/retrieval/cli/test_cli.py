@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from indexing.bundle.bundle import Bundle
-from indexing.bundle.generation import PROMISE
+from indexing.bundle.generation import RECALL_CHECK
 from indexing.encoders import base
 from indexing.index.tuning.recall import RecallCheck
 from retrieval import cli
@@ -112,7 +112,7 @@ def test_fit_recommend_rerank_evaluate(bundle: Path, log: Path, tmp_path: Path, 
     report = json.loads(out)
     assert code == 0
     assert set(report["ndcg"]) == {"frozen", "behaviour", "reranker"}
-    promised = RecallCheck.from_bytes(Bundle.open(bundle).read(PROMISE)).ground_truth["item"].queries
+    promised = RecallCheck.from_bytes(Bundle.open(bundle).read(RECALL_CHECK)).ground_truth["item"].queries
     served = Retriever.load(bundle)
     assert not served.status.degraded
     content = promised.vectors[:, : served.vectors.shape[1]]

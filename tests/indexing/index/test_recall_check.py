@@ -1,4 +1,4 @@
-"""What was promised is kept with its exact answers, and measured again."""
+"""The recall of an index is kept with its queries and their exact answers, and measured again."""
 
 import numpy as np
 import pytest
@@ -27,19 +27,19 @@ def test_it_survives_its_bytes_and_sees_what_was_lost() -> None:
     asked = {"text": texts, "item": Queries(vectors[rows], rows)}
     index, _ = build_index(vectors, IndexConfig(kind="ivf"), asked)
     assert isinstance(index, IvfIndex)
-    promise = RecallCheck.from_bytes(RecallCheck.of(index, vectors, asked, 10).to_bytes())
-    assert {kind: len(one.queries) for kind, one in promise.ground_truth.items()} == {
+    recall_check = RecallCheck.from_bytes(RecallCheck.of(index, vectors, asked, 10).to_bytes())
+    assert {kind: len(one.queries) for kind, one in recall_check.ground_truth.items()} == {
         "text": MAX_QUERIES,
         "item": MAX_QUERIES,
     }
-    exact, _ = FlatIndex(vectors).search(promise.ground_truth["text"].queries.vectors, 10)
-    np.testing.assert_allclose(promise.ground_truth["text"].exact, exact, rtol=1e-5)
-    np.testing.assert_array_equal(promise.ground_truth["item"].queries.item_rows, rows[:MAX_QUERIES])
-    assert promise.measure(index, vectors) == promise.recall
-    assert min(promise.recall.values()) > 0.9
-    lazy = promise.measure(index.with_effort(SearchParams(1, 20)), vectors)
+    exact, _ = FlatIndex(vectors).search(recall_check.ground_truth["text"].queries.vectors, 10)
+    np.testing.assert_allclose(recall_check.ground_truth["text"].exact, exact, rtol=1e-5)
+    np.testing.assert_array_equal(recall_check.ground_truth["item"].queries.item_rows, rows[:MAX_QUERIES])
+    assert recall_check.measure(index, vectors) == recall_check.recall
+    assert min(recall_check.recall.values()) > 0.9
+    lazy = recall_check.measure(index.with_effort(SearchParams(1, 20)), vectors)
     assert lazy["text"] < 0.6
-    assert promise.measure(FlatIndex(vectors), vectors) == {"text": 1.0, "item": 1.0}
+    assert recall_check.measure(FlatIndex(vectors), vectors) == {"text": 1.0, "item": 1.0}
 
 
 def test_of_what_scans_everything_little_is_kept() -> None:
