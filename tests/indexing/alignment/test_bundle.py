@@ -103,14 +103,16 @@ def test_what_compares_modalities_is_refused(tmp_path: Path) -> None:
         retriever.search_vectors(things.texts[:1])
     with pytest.raises(SeparateSpacesError, match="different spaces"):
         retriever.search_vectors(retriever.vectors[:1])
-    both = Query.item("i1") + Query.vector(retriever.vectors[2])
+    both = Query.item(retriever.items[1]) + Query.vector(retriever.vectors[2])
     with pytest.raises(
         SeparateSpacesError, match=r"query 1, .* adds parts of different modalities, which are separate"
     ):
-        retriever.search([Query.item("i1"), both])
+        retriever.search([Query.item(retriever.items[1]), both])
     with pytest.raises(SeparateSpacesError, match=r"query 0, .* compose texts with texts or pictures with pictures"):
         retriever.search([Query.text("a") - 0.5 * Query.image(b"")])
-    alone = retriever.search([Query.item("i1") + 0.0 * Query.text("a")], 3)  # what counts for nothing is of no modality
+    alone = retriever.search(
+        [Query.item(retriever.items[1]) + 0.0 * Query.text("a")], 3
+    )  # what counts for nothing is of no modality
     np.testing.assert_allclose(alone.scores[0], np.sort(retriever.vectors @ retriever.vectors[1])[:-4:-1], atol=1e-5)
     with pytest.raises(InputError, match="k is 0, expected a whole number of at least 1"):
         retriever.search_vectors(things.texts[:1], 0, modality="text")
