@@ -2,8 +2,9 @@
 
 A part of a page is measured from the paragraph that names a benchmark to the next heading. Its decimals, thousands
 and percentages are listed in order in ``tests/figures/PAGE.tsv``, each with its source: a result and the keys to a
-number in it, which may be multiplied or divided by another, or have it subtracted, from left to right; ``setting`` for
-what was chosen and not measured; ``log`` for a trial that docs/log.md records with its command.
+number in it, which may be multiplied or divided by another, or have it subtracted, from left to right (keys with such a
+sign in them are in quotes); ``setting`` for what was chosen and not measured; ``log`` for a trial that docs/log.md
+records with its command.
 """
 
 import json
@@ -21,6 +22,7 @@ SHELVES = ("tutorials", "how-to", "reference", "explanation")
 DOCS = [path for shelf in SHELVES for path in sorted((ROOT / "docs" / shelf).glob("*.md"))]
 PAGES = {path.stem: path for path in (ROOT / "README.md", ROOT / "docs" / "architecture.md", *DOCS)}
 MINUS = "\N{MINUS SIGN}"
+SIGN_OUTSIDE_QUOTES = re.compile(r' ([*/-]) (?=(?:[^"]*"[^"]*")*[^"]*$)')
 NUMBER = re.compile(rf"(?<![\w@/#.\-])([{MINUS}-]?(?:\d{{1,3}}(?:,\d{{3}})+|\d+)?(?:\.\d+)?)(?![\w/])")
 MEASURED_BY = re.compile(r"scripts\.(?:benchmarks|pocket|research)\.\w+")
 CODE_AND_WRITTEN_TABLES = re.compile(
@@ -77,7 +79,7 @@ def number_at(name: str, keys: str) -> float:
 def value_of(source: str) -> float:
     """What a source says: ``NAME: KEYS``, then ``*``, ``/`` or ``-`` and more keys or a number, from left to right."""
     name, formula = source.split(": ", 1)
-    first, *rest = re.split(r" ([*/-]) ", formula)
+    first, *rest = (part.strip('"') for part in SIGN_OUTSIDE_QUOTES.split(formula))
     value = number_at(name, first)
     for sign, keys in zip(rest[::2], rest[1::2], strict=True):
         other = number_at(name, keys)
@@ -124,9 +126,10 @@ def test_figures_are_the_values_of_results(name: str) -> None:
 
 
 def test_a_figure_that_is_not_its_value_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(f"{__name__}.result", lambda name: {"a": [0.2125, 4.0], "b": 2.0})
+    monkeypatch.setattr(f"{__name__}.result", lambda name: {"a": [0.2125, 4.0], "b": 2.0, "c - d": 7.0})
     assert value_of("any: a > 0") == 0.2125
     assert value_of("any: a > 1 / b * 100 - 50") == 150.0
+    assert value_of('any: "c - d" - b') == 5.0
     assert half_a_step("0.212") == 0.0005
     assert half_a_step(MINUS + "0.2125") == 0.00025
     assert half_a_step("2,350") == 5
