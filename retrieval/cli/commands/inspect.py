@@ -18,6 +18,7 @@ from retrieval.cli.display.terminal import Cell, say, show_json, show_pairs
 from retrieval.cli.options.evaluation import Seed
 from retrieval.cli.options.items import MediaColumns, Source, or_sample
 from retrieval.cli.options.output import Html, Json, LossCurve, RecallCurve
+from retrieval.cli.options.postprocessing import GroupBy
 from retrieval.cli.options.search import BundleFolder
 from retrieval.postprocess.duplicate_groups import groups_by_attribute, groups_by_content
 from retrieval.postprocess.duplicates import MIN_SIMILARITY
@@ -30,12 +31,6 @@ MinSimilarity = Annotated[
     float,
     typer.Option(
         "--min-similarity", help="Cosine from which two items are near-duplicates, for the groups that are listed."
-    ),
-]
-VariantsBy = Annotated[
-    str | None,
-    typer.Option(
-        "--group-by", metavar="COLUMN", help="Also list groups of items with the same value of it, like parent_id."
     ),
 ]
 VERDICTS = {True: "good", False: "look"}
@@ -82,7 +77,7 @@ def doctor(
     bundle: BundleFolder,
     seed: Seed = 0,
     min_similarity: MinSimilarity = MIN_SIMILARITY,
-    group_by: VariantsBy = None,
+    group_by: GroupBy = None,
     as_json: Json = False,
 ) -> None:
     """Look for what makes search bad, like hubs or duplicates.

@@ -71,7 +71,8 @@ GroupBy = Annotated[
         "--group-by",
         metavar="COLUMN",
         rich_help_panel=POSTPROCESSING,
-        help="Show one item of those with the same value of an attribute, like parent_id: the best-ranked.",
+        help="Attribute whose value variants share, like parent_id: of each group the best-ranked is shown; doctor "
+        "lists the groups.",
     ),
 ]
 CollapseDuplicates = Annotated[
