@@ -47,7 +47,7 @@ def distinct_pairs(
     Raises:
         InteractionsError: When weights add up to more than float32 holds.
 
-    >>> once(np.array([7, 7, 8]), np.array([5, 1, 3], np.float32), "last")
+    >>> distinct_pairs(np.array([7, 7, 8]), np.array([5, 1, 3], np.float32), "last")
     DistinctPairs(places=array([1, 2]), weights=array([1., 3.], dtype=float32))
     """
     if not len(pairs):

@@ -175,7 +175,7 @@ def layer_norm(states: Vectors) -> Vectors:
 def interpolated_rows(weights: Vectors, weight_bins: Vectors, table: Vectors) -> Vectors:
     """Interpolate the rows of a table (V, E), one for each bin, at weights (T,): (T, E) float32.
 
-    >>> between(np.array([1.5, 9.0]), np.array([1.0, 2.0]), np.array([[0.0], [4.0]])).tolist()
+    >>> interpolated_rows(np.array([1.5, 9.0]), np.array([1.0, 2.0]), np.array([[0.0], [4.0]])).tolist()
     [[2.0], [4.0]]
     """
     position = np.interp(weights, weight_bins, np.arange(len(weight_bins)))
