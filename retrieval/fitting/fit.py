@@ -321,9 +321,9 @@ class _Fit:
         gains = {"returning users": returning.gain, "new users": returning.gain_of_new}
         better = [name for name, gain in gains.items() if gain is not None and gain.low > 0]
         for name, gain in gains.items():
-            if gain is not None and name not in better:
-                left = "left to retrieval, for the gain of a head is not surely above zero"
-                self.notes[name] = f"{left}: {gain}, on {gain.users} users"
+            if gain is not None and (name not in better or "returning users" not in better):
+                why = "as returning users are" if name in better else "for the gain of a head is not surely above zero"
+                self.notes[name] = f"left to retrieval, {why}: {gain}, on {gain.users} users"
         if "returning users" in better:
             return replace(stage, returning=returning.head, orders_new="new users" in better)
         return replace(stage, leaves_returning=True)
