@@ -1,4 +1,4 @@
-"""Learning the second stage: where it is judged, and once more where it is served."""
+"""Trains the second stage: once for validation, and once more on all interactions for serving."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 
 class TrainedStage(NamedTuple):
-    """A second stage that is to be judged.
+    """A second stage before its validation.
 
     Attributes:
-        stage: Its sources learned from the early part.
-        examples: What its head learned from.
+        stage: With sources that were learned from the train part.
+        examples: The training examples of its head.
     """
 
     stage: SecondStage
@@ -53,13 +53,13 @@ def train_second_stage(
     """Train the second stage on the validation part of each history: a visit that continues.
 
     Args:
-        trainer: How to learn.
-        passed: What helps so far, learned from the early part.
+        trainer: Trains the parts.
+        passed: The parts that helped so far, trained on the train part.
         splits: Of all users.
-        validation: Those whom it will be judged by, who must not find what they are judged by too easily.
+        validation: The validation users; their recall must not show that a source has seen their test part.
 
     Raises:
-        TrainingError: When there is too little to learn from, or a source has seen what it is to find.
+        TrainingError: When there is too little to learn from, or a source was learned from its targets.
     """
     from retrieval.training.ranker.sources import check_recalls
 
@@ -69,31 +69,31 @@ def train_second_stage(
         training_users(splits, validation.min_relevance, new=by_time and learner.config.new_users),
         len(trainer.bundle.items),
     )
-    fewest = 0 if by_time and learner.config.new_users else 1
+    min_history = 0 if by_time and learner.config.new_users else 1
     if not users:
         raise TrainingError("no user has interactions both early and in the middle: there is nothing to order")
     trainer.told("sources", EARLY, 0, 0)
-    early, middle = [part.train for part in users], [part.valid for part in users]
-    features = learner.seen(passed.space, [part.train for part in splits])
-    cutoff = Cutoff.between(early, middle)
-    if by_time:  # all ask at once, whenever they did the last
-        cutoff = Cutoff(early, middle, np.full(len(early), features.statistics.now, np.int64))
+    train, valid = [part.train for part in users], [part.valid for part in users]
+    features = learner.learn_features(passed.space, [part.train for part in splits])
+    cutoff = Cutoff.between(train, valid)
+    if by_time:  # all queries have one time, whenever the last interaction was
+        cutoff = Cutoff(train, valid, np.full(len(train), features.statistics.now, np.int64))
     examples = [learner.examples(cutoff, features)]
     head = _train_head(trainer, examples, EARLY)
-    taught_by, last = (early, middle), (validation.histories, [part.test for part in validation.splits])
-    check_recalls(features.sources, taught_by, last, len(trainer.bundle.items))
-    stage = learner.served(head, features, passed.space, fewest)
+    on_train, on_test = (train, valid), (validation.histories, [part.test for part in validation.splits])
+    check_recalls(features.sources, on_train, on_test, len(trainer.bundle.items))
+    stage = learner.assemble(head, features, passed.space, min_history)
     return TrainedStage(stage, examples)
 
 
 class ReturningUsers(NamedTuple):
-    """What serves users who return after a while, and those without a history.
+    """The parts that serve returning users, and users without a history.
 
     Attributes:
-        passed: What helps so far, with the query weights for these users.
-        head: Orders their candidates; None where no window could judge it.
-        gain: What the head gains over retrieval for users who return, in windows that it was not trained on; None where
-            none could judge.
+        passed: The parts that helped so far, with the query weights for these users.
+        head: Orders their candidates; None where no window could validate it.
+        gain: The gain of the head over retrieval for returning users, in windows that it was not trained on; None where
+            no window could validate it.
         gain_of_new: The same for users without a history.
     """
 
@@ -106,96 +106,96 @@ class ReturningUsers(NamedTuple):
 def train_for_returning(
     trainer: Trainer, passed: FittedModel, cutoffs: Sequence[Cutoff], validation: Validation
 ) -> ReturningUsers:
-    """Train a second head on what users did in each of several windows, and judge it by later windows.
+    """Train a second head on the interactions of several windows, and validate it on later windows.
 
-    It is a head of its own: one that orders the next items of a visit well orders those of a new visit worse than
-    retrieval does. Content, behaviour and sources are learned from what came before each window. From the third window
-    on, a head that was trained on the windows before judges the candidates of this window. The head that is returned
-    is trained on all windows.
+    It is a separate head, because a head that orders the next items of a visit well orders those of a new visit worse
+    than retrieval does. Content, behaviour and sources are learned from the interactions before each window. From the
+    third window on, a head that was trained on the windows before is validated on this window. The head that is
+    returned is trained on all windows.
 
     Args:
-        trainer: How to learn.
-        passed: What helps so far, learned from the early part.
+        trainer: Trains the parts.
+        passed: The parts that helped so far, trained on the train part.
         cutoffs: The windows, oldest first.
-        validation: Judges lists.
+        validation: Computes the quality of lists.
     """
-    windows, curves, model, chosen = _Windows(trainer, validation), dict(trainer.curves), None, False
+    windows, curves, model, has_weights = _Windows(trainer, validation), dict(trainer.curves), None, False
     for number, cutoff in enumerate(cutoffs, start=1):
         name = window_name(number, len(cutoffs))
         try:
             # From the second on, it continues from the window before, in fewer passes.
-            model = trainer.space_again(model or passed, cutoff.pasts, name, afresh=model is None)
-            if not chosen and (users := liking_users(cutoff, validation.min_relevance)):
+            model = trainer.space_again(model or passed, cutoff.histories, name, afresh=model is None)
+            if not has_weights and (users := liking_users(cutoff, validation.min_relevance)):
                 passed, model = select_returning_weights(passed, model, users, validation)
-                chosen = True
+                has_weights = True
             if trainer.config.reranker is not None and len(cutoffs) >= JUDGED_FROM:
-                windows.add(name, cutoff, model, judges=number >= JUDGED_FROM)
+                windows.add(name, cutoff, model, validates=number >= JUDGED_FROM)
         except TrainingError:  # too little in this window
             continue
     gain = windows.gain(new=False)
     head = None if gain is None else _train_head(trainer, windows.examples, WINDOWS)
     trainer.curves.clear()
-    trainer.curves.update(curves)  # of what is served to visits, not of what is learned here
+    trainer.curves.update(curves)  # those of the parts that serve visits
     return ReturningUsers(passed, head, gain, windows.gain(new=True))
 
 
 class _Windows:
-    """The examples of windows, and how each was answered by retrieval and by a head trained on those before it."""
+    """The training examples of windows, and the quality of retrieval and of earlier heads in each."""
 
     def __init__(self, trainer: Trainer, validation: Validation) -> None:
         self.trainer, self.validation = trainer, validation
         self.examples: list[Examples] = []
         self.values: list[tuple[Mask, NDArray[np.float64], NDArray[np.float64]]] = []
 
-    def add(self, name: str, cutoff: Cutoff, model: FittedModel, *, judges: bool) -> None:
-        """Learn sources from what came before a window, judge the head so far, and add the window to its examples."""
-        trainer, learner, asking = self.trainer, self.trainer.stage_learner(), cutoff.asking(new=True)
-        asking = asking.take(sample_users(range(len(asking.pasts)), len(trainer.bundle.items)))
+    def add(self, name: str, cutoff: Cutoff, model: FittedModel, *, validates: bool) -> None:
+        """Learn sources from the histories before a window, validate the head so far, and add its examples."""
+        trainer, learner, users = self.trainer, self.trainer.stage_learner(), cutoff.active(new=True)
+        users = users.take(sample_users(range(len(users.histories)), len(trainer.bundle.items)))
         trainer.told("sources", name, 0, 0)
-        features = learner.seen(model.space, cutoff.pasts)
-        examples = learner.examples(asking, features)
-        if judges and self.examples:
+        features = learner.learn_features(model.space, cutoff.histories)
+        examples = learner.examples(users, features)
+        if validates and self.examples:
             head = _train_head(trainer, self.examples, name)
-            stage = replace(learner.served(head, features, model.space, 0), returning=head)
-            retrieved = self.validation.recommend(model.space.for_returning, asking.pasts)
+            stage = replace(learner.assemble(head, features, model.space, 0), returning=head)
+            retrieved = self.validation.recommend(model.space.for_returning, users.histories)
             before, after = (
-                self.validation.values(candidates, asking.wanted, VALIDATION_METRIC)
-                for candidates in (retrieved, answer_at(trainer, stage, asking))
+                self.validation.values(candidates, users.targets, VALIDATION_METRIC)
+                for candidates in (retrieved, answer_at(trainer, stage, users))
             )
-            liked = [len(later.liked(self.validation.min_relevance)) > 0 for later in asking.wanted]
-            self.values.append((asking.new[liked], before, after))
+            has_liked = [len(target.liked(self.validation.min_relevance)) > 0 for target in users.targets]
+            self.values.append((users.new[has_liked], before, after))
         self.examples.append(examples)
 
     def gain(self, *, new: bool) -> Gain | None:
-        """Give the gain of the heads over retrieval in all windows that judged, of new users or of those who return."""
+        """Give the gain of the heads over retrieval in all validation windows, for new or for returning users."""
         if not self.values:
             return None
         is_new, before, after = (np.concatenate(values) for values in zip(*self.values, strict=True))
-        chosen = is_new == new
-        return Gain.of(before[chosen], after[chosen]) if chosen.sum() >= MIN_USERS else None
+        mask = is_new == new
+        return Gain.of(before[mask], after[mask]) if mask.sum() >= MIN_USERS else None
 
 
 def liking_users(cutoff: Cutoff, min_relevance: float) -> Cutoff | None:
-    """Give the users with a history who liked something in a window, or None where they are too few to judge by."""
-    returning = cutoff.asking()
-    rows = [row for row, later in enumerate(returning.wanted) if len(later.liked(min_relevance))]
+    """Give the users with a history who liked something in a window; None where they are too few to validate on."""
+    returning = cutoff.active()
+    rows = [row for row, target in enumerate(returning.targets) if len(target.liked(min_relevance))]
     return returning.take(rows) if len(rows) >= MIN_USERS else None
 
 
 def select_returning_weights(
     passed: FittedModel, earlier: FittedModel, users: Cutoff, validation: Validation
 ) -> tuple[FittedModel, FittedModel]:
-    """Choose how much each part of a query counts for users who return: by the defaults, or as in a visit.
+    """Select the query weights for returning users: the defaults, or those of a visit.
 
-    In a visit the last interactions tell most of what comes next; after days popularity tells more. The defaults did
-    best at a cut in time, so those of a visit are taken only where they do surely better. Weights change queries alone,
-    so that one index serves both.
+    Within a visit the last interactions predict the next ones best; after days popularity predicts more. The defaults
+    did best at a cutoff in time, so the weights of a visit are used only where the interval of their gain is above
+    zero. Weights change queries alone, so that one index serves both.
 
     Args:
-        passed: What helps so far.
-        earlier: The same, learned from what came before a window.
-        users: Who returned in the window, as `liking_users` gives them.
-        validation: Judges lists.
+        passed: The parts that helped so far.
+        earlier: The same parts, trained on the interactions before a window.
+        users: The users who returned in the window, as `liking_users` gives them.
+        validation: Computes the quality of lists.
 
     Returns:
         Both models with the weights.
@@ -203,18 +203,18 @@ def select_returning_weights(
     weights = {f"{RETURNING}{name}": value for name, value in DEFAULT_WEIGHTS._asdict().items()}
     defaults = _with_serving(earlier, weights)
     by_defaults, by_visit = (
-        validation.recommend(model.space.for_returning, users.pasts) for model in (defaults, earlier)
+        validation.recommend(model.space.for_returning, users.histories) for model in (defaults, earlier)
     )
-    if validation.gain(by_defaults, by_visit, users.wanted).low > 0:
+    if validation.gain(by_defaults, by_visit, users.targets).low > 0:
         return passed, earlier
     return _with_serving(passed, weights), defaults
 
 
-def _with_serving(fitted: FittedModel, told: dict[str, float]) -> FittedModel:
-    """Serve those who come back with weights of their own."""
+def _with_serving(fitted: FittedModel, weights: dict[str, float]) -> FittedModel:
+    """Set the query weights for returning users."""
     if (block := fitted.block) is None:
         return fitted
-    serving = block.serving | told
+    serving = block.serving | weights
     behaviour = apply_serving(block.behaviour, serving)
     return fitted._replace(
         block=block._replace(behaviour=behaviour, serving=serving), space=replace(fitted.space, behaviour=behaviour)
@@ -224,50 +224,50 @@ def _with_serving(fitted: FittedModel, told: dict[str, float]) -> FittedModel:
 def retrain_with_last_part(
     trainer: Trainer, passed: FittedModel, examples: "list[Examples]", splits: Sequence[TemporalSplit]
 ) -> "ScoringHead":
-    """Learn the head of a stage that passed once more, to find what each did last, too.
+    """Train the head of a stage that helps once more, on the test part too.
 
     Args:
-        trainer: How to learn.
-        passed: What is published, learned from the early part.
-        examples: What it learned from when it was judged.
+        trainer: Trains the parts.
+        passed: The parts that are published, trained on the train part.
+        examples: The examples that it was trained on for validation.
         splits: Of all users.
     """
     learner = trainer.stage_learner()
     users = sample_users(validation_users(splits, trainer.min_relevance), len(trainer.bundle.items))
     histories, curves = [part.before_test for part in splits], dict(trainer.curves)
     space = trainer.space_again(passed, histories, BEFORE).space
-    trainer.curves.update(curves)  # of what is served
+    trainer.curves.update(curves)  # those of the parts that are served
     trainer.told("sources", BEFORE, 0, 0)
     cutoff = Cutoff.between([part.before_test for part in users], [part.test for part in users])
-    return _train_head(trainer, [*examples, learner.examples(cutoff, learner.seen(space, histories))], BEFORE)
+    return _train_head(trainer, [*examples, learner.examples(cutoff, learner.learn_features(space, histories))], BEFORE)
 
 
 def _train_head(trainer: Trainer, examples: "list[Examples]", part_of_log: str) -> "ScoringHead":
-    def told(done: int, total: int) -> None:
+    def report_progress(done: int, total: int) -> None:
         trainer.told("reranker", part_of_log, done, total)
 
-    head, trainer.curves["reranker"] = trainer.stage_learner().head(examples, told, trainer.work)
+    head, trainer.curves["reranker"] = trainer.stage_learner().head(examples, report_progress, trainer.work)
     return head
 
 
 def answer_visits(trainer: Trainer, stage: SecondStage, histories: Sequence[History]) -> Candidates:
-    """Answer users in their visit, as `Retriever.recommend` does."""
-    return answer_at(trainer, stage, Cutoff.between(list(histories), [part_of_log[:0] for part_of_log in histories]))
+    """Recommend to users within their visit, as `Retriever.recommend` does."""
+    return answer_at(trainer, stage, Cutoff.between(list(histories), [history[:0] for history in histories]))
 
 
 def answer_at(trainer: Trainer, stage: SecondStage, cutoff: Cutoff) -> Candidates:
-    """Answer those who ask at a cutoff, as `Retriever.recommend` does."""
-    features, names = stage.features, [history.user_id for history in cutoff.pasts]
-    batch = cutoff.asked(features.statistics.now).knowing(features.profiles, trainer.profiles, names)
+    """Recommend to the users of a cutoff, as `Retriever.recommend` does."""
+    features, user_ids = stage.features, [history.user_id for history in cutoff.histories]
+    batch = cutoff.user_batch(features.statistics.now).knowing(features.profiles, trainer.profiles, user_ids)
     return stage.recommend(batch, trainer.bundle.items)
 
 
 class Length(NamedTuple):
-    """Histories of about one length.
+    """A range of history lengths.
 
     Attributes:
-        items: How many items users are asked after, one user after the other in turn.
-        shortest: From so many items on a history is taken to be like these.
+        items: The lengths that histories are cut to, for one user after the other in turn.
+        shortest: Length from which on a history belongs to this range.
     """
 
     items: tuple[int, ...]
@@ -280,7 +280,7 @@ class Length(NamedTuple):
 
 
 LENGTHS = (Length(SHORT_LENGTHS, 1), Length((5,), 4), Length((10,), 8), Length((20,), 15))
-LONGER = 30  # items of a history that is longer than any of these
+LONGER = 30  # items of a history that is longer than all of these
 
 
 def select_shortest_history(
@@ -288,39 +288,41 @@ def select_shortest_history(
     stage: SecondStage,
     passed: FittedModel,
     splits: Sequence[TemporalSplit],
-    left_out: Sequence[History],
+    held_out: Sequence[History],
     validation: Validation,
 ) -> tuple[int, dict[str, dict[str, float]]]:
-    """Choose from which length on the head orders candidates, by users who were left out of learning.
+    """Select the history length from which on the head orders candidates, by users held out of training.
 
-    Most histories that a head learns from are long. What orders them well may order the first lists of a new user worse
-    than retrieval does. The head orders histories of a length where it does at least as well as retrieval at this
-    length and at all above. Its sources are learned once more, without the new users.
+    Most training histories are long. A head that orders their candidates well may order those of a new user worse than
+    retrieval does. The head is used from the shortest length at which, and above which, it does at least as well as
+    retrieval. Its sources are learned once more, without the held-out users.
 
     Args:
-        trainer: How to learn.
-        stage: That passed.
-        passed: What it stands on, learned without the users who were left out.
+        trainer: Trains the parts.
+        stage: The second stage, which helps.
+        passed: The parts that it uses, trained without the held-out users.
         splits: Of all users.
-        left_out: All that these users did.
-        validation: Judges lists.
+        held_out: The whole histories of the held-out users.
+        validation: Computes the quality of lists.
 
     Returns:
-        Items that a history must have, and for each length ndcg@10 of ``retrieval`` and of the ``reranker``.
+        The minimum length of a history, and for each length ndcg@10 of ``retrieval`` and of the ``reranker``.
     """
-    learner, out = trainer.stage_learner(), {history.user_id for history in left_out}
-    features = learner.seen(passed.space, [part.train for part in splits if part.train.user_id not in out])
-    judged = {
-        part: learner.served(stage.head, features, passed.space, fewest)
-        for part, fewest in (("retrieval", LONGER), ("reranker", 1))
+    learner, held_out_ids = trainer.stage_learner(), {history.user_id for history in held_out}
+    features = learner.learn_features(
+        passed.space, [part.train for part in splits if part.train.user_id not in held_out_ids]
+    )
+    stages = {
+        name: learner.assemble(stage.head, features, passed.space, min_history)
+        for name, min_history in (("retrieval", LONGER), ("reranker", 1))
     }
     shortest, measured, above = stage.min_history, dict[str, dict[str, float]](), LONGER
     for length in reversed(LENGTHS):
-        if (users := HeldOutUsers.of(left_out, validation.min_relevance, length.items)) is None:
+        if (users := HeldOutUsers.of(held_out, validation.min_relevance, length.items)) is None:
             continue
         values = {
-            part: validation.mean(answer_visits(trainer, one, users.histories), users.relevant, VALIDATION_METRIC)
-            for part, one in judged.items()
+            name: validation.mean(answer_visits(trainer, stage, users.histories), users.relevant, VALIDATION_METRIC)
+            for name, stage in stages.items()
         }
         measured[length.name] = values
         if values["reranker"] < values["retrieval"]:

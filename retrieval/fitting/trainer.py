@@ -175,7 +175,7 @@ class Trainer:
         if stage is None:
             return fitted
         self.told("sources", part_of_log, 0, 0)
-        features = self.stage_learner().seen(fitted.space, histories)
+        features = self.stage_learner().learn_features(fitted.space, histories)
         return fitted._replace(reranker=replace(stage, features=features, vectors=fitted.space.indexed))
 
     def profile_taste(self, histories: Sequence[History], block: ServedBehaviour) -> tuple[ProfileModel, NewUsers]:

@@ -1,4 +1,4 @@
-"""Learn the second stage: at several moments of the past, from sources that knew nothing later."""
+"""Train the second stage at one or more cutoffs, on sources that were learned from earlier interactions only."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,16 +29,16 @@ LearnSources = Callable[[Sequence[History], ItemSpace], Sequence[Source]]
 
 @dataclass(frozen=True, eq=False)
 class StageLearner:
-    """Learns sources at any moment, and a head from several.
+    """Learns sources from histories up to a cutoff, and a head from the candidates at one or more cutoffs.
 
     Attributes:
         items: The catalogue.
-        views: Ways to look at items; see `StageFeatures`.
-        space_of: Learns content and behaviour from a past, and from nothing else; not needed by `seen`.
-        config: How to learn.
-        learn: Learns all sources from a past; `learn_sources` when None.
-        profiles: What is known of users beside what they did, where the space reads it.
-        shown: What was shown to users, if anybody knows: it says what each candidate counts.
+        views: Item vectors by name; see `StageFeatures`.
+        space_of: Learns content and behaviour from histories alone; not needed by `learn_features`.
+        config: The settings.
+        learn: Learns all sources from histories; `learn_sources` when None.
+        profiles: Attributes of users, where the space reads them.
+        shown: Impressions, if there are any: they weight the candidates.
     """
 
     items: ItemIds
@@ -50,48 +50,48 @@ class StageLearner:
     shown: ShownItems | None = None
 
     def features(self, histories: Sequence[History]) -> tuple[StageFeatures, ItemSpace]:
-        """Learn all that candidates are found and seen by.
+        """Learn a space, and sources and features in it.
 
         Raises:
-            TrainingError: When nothing was given that learns a space.
+            TrainingError: When ``space_of`` is None.
         """
         if self.space_of is None:
-            raise TrainingError("a space is learned at each moment; give space_of, or call seen with a space")
+            raise TrainingError("a space is learned at each cutoff; give space_of, or call learn_features with a space")
         space = self.space_of([history for history in histories if len(history)])
-        return self.seen(space, histories), space
+        return self.learn_features(space, histories), space
 
-    def seen(self, space: ItemSpace, histories: Sequence[History]) -> StageFeatures:
-        """Learn sources and counts from the past that a space was learned from."""
+    def learn_features(self, space: ItemSpace, histories: Sequence[History]) -> StageFeatures:
+        """Learn sources and item statistics from the histories that the space was learned from."""
         liked = (history.counted_by(space.users) for history in histories)
         non_empty = [history for history in liked if len(history)]
         sources = self.learn(non_empty, space) if self.learn else learn_sources(non_empty, space, self.config.sources)
         return StageFeatures(sources, self.views, ItemStatistics.of(non_empty, len(self.items)))
 
     def examples(self, cutoff: Cutoff, features: StageFeatures | None = None) -> Examples:
-        """Learn from what was before a moment, and label the candidates by what came next.
+        """Give the candidates of the active users at a cutoff, labelled by their targets.
 
         Args:
             cutoff: Of all users.
-            features: Learned from its past; learned here when None.
+            features: Learned from the histories of the cutoff; learned here when None.
 
         Raises:
-            TrainingError: When a source was learned from something that is to be found.
+            TrainingError: When no user is active, or a source was learned from a target.
         """
-        features = features or self.features(cutoff.pasts)[0]
-        users = cutoff.asking(new=self.config.new_users)
-        if not users.pasts:
+        features = features or self.features(cutoff.histories)[0]
+        users = cutoff.active(new=self.config.new_users)
+        if not users.histories:
             raise TrainingError("no user has interactions both before a cut and after it: there is nothing to order")
-        check_books(features.sources, users.wanted)
-        names = [history.user_id for history in users.pasts]
-        batch = users.asked(features.statistics.now).knowing(features.profiles, self.profiles, names)
+        check_books(features.sources, users.targets)
+        names = [history.user_id for history in users.histories]
+        batch = users.user_batch(features.statistics.now).knowing(features.profiles, self.profiles, names)
         candidates = pool_candidates(features.sources, batch, self.items, self.config.candidates_per_source)
-        gains, weights = self.gains(candidates, users.wanted), None
+        gains, weights = self.gains(candidates, users.targets), None
         if self.shown is not None:
-            weights = self.shown.weights(candidates.rows, gains, users.pasts, users.wanted)
+            weights = self.shown.weights(candidates.rows, gains, users.histories, users.targets)
         return Examples(features.of(candidates), gains, candidates.rows >= 0, weights)
 
     def gains(self, candidates: Candidates, targets: Sequence[History]) -> Vectors:
-        """Mark the candidates that came next: (B, K) float32, 1 or 0."""
+        """Give the relevance of the candidates: (B, K) float32, 1 for a liked target, else 0."""
         min_relevance = -np.inf if self.config.min_relevance is None else self.config.min_relevance
         liked = [following.rows[following.weights >= min_relevance] for following in targets]
         return np.stack(
@@ -104,15 +104,15 @@ class StageLearner:
         progress: Callable[[int, int], None] | None = None,
         work: Path | None = None,
     ) -> tuple[ScoringHead, dict[str, Any]]:
-        """Learn the head that is asked for, and say how learning went.
+        """Train the head that the settings name, and return it with a record of the training.
 
         Args:
-            examples: Of any users and moments.
-            progress: Called after each epoch of a neural head with how many are done, and how many there are.
-            work: Folder in which a neural head that was killed goes on; nothing is kept when None.
+            examples: Of any users and cutoffs.
+            progress: Called after each epoch of a neural head with the number of epochs done and their total.
+            work: Folder for checkpoints of a neural head, from which a killed training continues; None keeps none.
 
         Raises:
-            TrainingError: When too few users have a candidate that they took.
+            TrainingError: When too few users have a relevant candidate.
             MissingExtraError: For trees without the extra ``trees``.
         """
         joined, head_kind = Examples.joined(list(examples)), self.config.head
@@ -122,10 +122,12 @@ class StageLearner:
         return head, {"head": head_kind} | curve.to_json()
 
     def stage(self, head: ScoringHead, histories: Sequence[History]) -> SecondStage:
-        """Give the stage as it is served after a past: sources learned from all of it, a head from earlier."""
+        """Give the stage that is served: sources are learned from all of the histories, the head is given."""
         features, space = self.features(histories)
-        return self.served(head, features, space)
+        return self.assemble(head, features, space)
 
-    def served(self, head: ScoringHead, features: StageFeatures, space: ItemSpace, fewest: int = 1) -> SecondStage:
-        """Join head and features; ``fewest`` is 0 for a head that has met users without a history."""
-        return SecondStage(features, head, space.indexed, fewest, per_source=self.config.candidates_per_source)
+    def assemble(
+        self, head: ScoringHead, features: StageFeatures, space: ItemSpace, min_history: int = 1
+    ) -> SecondStage:
+        """Join head and features; ``min_history`` is 0 for a head that was trained on users without a history too."""
+        return SecondStage(features, head, space.indexed, min_history, per_source=self.config.candidates_per_source)

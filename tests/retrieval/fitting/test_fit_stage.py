@@ -130,18 +130,18 @@ def test_a_head_learns_from_earlier_moments_with_sources_that_knew_no_later(
     taught = moments_taught(monkeypatch)
     report = fit(live, walks(), replace(SMALL, reranker=STAGE))
     assert "reranker" in report.published
-    assert [len(moment.pasts) for moment, _ in taught] == [200, 200]
+    assert [len(moment.histories) for moment, _ in taught] == [200, 200]
     # Of 12 steps the last two judge and the two before them teach; a head that passed learns from the last too.
     assert [{(len(past), len(later)) for past, later in zip(*moment[:2], strict=True)} for moment, _ in taught] == [
         {(8, 2)},
         {(10, 2)},
     ]
     for moment, features in taught:
-        pairs = {(past.user_id, row) for past in moment.pasts for row in past.rows.tolist()}
+        pairs = {(past.user_id, row) for past in moment.histories for row in past.rows.tolist()}
         for source in features.sources:
             assert source.book is not None
             assert len(source.book.pairs) == len(pairs), source.name
-            assert set(source.book.holds(moment.pasts)) == pairs, source.name
+            assert set(source.book.holds(moment.histories)) == pairs, source.name
 
 
 def test_a_head_that_is_to_serve_new_users_learns_from_those_who_came_in_the_middle(
@@ -163,11 +163,11 @@ def test_a_head_that_is_to_serve_new_users_learns_from_those_who_came_in_the_mid
     monkeypatch.setattr(StageLearner, "examples", kept)
     assert "reranker" in fit(live, log, config).published
     moment = taught[0]
-    new = [line for line, past in enumerate(moment.pasts) if not len(past)]
+    new = [line for line, past in enumerate(moment.histories) if not len(past)]
     assert 10 < len(new) < 50
     assert len(set(moment.times.tolist())) == 1  # all ask at once, before what they look for
-    assert max(past.timestamps[-1] for past in moment.pasts if len(past)) <= moment.times[0]
-    assert moment.times[0] < min(later.timestamps[0] for later in moment.wanted)
+    assert max(past.timestamps[-1] for past in moment.histories if len(past)) <= moment.times[0]
+    assert moment.times[0] < min(later.timestamps[0] for later in moment.targets)
     stage = Retriever.load(live).reranker
     assert isinstance(stage, SecondStage)
     assert stage.min_history == 0
@@ -235,7 +235,7 @@ def test_each_window_is_learned_from_what_everybody_did_before_it_and_judged_by_
     edges = np.array([end - round(length * left) for left in (3, 2, 1, 0)])
     windows = [(cutoff, known) for cutoff, known in taught if not cutoff.visiting]
     active = [np.unique(users[(times >= start) & (times < end)]) for start, end in pairwise(edges.tolist())]
-    assert [len(cutoff.pasts) for cutoff, _ in windows] == [len(found) for found in active]
+    assert [len(cutoff.histories) for cutoff, _ in windows] == [len(found) for found in active]
     for (cutoff, features), start in zip(windows, edges[:-1].tolist(), strict=True):
         assert {int(at) for at in cutoff.times} == {start - 1}
         for source in features.sources:

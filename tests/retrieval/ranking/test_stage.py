@@ -64,16 +64,18 @@ def asked(count: int = 20) -> UserBatch:
 def test_the_head_does_better_than_any_source(stage: SecondStage) -> None:
     at = learner()
     moment = moment_of(PASTS)
-    features, _ = at.features(moment.pasts)
+    features, _ = at.features(moment.histories)
     served = replace(stage, features=features)
     found = served.rerank(
-        served.pool(moment.asked(served.features.statistics.now), at.items, SMALL.candidates_per_source)
+        served.pool(moment.user_batch(served.features.statistics.now), at.items, SMALL.candidates_per_source)
     ).rows[:, :2]
-    ours = np.mean([np.isin(later.rows, line).mean() for later, line in zip(moment.wanted, found, strict=True)])
+    ours = np.mean([np.isin(later.rows, line).mean() for later, line in zip(moment.targets, found, strict=True)])
     for source in features.sources:
-        alone = np.argsort(-np.nan_to_num(source.scores(moment.asked(served.features.statistics.now)), nan=-9), axis=1)
-        tops = [line[~np.isin(line, past.rows)][:2] for line, past in zip(alone, moment.pasts, strict=True)]
-        found_alone = np.mean([np.isin(w.rows, top).mean() for w, top in zip(moment.wanted, tops, strict=True)])
+        alone = np.argsort(
+            -np.nan_to_num(source.scores(moment.user_batch(served.features.statistics.now)), nan=-9), axis=1
+        )
+        tops = [line[~np.isin(line, past.rows)][:2] for line, past in zip(alone, moment.histories, strict=True)]
+        found_alone = np.mean([np.isin(w.rows, top).mean() for w, top in zip(moment.targets, tops, strict=True)])
         assert ours >= found_alone, source.name
 
 
@@ -238,7 +240,7 @@ def test_a_source_that_has_seen_the_targets_is_named() -> None:
 def test_a_source_that_lies_about_its_past_does_too_well() -> None:
     moment = moment_of(PASTS)
     honest = learn_ease(
-        "ease", moment.pasts, weighted_bins(moment.pasts)[1], 9, SMALL.sources, TrainingLog.of([], COUNT)
+        "ease", moment.histories, weighted_bins(moment.histories)[1], 9, SMALL.sources, TrainingLog.of([], COUNT)
     )
     recall = recalls_of([honest], *moment[:2], COUNT)[0]
     check_recall("ease", recall, recall)
@@ -251,29 +253,31 @@ def test_recalls_are_those_of_users_one_by_one(at_once: int, monkeypatch: pytest
     monkeypatch.setattr("retrieval.ranking.sources.pool.MAX_SCORES", at_once)
     moment = moment_of(PASTS)
     sources: list[Source] = [
-        learn_ease("ease", moment.pasts, weighted_bins(moment.pasts)[1], 9, SMALL.sources, TrainingLog.of([], COUNT)),
+        learn_ease(
+            "ease", moment.histories, weighted_bins(moment.histories)[1], 9, SMALL.sources, TrainingLog.of([], COUNT)
+        ),
         Popular("popular", np.log1p(np.arange(COUNT, dtype=np.float32))),
     ]
     expected = np.zeros(2)
-    for past, later in zip(moment.pasts, moment.wanted, strict=True):
+    for past, later in zip(moment.histories, moment.targets, strict=True):
         for place, source in enumerate(sources):
             scores = np.nan_to_num(source.scores(UserBatch.after([past]))[0], nan=-1e9)
             scores[past.rows] = -np.inf
             best = set(np.argsort(-scores, kind="stable")[:20].tolist())
-            expected[place] += np.mean([row in best for row in later.rows.tolist()]) / len(moment.pasts)
+            expected[place] += np.mean([row in best for row in later.rows.tolist()]) / len(moment.histories)
     np.testing.assert_allclose(recalls_of(sources, *moment[:2], COUNT), expected)
 
 
 def test_moments_at_a_second_show_nothing_later() -> None:
     cut, end = 1_700_000_000 + 3600 * 2000, 1_700_000_000 + 3600 * 3000
     moment = cutoff_at(PASTS, cut, end)
-    assert max(int(past.timestamps.max()) for past in moment.pasts if len(past)) < cut
-    wanted = np.concatenate([later.timestamps for later in moment.wanted])
+    assert max(int(past.timestamps.max()) for past in moment.histories if len(past)) < cut
+    wanted = np.concatenate([later.timestamps for later in moment.targets])
     assert cut <= wanted.min()
     assert wanted.max() < end
     assert (moment.times == cut - 1).all()
-    assert all(len(past) == 0 for past in moment.asking(new=True).pasts if len(past) == 0)
-    assert all(len(past) for past in moment.asking().pasts)
+    assert all(len(past) == 0 for past in moment.active(new=True).histories if len(past) == 0)
+    assert all(len(past) for past in moment.active().histories)
 
 
 def test_every_source_says_the_same_in_a_batch(stage: SecondStage) -> None:
