@@ -47,7 +47,7 @@ from retrieval.fitting.fitted_model import FittedModel, ServedBehaviour, check_i
 from retrieval.fitting.log_kind import LogKind, TrainingData
 from retrieval.fitting.publish_gate import unchanged_since, why_not_better, why_not_published
 from retrieval.fitting.published_model import PublishedModel
-from retrieval.fitting.report import FitReport, check_wishes, manifest_record
+from retrieval.fitting.report import FitReport, check_fit_arguments, manifest_record
 from retrieval.fitting.selection.behaviour_selection import (
     learn_item_features,
     sample_users,
@@ -57,7 +57,7 @@ from retrieval.fitting.selection.behaviour_selection import (
 from retrieval.fitting.selection.held_out_new_users import HeldOutUsers, hold_out_users
 from retrieval.fitting.selection.temporal_split import split_at, split_since, temporal_split
 from retrieval.fitting.selection.validation import MIN_USERS, NUM_CANDIDATES, Gain, Validation, why_too_few
-from retrieval.fitting.steps import BEFORE, EARLY, EVERYTHING, StepCounter, Tell, expected_refresh_steps, expected_steps
+from retrieval.fitting.steps import BEFORE, EARLY, EVERYTHING, Step, StepCounter, expected_refresh_steps, expected_steps
 from retrieval.fitting.trainer import Trainer
 from retrieval.interactions.histories import History, histories
 from retrieval.interactions.impressions import Impressions
@@ -83,81 +83,80 @@ def fit(
     impressions: Impressions | None = None,
     refresh: bool = False,
     work: Path | str | None = None,
-    progress: Tell | None = None,
+    progress: Callable[[Step], None] | None = None,
 ) -> FitReport:
-    """Learn from interactions, and publish what helps as a new generation.
+    """Train on interactions, and publish the parts that help as a new generation.
 
-    Changes since the generation in force are folded into one first; see `compact`. Learning holds no lock of the
-    bundle: what is added or deleted meanwhile stays a change, of whatever is in force in the end. When what was learned
-    is no better than what is in force, shows one item out of proportion, or is what is in force, the generation in
-    force stays.
+    Changes since the current generation are folded into one first; see `compact`. Training holds no lock of the bundle:
+    items that are added or deleted meanwhile stay changes of the generation that is current in the end. The current
+    generation stays when the new parts do no better, show one item out of proportion, or are the same to the last bit.
 
     Args:
         bundle: Folder of the bundle.
-        interactions: What users did, or a table of it, without items that the bundle lacks and what cleaning leaves out
-            (see `retrieval.interactions.cleaning`). For a refresh too it is the whole log, not only what is new in it.
-        config: How to learn. For a refresh that of what is in force when None; its parts and serving stay in any case.
-        profiles: What is known of users beside what they did, if anything: what new users of a profile like is learned,
-            and published where it does better than what is popular with all.
-        impressions: What was shown to users, if anybody knows: what was taken teaches the reranker the more, the
-            less its position is examined, and what was shown and not taken counts against it. A refresh takes none.
-        refresh: Go on from the parts in force, with the users who did something since and some others, in fewer passes.
-        work: Folder that keeps the state of each training as it goes on: after a kill the same call goes on, and
-            publishes the same bits. One inside the bundle when None, which is gone afterwards; any other stays.
-        progress: Called as learning goes on.
+        interactions: The log, or a table of it; for a refresh too, the whole log. Interactions with items that the
+            bundle lacks, and those that `retrieval.interactions.cleaning` removes, are left out.
+        config: The settings; for a refresh those of the published parts when None. It keeps parts and query weights.
+        profiles: Attributes of users, if there are any: a model of what new users like is trained on them, and
+            published where it does better than popularity.
+        impressions: The items that were shown to users, if known: they train the reranker. An item that was taken is
+            weighted by inverse propensity; one that was not taken is a negative. A refresh takes no impressions.
+        refresh: Continue from the published parts, on users with new interactions and some others, in fewer passes.
+        work: Folder for checkpoints, which stays: after a kill the same call continues, and publishes the same bits.
+            When None, a folder inside the bundle, which is removed afterwards.
+        progress: Called with each `Step`.
 
     Raises:
-        TrainingError: When there is too little to learn from, or nothing that a refresh could go on from.
-        InputError: When a refresh is asked for with other dimensions than what is in force has, or without the profiles
-            that it learned from.
+        TrainingError: When there is too little to learn from, or nothing that a refresh could continue from.
+        InputError: When a refresh has other dimensions than the published parts, or lacks the profiles that they were
+            trained on.
         BundleLockedError: When the bundle is being fitted or compacted already.
-        BundleError: When another generation was put in force meanwhile; that one stays.
+        BundleError: When another generation became current meanwhile; that one stays.
     """
     root = check_path(bundle, "the folder of the bundle")
     interactions = as_interactions(interactions, learned_events(Bundle.open(root)) if refresh else None)
-    check_wishes(config, profiles, impressions, refresh)
+    check_fit_arguments(config, profiles, impressions, refresh)
     check_call(progress, "progress")
     checkpoints = None if work is None else check_path(work, "work")
     require_bundle(root)
-    own = root / f"{FITTING}-gen-learning"
+    default_work = root / f"{FITTING}-gen-learning"
     with write_lock(root, name="FITTING", activity="fitting"):
-        for left in root.glob(f"{FITTING}-gen-*"):  # by a fit that was killed
-            if left != own:
-                fsops.remove(left)
-        opened = compact(root, LearnedParts).without_changes()
-        before = PublishedModel.of(opened) if refresh else None
-        chosen = config or (before.config if before else FitConfig())
+        for leftover in root.glob(f"{FITTING}-gen-*"):  # of a fit that was killed
+            if leftover != default_work:
+                fsops.remove(leftover)
+        compacted = compact(root, LearnedParts).without_changes()
+        published = PublishedModel.of(compacted) if refresh else None
+        settings = config or (published.config if published else FitConfig())
         try:
             data = TrainingData(interactions, profiles, impressions)
-            report = _Fit(opened, data, chosen, before, checkpoints or own, progress).run()
-        except CommonspaceError:  # which would come again: there is nothing to go on with
-            fsops.remove(own)
+            report = _Fit(compacted, data, settings, published, checkpoints or default_work, progress).run()
+        except CommonspaceError:  # it would be raised again: there is nothing to continue
+            fsops.remove(default_work)
             raise
-        fsops.remove(own)
+        fsops.remove(default_work)
         return report
 
 
 class _Fit:
-    """One run of learning over one bundle."""
+    """One run of `fit` on one bundle."""
 
     def __init__(
         self,
         bundle: Bundle,
         data: TrainingData,
         config: FitConfig,
-        before: PublishedModel | None,
+        published: PublishedModel | None,
         work: Path,
-        progress: Tell | None,
+        progress: Callable[[Step], None] | None,
     ) -> None:
-        self.bundle, self.config, self.before = bundle, config, before
-        if before is not None and before.space.profiles is not None and data.profiles is None:
+        self.bundle, self.config, self.published = bundle, config, published
+        if published is not None and published.space.profiles is not None and data.profiles is None:
             raise InputError("what is in force has learned from profiles of users: give them to a refresh too")
         interactions, self.known, self.preparation = data.cleaned(bundle.items, config.prepare)
         check_index_memory(bundle, config.behaviour)
         self.histories = histories(interactions, bundle.items)
         kind = LogKind.of_log(self.histories, interactions)
-        if before is not None:
-            kind = kind.as_read_by(before.space.users)
+        if published is not None:
+            kind = kind.as_read_by(published.space.users)
         if config.split == "time" and self.histories and not kind.in_order:
             raise InputError(
                 "all of the log is of one second, or it has no times: nothing was before and after a moment",
@@ -165,46 +164,46 @@ class _Fit:
                 cli="name the column of times by --time-column, or leave out --split",
             )
         self.config = config = kind.config(config)
-        past, by = self.histories, config.split
-        self.splits = (split_since(past, before.until) if before else temporal_split(past, by)) if past else []
+        log, by = self.histories, config.split
+        self.splits = (split_since(log, published.until) if published else temporal_split(log, by)) if log else []
         self.events, self.notes = interactions.events, kind.notes | data.notes
         self.shown = data.shown(interactions, bundle.items, config, self.notes)
         users = sample_users(validation_users(self.splits, kind.min_relevance), len(bundle.items))
         self.validation = Validation(bundle.items, users, NUM_CANDIDATES, kind.min_relevance, self.shown)
-        self.cutoffs = rolling_cutoffs(self.histories) if before is None and config.split == "both" else []
-        self.cutoffs = self.cutoffs if config.trains_on_windows else self.cutoffs[-1:]  # that selects query weights
-        description = (before.description if before else None) or learn_item_features(bundle)
+        self.cutoffs = rolling_cutoffs(self.histories) if published is None and config.split == "both" else []
+        self.cutoffs = self.cutoffs if config.trains_on_windows else self.cutoffs[-1:]  # for query weights alone
+        description = (published.description if published else None) or learn_item_features(bundle)
         flags = (data.profiles is not None, len(self.cutoffs), "until" in bundle.manifest.learned)
-        expected = expected_refresh_steps(before.fitted.names) if before else expected_steps(config, *flags)
-        inputs = (description, kind.min_relevance, data.profiles, before, work, progress)
+        expected = expected_refresh_steps(published.fitted.names) if published else expected_steps(config, *flags)
+        inputs = (description, kind.min_relevance, data.profiles, published, work, progress)
         self.trainer = Trainer(bundle, config.scaled(), *inputs, steps=StepCounter(expected), shown=self.shown)
         self.ndcg: dict[str, float] = {}
-        self.short: dict[str, dict[str, float]] = {}
+        self.short_histories: dict[str, dict[str, float]] = {}
         self.new_users: dict[str, float] = {}
         self.gain: Gain | None = None
         self.in_time: Gain | None = None
-        self.best: Candidates | None = None  # what the best so far answers
+        self.best: Candidates | None = None  # of the best model so far
 
     def run(self) -> FitReport:
-        passed, refused = self._fit_parts() if self.before is None else self._refresh(self.before)
+        passed, refused = self._fit_parts() if self.published is None else self._refresh(self.published)
         report = self._report(passed)
         if refused:
             return replace(report, refused=refused)
-        held = self._limit_exposure(self.trainer.again(passed, self.histories, EVERYTHING))
-        final, names = held.parts, tuple(self.bundle.items[row] for row in held.rows)
-        report = replace(report, exposure=held.exposure, held_back=names, training=self.trainer.curves)
-        if final.names and (refused := exposure_problem(held.exposure)):
+        limited = self._limit_exposure(self.trainer.retrain(passed, self.histories, EVERYTHING))
+        final, limited_ids = limited.parts, tuple(self.bundle.items[row] for row in limited.rows)
+        report = replace(report, exposure=limited.exposure, held_back=limited_ids, training=self.trainer.curves)
+        if final.names and (refused := exposure_problem(limited.exposure)):
             return replace(report, refused=refused)
-        refreshed = self.before.generation if self.before else None
-        record = manifest_record(report, self.config, self.histories, self.events, refreshed)
+        continued_from = self.published.generation if self.published else None
+        record = manifest_record(report, self.config, self.histories, self.events, continued_from)
         if refused := unchanged_since(self.bundle, final.files(self.histories, self.bundle.items), record, self.config):
             return replace(report, refused=refused)
-        self.trainer.told("index", EVERYTHING, 0, 0)
-        made = publish_fitted(self.bundle, final, self.histories, record).manifest
-        return replace(report, generation=made.generation, published=made.features, in_force=made.features)
+        self.trainer.report_progress("index", EVERYTHING, 0, 0)
+        manifest = publish_fitted(self.bundle, final, self.histories, record).manifest
+        return replace(report, generation=manifest.generation, published=manifest.features, in_force=manifest.features)
 
     def _report(self, passed: FittedModel) -> FitReport:
-        """Say what is known before anything is learned from everything."""
+        """Give the report before the training on everything."""
         return FitReport(
             self.bundle.manifest.generation,
             (),
@@ -212,7 +211,7 @@ class _Fit:
             self.ndcg,
             self.trainer.curves.get("adapter", {}).get("search_recall@10", {}),
             serving=passed.block.serving if passed.block else {},
-            short=self.short,
+            short=self.short_histories,
             new_users=self.new_users,
             notes=self.notes,
             preparation=self.preparation,
@@ -224,31 +223,31 @@ class _Fit:
             position_curve=None if self.shown is None else self.shown.curve.to_json(),
         )
 
-    def _refresh(self, before: PublishedModel) -> tuple[FittedModel, str]:
-        """Let what is in force go on with the first half of what came since, and judge both by the other half."""
-        now, users = before.fitted, len(self.validation.splits)
+    def _refresh(self, published: PublishedModel) -> tuple[FittedModel, str]:
+        """Train the published parts on the first half of the new interactions, and validate on the other half."""
+        current, users = published.fitted, len(self.validation.splits)
         if users < MIN_USERS:
-            return now, (
+            return current, (
                 f"only {users} users with a past did something that they liked lately, since what is in force was "
                 f"learned; judging needs at least {MIN_USERS}"
             )
-        before_it = self._recommend(now, self.validation.histories)
-        self.ndcg["in force"] = self.validation.ndcg(before_it)
+        before = self._recommend(current, self.validation.histories)
+        self.ndcg["in force"] = self.validation.ndcg(before)
         try:
-            new = self.trainer.again(now, [part.before_test for part in self.splits], BEFORE)
+            new = self.trainer.retrain(current, [part.before_test for part in self.splits], BEFORE)
         except TrainingError as error:
-            return now, f"what came since cannot teach yet: {error}"
+            return current, f"what came since cannot teach yet: {error}"
         after = self._recommend(new, self.validation.histories)
-        self.ndcg["refreshed"], self.gain = self.validation.ndcg(after), self.validation.gain(before_it, after)
-        if self.gain.high >= 0:  # not surely worse, and it knows more
-            return now, ""
-        return now, (
+        self.ndcg["refreshed"], self.gain = self.validation.ndcg(after), self.validation.gain(before, after)
+        if self.gain.high >= 0:  # not surely worse, and trained on more interactions
+            return current, ""
+        return current, (
             f"what is in force does better on what {users} users did since: ndcg@10 {self.ndcg['in force']:.4f} "
             f"against {self.ndcg['refreshed']:.4f}"
         )
 
     def _fit_parts(self) -> tuple[FittedModel, str]:
-        """Learn part after part, keep those that help, and say why what is in force should stay, if it should."""
+        """Train part after part, keep those that help, and return why the published parts should stay, or ""."""
         if len(self.validation.splits) < MIN_USERS:
             raise TrainingError(
                 f"only {len(self.validation.splits)} users have known items both before and after the cut (by "
@@ -259,29 +258,30 @@ class _Fit:
         return passed, self._why_keep_published(passed)
 
     def _train_parts(self) -> FittedModel:
-        """Learn part after part from the early part of the log, and keep those that help on the last."""
-        trainer, everybody = self.trainer, [part.train for part in self.splits]
-        others, out = hold_out_users([history for history in everybody if len(history)])
+        """Train part after part on the train part of the log, and keep those that help on the test part."""
+        trainer, train_parts = self.trainer, [part.train for part in self.splits]
+        train, held_out = hold_out_users([history for history in train_parts if len(history)])
         frozen = ItemSpace.of(trainer.fused, self.config.user_model)
         before = self.best = self.validation.recommend_all(frozen)
         self.ndcg["frozen"] = self.validation.ndcg(before)
-        block = self._train_if_better("behaviour", lambda: self._train_behaviour(frozen, others), self._recommend_with)
-        adapter = self._train_adapter(block, others)
+        block = self._train_if_better("behaviour", lambda: self._train_behaviour(frozen, train), self._recommend_with)
+        adapter = self._train_adapter(block, train)
         content = adapter.apply(trainer.frozen) if adapter else trainer.fused
-        taste = self._train_profiles(block, everybody)
+        taste = self._train_profiles(block, train_parts)
         space = ItemSpace.of(content, self.config.user_model, block.behaviour if block else None, taste)
-        passed, names = FittedModel(adapter, block, None, space, trainer.description), {one.user_id for one in out}
-        left_out = [history for history in self.histories if block is not None and history.user_id in names]
-        held_out = HeldOutUsers.of(left_out, self.validation.min_relevance)
-        if held_out is not None:
-            passed = trainer.short_histories(passed, self.validation, held_out)
-        # Without behaviour nothing answers new users.
+        passed = FittedModel(adapter, block, None, space, trainer.description)
+        held_out_ids = {history.user_id for history in held_out}
+        whole = [history for history in self.histories if block is not None and history.user_id in held_out_ids]
+        short = HeldOutUsers.of(whole, self.validation.min_relevance)
+        if short is not None:
+            passed = trainer.select_history_shrinkage(passed, self.validation, short)
+        # Without a behaviour block new users get no recommendations.
         returning = train_for_returning(trainer, passed, self.cutoffs if block else [], self.validation)
         passed = returning.passed
         staged = self._train_if_better(
             "reranker",
             lambda: train_second_stage(trainer, passed, self.splits, self.validation),
-            lambda found: answer_visits(self.trainer, found.stage, self.validation.histories),
+            lambda trained: answer_visits(self.trainer, trained.stage, self.validation.histories),
         )
         self.gain = self.validation.gain(before, self.best) if self.best is not before else None
         if staged is None:
@@ -290,31 +290,31 @@ class _Fit:
         if self.config.retrains_reranker:
             stage = replace(stage, head=retrain_with_last_part(trainer, passed, staged.examples, self.splits))
         stage = self._with_returning(stage, returning)
-        if held_out is not None and stage.min_history:
-            judged = (staged.stage, passed, self.splits, left_out, self.validation)
-            fewest, self.short = select_shortest_history(trainer, *judged)
-            stage = replace(stage, min_history=fewest)
+        if short is not None and stage.min_history:
+            validated = (staged.stage, passed, self.splits, whole, self.validation)
+            min_history, self.short_histories = select_shortest_history(trainer, *validated)
+            stage = replace(stage, min_history=min_history)
         return passed._replace(reranker=stage)
 
-    def _train_if_better(self, name: str, learn: Callable[[], Part], ask: Callable[[Part], Candidates]) -> Part | None:
-        """Learn a part, if it is wanted, and give it if the interval of its gain over all before is above zero."""
+    def _train_if_better(self, name: str, train: Callable[[], Part], rank: Callable[[Part], Candidates]) -> Part | None:
+        """Train a part that the settings name; give it if its gain over the best so far is surely above zero."""
         if getattr(self.config, name) is None or self.best is None:
             return None
         try:
-            part = learn()
+            part = train()
         except TrainingError as error:  # the other parts may help all the same
             self.notes[name] = str(error)
             return None
-        answered = ask(part)
-        self.ndcg[name], gain = self.validation.ndcg(answered), self.validation.gain(self.best, answered)
+        candidates = rank(part)
+        self.ndcg[name], gain = self.validation.ndcg(candidates), self.validation.gain(self.best, candidates)
         if reason := why_not_published(gain):
             self.notes[name] = reason
             return None
-        self.best = answered
+        self.best = candidates
         return part
 
     def _with_returning(self, stage: SecondStage, returning: ReturningUsers) -> SecondStage:
-        """Add the head for users who return, and for new ones, where it surely gains, and note where it does not."""
+        """Add the head for returning and for new users where its gain is surely above zero; note where it is not."""
         if self.config.split != "both":
             return stage
         self.in_time = returning.gain
@@ -328,23 +328,23 @@ class _Fit:
             return replace(stage, returning=returning.head, orders_new="new users" in better)
         return replace(stage, leaves_returning=True)
 
-    def _train_adapter(self, block: ServedBehaviour | None, early: Sequence[History]) -> Adapter | None:
-        """Learn an adapter where there is no behaviour block, beside which it has gained nothing."""
+    def _train_adapter(self, block: ServedBehaviour | None, train: Sequence[History]) -> Adapter | None:
+        """Train an adapter where there is no behaviour block, beside which it has gained nothing."""
         if block is None:
-            return self._train_if_better("adapter", lambda: self.trainer.adapter(early, EARLY), self._recommend_adapted)
+            return self._train_if_better("adapter", lambda: self.trainer.adapter(train, EARLY), self._recommend_adapted)
         if self.config.adapter is not None:
             self.notes["adapter"] = "not learned, for beside a behaviour block it gains nothing; fit without behaviour"
         return None
 
-    def _train_profiles(self, block: ServedBehaviour | None, early: Sequence[History]) -> ProfileModel | None:
-        """Learn what profiles say, if there are any, and give it if new users are better answered with it."""
+    def _train_profiles(self, block: ServedBehaviour | None, train: Sequence[History]) -> ProfileModel | None:
+        """Train a profile model, if there are profiles, and give it if it does better for new users than popularity."""
         if self.trainer.profiles is None:
             return None
         if block is None:
             self.notes["profiles"] = "new users are answered by the behaviour block, and there is none"
             return None
         try:
-            taste, record = self.trainer.profile_taste(early, block)
+            taste, record = self.trainer.profile_taste(train, block)
         except TrainingError as error:
             self.notes["profiles"] = str(error)
             return None
@@ -357,42 +357,43 @@ class _Fit:
     def _recommend_with(self, block: ServedBehaviour) -> Candidates:
         return self.validation.recommend_all(ItemSpace.of(self.trainer.fused, self.config.user_model, block.behaviour))
 
-    def _train_behaviour(self, content: ItemSpace, early: Sequence[History]) -> ServedBehaviour:
+    def _train_behaviour(self, content: ItemSpace, train: Sequence[History]) -> ServedBehaviour:
         trainer = self.trainer
         return select_behaviour(
-            lambda _: trainer.behaviour(early, EARLY),
+            lambda _: trainer.behaviour(train, EARLY),
             content,
             self.splits,
             self.validation,
-            lambda tried: trainer.told("serving", EARLY, tried, 0),
+            lambda num_trials: trainer.report_progress("serving", EARLY, num_trials, 0),
         ).block
 
     def _recommend(self, parts: FittedModel, histories: Sequence[History]) -> Candidates:
-        """Answer users as they would be served."""
+        """Recommend to users as in serving."""
         if parts.reranker is None:
             return self.validation.recommend(parts.space, histories)
         return answer_visits(self.trainer, parts.reranker, histories)
 
     def _why_keep_published(self, passed: FittedModel) -> str:
-        """Say why what is in force should stay, if it should."""
-        wanted = [name for name in _PARTS if getattr(self.config, name) is not None]
-        if not passed.names and wanted:
+        """Return why the published parts should stay, or ""."""
+        configured = [name for name in _PARTS if getattr(self.config, name) is not None]
+        if not passed.names and configured:
             return "nothing that was learned helps on later interactions; what is in force stays"
         until = self.bundle.manifest.learned.get("until")
         if until is None:
             return ""
         since = [split_at(history, until) for history in self.histories]
+        histories = [part.before_test for part in since]
         users = sample_users(validation_users(since, self.validation.min_relevance), len(self.bundle.items))
         return why_not_better(
             self.bundle,
             replace(self.validation, splits=users),
-            lambda: self.trainer.space_again(passed, [part.before_test for part in since], BEFORE, afresh=True).space,
+            lambda: self.trainer.retrain_space(passed, histories, BEFORE, from_scratch=True).space,
             self.ndcg,
         )
 
     def _limit_exposure(self, final: FittedModel) -> LimitedExposure:
-        """Hold back what would be shown out of proportion to everybody who is judged."""
-        shown_to = {part.train.user_id for part in self.validation.splits}
-        histories = [history for history in self.histories if history.user_id in shown_to]
+        """Lower the scores of items that would be shown to the validation users out of proportion."""
+        users = {part.train.user_id for part in self.validation.splits}
+        histories = [history for history in self.histories if history.user_id in users]
         allowed = allowed_exposure(self.histories, len(self.bundle.items), self.config.exposure_floor)
         return limit_exposure(final, lambda parts: self._recommend(parts, histories), allowed)

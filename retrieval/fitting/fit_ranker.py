@@ -72,7 +72,7 @@ def train_second_stage(
     min_history = 0 if by_time and learner.config.new_users else 1
     if not users:
         raise TrainingError("no user has interactions both early and in the middle: there is nothing to order")
-    trainer.told("sources", EARLY, 0, 0)
+    trainer.report_progress("sources", EARLY, 0, 0)
     train, valid = [part.train for part in users], [part.valid for part in users]
     features = learner.learn_features(passed.space, [part.train for part in splits])
     cutoff = Cutoff.between(train, valid)
@@ -124,7 +124,7 @@ def train_for_returning(
         name = window_name(number, len(cutoffs))
         try:
             # From the second on, it continues from the window before, in fewer passes.
-            model = trainer.space_again(model or passed, cutoff.histories, name, afresh=model is None)
+            model = trainer.retrain_space(model or passed, cutoff.histories, name, from_scratch=model is None)
             if not has_weights and (users := liking_users(cutoff, validation.min_relevance)):
                 passed, model = select_returning_weights(passed, model, users, validation)
                 has_weights = True
@@ -151,7 +151,7 @@ class _Windows:
         """Learn sources from the histories before a window, validate the head so far, and add its examples."""
         trainer, learner, users = self.trainer, self.trainer.stage_learner(), cutoff.active(new=True)
         users = users.take(sample_users(range(len(users.histories)), len(trainer.bundle.items)))
-        trainer.told("sources", name, 0, 0)
+        trainer.report_progress("sources", name, 0, 0)
         features = learner.learn_features(model.space, cutoff.histories)
         examples = learner.examples(users, features)
         if validates and self.examples:
@@ -235,16 +235,16 @@ def retrain_with_last_part(
     learner = trainer.stage_learner()
     users = sample_users(validation_users(splits, trainer.min_relevance), len(trainer.bundle.items))
     histories, curves = [part.before_test for part in splits], dict(trainer.curves)
-    space = trainer.space_again(passed, histories, BEFORE).space
+    space = trainer.retrain_space(passed, histories, BEFORE).space
     trainer.curves.update(curves)  # those of the parts that are served
-    trainer.told("sources", BEFORE, 0, 0)
+    trainer.report_progress("sources", BEFORE, 0, 0)
     cutoff = Cutoff.between([part.before_test for part in users], [part.test for part in users])
     return _train_head(trainer, [*examples, learner.examples(cutoff, learner.learn_features(space, histories))], BEFORE)
 
 
 def _train_head(trainer: Trainer, examples: "list[Examples]", part_of_log: str) -> "ScoringHead":
     def report_progress(done: int, total: int) -> None:
-        trainer.told("reranker", part_of_log, done, total)
+        trainer.report_progress("reranker", part_of_log, done, total)
 
     head, trainer.curves["reranker"] = trainer.stage_learner().head(examples, report_progress, trainer.work)
     return head

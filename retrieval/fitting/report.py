@@ -1,4 +1,4 @@
-"""What to learn from interactions, and what became of it."""
+"""The arguments of `fit`, its report, and the record that the manifest keeps."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,11 +20,11 @@ from retrieval.interactions.known_items import KnownItems
 from retrieval.interactions.user_profiles import Profiles
 
 
-def check_wishes(config: object, profiles: object, impressions: object, refresh: object) -> None:
-    """Check what learning is asked for.
+def check_fit_arguments(config: object, profiles: object, impressions: object, refresh: object) -> None:
+    """Check the arguments of `fit`.
 
     Raises:
-        InputError: When it cannot be told.
+        InputError: When one is of a wrong type, or two exclude each other.
     """
     if config is not None:
         check_kind(config, FitConfig, "config", "give FitConfig(…), or None")
@@ -43,36 +43,37 @@ def check_wishes(config: object, profiles: object, impressions: object, refresh:
 
 @dataclass(frozen=True, repr=False)
 class FitReport:
-    """What was learned and what it did on the last part of each history.
+    """The parts that were trained, and their quality on the test part of each history.
 
     Attributes:
-        generation: The generation in force afterwards.
-        published: Which parts were published: ``"adapter"``, ``"behaviour"``, ``"profiles"``, ``"reranker"``; none when
-            it was refused.
-        users: How many users could be judged.
-        ndcg: ndcg@10 on the last part: frozen, adapter, behaviour, reranker; and, where interactions came since the
-            parts in force were learned, present and new on those alone. Of a refresh: in force, and refreshed.
-        search: Recall@10 of finding items by their own vector of each modality, and by blurred ones: frozen, adapter;
-            empty when no adapter was learned.
-        refused: Why nothing was published, if nothing was.
-        exposure: The item that is shown most against its audience.
-        serving: How much each part of a query counts, as chosen on the middle part.
-        short: By the number of items of a short history (``"1-3"``, ``"5"``, ``"10"``, ``"20"``) ndcg@10 of what users
-            who were left out of learning did next, by ``retrieval`` and by the ``reranker``. Histories shorter than
-            those from which on the reranker does at least as well are left to retrieval.
-        new_users: ``users`` left out of what profiles teach, and ndcg@20 of what each did first, by what is ``popular``
-            alone and with ``profiles``; empty where profiles were not learned from.
-        notes: Why a part could not be learned, by part.
-        preparation: What was left out of the log.
-        known: Which interactions of the log are with items that are not in the bundle, and why that may be.
-        training: The losses of each part in its last training from the start, and what an adapter costs search; see
+        generation: The current generation afterwards.
+        published: The parts that were published: ``"adapter"``, ``"behaviour"``, ``"profiles"``, ``"reranker"``; empty
+            when publishing was refused.
+        users: Number of validation users.
+        ndcg: ndcg@10 on the test part, by model: frozen, adapter, behaviour, reranker; where interactions came after
+            the training of the published parts, also of the published and the new parts on those interactions alone.
+            Of a refresh: in force (the published parts), and refreshed.
+        search: Recall@10 of finding items by their own vector of each modality, and by blurred ones, with the frozen
+            vectors and with the adapter; empty when no adapter was trained.
+        refused: Why nothing was published; "" when something was.
+        exposure: The item that exceeds most the share of lists that its audience warrants.
+        serving: The weight of each part of a query, as selected on the validation part.
+        short: By the length of a short history (``"1-3"``, ``"5"``, ``"10"``, ``"20"``) ndcg@10 on the next items of
+            users held out of training, by ``retrieval`` and by the ``reranker``. Histories shorter than those from
+            which on the reranker does at least as well get the order of retrieval.
+        new_users: Number of ``users`` held out of the profile model, and ndcg@20 on the first items of each, by
+            popularity alone (``popular``) and with ``profiles``; empty where no profile model was trained.
+        notes: Why a part was not trained or not published, by part.
+        preparation: The interactions that cleaning left out.
+        known: The interactions with items that are not in the bundle, and possible reasons.
+        training: The losses of each part in its last training from scratch, and what an adapter costs search; see
             `retrieval.training.loop.TrainingCurve`.
-        in_force: The parts of the generation in force afterwards.
-        in_time: What a head for users who return gains over retrieval, in windows after those that it was trained on;
-            None where that was not judged.
-        held_back: Items that were held back, for they would have been shown out of proportion.
-        gain: What was learned against what answered before, on the same users; None where nothing could be compared.
-        position_curve: How likely each position of a list is examined, as learned from impressions; None without. See
+        in_force: The parts of the current generation afterwards.
+        in_time: The gain of the head for returning users over retrieval, in windows after those that it was trained
+            on; None where it could not be validated.
+        held_back: Items with lowered scores, because they would have been shown out of proportion.
+        gain: The new parts against those before, on the same users; None where nothing could be compared.
+        position_curve: How likely each position of a list is examined, learned from impressions; None without. See
             `retrieval.training.ranker.position_bias.PositionCurve`.
     """
 
@@ -97,7 +98,7 @@ class FitReport:
     position_curve: dict[str, Any] | None = None
 
     def __str__(self) -> str:
-        """Say in sentences what came of it."""
+        """Return the outcome in sentences."""
         if self.refused:
             first = f"Nothing was published: {self.refused}. Generation {self.generation} stays in force."
         else:
@@ -115,15 +116,15 @@ class FitReport:
         return f"<FitReport {self}>"
 
     def to_json(self) -> dict[str, Any]:
-        """Give the fields as plain JSON values, and in ``summary`` what came of it in sentences."""
-        gains = {name: None if one is None else one._asdict() for name, one in self._gains().items()}
+        """Give the fields as plain JSON values, and in ``summary`` the outcome in sentences."""
+        gains = {name: None if gain is None else gain._asdict() for name, gain in self._gains().items()}
         return asdict(self) | gains | {"summary": str(self)}
 
     def _gains(self) -> dict[str, Gain | None]:
         return {"gain": self.gain, "in_time": self.in_time}
 
     def to_arrow(self) -> pa.Table:
-        """Give one line a part that was judged: ``part, ndcg@10, published``."""
+        """Give one row for each validated part: ``part, ndcg@10, published``."""
         columns = {"part": list(self.ndcg), "ndcg@10": list(self.ndcg.values())}
         return pa.table(columns | {"published": [part in self.published for part in self.ndcg]})
 
@@ -131,26 +132,26 @@ class FitReport:
 def manifest_record(
     report: FitReport,
     config: FitConfig,
-    pasts: Sequence[History],
+    histories: Sequence[History],
     events: EventTypes | None = None,
     refreshed: str | None = None,
 ) -> dict[str, Any]:
     """Give what the manifest keeps of a run.
 
     Args:
-        report: What became of it.
-        config: How it learned.
-        pasts: All that it learned from.
-        events: What its types of events mean.
-        refreshed: The generation that a refresh went on from.
+        report: Its report.
+        config: Its settings.
+        histories: Its training histories.
+        events: Weights of its types of events.
+        refreshed: The generation that a refresh continued from.
     """
-    last = max(int(past.timestamps[-1]) for past in pasts)
+    last = max(int(history.timestamps[-1]) for history in histories)
     return {
         "user_model": asdict(config.user_model),
         "config": asdict(config),
-        "interactions": sum(map(len, pasts)),
+        "interactions": sum(map(len, histories)),
         "events": None if events is None else events.to_json(),
-        "until": last if last > EARLIEST else None,  # a log without a clock cannot tell what came since
+        "until": last if last > EARLIEST else None,  # without times it is unknown which interactions are new
         "serving": report.serving,
         "refreshed": refreshed,
         "measured": {

@@ -1,6 +1,6 @@
-"""The steps of a `fit`: what is learned from which part of the log, in order, as far as it is known at the start."""
+"""The steps of a `fit`: which part is trained on which part of the log, in order, as far as known at the start."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from retrieval.fitting.fit_config import FitConfig
@@ -11,17 +11,17 @@ JUDGED_FROM = 3  # windows before this one only train
 
 
 class Step(NamedTuple):
-    """How far learning is.
+    """Progress of a fit.
 
     Attributes:
-        part: What is learned or made: ``"adapter"``, ``"behaviour"``, ``"serving"``, ``"profiles"``, ``"sources"``,
-            ``"reranker"``, ``"index"``.
-        past: What it is learned from: ``"the early part"``, ``"window 1 of 5"``, which is what came before that window,
-            ``"all windows"``, ``"what came before"`` or ``"everything"``.
-        done: Passes; or settings tried.
-        total: At most so many; 0 when nobody knows.
-        number: Which of the steps this is, from 1; 0 when nobody knows.
-        steps: How many steps are expected. What does not help is left out later, so that numbers may be skipped.
+        part: The part that is trained or built: ``"adapter"``, ``"behaviour"``, ``"serving"``, ``"profiles"``,
+            ``"sources"``, ``"reranker"``, ``"index"``.
+        past: Its training data: ``"the early part"``; ``"window 1 of 5"``, the interactions before that window;
+            ``"all windows"``; ``"what came before"`` or ``"everything"``.
+        done: Number of passes, or of settings tried.
+        total: Maximum of ``done``; 0 when unknown.
+        number: Number of this step, from 1; 0 when unknown.
+        steps: Expected number of steps. A part that does not help is skipped later, so that numbers may be skipped.
     """
 
     part: str
@@ -32,22 +32,19 @@ class Step(NamedTuple):
     steps: int = 0
 
 
-Tell = Callable[[Step], None]
-
-
 def expected_steps(
     config: FitConfig, profiles: bool = False, windows: int = 5, trained_before: bool = False
 ) -> list[tuple[str, str]]:
     """List the steps of a fit in which every part helps.
 
     Args:
-        config: How to learn.
+        config: The settings.
         profiles: Whether users have profiles.
-        windows: Into how many windows the end of the log is also split.
-        trained_before: Whether the published model was learned: the new one is compared with it.
+        windows: Number of windows that the end of the log is also split into.
+        trained_before: Whether the published model has learned parts, which the new ones are compared with.
 
     Returns:
-        For each step its part and what it is learned from, as in `Step`.
+        For each step its part and its training data, as in `Step`.
     """
     behaviour, ranker = config.behaviour is not None, config.reranker is not None
     space = "behaviour" if behaviour else "adapter"
@@ -81,7 +78,7 @@ def window_name(number: int, windows: int) -> str:
 
 
 def _in_windows(windows: int, ranker: bool) -> list[tuple[str, str]]:
-    """List the steps by which users who return are served; a head is trained from the third window on."""
+    """List the steps that train for returning users; a head is trained from the third window on."""
     steps: list[tuple[str, str]] = []
     for number in range(1, windows + 1):
         steps.append(("behaviour", window_name(number, windows)))
@@ -97,7 +94,7 @@ def _on_everything(spaces: Sequence[str], ranker: bool) -> list[tuple[str, str]]
 
 
 class StepCounter:
-    """Numbers the steps as they come.
+    """Numbers the steps in the order in which they start.
 
     >>> counter = StepCounter([("behaviour", EARLY), ("sources", EARLY), ("index", EVERYTHING)])
     >>> counter.number("behaviour", EARLY), counter.number("adapter", EARLY), counter.number("index", EVERYTHING)
@@ -108,7 +105,7 @@ class StepCounter:
         self._steps, self._current = list(expected), -1
 
     def number(self, part: str, past: str) -> tuple[int, int]:
-        """Give the number of a step that goes on, from 1, and how many are expected; one more if it was not."""
+        """Give the number of the current step, from 1, and the expected number of steps; a new step adds one."""
         step = (part, past)
         if self._current < 0 or self._steps[self._current] != step:
             following = self._current + 1

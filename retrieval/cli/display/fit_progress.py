@@ -1,6 +1,6 @@
 """Progress of `commonspace fit`, and the report at its end."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any
@@ -10,12 +10,12 @@ from indexing.runtime.progress import duration, progress
 from retrieval.cli.display.terminal import say, show_pairs, show_table
 from retrieval.fitting.report import FitReport
 from retrieval.fitting.selection.validation import Gain
-from retrieval.fitting.steps import Step, Tell
+from retrieval.fitting.steps import Step
 from retrieval.models.user_model import ALL_ALIKE
 
 
 @contextmanager
-def fit_progress() -> Iterator[Tell]:
+def fit_progress() -> Iterator[Callable[[Step], None]]:
     """Show a line for each step while it runs: which of how many, how far it is, and the time since the start."""
     start_time = monotonic()
     with progress() as progress_bar:

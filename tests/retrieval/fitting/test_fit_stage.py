@@ -196,7 +196,7 @@ def test_what_fit_reports_is_what_recommend_gives(live: Path, monkeypatch: pytes
         return trainer.stage_learner().head(examples)[0]  # the same bits from the same examples
 
     monkeypatch.setattr(sys.modules["retrieval.fitting.fit"], "retrain_with_last_part", as_judged)
-    monkeypatch.setattr(Trainer, "again", lambda self, passed, *_, **__: passed)
+    monkeypatch.setattr(Trainer, "retrain", lambda self, passed, *_, **__: passed)
     report = fit(live, walks(), replace(SMALL, reranker=STAGE, exposure_floor=1.0))
     assert "reranker" in report.published
     retriever = Retriever.load(live)

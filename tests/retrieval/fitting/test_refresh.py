@@ -246,7 +246,7 @@ def test_an_adapter_goes_on_too(yesterday: tuple[Path, Interactions]) -> None:
     assert before.description is not None
     trainer = Trainer(bundle, config, before.description, 0.5)
     first = trainer.adapter(pasts, EARLY)
-    again = replace(trainer, before=before._replace(adapter=first), tell=seen.append).adapter(pasts, BEFORE)
+    again = replace(trainer, published=before._replace(adapter=first), on_step=seen.append).adapter(pasts, BEFORE)
     assert seen[-1] == Step("adapter", BEFORE, 1, 1, 1, 1)
     moved = np.abs(again.w1 - first.w1).max()
     assert 0 < moved < 0.05  # one step of Adam is no longer than its rate, from another start it would be far
