@@ -318,14 +318,10 @@ class _Fit:
         if self.config.split != "both":
             return stage
         self.in_time = returning.gain
-        gains = {"returning users": returning.gain, "new users": returning.gain_of_new}
-        better = [name for name, gain in gains.items() if gain is not None and gain.low > 0]
-        for name, gain in gains.items():
-            if gain is not None and (name not in better or "returning users" not in better):
-                why = "as returning users are" if name in better else "for the gain of a head is not surely above zero"
-                self.notes[name] = f"left to retrieval, {why}: {gain}, on {gain.users} users"
-        if "returning users" in better:
-            return replace(stage, returning=returning.head, orders_new="new users" in better)
+        notes = returning.why_not_served(fast=not self.config.trains_on_windows)
+        self.notes |= {name: f"left to retrieval, {why}" for name, why in notes.items()}
+        if "returning users" not in notes:
+            return replace(stage, returning=returning.head, orders_new="new users" not in notes)
         return replace(stage, leaves_returning=True)
 
     def _train_adapter(self, block: ServedBehaviour | None, train: Sequence[History]) -> Adapter | None:

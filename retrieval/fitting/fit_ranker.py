@@ -102,6 +102,19 @@ class ReturningUsers(NamedTuple):
     gain: Gain | None = None
     gain_of_new: Gain | None = None
 
+    def why_not_served(self, *, fast: bool) -> dict[str, str]:
+        """Say why the head serves ``returning users`` or ``new users`` not, for those that it does not serve."""
+        notes: dict[str, str] = {}
+        for name, gain in {"returning users": self.gain, "new users": self.gain_of_new}.items():
+            if gain is None:
+                too_few = "for too few of them are in the last windows of the log, or it has no times"
+                notes[name] = "for a fast fit trains no head for them" if fast else too_few
+            elif gain.low <= 0:
+                notes[name] = f"for the gain of a head is not surely above zero: {gain}, on {gain.users} users"
+        if "returning users" in notes and "new users" not in notes:
+            notes["new users"] = f"as returning users are: {self.gain_of_new}"
+        return notes
+
 
 def train_for_returning(
     trainer: Trainer, passed: FittedModel, cutoffs: Sequence[Cutoff], validation: Validation

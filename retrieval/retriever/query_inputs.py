@@ -1,5 +1,6 @@
 """Inputs of queries: texts, pictures, sounds and histories are checked and opened."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from indexing.catalogue.item_ids import ItemIds
 from indexing.catalogue.readers.arrow_tables import is_table
 from indexing.encoders.base import AudioEncoder, Encoder
 from indexing.encoders.inference.batching import checked_texts
-from indexing.errors import InputError, ShapeError, examples
+from indexing.errors import CommonspaceWarning, InputError, ShapeError, examples
 from indexing.media.audio import Sound, read_sound
 from indexing.media.decode import Task, Unusable
 from indexing.media.files import Kind, UnusableFile, with_name
@@ -153,6 +154,13 @@ def _located(what: str, position: int, given: object) -> bytes | Path:
     raise InputError(f"query {what} {position} is of type {kind}: give the bytes of a file or the path of one")
 
 
+MAX_SECONDS = 10**11  # since 1970: the year 5138; a time in milliseconds is larger
+
+
+class LaterInteractionsWarning(CommonspaceWarning):
+    """Users are asked for at a time before their last interaction."""
+
+
 Histories: TypeAlias = Sequence[Sequence[str]] | Interactions | pa.Table | Path | Any
 """Item ids a user, oldest first; or a log: `Interactions`, the path of one, or a table or DataFrame of its columns."""
 
@@ -261,13 +269,22 @@ class UserHistories:
             given = list(times)
         else:
             given = [times] * len(self.rows)
-        if wrong := [one for one in given if not is_whole(one, -(2**63)) or one >= 2**63]:
+        if wrong := [one for one in given if not is_whole(one, 0) or one >= MAX_SECONDS]:
             raise InputError(
-                f"times has {shown_number(wrong[0])}; give whole seconds since 1970, one for all or one for each"
+                f"times has {shown_number(wrong[0])}; give whole seconds since 1970, not milliseconds, one for all or "
+                "one for each"
             )
         if len(given) != len(self.rows):
             raise ShapeError(f"{len(given)} times for {len(self.rows)} users; give one for all or one for each")
-        return replace(self, times=np.array(given, np.int64))
+        asked = replace(self, times=np.array(given, np.int64))
+        if self.last is not None and (early := int((asked.times < self.last).sum())):  # type: ignore[operator]
+            warnings.warn(
+                f"{early} of {len(given)} users are asked for at a time before their last interaction, which counts "
+                "nevertheless; give the log up to that time to leave it out",
+                LaterInteractionsWarning,
+                stacklevel=4,
+            )
+        return asked
 
 
 def as_log(given: Histories, learned: LearnedEvents | None) -> Interactions | None:

@@ -16,6 +16,7 @@ from retrieval.ranking.sources import UserBatch
 MAX_DAYS, MIN_WINDOWS, MAX_WINDOWS = 14.0, 3, 5  # length of a window, and number of windows
 WINDOWS_FRACTION = 0.6  # of the time of a log that the windows cover at most
 MIN_WINDOW_USERS = 100  # of all windows together
+NO_OUTLIER = 0.999  # of the interactions
 
 
 class Cutoff(NamedTuple):
@@ -90,7 +91,9 @@ def rolling_cutoffs(histories: Sequence[History]) -> list[Cutoff]:
     last 60 % of the time; a log of less than 70 days has three shorter ones. Each cutoff has the histories of all users
     before its window, and their interactions in it, new users included.
 
-    The list is empty for a log without times, and where the windows have fewer than 100 users together.
+    Where the windows have fewer than 100 users together, they end with the first 99.9 % of the interactions: a single one,
+    years later than all others, is in no window. The list is empty where these are too few too, and for a log without
+    times.
 
     >>> days = np.arange(100) * 86_400 + 1_000_000_000
     >>> users = [History(f"u{n}", np.array([0, 1]), days[[n % 60, n]], np.ones(2, np.float32)) for n in range(100)]
@@ -100,9 +103,12 @@ def rolling_cutoffs(histories: Sequence[History]) -> list[Cutoff]:
     times = np.concatenate([np.empty(0, np.int64), *(history.timestamps for history in histories)])
     if not len(times) or times.max() <= EARLIEST:
         return []
-    end, span = int(times.max()) + 1, WINDOWS_FRACTION * float(np.ptp(times))
-    length = min(MAX_DAYS * SECONDS_PER_DAY, span / MIN_WINDOWS)
-    windows = max(MIN_WINDOWS, min(MAX_WINDOWS, int(span // max(length, 1))))
-    starts = [end - round(length * left) for left in range(windows, 0, -1)]
-    cutoffs = [cutoff_at(histories, *window) for window in pairwise([*starts, end])]
-    return cutoffs if sum(len(cutoff.active(new=True).histories) for cutoff in cutoffs) >= MIN_WINDOW_USERS else []
+    for end in (int(times.max()), int(np.quantile(times, NO_OUTLIER, method="lower"))):
+        span = WINDOWS_FRACTION * (end - int(times.min()))
+        length = min(MAX_DAYS * SECONDS_PER_DAY, span / MIN_WINDOWS)
+        windows = max(MIN_WINDOWS, min(MAX_WINDOWS, int(span // max(length, 1))))
+        edges = [end + 1 - round(length * left) for left in range(windows, -1, -1)]
+        cutoffs = [cutoff_at(histories, *window) for window in pairwise(edges)]
+        if sum(len(cutoff.active(new=True).histories) for cutoff in cutoffs) >= MIN_WINDOW_USERS:
+            return cutoffs
+    return []

@@ -13,8 +13,10 @@ from indexing.encoders import load_encoder
 from retrieval import Interactions, Retriever, fit
 from retrieval.fitting.report import FitReport
 from retrieval.fitting.selection.serving_weights import apply_serving
+from retrieval.interactions.histories import History
 from retrieval.models.behaviour import Behaviour, QueryWeights
 from retrieval.models.user_model import ALL_ALIKE
+from retrieval.training.cutoffs import rolling_cutoffs
 from tests.groups import CLOCK, COUNT, SMALL, catalogue, items, walks
 
 USERS, STEPS = 720, 6
@@ -88,3 +90,21 @@ def test_weights_of_those_who_come_back_are_served_with_the_others(
     assert found.towers[0].half_lives.tolist() == [3.0]
     back = found.weighing(BACK)
     assert (back.popular, back.content, back.towers[1].share) == (1.5, 0.0, 0.5)
+
+
+def test_one_interaction_years_later_moves_no_window() -> None:
+    days = CLOCK + 86_400 * np.arange(100)
+    users = [History(f"u{n}", np.array([0, 1]), days[[n % 60, n]], np.ones(2, np.float32)) for n in range(100)] * 3
+    late = History("late", np.array([0]), days[-1:] + 5 * 365 * 86_400, np.ones(1, np.float32))
+    windows = rolling_cutoffs(users)
+    with_late = rolling_cutoffs([*users, late])
+    assert [int(cutoff.times[0]) for cutoff in with_late] == [int(cutoff.times[0]) for cutoff in windows]
+    assert [int(cutoff.times[0]) + 1 for cutoff in windows] == [
+        days[-1] + 1 - 14 * 86_400 * left for left in (4, 3, 2, 1)
+    ]
+    assert all(not len(cutoff.targets[-1]) for cutoff in with_late)
+
+
+def test_a_log_of_one_second_has_no_windows() -> None:
+    users = [History(f"u{n}", np.array([0, 1]), np.full(2, CLOCK), np.ones(2, np.float32)) for n in range(300)]
+    assert rolling_cutoffs(users) == []

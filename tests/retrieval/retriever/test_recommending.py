@@ -15,6 +15,7 @@ from retrieval import Interactions, Retriever, fit
 from retrieval.interactions.histories import histories
 from retrieval.ranking.reranker import STAGE as RERANKED
 from retrieval.ranking.second_stage import SecondStage
+from retrieval.retriever.query_inputs import LaterInteractionsWarning
 from tests.groups import COUNT, SMALL, STAGE, catalogue, items, walks
 
 
@@ -67,6 +68,15 @@ def test_a_log_brings_weights_times_and_names(retriever: Retriever) -> None:
     idle = [one.name for one in retriever.reranker.features.features].index("idle")  # type: ignore[attr-defined]
     read = retriever.reranker.features.of(asked)[:, 0, idle]  # type: ignore[attr-defined]
     np.testing.assert_allclose(read, np.log1p([1, 2, 3, 4]), rtol=1e-6)
+
+
+def test_a_time_before_the_last_interaction_warns_and_one_in_milliseconds_is_refused(retriever: Retriever) -> None:
+    log, names = walks(), ["w000", "w001"]  # whose last interactions are at 11,000 and 11,001 seconds
+    with pytest.warns(LaterInteractionsWarning, match="1 of 2 users are asked for at a time before their last"):
+        retriever.recommend(log, 3, user_ids=names, times=11_000)
+    for wrong in (1_700_000_000_000, -1):
+        with pytest.raises(InputError, match="whole seconds since 1970, not milliseconds"):
+            retriever.recommend(log, 3, user_ids=names, times=wrong)
 
 
 def test_users_of_a_log_whose_items_are_unknown_are_answered_as_new_ones(retriever: Retriever) -> None:
