@@ -88,13 +88,13 @@ def more_sources(
     content /= np.linalg.norm(content, axis=1, keepdims=True) + 1e-9
     scale = np.sqrt(HALF * interactions.multiply(interactions).sum() / len(kept))
     both = csr_matrix(vstack([interactions, csr_matrix(scale * content.T)]))
-    rows, values = top_neighbours(
+    lines = top_neighbours(
         solve_ease(both, config.regularisation).astype(np.float32), kept, count, config.num_neighbours
     )
     known = np.zeros(count, np.bool_)
     known[kept] = True
     bin_weights = (weight_bins / weight_bins.mean()).astype(np.float32)
-    added = Neighbours("ease_content", rows, values, known, config.half_life, weight_bins, bin_weights, sources[0].book)
+    added = Neighbours("ease_content", *lines, known, config.half_life, weight_bins, bin_weights, sources[0].book)
     return (*sources, added)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.arrays import Mask, Rows, Vectors, lengths_of, steps_back
+from indexing.errors import DamagedFileError
 from retrieval.ranking.sources.base import TrainingLog, UserBatch, renumber_rows
 
 Doubles = NDArray[np.float64]
@@ -22,12 +23,13 @@ _ROWS_A_BLOCK = 512  # lines of a matrix that are sorted at once: sorting takes 
 class Neighbours:
     """Each item of a history speaks for its K neighbours; recent ones count more.
 
-    Memory is N times K however many users there were.
+    Memory is M times K, where M items have neighbours, however many users there were: of a large catalogue few have.
 
     Attributes:
         name: What it is called.
-        rows: (N, K) int32, -1 pads.
-        values: (N, K) float32, what having the item says for the neighbour; 0 where padded.
+        lines: (N,) int64, where in ``rows`` and ``values`` the neighbours of each item are, -1 for one without any.
+        rows: (M, K) int32, -1 pads.
+        values: (M, K) float32, what having the item says for the neighbour; 0 where padded.
         known: (N,) bool, the items of which anything is known.
         half_life: An item this many positions before the last of its history counts half.
         levels: (V,) float32, rising: weights of interactions between which ``worth`` is interpolated.
@@ -36,6 +38,7 @@ class Neighbours:
     """
 
     name: str
+    lines: Rows
     rows: NDArray[np.int32]
     values: Vectors
     known: NDArray[np.bool_]
@@ -54,8 +57,8 @@ class Neighbours:
         ends = np.cumsum(lengths_of(batch.histories))
         counts = np.split(self.counts(batch), ends[:-1]) if len(ends) else []
         for user, (history, history_counts) in enumerate(zip(batch.histories, counts, strict=True)):
-            values = (history_counts[:, None] * self.values[history]).ravel()
-            result[user] = np.bincount(self.rows[history].ravel() % (count + 1), values, minlength=count + 1)
+            rows_said, values = self._said(history, history_counts)
+            result[user] = np.bincount(rows_said % (count + 1), values, minlength=count + 1)
         result[:, :-1][:, ~self.known] = np.nan
         return result[:, :-1]
 
@@ -72,11 +75,9 @@ class Neighbours:
         ends = np.cumsum(lengths_of(batch.histories))
         counts = np.split(self.counts(batch), ends[:-1]) if len(ends) else []
         for user, (history, history_counts) in enumerate(zip(batch.histories, counts, strict=True)):
-            rows = self.rows[history].ravel()
+            rows, said = self._said(history, history_counts)
             valid = rows >= 0
-            sums = np.bincount(
-                rows[valid], (history_counts[:, None] * self.values[history]).ravel()[valid], len(self.known)
-            )
+            sums = np.bincount(rows[valid], said[valid], len(self.known))
             sums[exclude[user]] = 0
             item_rows = np.flatnonzero(sums > 0)
             item_rows = item_rows if allow is None else item_rows[allow[item_rows]]
@@ -84,6 +85,14 @@ class Neighbours:
             order = np.argsort(-values, kind="stable")[:max_rows]
             best_rows[user, : len(order)] = item_rows[order]
         return best_rows
+
+    def _said(self, history: Rows, counts: Doubles) -> tuple[NDArray[np.int32], Doubles]:
+        """Give the rows of all neighbours of a history, -1 pads, and what is said for each."""
+        lines = self.lines[history]
+        has_line = lines >= 0
+        lines = lines[has_line]
+        values: Doubles = (counts[has_line][:, None] * self.values[lines]).ravel()
+        return self.rows[lines].ravel(), values
 
     def counts(self, batch: UserBatch) -> Doubles:
         """Give what each item of all histories counts, one history after the other: (T,) float64."""
@@ -95,27 +104,62 @@ class Neighbours:
     def carried(self, origins: Rows, keep: NDArray[np.bool_]) -> "Neighbours":
         """Give the source for other rows; see `Source`."""
         new_rows, old_rows = renumber_rows(origins, keep)
-        known = old_rows >= 0
-        rows = np.where(known[:, None] & (self.rows[old_rows] >= 0), new_rows[self.rows[old_rows]], -1).astype(np.int32)
-        values = np.where(rows >= 0, self.values[old_rows], np.float32(0))
-        return replace(self, rows=rows, values=values, known=known & self.known[old_rows])
+        kept = old_rows >= 0
+        old_lines = np.where(kept, self.lines[old_rows], -1)
+        item_rows = np.flatnonzero(old_lines >= 0)
+        old_lines = old_lines[item_rows]
+        rows = np.where(self.rows[old_lines] >= 0, new_rows[self.rows[old_lines]], -1).astype(np.int32)
+        values = np.where(rows >= 0, self.values[old_lines], np.float32(0))
+        lines, rows, values = neighbour_lines(item_rows, rows, values, len(old_rows))
+        return replace(self, lines=lines, rows=rows, values=values, known=kept & self.known[old_rows])
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
-        """Give what it is made of, without the lines of items that say nothing: of a large catalogue most."""
-        has_neighbours: Mask = np.logical_or.reduce(self.rows >= 0, axis=1)
+        """Give what it is made of: of items with neighbours, in the order of the items."""
+        has_neighbours: Mask = self.lines >= 0
+        lines = self.lines[has_neighbours]
         parts: dict[str, NDArray[np.generic]] = {name: getattr(self, name) for name in ("known", "levels", "worth")}
-        parts |= {"says": has_neighbours, "rows": self.rows[has_neighbours], "values": self.values[has_neighbours]}
+        parts |= {"says": has_neighbours, "rows": self.rows[lines], "values": self.values[lines]}
         return parts | {"half_life": np.array([self.half_life])}
 
     @classmethod
     def read(cls, name: str, tensors: dict[str, NDArray[np.generic]]) -> "Neighbours":
-        """Read what `tensors` gave."""
-        has_neighbours, half_life = tensors["says"], float(np.asarray(tensors["half_life"]).item())
-        rows = np.full((len(has_neighbours), tensors["rows"].shape[1]), -1, np.int32)
-        values = np.zeros(rows.shape, np.float32)
-        rows[has_neighbours], values[has_neighbours] = tensors["rows"], tensors["values"]
+        """Read what `tensors` gave.
+
+        Raises:
+            DamagedFileError: When the arrays differ in length.
+        """
+        item_rows, half_life = np.flatnonzero(tensors["says"]), float(np.asarray(tensors["half_life"]).item())
         known, levels, worth = (tensors[part] for part in ("known", "levels", "worth"))
-        return cls(name, rows, values, known, half_life, levels, worth)  # type: ignore[arg-type]
+        rows, values = tensors["rows"], tensors["values"]
+        if len(rows) != len(item_rows) or rows.shape != values.shape or len(known) != len(tensors["says"]):
+            raise DamagedFileError(
+                f"source {name!r} stores {rows.shape} neighbours and {values.shape} values of {len(item_rows)} items "
+                f"that have any, and knows {len(known)} of {len(tensors['says'])} items: fit again, or go back"
+            )
+        lines = neighbour_lines(item_rows, rows, values, len(known))  # type: ignore[arg-type]
+        return cls(name, *lines, known, half_life, levels, worth)  # type: ignore[arg-type]
+
+
+def neighbour_lines(
+    item_rows: Rows, rows: NDArray[np.int32], values: Vectors, count: int
+) -> tuple[Rows, NDArray[np.int32], Vectors]:
+    """Keep the neighbours of items that have any.
+
+    Args:
+        item_rows: (n,) the items, each once.
+        rows: (n, K) the neighbours of each, -1 pads.
+        values: (n, K) float32.
+        count: N.
+
+    Returns:
+        Lines (N,) int64, -1 for items without neighbours, rows (M, K) and values (M, K); see `Neighbours`.
+    """
+    lines = np.full(count, -1, np.int64)
+    has_neighbours: Mask = np.logical_or.reduce(rows >= 0, axis=1)
+    lines[item_rows[has_neighbours]] = np.arange(np.count_nonzero(has_neighbours))
+    if has_neighbours.all():
+        return lines, rows, values
+    return lines, rows[has_neighbours], values[has_neighbours]
 
 
 class _UserBlock(NamedTuple):
@@ -167,11 +211,18 @@ def _users(histories: Sequence[Rows], rows: Rows, width: int) -> _UserBlock:
 def _user_sums(source: Neighbours, counts: Doubles, users: _UserBlock, table: NDArray[np.signedinteger]) -> Doubles:
     """Give what is said for (b, K) candidates, whose places in a list of each user the table has; 0 for all others."""
     width = users.candidates.shape[1]
-    positions = table.take(source.rows.take(users.history, axis=0) + users.offsets).ravel()
+    lines, user, offsets = source.lines.take(users.history), users.user, users.offsets
+    if lines.min(initial=0) < 0:
+        has_line = (lines >= 0).nonzero()[0]
+        lines, user, counts = lines.take(has_line), user.take(has_line), counts.take(has_line)
+        offsets = offsets.take(has_line, axis=0)
+    positions = table.take(source.rows.take(lines, axis=0) + offsets).ravel()
     hits = (positions != 0).nonzero()[0]  # several times as fast as `nonzero` of numbers
-    item, neighbour = np.divmod(hits, source.rows.shape[1])
-    values = counts[item] * source.values[users.history[item], neighbour]
-    sums = np.bincount(users.user[item] * width + positions[hits], values, minlength=users.candidates.size + 1)
+    neighbours = source.rows.shape[1]
+    item = hits // neighbours
+    steps = (lines - np.arange(len(lines))) * neighbours  # from where a line is in `positions` to where it is kept
+    values = counts[item] * source.values.take(hits + steps[item])
+    sums = np.bincount(user[item] * width + positions[hits], values, minlength=users.candidates.size + 1)
     of_user = np.arange(len(users.candidates))[:, None] * width
     scores: Doubles = sums[table.take(users.candidates) + of_user]
     return scores
@@ -179,8 +230,8 @@ def _user_sums(source: Neighbours, counts: Doubles, users: _UserBlock, table: ND
 
 def top_neighbours(
     weights: NDArray[np.floating], item_rows: Rows, count: int, max_neighbours: int
-) -> tuple[NDArray[np.int32], Vectors]:
-    """Keep the entries of each row of a matrix that are furthest from zero.
+) -> tuple[Rows, NDArray[np.int32], Vectors]:
+    """Keep the entries of each row of a matrix that are furthest from zero, the strongest first.
 
     Args:
         weights: (n, n), what each of ``item_rows`` says for each.
@@ -189,10 +240,11 @@ def top_neighbours(
         max_neighbours: K.
 
     Returns:
-        Rows (N, K) int32, -1 pads, and values (N, K) float32, the strongest first.
+        Lines (N,), rows (M, K) and values (M, K), as `Neighbours` has them.
     """
     width = min(max_neighbours, len(item_rows))
-    rows_of, values_of = np.full((count, max_neighbours), -1, np.int32), np.zeros((count, max_neighbours), np.float32)
+    rows_of = np.full((len(item_rows), max_neighbours), -1, np.int32)
+    values_of = np.zeros(rows_of.shape, np.float32)
     for start in range(0, len(item_rows), _ROWS_A_BLOCK):
         block = slice(start, start + _ROWS_A_BLOCK)
         values_of_block = weights[block].astype(np.float32)
@@ -201,6 +253,6 @@ def top_neighbours(
         best = np.argsort(-np.take_along_axis(magnitudes, largest, axis=1), axis=1, kind="stable")
         order = np.take_along_axis(largest, best, axis=1)
         values = np.take_along_axis(values_of_block, order, axis=1)
-        rows_of[item_rows[block], :width] = np.where(values != 0, item_rows[order], -1)
-        values_of[item_rows[block], :width] = values
-    return rows_of, values_of
+        rows_of[block, :width] = np.where(values != 0, item_rows[order], -1)
+        values_of[block, :width] = values
+    return neighbour_lines(item_rows, rows_of, values_of, count)

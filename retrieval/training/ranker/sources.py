@@ -19,6 +19,7 @@ from retrieval.ranking.sources import (
     Source,
     TrainingLog,
     UserBatch,
+    neighbour_lines,
     space_sources,
     top_neighbours,
     top_rows_by_source,
@@ -91,11 +92,11 @@ def learn_ease(
             np.interp(history.weights, weight_bins, bin_weights).astype(np.float32) for history in histories
         ]
         weights = ease(histories, interaction_weights, ease_rows, count, config.regularisation)
-        rows, values = top_neighbours(weights, ease_rows, count, config.num_neighbours)
+        lines = top_neighbours(weights, ease_rows, count, config.num_neighbours)
     else:  # nobody says anything
-        rows = np.full((count, config.num_neighbours), -1, np.int32)
-        values = np.zeros(rows.shape, np.float32)
-    return Neighbours(name, rows, values, is_known, half_life, weight_bins, bin_weights, training_log)
+        none = (0, config.num_neighbours)
+        lines = neighbour_lines(ease_rows[:0], np.empty(none, np.int32), np.empty(none, np.float32), count)
+    return Neighbours(name, *lines, is_known, half_life, weight_bins, bin_weights, training_log)
 
 
 def learn_next(
@@ -119,9 +120,9 @@ def learn_next(
     counts = interaction_counts(histories, count) + config.shrinkage
     items, successors = keys // count, keys % count
     strength = sums / counts[items] / np.sqrt(counts[successors])
-    rows, values = _strongest_pairs(items, successors, strength, count, config.num_neighbours)
+    lines = _strongest_pairs(items, successors, strength, count, config.num_neighbours)
     return Neighbours(
-        "next", rows, values, counts > config.shrinkage, 2.0, weight_bins, np.ones_like(weight_bins), training_log
+        "next", *lines, counts > config.shrinkage, 2.0, weight_bins, np.ones_like(weight_bins), training_log
     )
 
 
@@ -144,17 +145,18 @@ def weighted_bins(histories: Sequence[History]) -> tuple[Vectors, Vectors]:
 
 def _strongest_pairs(
     items: Rows, successors: Rows, strength: Doubles, count: int, num_neighbours: int
-) -> tuple[NDArray[np.int32], Vectors]:
-    """Keep the strongest of each first: rows (N, K) int32, -1 pads, and values (N, K) float32."""
+) -> tuple[Rows, NDArray[np.int32], Vectors]:
+    """Keep the strongest of each first: lines (N,), rows (M, K) and values (M, K), as `Neighbours` has them."""
     order = np.lexsort((-strength, items))
     items, successors, strength = items[order], successors[order], strength[order]
-    starts = np.searchsorted(items, np.arange(count))
-    positions = np.arange(len(items)) - starts[items]
-    rows, values = np.full((count, num_neighbours), -1, np.int32), np.zeros((count, num_neighbours), np.float32)
+    item_rows, starts, line = np.unique(items, return_index=True, return_inverse=True)
+    positions = np.arange(len(items)) - starts[line]
+    rows = np.full((len(item_rows), num_neighbours), -1, np.int32)
+    values = np.zeros(rows.shape, np.float32)
     near = positions < num_neighbours
-    rows[items[near], positions[near]] = successors[near]
-    values[items[near], positions[near]] = strength[near]
-    return rows, values
+    rows[line[near], positions[near]] = successors[near]
+    values[line[near], positions[near]] = strength[near]
+    return neighbour_lines(item_rows, rows, values, count)
 
 
 DEPTH = 20

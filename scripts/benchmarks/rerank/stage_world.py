@@ -77,7 +77,7 @@ class World:
         near: Neighbours = next(one for one in self.features.sources if isinstance(one, Neighbours))
         rows = np.empty((users, each), np.int64)
         for line, history in enumerate(asked.histories):
-            beside = rng.choice(near.rows[history].ravel(), each // 2)
+            beside = rng.choice(near.rows[near.lines[history]].ravel(), each // 2)
             popular = _popular(len(self.clusters), 2 * each, rng)
             drawn = np.concatenate([beside, popular, rng.integers(0, len(self.clusters), 2 * each)])
             _, first = np.unique(drawn, return_index=True)
@@ -116,7 +116,7 @@ def _neighbours(name: str, clusters: Rows, members: list[Rows], rng: np.random.G
     for cluster, here in enumerate(members):
         rows[clusters == cluster] = here[rng.integers(0, len(here), (len(here), NEIGHBOURS))]
     values = (rng.standard_normal(rows.shape, np.float32) / 10).astype(np.float32)
-    return Neighbours(name, rows, values, np.ones(len(clusters), np.bool_), 20.0, LEVELS, WORTH)
+    return Neighbours(name, np.arange(len(rows)), rows, values, np.ones(len(clusters), np.bool_), 20.0, LEVELS, WORTH)
 
 
 def _pasts(members: list[Rows], users: int, rng: np.random.Generator) -> list[History]:

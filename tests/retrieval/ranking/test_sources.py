@@ -18,6 +18,7 @@ from retrieval.ranking.sources import (
     Recent,
     TrainingLog,
     UserBatch,
+    neighbour_lines,
     pool_candidates,
     top_neighbours,
 )
@@ -37,19 +38,19 @@ def history(user: str, rows: list[int], weights: list[float] | None = None, star
 
 def neighbours(dense: np.ndarray, half_life: float = 2.0) -> Neighbours:
     count = len(dense)
-    rows, values = top_neighbours(dense.astype(np.float32), np.arange(count), count, count)
+    lines = top_neighbours(dense.astype(np.float32), np.arange(count), count, count)
     levels = np.array([1.0, 5.0], np.float32)
-    return Neighbours("ease", rows, values, np.ones(count, np.bool_), half_life, levels, levels / np.float32(5))
+    return Neighbours("ease", *lines, np.ones(count, np.bool_), half_life, levels, levels / np.float32(5))
 
 
 def test_what_is_stored_of_neighbours_is_what_some_item_says() -> None:
-    rows, values = top_neighbours(np.array([[0, -3, 2], [0, 0, 0], [1, 0, 0]], np.float32), np.array([1, 4, 5]), 7, 2)
+    lines = top_neighbours(np.array([[0, -3, 2], [0, 0, 0], [1, 0, 0]], np.float32), np.array([1, 4, 5]), 7, 2)
     levels = np.array([1, 5], np.float32)
-    source = Neighbours("next", rows, values, np.arange(7) > 3, 9.0, levels, levels / np.float32(5))
+    source = Neighbours("next", *lines, np.arange(7) > 3, 9.0, levels, levels / np.float32(5))
     stored = source.tensors()
     assert stored["rows"].tolist() == [[4, 5], [1, -1]]  # of items 1 and 5; item 4 says nothing
     again = Neighbours.read("next", stored)
-    for field in ("rows", "values", "known", "levels", "worth", "half_life", "name"):
+    for field in ("lines", "rows", "values", "known", "levels", "worth", "half_life", "name"):
         np.testing.assert_array_equal(getattr(again, field), getattr(source, field), err_msg=field)
 
 
@@ -64,10 +65,11 @@ def test_neighbours_score_as_the_matrix_they_are_of() -> None:
 
 
 def test_only_the_strongest_are_kept_whatever_their_sign() -> None:
-    rows, values = top_neighbours(np.array([[0, -3, 2], [0, 0, 1], [0, 0, 0]], np.float32), np.array([1, 4, 5]), 7, 2)
-    assert rows[[1, 4, 5]].tolist() == [[4, 5], [5, -1], [-1, -1]]
-    assert values[[1, 4, 5]].tolist() == [[-3, 2], [1, 0], [0, 0]]
-    assert (rows[[0, 2, 3, 6]] == -1).all()
+    weights = np.array([[0, -3, 2], [0, 0, 1], [0, 0, 0]], np.float32)
+    lines, rows, values = top_neighbours(weights, np.array([1, 4, 5]), 7, 2)
+    assert lines.tolist() == [-1, 0, -1, -1, 1, -1, -1]  # item 5 says nothing
+    assert rows.tolist() == [[4, 5], [5, -1]]
+    assert values.tolist() == [[-3, 2], [1, 0]]
 
 
 def test_what_nobody_touched_is_not_known() -> None:
@@ -109,9 +111,11 @@ def test_what_comes_next_is_counted_by_hand() -> None:
     found = {
         (row, int(other)): float(value)
         for row in range(4)
-        for other, value in zip(source.rows[row], source.values[row], strict=True)
+        if (line := source.lines[row]) >= 0
+        for other, value in zip(source.rows[line], source.values[line], strict=True)
         if other >= 0
     }
+    assert source.lines.tolist() == [0, 1, -1, -1]
     assert found == pytest.approx(told)
     assert source.known.tolist() == [True, True, True, False]
 
@@ -185,7 +189,9 @@ def test_the_three_kinds_of_ease_are_each_solved_for_what_counts_in_it(rated: bo
         source = found[name]
         assert isinstance(source, Neighbours)
         dense = np.zeros((len(ITEMS), len(ITEMS) + 1))
-        np.put_along_axis(dense, source.rows.astype(int) % (len(ITEMS) + 1), source.values, axis=1)
+        for row, line in enumerate(source.lines):
+            if line >= 0:
+                dense[row, source.rows[line]] = source.values[line]  # padding is in the last column
         np.testing.assert_allclose(dense[:, :-1], expected, atol=1e-5)  # single precision
         assert source.half_life == halves[name]
         assert source.known.all()
@@ -209,9 +215,8 @@ def test_neighbours_bring_up_what_is_said_for_and_nothing_else() -> None:
     count, most = 60, 40
     rows = rng.integers(-1, count, (count, 6)).astype(np.int32)
     values = np.where(rows >= 0, rng.normal(size=rows.shape), 0).astype(np.float32)
-    source = Neighbours(
-        "ease", rows, values, np.ones(count, np.bool_), 5.0, np.ones(1, np.float32), np.ones(1, np.float32)
-    )
+    lines = neighbour_lines(np.arange(count), rows, values, count)
+    source = Neighbours("ease", *lines, np.ones(count, np.bool_), 5.0, np.ones(1, np.float32), np.ones(1, np.float32))
     histories = [rng.choice(count, size, replace=False) for size in (1, 4, 9)] + [np.empty(0, np.int64)]
     asked = UserBatch(histories, [np.ones(len(one), np.float32) for one in histories], np.zeros(4, np.int64))
     allow = rng.random(count) < 0.7
