@@ -1,4 +1,4 @@
-"""Trying many ways to serve one block: what does not change from one to the next is computed once."""
+"""Quality of many serving weights for one block: what the weights do not change is computed once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,25 +19,25 @@ _SCORES = 2**22  # at once
 
 @dataclass(frozen=True, eq=False)
 class ServingTrials:
-    """Users who are answered by exact search, and what the first 20 hits of each are worth.
+    """Exact search for users with some serving weights, and its ndcg@20.
 
     Attributes:
-        space: Of a block, whose items stay as they are however it is served.
-        pasts: What users had done; nothing of it is shown.
-        wanted: For each the rows that should be found, at least one.
+        space: The space of a block; its item vectors do not depend on the serving weights.
+        histories: U histories; their items are not recommended.
+        relevant: For each user at least one row of a relevant item.
     """
 
     space: ItemSpace
-    pasts: Sequence[History]
-    wanted: Sequence[Rows]
+    histories: Sequence[History]
+    relevant: Sequence[Rows]
     _directions: dict[tuple[float, ...], Vectors] = field(init=False, repr=False, default_factory=dict)
 
     def values(self, block: Behaviour) -> NDArray[np.float64]:
-        """Give ndcg@20 of each user, (B,), with a block that differs in nothing but how it is served."""
-        return ndcg(self.best(self.queries(block)), self.wanted, len(self.space.indexed))
+        """Give ndcg@20 of each user, (U,) float64, with a block that differs in its serving weights alone."""
+        return ndcg(self.best(self.queries(block)), self.relevant, len(self.space.indexed))
 
     def queries(self, block: Behaviour) -> Vectors:
-        """Give what `ItemSpace.asked` does."""
+        """Give the queries, as `ItemSpace.user_queries` does: (U, D) float32."""
         histories, _ = self._liked
         tastes = self._tastes if block.content else np.zeros((len(histories), self.space.dim), np.float32)
         attended = self._attended if block.attention is not None and block.attention.share else None
@@ -45,20 +45,25 @@ class ServingTrials:
         return np.concatenate([block.content_queries(tastes, histories), behaviour_queries], axis=1)
 
     def best(self, queries: Vectors) -> Rows:
-        """Give the rows that are found, (B, 20), -1 pads."""
+        """Give the rows of the best items: (U, 20) int64, -1 pads."""
         offset = 0 if queries[:, : self.space.dim].any() else self.space.dim
         items = self.space.indexed[:, offset:].T
-        together = max(1, _SCORES // items.shape[1])
+        batch_size = max(1, _SCORES // items.shape[1])
         rows = np.full((len(queries), min(K, items.shape[1])), -1, np.int64)
-        for start in range(0, len(queries), together):
-            batch = slice(start, start + together)
-            rows[batch] = top_of(queries[batch, offset:] @ items, [history.rows for history in self.pasts[batch]], K)
-        rows[~queries.any(axis=1)] = -1  # who has no taste is shown nothing
+        for start in range(0, len(queries), batch_size):
+            batch = slice(start, start + batch_size)
+            rows[batch] = top_of(
+                queries[batch, offset:] @ items, [history.rows for history in self.histories[batch]], K
+            )
+        rows[~queries.any(axis=1)] = -1  # no query, no recommendations
         return rows
 
     @cached_property
     def _liked(self) -> tuple[Sequence[Rows], Sequence[Vectors]]:
-        histories, weights = [history.rows for history in self.pasts], [history.weights for history in self.pasts]
+        histories, weights = (
+            [history.rows for history in self.histories],
+            [history.weights for history in self.histories],
+        )
         liked, interaction_weights = self.space.users.liked_of(histories, weights)
         return liked, weights if interaction_weights is None else interaction_weights
 
@@ -71,7 +76,7 @@ class ServingTrials:
         return None if self.space.behaviour is None else self.space.behaviour.attended(*self._liked)
 
     def _directed(self, block: Behaviour) -> Vectors:
-        """Give what each tower is asked by itself, which only half-lives change."""
+        """Give the query of each tower, which depends on half-lives alone."""
         key = tuple(half_life for tower in block.towers for half_life in tower.half_lives.tolist())
         if key not in self._directions:
             self._directions[key] = block.directions(*self._liked)
@@ -79,7 +84,7 @@ class ServingTrials:
 
 
 def ndcg(rows: Rows, targets: Sequence[Rows], items: int) -> NDArray[np.float64]:
-    """Give ndcg@K of ranked rows, (B, K), by what should be found, as `retrieval.evaluation` does.
+    """Give ndcg@K of ranked rows, (B, K), by relevant rows, as `retrieval.evaluation` does.
 
     >>> ndcg(np.array([[3, 1], [0, -1]]), [np.array([1]), np.array([0, 2])], 4).round(4).tolist()
     [0.6309, 0.6131]
@@ -92,7 +97,7 @@ def ndcg(rows: Rows, targets: Sequence[Rows], items: int) -> NDArray[np.float64]
 
 
 def held(rows: Rows, targets: Sequence[Rows], items: int) -> Mask:
-    """Say which of rows (B, K, S), -1 pads, are among what each of B users should find."""
+    """Say which of the rows (B, K, S), -1 pads, are targets of each of B users: (B, K, S) bool."""
     pairs = np.sort(
         np.concatenate(
             [np.empty(0, np.int64), *(user * items + target_rows for user, target_rows in enumerate(targets))]

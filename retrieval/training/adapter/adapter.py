@@ -62,13 +62,13 @@ def train_adapter(
     checkpoint = None if work is None else work / f"adapter-{name}.safetensors"
     done = 0
 
-    def after(epoch: int) -> None:
+    def on_epoch(epoch: int) -> None:
         nonlocal done
         if progress is not None:
             progress(epoch - done)
         done = epoch
 
-    curve = learn(learner, rng, Schedule(config.epochs_for(len(usable)), config.patience, checkpoint), after)
+    curve = learn(learner, rng, Schedule(config.epochs_for(len(usable)), config.patience, checkpoint), on_epoch)
     return learner.adapter(), curve
 
 
@@ -216,7 +216,7 @@ class AdapterLearner:
         held_out = self.held_out
         if held_out is None:
             return None
-        histories = [history[-self.users.longest :] for history in held_out.pasts]
+        histories = [history[-self.users.longest :] for history in held_out.histories]
         liked = [self.weights[user][:-1][-self.users.longest :] for user in held_out.users]
         target_weights = torch.tensor([float(self.weights[user][-1]) for user in held_out.users])
         rows, positions = np.unique(np.concatenate([*histories, held_out.candidates]), return_inverse=True)
@@ -231,25 +231,25 @@ class AdapterLearner:
             return float((target_weights * losses).sum() / target_weights.sum())
 
 
-# Judging an epoch should cost less than learning for one.
-MOST_USERS = 500
+# Validation should cost less than an epoch of training.
+MAX_USERS = 500
 MAX_CANDIDATES = 20_000
-FEWEST_USERS = 10  # the loss of fewer says little
+MIN_USERS = 10  # the loss of fewer says little
 
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """Questions whose answers are known.
+    """Held-out last interactions of V users.
 
     Attributes:
-        users: (V,) int64, rising: which of the histories each is from.
-        pasts: The history of each user up to the interaction that is held out.
-        targets: (V,) the row that came next.
-        candidates: (C,) rows, rising, among which it should be found; all items, or some of a large catalogue.
+        users: (V,) int64, ascending: the number of each user's history.
+        histories: The history of each user before the held-out interaction.
+        targets: (V,) int64, row of the held-out item.
+        candidates: (C,) int64, ascending rows that targets are ranked among; a sample of a large catalogue, else all.
     """
 
     users: Rows
-    pasts: tuple[Rows, ...]
+    histories: tuple[Rows, ...]
     targets: Rows
     candidates: Rows
 
@@ -257,20 +257,20 @@ class HeldOut:
 def hold_out(
     histories: Sequence[Rows], count: int, fraction: float, rng: np.random.Generator
 ) -> tuple[list[Rows], HeldOut | None]:
-    """Take the last interaction from a share of the users who have three or more.
+    """Hold out the last interaction of a fraction of the users who have three or more.
 
     Args:
         histories: Rows of each user, oldest first.
         count: N, items of the catalogue.
         fraction: Of users, from 0 to 1. Fewer than ten are not held out, and never more than 500.
-        rng: Chooses them.
+        rng: Draws the users.
 
     Returns:
-        The histories to learn from, and what is held out.
+        The training histories, and the held-out interactions; None where nothing is held out.
     """
     long = [user for user, history in enumerate(histories) if len(history) >= 3]
-    num_users = min(round(fraction * len(long)), MOST_USERS)
-    if num_users < FEWEST_USERS:
+    num_users = min(round(fraction * len(long)), MAX_USERS)
+    if num_users < MIN_USERS:
         return list(histories), None
     users = np.sort(rng.choice(long, num_users, replace=False))
     chosen = set(users.tolist())

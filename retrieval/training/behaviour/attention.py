@@ -1,7 +1,7 @@
-"""Learn an `Attention` for a behaviour block: at every position of a history, what comes next, by softmax over items.
+"""Train an `Attention` for a behaviour block: at every position of a history, the next items, by softmax over items.
 
-Items stay as they are: what is learned is a query in their space. It learns to stand for itself, though it is served
-beside the towers: they know the histories that they were learned from too well to be learned beside.
+Item vectors are fixed: the model learns a query in their space. It is trained alone, though it is served beside the
+towers: these fit their training histories too well for a joint training.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,14 +24,14 @@ from retrieval.training.losses import sampled_softmax
 
 
 class Window(NamedTuple):
-    """A history, and (L,) int64 rising places of it that are read; what follows each of them should be found."""
+    """A history, and (L,) int64 ascending positions in it that are read; the items after each are its targets."""
 
-    past: History
-    places: Rows
+    history: History
+    positions: Rows
 
 
 def window(history: History, max_length: int, dropout: float, rng: np.random.Generator) -> Window:
-    """Draw where to read a history of two and more, so many places at most, and leave out a share of them."""
+    """Draw at most ``max_length`` consecutive positions of a history of two or more, and drop a fraction of them."""
     last = len(history) - 1  # nothing follows it
     start = int(rng.integers(max(1, last - max_length + 1)))
     positions = np.arange(start, min(last, start + max_length))
@@ -43,10 +43,10 @@ def window(history: History, max_length: int, dropout: float, rng: np.random.Gen
 def candidates(
     windows: Sequence[Window], warm: Rows, num_sampled: int, num_targets: int, rng: np.random.Generator
 ) -> tuple[Rows, torch.Tensor]:
-    """Give the rising rows to tell the next items from, and the log of how often each is expected among them.
+    """Give the ascending rows of the candidates, and the log of the expected count of each among them.
 
-    All that somebody touched; or, where they are too many, some of them drawn at random. A target that was not drawn
-    is a candidate for its own places alone: for the others it is never expected.
+    These are all warm items; where they are too many, a random sample. A target outside of the sample is a candidate
+    for its own positions alone, and excluded for all others.
     """
     if len(warm) <= num_sampled:
         return warm, torch.zeros(len(warm))
@@ -57,18 +57,18 @@ def candidates(
     return rows, torch.from_numpy(expected.astype(np.float32))
 
 
-def wanted(
+def window_targets(
     windows: Sequence[Window], target_weights: Sequence[Vectors], rows: Rows, num_targets: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Give what each of T places should find, and what it knows, among C rows: (T, C) float32 and (T, C) bool.
+    """Give the targets and the seen items of each of T positions among C rows: (T, C) float32 and (T, C) bool.
 
     Args:
-        windows: Their places follow each other.
-        target_weights: For each window what each item of its history counts as a target.
-        rows: (C,), rising.
-        num_targets: So many items after a place should be found.
+        windows: With T positions together.
+        target_weights: For each window the weight of each item of its history as a target.
+        rows: (C,) int64, ascending.
+        num_targets: Number of items after a position that are its targets.
     """
-    shape = sum(len(part.places) for part in windows), len(rows)
+    shape = sum(len(part.positions) for part in windows), len(rows)
     targets, seen = np.zeros(shape, np.float32), np.zeros(shape, np.bool_)
     start = 0
     for (history, positions), counts in zip(windows, target_weights, strict=True):
@@ -98,14 +98,14 @@ def learn_attention(
     progress: Callable[[int, "AttentionStates"], None] | None = None,
     work: Path | None = None,
 ) -> "AttentionStates":
-    """Learn from all positions of each history.
+    """Train on all positions of each history.
 
     Args:
-        block: Its items are told from each other, what they say is read.
-        histories: Those shorter than 2 teach nothing.
-        bin_weights: (V,) what each of the block's levels counts as a target.
-        warm: Rows that somebody touched, rising; only they are negatives, for of the others nothing is known.
-        config: How.
+        block: Gives the item vectors that are scored, and the context vectors that are read.
+        histories: Those shorter than 2 are ignored.
+        bin_weights: (V,) weight as a target of each weight bin of the block.
+        warm: Rows of items with interactions, ascending; the only candidates, for nothing is known of the others.
+        config: The settings.
         progress: Called after each epoch with its number, from 1, and the state.
         work: Folder in which a training that was killed goes on, with the same result; nothing is kept when None.
 
@@ -161,7 +161,7 @@ class AttentionStates:
         config: AttentionConfig,
         rng: np.random.Generator,
     ) -> None:
-        self.block, self.pasts, self.warm, self.config = block, histories, warm, config
+        self.block, self.histories, self.warm, self.config = block, histories, warm, config
         self.targets = bin_weights.astype(np.float32)
         dims, context_dims = config.dims, block.context_factors.shape[1]
         self.context_factors, self.items = (
@@ -188,43 +188,43 @@ class AttentionStates:
 
     def losses(self, rng: np.random.Generator) -> Iterator[torch.Tensor]:
         """Make one pass over the users; see `Learner`."""
-        order = rng.permutation(len(self.pasts))[: self.config.MAX_STEPS * self.config.BATCH_SIZE]
+        order = rng.permutation(len(self.histories))[: self.config.MAX_STEPS * self.config.BATCH_SIZE]
         for start in range(0, len(order), self.config.BATCH_SIZE):
-            batch = [self.pasts[number] for number in order[start : start + self.config.BATCH_SIZE]]
+            batch = [self.histories[number] for number in order[start : start + self.config.BATCH_SIZE]]
             yield self.loss(
                 [window(history, self.config.max_length, self.config.dropout, rng) for history in batch], rng
             )
 
     def valid(self) -> None:
-        """Nothing is held out: how long to learn is chosen by who calls."""
+        """Nothing is held out: the settings fix the number of passes."""
 
     def loss(self, windows: Sequence[Window], rng: np.random.Generator) -> torch.Tensor:
-        """Give the mean loss of all places; who did much teaches more than who did little, but not in proportion."""
+        """Give the mean loss of all positions, weighted so that a user counts by about the root of the length."""
         rows, log_expected = candidates(windows, self.warm, self.config.MAX_NEGATIVES, self.config.NUM_TARGETS, rng)
-        target_weights = [self.targets[self.level(history.weights).numpy()] for history, _ in windows]
-        targets, seen = wanted(windows, target_weights, rows, self.config.NUM_TARGETS)
+        target_weights = [self.targets[self.bin_of(history.weights).numpy()] for history, _ in windows]
+        targets, seen = window_targets(windows, target_weights, rows, self.config.NUM_TARGETS)
         excluded = seen | torch.isinf(log_expected)
         losses = sampled_softmax(self.logits(windows, rows, rng), targets, log_expected, excluded)
-        lengths = torch.tensor([len(part.places) for part in windows])
+        lengths = torch.tensor([len(part.positions) for part in windows])
         counts = (targets.sum(dim=1) / lengths.repeat_interleave(lengths)).sqrt()
         return (counts * losses).sum() / counts.sum().clamp(min=1e-9)
 
-    def level(self, weights: Vectors) -> torch.Tensor:
-        """Give the nearest level of each weight: (T,) int64."""
+    def bin_of(self, weights: Vectors) -> torch.Tensor:
+        """Give the nearest bin of each weight: (T,) int64."""
         return torch.from_numpy(np.abs(weights[:, None] - self.block.weight_bins).argmin(axis=1))
 
     def logits(self, windows: Sequence[Window], rows: Rows, rng: np.random.Generator) -> torch.Tensor:
-        """Give (T, C), the scores of C rows at each of the T places that windows read."""
+        """Give the scores of C rows at each of the T positions of the windows: (T, C)."""
         return _SHARPNESS * (self.states(windows, rng) @ self.out @ self.items[torch.from_numpy(rows)].T)
 
     def states(self, windows: Sequence[Window], rng: np.random.Generator) -> torch.Tensor:
-        """Give (T, E), the state of each place that windows read, one window after the other."""
-        lengths = [len(part.places) for part in windows]
+        """Give the state of each position of the windows, one window after the other: (T, E)."""
+        lengths = [len(part.positions) for part in windows]
         exists = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
         rows = torch.from_numpy(np.concatenate([history.rows[positions] for history, positions in windows]))
-        bins = self.level(np.concatenate([history.weights[positions] for history, positions in windows]))
+        bins = self.bin_of(np.concatenate([history.weights[positions] for history, positions in windows]))
         position = torch.zeros(exists.shape)
-        position[exists] = torch.from_numpy(np.concatenate([part.places for part in windows]).astype(np.float32))
+        position[exists] = torch.from_numpy(np.concatenate([part.positions for part in windows]).astype(np.float32))
         states = torch.zeros(*exists.shape, self.config.dims)
         states[exists] = self.context_factors[rows] @ (self.even * self.into) + self.liked[bins]
         states = self._drop(states, rng)
@@ -254,7 +254,7 @@ class AttentionStates:
             )
             liked, out = self.liked.clone().numpy(), self.out.clone().numpy()
             attention = Attention((self.even * self.into).numpy(), liked, layers, out, self.config.max_length)
-        sample = self.pasts[:_MEASURED]
+        sample = self.histories[:_MEASURED]
         rows, weights = (np.concatenate([getattr(history, name) for history in sample]) for name in ("rows", "weights"))
         queries = attention.queries(
             self.block.context_factors[rows], weights, self.block.weight_bins, lengths_of(sample)

@@ -1,4 +1,4 @@
-"""Learn the behaviour block: a tower in closed form, a learned one, popularity, and predictions for new items."""
+"""Train the behaviour block: a closed-form tower, a trained one, popularity, and predictions for new items."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,23 +22,23 @@ from retrieval.training.behaviour.warm_start import TowerStart
 from retrieval.training.config import BehaviourConfig, NextItemsConfig
 from retrieval.training.loop import TrainingCurve
 
-_MOST_LEVELS = 8
+_MAX_BINS = 8
 
 
 class _TrainedTower(NamedTuple):
-    """A tower with its (N, r) items, what they say (N, S r), and (N,) bool which it knows."""
+    """A tower with item vectors (N, r), context vectors (N, S r), and (N,) bool, the items that it was trained on."""
 
     tower: QueryTower
     items: Vectors
-    said: Vectors
+    context: Vectors
     known: Mask
 
     def take(self, rows: slice) -> "_TrainedTower":
-        return self._replace(items=self.items[rows], said=self.said[rows], known=self.known[rows])
+        return self._replace(items=self.items[rows], context=self.context[rows], known=self.known[rows])
 
 
 class _TowerTraining(NamedTuple):
-    """How the learned tower learns, beside its settings; see `learn_behaviour`."""
+    """Arguments of the training of the trained tower; see `learn_behaviour`."""
 
     progress: Callable[[int, NextItems], None] | None
     work: Path | None
@@ -54,9 +54,9 @@ class _TowerTraining(NamedTuple):
         features: Vectors,
         config: NextItemsConfig,
     ) -> NextItems:
-        chosen = histories if self.start is None else self.start.pasts
+        training = histories if self.start is None else self.start.histories
         state = learn_next_items(
-            chosen, weight_bins, bin_weights, warm, features, config, self.progress, self.work, self.start
+            training, weight_bins, bin_weights, warm, features, config, self.progress, self.work, self.start
         )
         if self.ended is not None:
             self.ended(state.curve)
@@ -73,20 +73,20 @@ def learn_behaviour(
     start: TowerStart | None = None,
     ended: Callable[[TrainingCurve], None] | None = None,
 ) -> Behaviour:
-    """Learn from what users did.
+    """Train a behaviour block on histories.
 
-    Items are scaled to a root mean square length of 1, as content has it, so that an index gives both their due; no
-    order of items depends on it.
+    Item vectors are scaled to a root mean square length of 1, as those of content, so that an index weighs both alike;
+    the order of items does not depend on it.
 
     Args:
-        histories: The histories up to the cut.
-        features: All N items of the catalogue.
-        config: How.
-        progress: Called after each epoch of the learned tower.
-        work: Folder in which the learned tower and attention go on after a kill, with the same result; nothing is kept
-            when None.
-        start: What the learned tower goes on from, and with which histories; from random numbers, with all, when None.
-        ended: Called with the losses of the learned tower.
+        histories: The histories up to the cutoff.
+        features: The features of all N items of the catalogue.
+        config: The settings.
+        progress: Called after each epoch of the trained tower.
+        work: Folder for checkpoints of the trained tower and of attention, from which a killed training continues, with
+            the same result; None keeps none.
+        start: The tower that training continues from, with its histories; random weights and all histories when None.
+        ended: Called with the losses of the trained tower.
 
     Raises:
         TrainingError: When there is nothing to learn from.
@@ -106,7 +106,7 @@ def learn_behaviour(
     targets = [
         *(Target(part.items, trust * part.known) for part in parts),
         Target(popular, trust),
-        *(Target(part.said, trust * part.known) for part in parts),
+        *(Target(part.context, trust * part.known) for part in parts),
     ]
     predictor = learn_predictor(features, targets, config.ridge)
     confidence = counts / (counts + config.shrinkage)
@@ -127,13 +127,13 @@ def learn_behaviour(
     )
     if config.attention is None:
         return block
-    # It reads what items say in these towers, so that of an earlier state it has nothing to go on from.
+    # It reads the context vectors of these towers, so that it cannot continue from an earlier state.
     state = learn_attention(block, histories, bin_weights, warm, config.attention, work=work)
     return replace(block, attention=state.attention())
 
 
 def _popular(histories: Sequence[History], warm: Rows, count: int, config: BehaviourConfig) -> Doubles:
-    """Give popularity as a column, standardised among the items that somebody touched: (N, 1)."""
+    """Give popularity as a column, standardised over the items with interactions: (N, 1) float64."""
     logs = popularity(
         histories,
         count,
@@ -152,13 +152,13 @@ def _blended(
     features: FeatureMatrix,
     predictor: ColdStartModel,
 ) -> Vectors:
-    """Give each number of an item as far as it is its own, and the rest as predicted: (N, R + C) float32."""
+    """Blend the trained and the predicted values of items by confidence: (N, R + C) float32."""
     blended = np.empty((len(features), len(predictor.offset)), np.float32)
     for start in range(0, len(features), BLOCK):
         batch = slice(start, start + BLOCK)
         batch_parts = [part.take(batch) for part in parts]
         learned = np.concatenate(
-            [*(part.items for part in batch_parts), popular[batch], *(part.said for part in batch_parts)], axis=1
+            [*(part.items for part in batch_parts), popular[batch], *(part.context for part in batch_parts)], axis=1
         )
         predicted = predictor.predict(features.take(batch))
         blended[batch] = _known(batch_parts, confidence[batch]) * (learned - predicted) + predicted
@@ -166,19 +166,19 @@ def _blended(
 
 
 def _known(parts: Sequence[_TrainedTower], confidence: Doubles) -> Doubles:
-    """Give how much of each number of an item is its own: those of sides, of popularity, and what is said."""
-    of_side = [confidence * part.known for part in parts]
+    """Give the confidence of each value of an item: of item vectors, of popularity, and of context vectors."""
+    by_tower = [confidence * part.known for part in parts]
     columns = [
-        np.repeat(known[:, None], part.items.shape[1], axis=1) for known, part in zip(of_side, parts, strict=True)
+        np.repeat(known[:, None], part.items.shape[1], axis=1) for known, part in zip(by_tower, parts, strict=True)
     ]
     context_columns = [
-        np.repeat(known[:, None], part.said.shape[1], axis=1) for known, part in zip(of_side, parts, strict=True)
+        np.repeat(known[:, None], part.context.shape[1], axis=1) for known, part in zip(by_tower, parts, strict=True)
     ]
     return np.concatenate([*columns, confidence[:, None], *context_columns], axis=1)
 
 
 def _scaled(predictor: ColdStartModel, scale: float, columns: int) -> ColdStartModel:
-    """Scale the first so many columns of what is predicted."""
+    """Scale the first ``columns`` columns of the predictions."""
     factors = np.ones(len(predictor.offset), np.float32)
     factors[:columns] = scale
     return replace(
@@ -219,10 +219,10 @@ def _train_towers(
 def popularity(
     histories: Sequence[History], count: int, *, decay_days: float, early: float, disliked: float
 ) -> Doubles:
-    """Log of one and the interactions of each of N items, told to those of whom nothing is known: (N,) float64.
+    """Give the popularity of N items among new users, as the log of one plus weighted interactions: (N,) float64.
 
-    They begin where others began: an interaction counts less the more its user had done before it, the longer it was
-    before the last of all, and where it weighs less than is usual. What is what, `BehaviourConfig` says.
+    An interaction counts less the more interactions of its user precede it, the older it is, and where its weight is
+    below the mean; see `BehaviourConfig`.
     """
     rows = np.concatenate([history.rows for history in histories])
     times = np.concatenate([history.timestamps for history in histories])
@@ -234,9 +234,9 @@ def popularity(
 
 
 def weight_bins_of(histories: Sequence[History]) -> Vectors:
-    """Give the weights that occur, or as many of their quantiles as are kept apart: (V,) float32, rising."""
+    """Give the distinct weights, or eight of their quantiles where there are more: (V,) float32, ascending."""
     weights = np.concatenate([history.weights for history in histories])
     bins = np.unique(weights)
-    if len(bins) > _MOST_LEVELS:
-        bins = np.unique(np.quantile(weights, np.linspace(0, 1, _MOST_LEVELS)))
+    if len(bins) > _MAX_BINS:
+        bins = np.unique(np.quantile(weights, np.linspace(0, 1, _MAX_BINS)))
     return bins.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Learn what descriptions say of behaviour: kernel ridge regression on landmarks (Nystroem)."""
+"""Train the prediction of behaviour vectors from item features: kernel ridge regression on landmarks (Nystroem)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,9 +15,9 @@ _LEAST = 1e-6  # of the largest eigenvalue: what is below is noise of single pre
 
 
 class Target(NamedTuple):
-    """What should be predicted, (N, R), and how far it can be trusted, (N,): 0 leaves an item out."""
+    """Vectors to predict, (N, R), and the weight of each item, (N,); a weight of 0 excludes an item."""
 
-    wanted: Doubles | Vectors
+    values: Doubles | Vectors
     trust: Doubles
 
 
@@ -28,18 +28,18 @@ def learn_predictor(
     landmarks: int = MOST_LANDMARKS,
     seed: int = 0,
 ) -> ColdStartModel:
-    """Predict all targets side by side, from resemblance to items of which something is known.
+    """Predict all targets side by side, from the similarity to items with known values.
 
-    With as many landmarks as such items it is kernel ridge regression; with fewer, drawn at random, what comes nearest
-    in the space that they span. How fast resemblance falls is given by the data: descriptions that are as far apart as
-    two items are on the average resemble each other by 1/e.
+    With as many landmarks as such items it is kernel ridge regression; with fewer, drawn at random, the nearest
+    approximation in the space that they span. The kernel width comes from the data: at the mean squared distance of two
+    items the kernel is 1/e.
 
     Args:
         items: N items.
-        targets: One after the other they are the columns that are predicted.
+        targets: Their columns are predicted, one target after the other.
         regularisation: Keeps the prediction smooth; the offset is free.
-        landmarks: At most so many items.
-        seed: Of the draw.
+        landmarks: Maximum number of landmarks.
+        seed: Of their random choice.
     """
     rows = np.flatnonzero(np.sum([target.trust for target in targets], axis=0))
     if len(rows) > landmarks:
@@ -58,7 +58,7 @@ def learn_predictor(
     additive, nothing = items.additive, np.zeros(basis.shape[1], np.float32)
     by_word = None if words is None else words.T @ basis
     features = ColdStartModel(landmark_items.lines, gamma, basis, nothing, additive, by_word)
-    weights = np.empty((len(rows), sum(target.wanted.shape[1] for target in targets)), np.float32)
+    weights = np.empty((len(rows), sum(target.values.shape[1] for target in targets)), np.float32)
     offset = np.empty(weights.shape[1], np.float32)
     groups = _grouped_by_trust(targets)
     solved = _ridges(items, features, [target for _, target in groups], regularisation)
@@ -70,18 +70,18 @@ def learn_predictor(
 
 
 def mean_squared_distance(vectors: Vectors) -> float:
-    """Give the mean squared distance of two items, drawn with replacement; 1 when all are described alike."""
+    """Give the mean squared distance of two items, drawn with replacement; 1 when all are equal."""
     mean = vectors.mean(axis=0, dtype=np.float64)
     distance = 2 * float(np.mean(np.sum((vectors - mean) ** 2, axis=1)))
     return distance if distance > 1e-9 else 1.0
 
 
 def _grouped_by_trust(targets: Sequence[Target]) -> list[tuple[list[int], Target]]:
-    """Put targets that are trusted alike together, with the columns where their parts belong."""
+    """Join targets with equal weights, and give the columns of each group."""
     groups: list[tuple[list[int], list[Target]]] = []
     start = 0
     for target in targets:
-        columns = list(range(start, start := start + target.wanted.shape[1]))
+        columns = list(range(start, start := start + target.values.shape[1]))
         for group_columns, members in groups:
             if np.array_equal(members[0].trust, target.trust):
                 group_columns += columns
@@ -90,7 +90,7 @@ def _grouped_by_trust(targets: Sequence[Target]) -> list[tuple[list[int], Target
         else:
             groups.append((columns, [target]))
     return [
-        (columns, Target(np.concatenate([member.wanted for member in members], axis=1), members[0].trust))
+        (columns, Target(np.concatenate([member.values for member in members], axis=1), members[0].trust))
         for columns, members in groups
     ]
 
@@ -102,8 +102,8 @@ def _ridges(
 
     Args:
         items: The items.
-        features: Gives K numbers of each, which are made once for all targets, some items at a time.
-        targets: What should be predicted of them.
+        features: Gives K features of each item; they are computed once for all targets, in batches of items.
+        targets: The vectors to predict.
         regularisation: Of the weights.
     """
     sums = [_Sums(target, len(features.offset)) for target in targets]
@@ -117,12 +117,12 @@ def _ridges(
 
 
 class _Sums:
-    """What a weighted ridge regression needs to know of all items."""
+    """The sums over all items that a weighted ridge regression needs."""
 
     def __init__(self, target: Target, width: int) -> None:
         self.target = target
         self.square, self.sums = np.zeros((width, width)), np.zeros(width)
-        self.product = np.zeros((width, target.wanted.shape[1]))
+        self.product = np.zeros((width, target.values.shape[1]))
 
     def add(self, rows: Rows, features: Vectors) -> None:
         """Add some items, with their features (M, K)."""
@@ -133,12 +133,12 @@ class _Sums:
         root = np.sqrt(trust)[:, None]
         weighted = features * root
         self.square += weighted.T @ weighted  # of a matrix and itself: numpy computes half of it
-        self.product += weighted.T @ (root * self.target.wanted[rows].astype(np.float32))
+        self.product += weighted.T @ (root * self.target.values[rows].astype(np.float32))
         self.sums += np.sum(features * trust[:, None], axis=0, dtype=np.float64)
 
     def solved(self, regularisation: float) -> tuple[Doubles, Doubles]:
         """Give offset and weights."""
-        total, target_sums = float(self.target.trust.sum()), self.target.trust @ self.target.wanted
+        total, target_sums = float(self.target.trust.sum()), self.target.trust @ self.target.values
         square = self.square + regularisation * np.eye(len(self.sums)) - np.outer(self.sums, self.sums / total)
         product = self.product - np.outer(self.sums, target_sums / total)
         weights = np.linalg.solve(square, product).astype(np.float64)

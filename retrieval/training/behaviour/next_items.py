@@ -1,4 +1,4 @@
-"""Learn a tower by the softmax over all items, or a sample that stands for them, of what comes next in a history."""
+"""Train a tower to predict the next items of a history, by a softmax over all items or a sample of them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -29,15 +29,15 @@ def in_order(histories: Sequence[History]) -> bool:
     return len(times) > 0 and int(np.ptp(times)) > 0
 
 
-class Start(Protocol):
-    """What a tower goes on from, in place of random numbers."""
+class InitialTower(Protocol):
+    """A trained tower that training continues from, in place of random weights."""
 
-    def begin(self, state: "NextItems") -> None:
-        """Put it where the tower begins."""
+    def initialise(self, state: "NextItems") -> None:
+        """Copy its weights into the tower to train."""
         ...
 
     def arrays(self) -> list[Vectors]:
-        """Give all that it is made of."""
+        """Give its arrays, which name the checkpoint."""
         ...
 
 
@@ -50,21 +50,21 @@ def learn_next_items(
     config: NextItemsConfig,
     progress: Callable[[int, "NextItems"], None] | None = None,
     work: Path | None = None,
-    start: Start | None = None,
+    start: InitialTower | None = None,
 ) -> "NextItems":
-    """Learn from random cuts of each history.
+    """Train on random cuts of each history.
 
     Args:
-        histories: Those shorter than 2 teach nothing.
-        weight_bins: (V,) rising weights; an interaction counts by the nearest in learning.
-        bin_weights: (V,) what each level counts, as a history's item at the start and as a target.
-        warm: Rows that somebody touched; only they are negatives, for of the others nothing is known.
-        features: (N, F) float32, what an item's vector is predicted from; the item's own vector is added to that,
-            and now and then left out, so that the prediction learns to stand alone.
-        config: How.
+        histories: Those shorter than 2 are ignored.
+        weight_bins: (V,) float32, ascending; the weight of an interaction is replaced by the nearest bin.
+        bin_weights: (V,) float32, weight of each bin: initially as an item of a history, always as a target.
+        warm: Rows of items with interactions; the only candidates, for nothing is known of the others.
+        features: (N, F) float32, item features. An item's vector is a prediction from them plus the item's own vector,
+            which is left out at random, so that the prediction is trained to do without it.
+        config: The settings.
         progress: Called after each epoch with its number, from 1, and the state.
-        work: Folder in which a training that was killed goes on, with the same result; nothing is kept when None.
-        start: What it goes on from; random numbers when None.
+        work: Folder for checkpoints, from which a killed training continues, with the same result; None keeps none.
+        start: The tower that training continues from; random weights when None.
 
     Raises:
         TrainingError: When no history has two items, or the loss is not finite in the first epoch.
@@ -75,13 +75,15 @@ def learn_next_items(
     rng = np.random.default_rng(config.seed)
     state = NextItems(usable, features, weight_bins, bin_weights, warm, config, rng)
     if start is not None:
-        start.begin(state)
+        start.initialise(state)
     checkpoint = None
     if work is not None:
         lengths = np.array([len(history) for history in histories])
-        done = [np.concatenate([getattr(history, name) for history in histories]) for name in ("rows", "weights")]
+        interactions = [
+            np.concatenate([getattr(history, name) for history in histories]) for name in ("rows", "weights")
+        ]
         start_arrays = [] if start is None else start.arrays()
-        name = digest(asdict(config), weight_bins, bin_weights, warm, features, lengths, *done, *start_arrays)
+        name = digest(asdict(config), weight_bins, bin_weights, warm, features, lengths, *interactions, *start_arrays)
         checkpoint = work / f"next-items-{name}.safetensors"
     on_epoch = None if progress is None else lambda epoch: progress(epoch, state)
     state.curve = learn(state, rng, Schedule(config.epochs_for(len(usable)), checkpoint=checkpoint), on_epoch)
@@ -93,7 +95,7 @@ def _cuts(length: int, count: int, rng: np.random.Generator) -> NDArray[np.int64
 
 
 def _positions_in(rows: Rows, lists: Sequence[Rows]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Find what lists hold among rising rows: of all that is there the number of its list, and its place."""
+    """Find the items of lists among ascending rows: for each that is there, the number of its list and its position."""
     flat = np.concatenate(lists)
     list_index = np.repeat(np.arange(len(lists)), [len(part) for part in lists])
     position = np.minimum(np.searchsorted(rows, flat), len(rows) - 1)
@@ -116,32 +118,34 @@ class NextItems:
         config: NextItemsConfig,
         rng: np.random.Generator,
     ) -> None:
-        self.pasts = histories
+        self.histories = histories
         self.warm = warm
-        self.levels, self.config, self.count = weight_bins, config, len(features)
+        self.weight_bins, self.config, self.count = weight_bins, config, len(features)
         count = self.count
-        self.described = torch.from_numpy(features)
-        self.predicting = torch.zeros(features.shape[1], config.dims + 1)
-        self.targets = torch.from_numpy(bin_weights.astype(np.float32))
+        self.features = torch.from_numpy(features)
+        self.feature_weights = torch.zeros(features.shape[1], config.dims + 1)
+        self.target_weights = torch.from_numpy(bin_weights.astype(np.float32))
         self.items, channel = (self._random(count, config.dims, rng) for _ in range(2))
-        self.said = [channel, torch.zeros_like(channel), torch.zeros_like(channel)]
+        self.context = [channel, torch.zeros_like(channel), torch.zeros_like(channel)]
         self.bias, self.scale = torch.zeros(count, 1), torch.zeros(())
         half_lives = config.HALF_LIVES if in_order(histories) else (ALL_ALIKE,) * len(config.HALF_LIVES)
         self.half_lives = torch.tensor(np.log(half_lives), dtype=torch.float32)
         disliked = (weight_bins < weight_bins.max() / 2).astype(np.float32)
-        self.worth = torch.from_numpy(np.stack([bin_weights, np.ones_like(bin_weights), disliked]).astype(np.float32))
-        self.learned = torch.tensor([[1.0], [0.0], [0.0]])  # the worth of the other two channels stays
-        large, small = [self.items, *self.said, self.bias], [self.half_lives, self.worth, self.scale]
+        self.bin_weights = torch.from_numpy(
+            np.stack([bin_weights, np.ones_like(bin_weights), disliked]).astype(np.float32)
+        )
+        self.is_trained = torch.tensor([[1.0], [0.0], [0.0]])  # the bin weights of the other two channels are fixed
+        large, small = [self.items, *self.context, self.bias], [self.half_lives, self.bin_weights, self.scale]
         for part in (*large, *small):
             part.requires_grad_()
-        self.predicting.requires_grad_()
+        self.feature_weights.requires_grad_()
         groups = [
             {"params": large, "lr": config.learning_rate},
             {"params": small, "lr": 1e-2},
-            {"params": [self.predicting], "lr": config.learning_rate * config.PREDICTION_RATE},
+            {"params": [self.feature_weights], "lr": config.learning_rate * config.PREDICTION_RATE},
         ]
         self.optimizer = RowAdam(groups)
-        self.fixed = self.worth.detach().clone()
+        self.initial_bin_weights = self.bin_weights.detach().clone()
 
     @staticmethod
     def _random(count: int, dims: int, rng: np.random.Generator) -> torch.Tensor:
@@ -149,14 +153,14 @@ class NextItems:
 
     @property
     def sampled(self) -> bool:
-        """Whether a batch reads only some of the rows; then gradients are sparse, and a step is as large as they."""
+        """Whether a batch reads only some of the rows; then gradients and steps are sparse."""
         return len(self.warm) > self.config.MAX_NEGATIVES
 
     def losses(self, rng: np.random.Generator) -> Iterator[torch.Tensor]:
         """Make one pass over the users; see `Learner`."""
         samples = [
             (history, int(cut))
-            for history in self.pasts
+            for history in self.histories
             for cut in _cuts(len(history), self.config.CUTS_PER_HISTORY, rng)
         ]
         order = rng.permutation(len(samples))
@@ -164,7 +168,7 @@ class NextItems:
             yield self._loss([samples[n] for n in order[start : start + self.config.BATCH_SIZE]], rng)
 
     def valid(self) -> None:
-        """Nothing is held out: how long to learn is chosen by who calls."""
+        """Nothing is held out: the settings fix the number of passes."""
 
     def _loss(self, batch: Sequence[tuple[History, int]], rng: np.random.Generator) -> torch.Tensor:
         rows, log_expected = self._candidates(batch, rng)
@@ -172,17 +176,17 @@ class NextItems:
         excluded[_positions_in(rows, [history.rows[:cut] for history, cut in batch])] = True
         targets = torch.zeros(len(batch), len(rows))
         nexts = [history[cut : cut + self.config.num_targets] for history, cut in batch]
-        target_weights = self.targets[self._level(np.concatenate([following.weights for following in nexts]))]
+        target_weights = self.target_weights[self._bins(np.concatenate([following.weights for following in nexts]))]
         targets[_positions_in(rows, [following.rows for following in nexts])] = target_weights
-        # The root: who did much teaches more than who did little, but not in proportion.
+        # The root: a user with many targets counts more than one with few, but less than in proportion.
         grades = targets.sum(dim=1).sqrt()
         return (grades * sampled_softmax(self._scores(batch, rows, rng), targets, log_expected, excluded)).mean()
 
     def _candidates(self, batch: Sequence[tuple[History, int]], rng: np.random.Generator) -> tuple[Rows, torch.Tensor]:
-        """Give the rising rows to tell the next items from, and the log of how often each is expected among them.
+        """Give the ascending rows of the candidates, and the log of the expected count of each among them.
 
-        All that somebody touched; or, where they are too many, some of them drawn at random. A target that was not
-        drawn is a candidate for its own queries alone: for the others it is never expected.
+        These are all warm items; where they are too many, a random sample. A target outside of the sample is a
+        candidate for its own queries alone, and excluded for all others.
         """
         if not self.sampled:
             return self.warm, torch.zeros(len(self.warm))
@@ -193,18 +197,18 @@ class NextItems:
         expected = np.where(np.isin(rows, sample), np.log(self.config.MAX_NEGATIVES / len(self.warm)), np.inf)
         return rows, torch.from_numpy(expected.astype(np.float32))
 
-    def _level(self, weights: Vectors) -> torch.Tensor:
-        return torch.from_numpy(np.abs(weights[:, None] - self.levels).argmin(axis=1))
+    def _bins(self, weights: Vectors) -> torch.Tensor:
+        return torch.from_numpy(np.abs(weights[:, None] - self.weight_bins).argmin(axis=1))
 
     def _scores(self, batch: Sequence[tuple[History, int]], candidates: Rows, rng: np.random.Generator) -> torch.Tensor:
         rows = torch.from_numpy(np.concatenate([history.rows[:cut] for history, cut in batch]))
-        bins = self._level(np.concatenate([history.weights[:cut] for history, cut in batch]))
+        bins = self._bins(np.concatenate([history.weights[:cut] for history, cut in batch]))
         ages = torch.from_numpy(np.concatenate([np.arange(cut)[::-1] for _, cut in batch]).astype(np.float32))
         starts = torch.from_numpy(np.cumsum([0, *(cut for _, cut in batch[:-1])]))
         keep = 1 - self.config.dropout
         mask = torch.from_numpy((rng.random(len(rows)) < keep).astype(np.float32)) / keep
         queries: torch.Tensor = torch.zeros(())
-        for context, half_life, bin_weights in zip(self.said, self.half_lives, self._worth(), strict=True):
+        for context, half_life, bin_weights in zip(self.context, self.half_lives, self._bin_weights(), strict=True):
             counts = bin_weights[bins] * torch.exp2(-ages / half_life.exp()) * mask
             queries = queries + F.embedding_bag(
                 rows, context, starts, mode="sum", per_sample_weights=counts, sparse=self.sampled
@@ -218,28 +222,26 @@ class NextItems:
 
     def _predicted(self, rows: torch.Tensor, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         keep = 1 - self.config.FEATURE_DROPOUT
-        mask = torch.from_numpy((rng.random(len(self.predicting)) < keep).astype(np.float32)) / keep
-        predicted = self.described[rows] @ (mask[:, None] * self.predicting)
+        mask = torch.from_numpy((rng.random(len(self.feature_weights)) < keep).astype(np.float32)) / keep
+        predicted = self.features[rows] @ (mask[:, None] * self.feature_weights)
         return predicted[:, :-1], predicted[:, -1:]
 
-    def _worth(self) -> torch.Tensor:
-        return self.learned * self.worth + (1 - self.learned) * self.fixed
+    def _bin_weights(self) -> torch.Tensor:
+        return self.is_trained * self.bin_weights + (1 - self.is_trained) * self.initial_bin_weights
 
     def tower(self, warm: Rows) -> tuple[QueryTower, Vectors, Vectors]:
-        """Give what was learned for use in numpy.
+        """Give the tower, (N, dims + 1) item vectors, and (N, 3 (dims + 1)) context vectors, for use in numpy.
 
-        The tower, (N, dims + 1) item vectors, and (N, 3 (dims + 1)) what items say.
-
-        The bias is a dimension like others.
+        The bias is one of the dimensions.
         """
         with torch.no_grad():
-            vectors = torch.cat([self.items, self.bias], dim=1) + self.described @ self.predicting
+            vectors = torch.cat([self.items, self.bias], dim=1) + self.features @ self.feature_weights
             items, scale = vectors.double().numpy(), float(self.scale.exp())
             white = Whitening.of(items[warm])
             to_white = scale * white.back[:-1]
-            context = [(part.double().numpy() @ to_white).astype(np.float32) for part in self.said]
+            context = [(part.double().numpy() @ to_white).astype(np.float32) for part in self.context]
             start = white.back[-1].astype(np.float32)
-            tower = QueryTower(self.half_lives.exp().numpy(), self._worth().numpy(), start)
+            tower = QueryTower(self.half_lives.exp().numpy(), self._bin_weights().numpy(), start)
         return tower, white.apply(items).astype(np.float32), np.concatenate(context, axis=1)
 
 

@@ -174,7 +174,7 @@ def test_what_is_held_out_is_judged_by_the_softmax_over_all_items(rated: bool) -
     held = learner.held_out
     assert held is not None
     z, losses, worth = fuse(items).astype(np.float64), [], []
-    for user, past, target in zip(held.users, held.pasts, held.targets, strict=True):
+    for user, past, target in zip(held.users, held.histories, held.targets, strict=True):
         worth.append(liked[user][-1])
         weights = USERS.weights(len(past)).astype(np.float64) * liked[user][:-1]
         weights /= weights.sum()

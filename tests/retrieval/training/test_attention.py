@@ -13,7 +13,14 @@ from retrieval.fitting.selection.serving_weights import apply_serving, choose_se
 from retrieval.interactions.histories import History, histories
 from retrieval.models.behaviour import Behaviour, QueryTower
 from retrieval.models.new_items import ColdStartModel
-from retrieval.training.behaviour.attention import AttentionStates, Window, candidates, learn_attention, wanted, window
+from retrieval.training.behaviour.attention import (
+    AttentionStates,
+    Window,
+    candidates,
+    learn_attention,
+    window,
+    window_targets,
+)
 from retrieval.training.behaviour.behaviour import learn_behaviour
 from retrieval.training.config import AttentionConfig, BehaviourConfig
 from retrieval.training.one_standard_error import Values
@@ -158,7 +165,7 @@ def test_a_drawn_sample_holds_the_targets_for_their_own_places_alone() -> None:
     assert np.isfinite(log_expected.numpy()).sum() == 10
     np.testing.assert_allclose(log_expected.numpy()[np.isfinite(log_expected.numpy())], np.log(10 / COUNT), rtol=1e-6)
     assert set(rows[np.isinf(log_expected.numpy())].tolist()) <= nexts
-    found, known = wanted(windows, [past.weights for past, _ in windows], rows, 2)
+    found, known = window_targets(windows, [past.weights for past, _ in windows], rows, 2)
     expected = np.zeros((3, len(rows)), np.float32)
     for line, (past, place) in enumerate([(PASTS[0], 0), (PASTS[0], 1), (PASTS[1], 2)]):
         for after in (place + 1, place + 2):
@@ -178,12 +185,12 @@ def test_of_very_many_users_a_pass_reads_some(block: Behaviour) -> None:
 def test_windows_hold_what_something_follows() -> None:
     rng, drawn = np.random.default_rng(0), []
     for _ in range(200):
-        places = window(PASTS[0], 3, 0.5, rng).places
+        places = window(PASTS[0], 3, 0.5, rng).positions
         assert 1 <= len(places) <= 3
         assert places[-1] - places[0] < 3
         drawn += places.tolist()
     assert set(drawn) == set(range(len(PASTS[0]) - 1))
-    np.testing.assert_array_equal(window(PASTS[0], 99, 0.0, rng).places, np.arange(len(PASTS[0]) - 1))
+    np.testing.assert_array_equal(window(PASTS[0], 99, 0.0, rng).positions, np.arange(len(PASTS[0]) - 1))
 
 
 def alternating(users: int, seed: int, length: int = 14) -> list[History]:

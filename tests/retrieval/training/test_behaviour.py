@@ -178,15 +178,15 @@ def test_of_a_sample_only_the_rows_that_are_read_have_gradients_and_move() -> No
     config = Sampled(dims=6, dropout=0.0, id_dropout=0.0)
     given = pasts, LINES, levels, levels / np.float32(3), np.arange(COUNT), config
     state = NextItems(*given, np.random.default_rng(0))
-    before = [table.detach().clone() for table in (state.items, state.said[0])]
+    before = [table.detach().clone() for table in (state.items, state.context[0])]
     batch = [(pasts[0], 3), (pasts[1], 4)]
     rows, _ = state._candidates(batch, np.random.default_rng(1))
     state._loss(batch, np.random.default_rng(1)).backward()
-    assert all(table.grad.is_sparse for table in (state.items, *state.said, state.bias))  # type: ignore[union-attr]
+    assert all(table.grad.is_sparse for table in (state.items, *state.context, state.bias))  # type: ignore[union-attr]
     state.optimizer.step()
     moved = [
         np.flatnonzero((table != was).any(dim=1))
-        for table, was in zip((state.items, state.said[0]), before, strict=True)
+        for table, was in zip((state.items, state.context[0]), before, strict=True)
     ]
     assert moved[0].tolist() == rows.tolist()
     assert moved[1].tolist() == sorted({*pasts[0].rows[:3].tolist(), *pasts[1].rows[:4].tolist()})
@@ -206,7 +206,7 @@ def test_gradients_by_row_are_those_of_the_table(monkeypatch: pytest.MonkeyPatch
         state.config = Sampled(dims=6) if sparse else AllFeatures(dims=6)
         state._loss([(past, 3) for past in pasts[:9]], np.random.default_rng(1)).backward()
         monkeypatch.undo()
-        found.append([table.grad.to_dense() for table in (state.items, *state.said, state.bias)])  # type: ignore[union-attr]
+        found.append([table.grad.to_dense() for table in (state.items, *state.context, state.bias)])  # type: ignore[union-attr]
     torch.testing.assert_close(*found)
 
 
@@ -290,7 +290,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     assert resumed.curve == whole.curve
     assert len(resumed.curve.train) == 4
     with torch.no_grad():
-        for first, second in zip((whole.items, *whole.said), (resumed.items, *resumed.said), strict=True):
+        for first, second in zip((whole.items, *whole.context), (resumed.items, *resumed.context), strict=True):
             np.testing.assert_array_equal(first.numpy(), second.numpy())
 
 

@@ -14,7 +14,7 @@ def test_only_the_last_of_some_long_histories_is_held_out() -> None:
     cut = [user for user in range(100) if len(kept[user]) < len(histories[user])]
     assert len(cut) == len(held.targets) == 30  # half of the 60 with three or more
     assert held.users.tolist() == cut
-    for user, past, target in zip(cut, held.pasts, held.targets, strict=True):
+    for user, past, target in zip(cut, held.histories, held.targets, strict=True):
         assert len(past) >= 2
         np.testing.assert_array_equal([*past, target], histories[user])
         np.testing.assert_array_equal(kept[user], past)
@@ -32,7 +32,7 @@ def test_with_few_users_nothing_is_held_out() -> None:
 
 
 def test_of_many_only_some_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_USERS", 20)
+    monkeypatch.setattr(module, "MAX_USERS", 20)
     monkeypatch.setattr(module, "MAX_CANDIDATES", 50)
     histories = [np.array([n, n + 1, n + 2]) for n in range(300)]
     kept, held = hold_out(histories, 400, 1.0, np.random.default_rng(0))

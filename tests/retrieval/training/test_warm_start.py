@@ -28,7 +28,7 @@ def begun(pasts: Sequence[History], start: TowerStart) -> NextItems:
     worth = (levels / levels.mean()).astype(np.float32)
     warm = np.flatnonzero(interaction_counts(pasts, COUNT))
     state = NextItems(pasts, DESCRIBED.lines, levels, worth, warm, PLAIN, np.random.default_rng(0))
-    start.begin(state)
+    start.initialise(state)
     return state
 
 
@@ -44,7 +44,7 @@ def test_it_scores_as_what_is_served_up_to_one_factor_and_a_constant_for_each_qu
     slopes = []
     for past, line in zip(some, scores, strict=True):
         tower = replace(start.tower, share=1.0)
-        direction = tower.query(start.said[past.rows], past.weights, block.weight_bins)
+        direction = tower.query(start.context[past.rows], past.weights, block.weight_bins)
         length = np.linalg.norm(_total(start, past, block.weight_bins))
         served = start.items @ direction * length
         slope, constant = np.polyfit(served, line, 1)
@@ -58,7 +58,7 @@ def _total(start: TowerStart, past: History, levels: Vectors) -> NDArray[np.floa
     total = start.tower.start.astype(np.float64)
     back = np.arange(len(past))[::-1]
     for channel, half_life, worth in zip(
-        np.split(start.said[past.rows], 3, axis=1), start.tower.half_lives, start.tower.bin_weights, strict=True
+        np.split(start.context[past.rows], 3, axis=1), start.tower.half_lives, start.tower.bin_weights, strict=True
     ):
         total = total + (np.interp(past.weights, levels, worth) * 0.5 ** (back / half_life)) @ channel
     return total
@@ -70,8 +70,8 @@ def test_numbers_begin_as_large_as_learning_makes_them() -> None:
     assert start is not None
     state = begun(pasts, start)
     with torch.no_grad():
-        own = (state.items + (state.described @ state.predicting)[:, :-1]).numpy()
-        said = state.said[0].numpy()
+        own = (state.items + (state.features @ state.feature_weights)[:, :-1]).numpy()
+        said = state.context[0].numpy()
     assert np.sqrt(np.mean(own**2)) == pytest.approx(0.1, rel=1e-4)
     assert np.sqrt(np.mean(said**2)) == pytest.approx(0.085, rel=1e-4)
 
