@@ -91,9 +91,9 @@ def rolling_cutoffs(histories: Sequence[History]) -> list[Cutoff]:
     last 60 % of the time; a log of less than 70 days has three shorter ones. Each cutoff has the histories of all users
     before its window, and their interactions in it, new users included.
 
-    Where the windows have fewer than 100 users together, they end with the first 99.9 % of the interactions: a single one,
-    years later than all others, is in no window. The list is empty where these are too few too, and for a log without
-    times.
+    Where the windows have fewer than 100 users together, they end with the first 99.9 % of the interactions: a single
+    one, years later than all others, is in no window. The list is empty where these are too few too, and for a log
+    without times.
 
     >>> days = np.arange(100) * 86_400 + 1_000_000_000
     >>> users = [History(f"u{n}", np.array([0, 1]), days[[n % 60, n]], np.ones(2, np.float32)) for n in range(100)]
