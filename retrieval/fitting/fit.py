@@ -8,10 +8,11 @@ Each history is split in time into a train, a validation and a test part.
             trained on the train part; a source that has seen more raises an error with its name
     test    validates: a part is published only if the interval of its gain is above zero
 
-If the log has times and enough users, all histories are also split at one moment. A second head is trained on half of
-the users who were active after it, new users included. If its gain on the other half is not surely above zero, these
-users get the order of retrieval. What passed is trained once more on everything. An item that would then be shown far
-more often than its audience explains is held back; see `exposure_limit`.
+If the log has times and enough users, all histories are also split at the starts of five windows. A second head is
+trained on what users did in each window, new users included, and judged by windows after those that it was trained on.
+If its gain is not surely above zero, users who return, and new ones, get the order of retrieval. What passed is trained
+once more on everything. An item that would then be shown far more often than its audience explains is held back; see
+`exposure_limit`.
 
 A refresh continues from the published model. Only what came since is split: the first half trains, and the second half
 decides between the published model and the refreshed one.
@@ -35,13 +36,11 @@ from retrieval.candidates import Candidates
 from retrieval.fitting.exposure_limit import LimitedExposure, allowed_exposure, exposure_problem, limit_exposure
 from retrieval.fitting.fit_config import FitConfig
 from retrieval.fitting.fit_ranker import (
-    TrainedStage,
-    answer_at,
+    ReturningUsers,
     answer_visits,
     retrain_with_last_part,
-    select_returning_weights,
     select_shortest_history,
-    train_on_earlier,
+    train_for_returning,
     train_second_stage,
 )
 from retrieval.fitting.fitted_model import FittedModel, ServedBehaviour, check_index_memory, publish_fitted
@@ -67,8 +66,9 @@ from retrieval.interactions.user_profiles import Profiles
 from retrieval.models.adapter import Adapter
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.profile_model import ProfileModel
+from retrieval.ranking.second_stage import SecondStage
 from retrieval.retriever.learned_parts import LearnedParts
-from retrieval.training.cutoffs import global_cutoff
+from retrieval.training.cutoffs import rolling_cutoffs
 
 _PARTS = ("adapter", "behaviour", "reranker")
 Part = TypeVar("Part")
@@ -173,9 +173,11 @@ class _Fit:
         self.shown = data.shown(interactions, bundle.items, config, self.notes)
         users = sample_users(validation_users(self.splits, kind.min_relevance), len(bundle.items))
         self.validation = Validation(bundle.items, users, NUM_CANDIDATES, kind.min_relevance, self.shown)
-        self.cutoff = global_cutoff(self.histories) if before is None and config.split == "both" else None
+        self.cutoffs = rolling_cutoffs(self.histories) if before is None and config.split == "both" else []
+        if not config.trains_on_windows:
+            self.cutoffs = self.cutoffs[-1:]  # which selects query weights
         description = (before.description if before else None) or learn_item_features(bundle)
-        flags = (data.profiles is not None, self.cutoff is not None, "until" in bundle.manifest.learned)
+        flags = (data.profiles is not None, len(self.cutoffs), "until" in bundle.manifest.learned)
         expected = expected_refresh_steps(before.fitted.names) if before else expected_steps(config, *flags)
         inputs = (description, kind.min_relevance, data.profiles, before, work, progress)
         self.trainer = Trainer(bundle, config.scaled(), *inputs, steps=StepCounter(expected), shown=self.shown)
@@ -275,16 +277,13 @@ class _Fit:
         held_out = HeldOutUsers.of(left_out, self.validation.min_relevance)
         if held_out is not None:
             passed = trainer.short_histories(passed, self.validation, held_out)
-        earlier = None
-        if block and self.cutoff:  # without behaviour nothing answers new users
-            try:
-                earlier = train_on_earlier(trainer, passed, self.cutoff)
-                passed, earlier = select_returning_weights(passed, earlier, self.validation)
-            except TrainingError as error:  # the other parts may help all the same
-                self.notes["users who come back"] = str(error)
+        returning = ReturningUsers(passed)
+        if block and self.cutoffs:  # without behaviour nothing answers new users
+            returning = train_for_returning(trainer, passed, self.cutoffs, self.validation)
+            passed = returning.passed
         staged = self._train_if_better(
             "reranker",
-            lambda: train_second_stage(trainer, passed, self.splits, self.validation, earlier),
+            lambda: train_second_stage(trainer, passed, self.splits, self.validation),
             lambda found: answer_visits(self.trainer, found.stage, self.validation.histories),
         )
         self.gain = self.validation.gain(before, self.best) if self.best is not before else None
@@ -293,8 +292,7 @@ class _Fit:
         stage = staged.stage
         if self.config.retrains_reranker:
             stage = replace(stage, head=retrain_with_last_part(trainer, passed, staged.examples, self.splits))
-        if not self._gains_at_cutoff(staged):
-            stage = replace(stage, returning=None, leaves_returning=True)
+        stage = self._with_returning(stage, returning)
         if held_out is not None and stage.min_history:
             judged = (staged.stage, passed, self.splits, left_out, self.validation)
             fewest, self.short = select_shortest_history(trainer, *judged)
@@ -318,17 +316,17 @@ class _Fit:
         self.best = answered
         return part
 
-    def _gains_at_cutoff(self, staged: TrainedStage) -> bool:
-        """Say whether the head for those who come back surely gains, and note what it does."""
-        if staged.later is None or (asking := staged.asking) is None:  # nor is that of a visit shown to be for them
-            return self.config.split != "both"
-        first = self.validation.recommend(staged.later.space.for_returning, asking.pasts)
-        self.in_time = gain = self.validation.gain(first, answer_at(self.trainer, staged.later, asking), asking.wanted)
-        if gain.low > 0:
-            return True
-        left = "users who come back and new ones are left to retrieval, for the gain of a head is not surely above zero"
-        self.notes["users who come back"] = f"{left}: {gain}, on {gain.users} users"
-        return False
+    def _with_returning(self, stage: SecondStage, returning: ReturningUsers) -> SecondStage:
+        """Add the head for users who return if it surely gains, and note what it does."""
+        if self.config.split != "both":
+            return stage
+        self.in_time = gain = returning.gain
+        if gain is not None and gain.low > 0:
+            return replace(stage, returning=returning.head)
+        if gain is not None:
+            left = "returning and new users are left to retrieval, for the gain of a head is not surely above zero"
+            self.notes["returning users"] = f"{left}: {gain}, on {gain.users} users"
+        return replace(stage, leaves_returning=True)
 
     def _train_adapter(self, block: ServedBehaviour | None, early: Sequence[History]) -> Adapter | None:
         """Learn an adapter where there is no behaviour block, beside which it has gained nothing."""

@@ -23,8 +23,9 @@ class FitConfig:
     """How `fit` learns. Start with ``effort``; the other fields are for those who know what they change.
 
     Attributes:
-        effort: ``"fast"`` halves the passes and networks that the parts below name, and does not train the reranker
-            again on the last interactions; ``"default"`` leaves all as it is. See `scaled`.
+        effort: ``"fast"`` halves the passes and networks that the parts below name, does not train the reranker again
+            on the last interactions, and leaves returning users to retrieval; ``"default"`` leaves all as it is. See
+            `scaled`.
         adapter: How the adapter of the item vectors is trained; None goes without.
         behaviour: How item vectors are learned from histories; None goes without.
         reranker: How the second stage is trained; None goes without.
@@ -54,6 +55,11 @@ class FitConfig:
     @property
     def retrains_reranker(self) -> bool:
         """Whether a reranker that helps is trained again, on the last interactions too."""
+        return self.effort != "fast"
+
+    @property
+    def trains_on_windows(self) -> bool:
+        """Whether a second head is trained for users who return, on several windows of the log."""
         return self.effort != "fast"
 
     def scaled(self) -> "FitConfig":

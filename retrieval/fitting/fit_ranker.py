@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from indexing.errors import TrainingError
 from retrieval.candidates import Candidates
@@ -18,78 +19,13 @@ from retrieval.fitting.selection.behaviour_selection import (
 from retrieval.fitting.selection.held_out_new_users import SHORT_LENGTHS, HeldOutUsers
 from retrieval.fitting.selection.serving_weights import RETURNING, apply_serving
 from retrieval.fitting.selection.temporal_split import TemporalSplit
-from retrieval.fitting.selection.validation import VALIDATION_METRIC, Validation
-from retrieval.fitting.steps import BEFORE, EARLIER, EARLY
+from retrieval.fitting.selection.validation import VALIDATION_METRIC, Gain, Validation
+from retrieval.fitting.steps import BEFORE, EARLY, JUDGED_FROM, WINDOWS, window_name
 from retrieval.fitting.trainer import Trainer
 from retrieval.interactions.histories import History
 from retrieval.models.behaviour import DEFAULT_WEIGHTS
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.training.cutoffs import Cutoff
-
-
-class EarlierModel(NamedTuple):
-    """Everybody at one moment.
-
-    Attributes:
-        fitted: Content and behaviour, learned from what all did before it.
-        cutoff: What all had done by then.
-        asking: Those who did something afterwards; of very many some.
-    """
-
-    fitted: FittedModel
-    cutoff: Cutoff
-    asking: Cutoff
-
-
-def train_on_earlier(trainer: Trainer, passed: FittedModel, cutoff: Cutoff) -> EarlierModel:
-    """Learn content and behaviour once more, from what came before a moment for all."""
-    curves = dict(trainer.curves)
-    fitted = trainer.space_again(passed, cutoff.pasts, EARLIER, afresh=True)
-    trainer.curves.update(curves)  # of what is served, not of what was learned for an earlier moment alone
-    asking = cutoff.asking(new=True)
-    return EarlierModel(fitted, cutoff, asking.take(sample_users(range(len(asking.pasts)), len(trainer.bundle.items))))
-
-
-def select_returning_weights(
-    passed: FittedModel, earlier: EarlierModel, validation: Validation
-) -> tuple[FittedModel, EarlierModel]:
-    """Choose how much each part of a query counts for those who come back: as in a visit, or by the defaults.
-
-    In a visit what was done last tells most of what comes next; after days what is popular tells more. The defaults are
-    what a cut in time was best served with; of the two the better is taken. They change queries alone, so that one
-    index serves both.
-    """
-    asking, min_relevance = earlier.asking, validation.min_relevance
-    pairs = zip(asking.pasts, asking.wanted, strict=True)
-    users = [
-        user for user, (history, relevant) in enumerate(pairs) if len(history) and len(relevant.liked(min_relevance))
-    ]
-    if not users:
-        return passed, earlier
-    returning = asking.take(users)
-    weights = {f"{RETURNING}{name}": value for name, value in DEFAULT_WEIGHTS._asdict().items()}
-    alternative = _with_serving(earlier.fitted, weights)
-    values = [
-        validation.values(
-            validation.recommend(model.space.for_returning, returning.pasts), returning.wanted, SELECTION_METRIC
-        ).mean()
-        for model in (earlier.fitted, alternative)
-    ]
-    if values[1] <= values[0]:
-        return passed, earlier
-    return _with_serving(passed, weights), earlier._replace(fitted=alternative)
-
-
-def _with_serving(fitted: FittedModel, told: dict[str, float]) -> FittedModel:
-    """Serve those who come back with weights of their own."""
-    if (block := fitted.block) is None:
-        return fitted
-    serving = block.serving | told
-    behaviour = apply_serving(block.behaviour, serving)
-    return fitted._replace(
-        block=block._replace(behaviour=behaviour, serving=serving), space=replace(fitted.space, behaviour=behaviour)
-    )
-
 
 if TYPE_CHECKING:
     from retrieval.ranking.heads import ScoringHead
@@ -102,14 +38,10 @@ class TrainedStage(NamedTuple):
     Attributes:
         stage: Its sources learned from the early part.
         examples: What its head learned from.
-        later: The same heads with sources learned from what came before the moment for all; None where there is none.
-        asking: Who asks then, and was not learned from.
     """
 
     stage: SecondStage
     examples: "list[Examples]"
-    later: SecondStage | None = None
-    asking: Cutoff | None = None
 
 
 def train_second_stage(
@@ -117,20 +49,14 @@ def train_second_stage(
     passed: FittedModel,
     splits: Sequence[TemporalSplit],
     validation: Validation,
-    earlier: EarlierModel | None,
 ) -> TrainedStage:
-    """Learn the second stage: of each user what came in the middle, and of all what came after one moment.
-
-    The one is a visit that goes on, the other one that begins, perhaps the first: each has a head, for what orders the
-    one well orders the other worse than retrieval does. Of those who ask at the moment for all every other one teaches,
-    and the rest judge.
+    """Train the second stage on the validation part of each history: a visit that continues.
 
     Args:
         trainer: How to learn.
         passed: What helps so far, learned from the early part.
         splits: Of all users.
         validation: Those whom it will be judged by, who must not find what they are judged by too easily.
-        earlier: Everybody at one moment, and what was learned before it; None where that cannot be told.
 
     Raises:
         TrainingError: When there is too little to learn from, or a source has seen what it is to find.
@@ -157,17 +83,138 @@ def train_second_stage(
     taught_by, last = (early, middle), (validation.histories, [part.test for part in validation.splits])
     check_recalls(features.sources, taught_by, last, len(trainer.bundle.items))
     stage = learner.served(head, features, passed.space, fewest)
-    if earlier is None:
-        return TrainedStage(stage, examples)
-    space, asking = earlier.fitted.space, earlier.asking
-    trainer.told("sources", EARLIER, 0, 0)
-    features = learner.seen(space, earlier.cutoff.pasts)
+    return TrainedStage(stage, examples)
+
+
+class ReturningUsers(NamedTuple):
+    """What serves users who return after a while, and those without a history.
+
+    Attributes:
+        passed: What helps so far, with the query weights for these users.
+        head: Orders their candidates; None where no window could judge it.
+        gain: What the head gains over retrieval, in windows that it was not trained on; None where none could judge.
+    """
+
+    passed: FittedModel
+    head: "ScoringHead | None" = None
+    gain: Gain | None = None
+
+
+def train_for_returning(
+    trainer: Trainer, passed: FittedModel, cutoffs: Sequence[Cutoff], validation: Validation
+) -> ReturningUsers:
+    """Train a second head on what users did in each of several windows, and judge it by later windows.
+
+    It is a head of its own: one that orders the next items of a visit well orders those of a new visit worse than
+    retrieval does. Content, behaviour and sources are learned from what came before each window. From the third window
+    on, a head that was trained on the windows before judges the candidates of this window. The head that is returned
+    is trained on all windows.
+
+    Args:
+        trainer: How to learn.
+        passed: What helps so far, learned from the early part.
+        cutoffs: The windows, oldest first.
+        validation: Judges lists.
+    """
+    windows, curves, model = _Windows(trainer, validation), dict(trainer.curves), None
+    for number, cutoff in enumerate(cutoffs, start=1):
+        name = window_name(number, len(cutoffs))
+        try:
+            if model is None:
+                model = trainer.space_again(passed, cutoff.pasts, name, afresh=True)
+                passed, model = select_returning_weights(passed, model, cutoff.asking(), validation)
+            else:  # continues from the window before, in fewer passes
+                model = trainer.space_again(model, cutoff.pasts, name)
+            if trainer.config.reranker is not None and len(cutoffs) >= JUDGED_FROM:
+                windows.add(name, cutoff, model, judges=number >= JUDGED_FROM)
+        except TrainingError:  # too little in this window
+            continue
+    gain = windows.gain()
     try:
-        returning = _train_head(trainer, [*examples, learner.examples(asking.every_other(0), features)], EARLIER)
-    except TrainingError:  # too few of them have a candidate that they took
-        return TrainedStage(replace(stage, leaves_returning=True), examples)
-    then = replace(learner.served(head, features, space, fewest), returning=returning)
-    return TrainedStage(replace(stage, returning=returning), examples, then, asking.every_other(1))
+        head = None if gain is None else _train_head(trainer, windows.examples, WINDOWS)
+    finally:
+        trainer.curves.clear()
+        trainer.curves.update(curves)  # of what is served to visits, not of what is learned here
+    return ReturningUsers(passed, head, gain)
+
+
+class _Windows:
+    """The examples of windows, and how each was answered by retrieval and by a head trained on those before it."""
+
+    def __init__(self, trainer: Trainer, validation: Validation) -> None:
+        self.trainer, self.validation = trainer, validation
+        self.examples: list[Examples] = []
+        self.values: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
+
+    def add(self, name: str, cutoff: Cutoff, model: FittedModel, *, judges: bool) -> None:
+        """Learn sources from what came before a window, judge the head so far, and add the window to its examples."""
+        trainer, learner, asking = self.trainer, self.trainer.stage_learner(), cutoff.asking(new=True)
+        asking = asking.take(sample_users(range(len(asking.pasts)), len(trainer.bundle.items)))
+        trainer.told("sources", name, 0, 0)
+        features = learner.seen(model.space, cutoff.pasts)
+        examples = learner.examples(asking, features)
+        if judges and self.examples:
+            head = _train_head(trainer, self.examples, name)
+            stage = replace(learner.served(head, features, model.space, 0), returning=head)
+            retrieved = self.validation.recommend(model.space.for_returning, asking.pasts)
+            before, after = (
+                self.validation.values(candidates, asking.wanted, VALIDATION_METRIC)
+                for candidates in (retrieved, answer_at(trainer, stage, asking))
+            )
+            self.values.append((before, after))
+        self.examples.append(examples)
+
+    def gain(self) -> Gain | None:
+        """Give the gain of the heads over retrieval, on the users of all windows that judged."""
+        if not self.values:
+            return None
+        before, after = (np.concatenate(values) for values in zip(*self.values, strict=True))
+        return Gain.of(before, after)
+
+
+def select_returning_weights(
+    passed: FittedModel, earlier: FittedModel, returning: Cutoff, validation: Validation
+) -> tuple[FittedModel, FittedModel]:
+    """Choose how much each part of a query counts for users who return: as in a visit, or by the defaults.
+
+    In a visit the last interactions tell most of what comes next; after days popularity tells more. The defaults did
+    best at a cut in time. The better of the two is taken. Weights change queries alone, so that one index serves both.
+
+    Args:
+        passed: What helps so far.
+        earlier: The same, learned from what came before a window.
+        returning: The users with a history who did something in the window.
+        validation: Judges lists.
+
+    Returns:
+        Both models with the weights.
+    """
+    liked = [row for row, later in enumerate(returning.wanted) if len(later.liked(validation.min_relevance))]
+    if not liked:
+        return passed, earlier
+    users = returning.take(liked)
+    weights = {f"{RETURNING}{name}": value for name, value in DEFAULT_WEIGHTS._asdict().items()}
+    alternative = _with_serving(earlier, weights)
+    values = [
+        validation.values(
+            validation.recommend(model.space.for_returning, users.pasts), users.wanted, SELECTION_METRIC
+        ).mean()
+        for model in (earlier, alternative)
+    ]
+    if values[1] <= values[0]:
+        return passed, earlier
+    return _with_serving(passed, weights), alternative
+
+
+def _with_serving(fitted: FittedModel, told: dict[str, float]) -> FittedModel:
+    """Serve those who come back with weights of their own."""
+    if (block := fitted.block) is None:
+        return fitted
+    serving = block.serving | told
+    behaviour = apply_serving(block.behaviour, serving)
+    return fitted._replace(
+        block=block._replace(behaviour=behaviour, serving=serving), space=replace(fitted.space, behaviour=behaviour)
+    )
 
 
 def retrain_with_last_part(

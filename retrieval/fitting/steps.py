@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 from retrieval.fitting.fit_config import FitConfig
 
-EARLIER, EARLY = "an earlier part", "the early part"
+EARLY, WINDOWS = "the early part", "all windows"
 BEFORE, EVERYTHING = "what came before", "everything"
+JUDGED_FROM = 3  # windows before this one only train
 
 
 class Step(NamedTuple):
@@ -15,8 +16,8 @@ class Step(NamedTuple):
     Attributes:
         part: What is learned or made: ``"adapter"``, ``"behaviour"``, ``"serving"``, ``"profiles"``, ``"sources"``,
             ``"reranker"``, ``"index"``.
-        past: What it is learned from: ``"the early part"``, ``"an earlier part"``, ``"what came before"`` or
-            ``"everything"``.
+        past: What it is learned from: ``"the early part"``, ``"window 1 of 5"``, which is what came before that window,
+            ``"all windows"``, ``"what came before"`` or ``"everything"``.
         done: Passes; or settings tried.
         total: At most so many; 0 when nobody knows.
         number: Which of the steps this is, from 1; 0 when nobody knows.
@@ -35,14 +36,14 @@ Tell = Callable[[Step], None]
 
 
 def expected_steps(
-    config: FitConfig, profiles: bool = False, at_one_moment: bool = True, trained_before: bool = False
+    config: FitConfig, profiles: bool = False, windows: int = 5, trained_before: bool = False
 ) -> list[tuple[str, str]]:
     """List the steps of a fit in which every part helps.
 
     Args:
         config: How to learn.
         profiles: Whether users have profiles.
-        at_one_moment: Whether all histories are also split at one moment.
+        windows: Into how many windows the end of the log is also split.
         trained_before: Whether the published model was learned: the new one is compared with it.
 
     Returns:
@@ -56,12 +57,10 @@ def expected_steps(
     elif config.adapter is not None:
         steps.append(("adapter", EARLY))
     learns_space = bool(steps)
-    earlier = behaviour and at_one_moment
-    if earlier:
-        steps.append(("behaviour", EARLIER))
+    if behaviour and windows:
+        steps += _in_windows(windows, ranker)
     if ranker:
-        for past in (EARLY, *([EARLIER] if earlier else [])):
-            steps += [("sources", past), ("reranker", past)]
+        steps += [("sources", EARLY), ("reranker", EARLY)]
         if config.retrains_reranker:
             steps += [*([(space, BEFORE)] if learns_space else []), ("sources", BEFORE), ("reranker", BEFORE)]
     if trained_before and learns_space:
@@ -74,6 +73,22 @@ def expected_refresh_steps(parts: Collection[str]) -> list[tuple[str, str]]:
     spaces, ranker = [part for part in ("adapter", "behaviour") if part in parts], "reranker" in parts
     before = [(part, BEFORE) for part in spaces] + ([("sources", BEFORE)] if ranker else [])
     return before + _on_everything(spaces, ranker)
+
+
+def window_name(number: int, windows: int) -> str:
+    """Name the part of the log before a window, counted from 1."""
+    return f"window {number} of {windows}"
+
+
+def _in_windows(windows: int, ranker: bool) -> list[tuple[str, str]]:
+    """List the steps by which users who return are served; a head is trained from the third window on."""
+    steps: list[tuple[str, str]] = []
+    for number in range(1, windows + 1):
+        steps.append(("behaviour", window_name(number, windows)))
+        if ranker and windows >= JUDGED_FROM:
+            steps.append(("sources", window_name(number, windows)))
+            steps += [("reranker", window_name(number, windows))] if number >= JUDGED_FROM else []
+    return [*steps, *([("reranker", WINDOWS)] if ranker and windows >= JUDGED_FROM else [])]
 
 
 def _on_everything(spaces: Sequence[str], ranker: bool) -> list[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """Moments of the past at which users ask: what they had done by then, and what they did next."""
 
 from collections.abc import Container, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -11,9 +12,9 @@ from retrieval.interactions.cleaning.config import EARLIEST
 from retrieval.interactions.histories import History
 from retrieval.ranking.sources import UserBatch
 
-BEFORE = 0.85  # of all interactions come before the moment that all histories are cut at
+WINDOWS_FROM, NUM_WINDOWS = 0.6, 5  # windows cover the time after this fraction of all interactions
+ENOUGH = 100  # users of all windows, at least
 _DAY = 86_400
-ENOUGH = 100  # users who did something after it
 
 
 class Cutoff(NamedTuple):
@@ -50,10 +51,6 @@ class Cutoff(NamedTuple):
         ]
         return self.take(rows)
 
-    def every_other(self, start: int) -> "Cutoff":
-        """Give every other user, from the first or the second on."""
-        return self.take(list(range(start, len(self.pasts), 2)))
-
     @property
     def new(self) -> Mask:
         """(B,) bool: who had done nothing."""
@@ -89,13 +86,22 @@ def cutoff_at(histories: Sequence[History], cut: int, end: int) -> Cutoff:
     return Cutoff(before, after, np.full(len(histories), cut - 1, np.int64))
 
 
-def global_cutoff(histories: Sequence[History]) -> Cutoff | None:
-    """Cut all histories at the moment after which 15 % of all interactions came; of everybody, whether they came back.
+def rolling_cutoffs(histories: Sequence[History]) -> list[Cutoff]:
+    """Cut all histories at the starts of five windows, one after the other; oldest first.
 
-    None where that tells little: for a log without a clock, or where fewer than a hundred users did something then.
+    The windows are of equal length. Together they cover the time after the first 60 % of all interactions. Each has
+    what everybody had done before it, and what they did in it, new users included.
+
+    Empty where that tells little: for a log without times, or where the windows have fewer than a hundred users.
+
+    >>> days = np.arange(100) * 86_400 + 1_000_000_000
+    >>> users = [History(f"u{n}", np.array([0, 1]), days[[n % 60, n]], np.ones(2, np.float32)) for n in range(100)]
+    >>> [len(cutoff.asking(new=True).pasts) for cutoff in rolling_cutoffs(users * 3)]
+    [36, 36, 36, 36, 36]
     """
     times = np.concatenate([np.empty(0, np.int64), *(history.timestamps for history in histories)])
     if not len(times) or times.max() <= EARLIEST:
-        return None
-    cutoff = cutoff_at(histories, int(np.quantile(times, BEFORE)), int(times.max()) + 1)
-    return cutoff if len(cutoff.asking(new=True).pasts) >= ENOUGH else None
+        return []
+    edges = np.linspace(np.quantile(times, WINDOWS_FROM), times.max() + 1, NUM_WINDOWS + 1).astype(np.int64).tolist()
+    cutoffs = [cutoff_at(histories, start, end) for start, end in pairwise(edges)]
+    return cutoffs if sum(len(cutoff.asking(new=True).pasts) for cutoff in cutoffs) >= ENOUGH else []

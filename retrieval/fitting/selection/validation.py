@@ -44,6 +44,13 @@ class Gain(NamedTuple):
     low: float
     high: float
 
+    @classmethod
+    def of(cls, before: NDArray[np.float64], after: NDArray[np.float64]) -> "Gain":
+        """Compare the values of B users, (B,) float64 each."""
+        low, high = bootstrap_intervals((after - before)[:, None], level=CONFIDENCE)[0].tolist()
+        mean_before, mean_after = float(before.mean()), float(after.mean())
+        return cls(len(before), mean_before, mean_after, mean_after - mean_before, low, high)
+
     def __str__(self) -> str:
         return f"{self.difference:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
 
@@ -138,9 +145,7 @@ class Validation:
         relevant = [split.test for split in self.splits] if relevant is None else relevant
         values = [self.values(candidates, relevant, VALIDATION_METRIC) for candidates in (before, after)]
         first, second = (per_user[~np.isnan(per_user)] for per_user in values)
-        low, high = bootstrap_intervals((second - first)[:, None], level=CONFIDENCE)[0].tolist()
-        mean_before, mean_after = float(first.mean()), float(second.mean())
-        return Gain(len(first), mean_before, mean_after, mean_after - mean_before, low, high)
+        return Gain.of(first, second)
 
     def mean(self, candidates: Candidates, relevant: Sequence[History], metric: str) -> float:
         """Give the mean of `values`."""

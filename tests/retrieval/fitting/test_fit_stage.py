@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,12 @@ from indexing.encoders import load_encoder
 from retrieval import Interactions, Retriever, fit
 from retrieval.candidates import Candidates
 from retrieval.evaluation import evaluate
+from retrieval.fitting import fit_ranker
+from retrieval.fitting.fit_ranker import train_for_returning
 from retrieval.fitting.fitted_model import FittedModel
 from retrieval.fitting.selection.temporal_split import TemporalSplit, temporal_split
-from retrieval.fitting.selection.validation import Validation
+from retrieval.fitting.selection.validation import Gain, Validation
+from retrieval.fitting.steps import WINDOWS, window_name
 from retrieval.fitting.trainer import Trainer
 from retrieval.interactions.histories import History, histories
 from retrieval.models.item_space import ItemSpace
@@ -209,23 +213,58 @@ def test_what_fit_reports_is_what_recommend_gives(live: Path, monkeypatch: pytes
     assert round(measured.means["ndcg@10"], 4) == report.ndcg["reranker"]
 
 
-def test_the_moment_for_all_is_learned_from_what_everybody_did_before_it(
+def test_each_window_is_learned_from_what_everybody_did_before_it_and_judged_by_earlier_windows(
     live: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = walks(users=220).table
     steps, users = np.repeat(np.arange(12), 220), np.tile(np.arange(220), 12)  # a log is sorted by time
-    times = CLOCK + 1000 * steps + users + 5000 * (users >= 100)  # the first hundred do not come back
+    times = CLOCK + 1000 * steps + users + 5000 * (users >= 100)
     log = Interactions.from_arrow(
         table.set_column(table.schema.get_field_index("timestamp"), "timestamp", pa.array(times))
     )
-    taught = moments_taught(monkeypatch)
+    taught, trained = moments_taught(monkeypatch), list[tuple[str, int]]()
+    train_head = fit_ranker._train_head
+
+    def counted(trainer: Trainer, examples: list[Examples], part_of_log: str) -> ScoringHead:
+        trained.append((part_of_log, len(examples)))
+        return train_head(trainer, examples, part_of_log)
+
+    monkeypatch.setattr(fit_ranker, "_train_head", counted)
     report = fit(live, log, replace(SMALL, reranker=STAGE, split="both"))
+    edges = np.linspace(np.quantile(times, 0.6), times.max() + 1, 6).astype(np.int64)
+    windows = [(cutoff, known) for cutoff, known in taught if not cutoff.visiting]
+    active = [np.unique(users[(times >= start) & (times < end)]) for start, end in pairwise(edges.tolist())]
+    assert [len(cutoff.pasts) for cutoff, _ in windows] == [len(found) for found in active]
+    for (cutoff, features), start in zip(windows, edges[:-1].tolist(), strict=True):
+        assert {int(at) for at in cutoff.times} == {start - 1}
+        for source in features.sources:
+            assert source.book is not None
+            assert len(source.book.pairs) == int((times < start).sum()), source.name
+    assert trained[:4] == [(window_name(number, 5), number - 1) for number in (3, 4, 5)] + [(WINDOWS, 5)]
     assert report.in_time is not None
-    moment, features = next((one, known) for one, known in taught if not one.visiting)
-    cut_at = int(np.quantile(times, 0.85))
-    assert len(moment.pasts) == 60  # every other one of the 120 who came back
-    assert {int(at) for at in moment.times} == {cut_at - 1}
-    for source in features.sources:
-        assert source.book is not None
-        assert len(source.book.users) == 220, source.name
-        assert len(source.book.pairs) == int((times < cut_at).sum()), source.name
+    assert report.in_time.users == sum(len(found) for found in active[2:])
+    reranker = Retriever.load(live).reranker
+    assert isinstance(reranker, SecondStage)
+    assert (reranker.returning is not None) == (report.in_time.low > 0)
+    assert reranker.leaves_returning == (report.in_time.low <= 0)
+
+
+def test_users_who_return_have_a_head_where_it_surely_gains(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = walks(users=220).table
+    steps, users = np.repeat(np.arange(12), 220), np.tile(np.arange(220), 12)
+    place = table.schema.get_field_index("timestamp")
+    log = Interactions.from_arrow(table.set_column(place, "timestamp", pa.array(CLOCK + 86_400 * steps + users)))
+    head, gains = train_for_returning, [Gain(200, 0.1, 0.2, 0.1, low, 0.2) for low in (0.05, -0.05)]
+    found = []
+    for gain in gains:
+        monkeypatch.setattr(
+            "retrieval.fitting.fit.train_for_returning", lambda *args, gain=gain: head(*args)._replace(gain=gain)
+        )
+        report = fit(live, log, replace(SMALL, reranker=STAGE, split="both"))
+        assert report.in_time == gain
+        reranker = Retriever.load(live).reranker
+        assert isinstance(reranker, SecondStage)
+        found.append((reranker.returning is not None, reranker.leaves_returning, "returning users" in report.notes))
+    assert found == [(True, False, False), (False, True, True)]
+    fast = fit(live, log, replace(SMALL, reranker=STAGE, split="both", effort="fast"))
+    assert fast.in_time is None

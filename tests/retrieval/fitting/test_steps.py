@@ -10,13 +10,14 @@ from indexing.encoders import load_encoder
 from retrieval import FitConfig, fit
 from retrieval.fitting.steps import (
     BEFORE,
-    EARLIER,
     EARLY,
     EVERYTHING,
+    WINDOWS,
     Step,
     StepCounter,
     expected_refresh_steps,
     expected_steps,
+    window_name,
 )
 from tests.groups import COUNT, SMALL, STAGE, catalogue, items, walks
 
@@ -24,15 +25,20 @@ ALL = replace(SMALL, reranker=STAGE)
 
 
 def test_the_steps_of_a_whole_fit() -> None:
-    assert expected_steps(FitConfig(), profiles=True, trained_before=True) == [
+    assert expected_steps(FitConfig(), profiles=True, windows=3, trained_before=True) == [
         ("behaviour", EARLY),
         ("serving", EARLY),
         ("profiles", EARLY),
-        ("behaviour", EARLIER),
+        ("behaviour", window_name(1, 3)),
+        ("sources", window_name(1, 3)),
+        ("behaviour", window_name(2, 3)),
+        ("sources", window_name(2, 3)),
+        ("behaviour", window_name(3, 3)),
+        ("sources", window_name(3, 3)),
+        ("reranker", window_name(3, 3)),
+        ("reranker", WINDOWS),
         ("sources", EARLY),
         ("reranker", EARLY),
-        ("sources", EARLIER),
-        ("reranker", EARLIER),
         ("behaviour", BEFORE),
         ("sources", BEFORE),
         ("reranker", BEFORE),
@@ -53,7 +59,7 @@ def test_the_steps_of_a_whole_fit() -> None:
     ],
 )
 def test_parts_that_are_not_wanted_have_no_step(config: FitConfig, expected: list[str]) -> None:
-    assert [part for part, _ in expected_steps(config, at_one_moment=False)] == expected
+    assert [part for part, _ in expected_steps(config, windows=0)] == expected
 
 
 def test_a_refresh_has_the_steps_of_what_is_published() -> None:
@@ -82,7 +88,7 @@ def test_a_fit_in_which_every_part_helps_has_the_expected_steps(tmp_path: Path) 
     seen: list[Step] = []
     report = fit(root, walks(), ALL, progress=seen.append)
     assert report.published == ("behaviour", "reranker"), report.notes
-    expected = expected_steps(ALL, at_one_moment=False)  # all of these users are there all of the time
+    expected = expected_steps(ALL, windows=0)  # all of these users are there all of the time
     assert list(dict.fromkeys((step.part, step.past) for step in seen)) == expected
     assert list(dict.fromkeys((step.number, step.steps) for step in seen)) == [
         (number, len(expected)) for number in range(1, len(expected) + 1)
