@@ -174,8 +174,7 @@ class _Fit:
         users = sample_users(validation_users(self.splits, kind.min_relevance), len(bundle.items))
         self.validation = Validation(bundle.items, users, NUM_CANDIDATES, kind.min_relevance, self.shown)
         self.cutoffs = rolling_cutoffs(self.histories) if before is None and config.split == "both" else []
-        if not config.trains_on_windows:
-            self.cutoffs = self.cutoffs[-1:]  # which selects query weights
+        self.cutoffs = self.cutoffs if config.trains_on_windows else self.cutoffs[-1:]  # that selects query weights
         description = (before.description if before else None) or learn_item_features(bundle)
         flags = (data.profiles is not None, len(self.cutoffs), "until" in bundle.manifest.learned)
         expected = expected_refresh_steps(before.fitted.names) if before else expected_steps(config, *flags)
@@ -277,10 +276,9 @@ class _Fit:
         held_out = HeldOutUsers.of(left_out, self.validation.min_relevance)
         if held_out is not None:
             passed = trainer.short_histories(passed, self.validation, held_out)
-        returning = ReturningUsers(passed)
-        if block and self.cutoffs:  # without behaviour nothing answers new users
-            returning = train_for_returning(trainer, passed, self.cutoffs, self.validation)
-            passed = returning.passed
+        # Without behaviour nothing answers new users.
+        returning = train_for_returning(trainer, passed, self.cutoffs if block else [], self.validation)
+        passed = returning.passed
         staged = self._train_if_better(
             "reranker",
             lambda: train_second_stage(trainer, passed, self.splits, self.validation),
@@ -317,15 +315,18 @@ class _Fit:
         return part
 
     def _with_returning(self, stage: SecondStage, returning: ReturningUsers) -> SecondStage:
-        """Add the head for users who return if it surely gains, and note what it does."""
+        """Add the head for users who return, and for new ones, where it surely gains, and note where it does not."""
         if self.config.split != "both":
             return stage
-        self.in_time = gain = returning.gain
-        if gain is not None and gain.low > 0:
-            return replace(stage, returning=returning.head)
-        if gain is not None:
-            left = "returning and new users are left to retrieval, for the gain of a head is not surely above zero"
-            self.notes["returning users"] = f"{left}: {gain}, on {gain.users} users"
+        self.in_time = returning.gain
+        gains = {"returning users": returning.gain, "new users": returning.gain_of_new}
+        better = [name for name, gain in gains.items() if gain is not None and gain.low > 0]
+        for name, gain in gains.items():
+            if gain is not None and name not in better:
+                left = "left to retrieval, for the gain of a head is not surely above zero"
+                self.notes[name] = f"{left}: {gain}, on {gain.users} users"
+        if "returning users" in better:
+            return replace(stage, returning=returning.head, orders_new="new users" in better)
         return replace(stage, leaves_returning=True)
 
     def _train_adapter(self, block: ServedBehaviour | None, early: Sequence[History]) -> Adapter | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.arrays import Mask
 from indexing.errors import TrainingError
 from retrieval.candidates import Candidates
 from retrieval.fitting.fitted_model import FittedModel
@@ -19,7 +20,7 @@ from retrieval.fitting.selection.behaviour_selection import (
 from retrieval.fitting.selection.held_out_new_users import SHORT_LENGTHS, HeldOutUsers
 from retrieval.fitting.selection.serving_weights import RETURNING, apply_serving
 from retrieval.fitting.selection.temporal_split import TemporalSplit
-from retrieval.fitting.selection.validation import VALIDATION_METRIC, Gain, Validation
+from retrieval.fitting.selection.validation import MIN_USERS, VALIDATION_METRIC, Gain, Validation
 from retrieval.fitting.steps import BEFORE, EARLY, JUDGED_FROM, WINDOWS, window_name
 from retrieval.fitting.trainer import Trainer
 from retrieval.interactions.histories import History
@@ -92,12 +93,15 @@ class ReturningUsers(NamedTuple):
     Attributes:
         passed: What helps so far, with the query weights for these users.
         head: Orders their candidates; None where no window could judge it.
-        gain: What the head gains over retrieval, in windows that it was not trained on; None where none could judge.
+        gain: What the head gains over retrieval for users who return, in windows that it was not trained on; None where
+            none could judge.
+        gain_of_new: The same for users without a history.
     """
 
     passed: FittedModel
     head: "ScoringHead | None" = None
     gain: Gain | None = None
+    gain_of_new: Gain | None = None
 
 
 def train_for_returning(
@@ -129,13 +133,11 @@ def train_for_returning(
                 windows.add(name, cutoff, model, judges=number >= JUDGED_FROM)
         except TrainingError:  # too little in this window
             continue
-    gain = windows.gain()
-    try:
-        head = None if gain is None else _train_head(trainer, windows.examples, WINDOWS)
-    finally:
-        trainer.curves.clear()
-        trainer.curves.update(curves)  # of what is served to visits, not of what is learned here
-    return ReturningUsers(passed, head, gain)
+    gain = windows.gain(new=False)
+    head = None if gain is None else _train_head(trainer, windows.examples, WINDOWS)
+    trainer.curves.clear()
+    trainer.curves.update(curves)  # of what is served to visits, not of what is learned here
+    return ReturningUsers(passed, head, gain, windows.gain(new=True))
 
 
 class _Windows:
@@ -144,7 +146,7 @@ class _Windows:
     def __init__(self, trainer: Trainer, validation: Validation) -> None:
         self.trainer, self.validation = trainer, validation
         self.examples: list[Examples] = []
-        self.values: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
+        self.values: list[tuple[Mask, NDArray[np.float64], NDArray[np.float64]]] = []
 
     def add(self, name: str, cutoff: Cutoff, model: FittedModel, *, judges: bool) -> None:
         """Learn sources from what came before a window, judge the head so far, and add the window to its examples."""
@@ -161,15 +163,17 @@ class _Windows:
                 self.validation.values(candidates, asking.wanted, VALIDATION_METRIC)
                 for candidates in (retrieved, answer_at(trainer, stage, asking))
             )
-            self.values.append((before, after))
+            liked = [len(later.liked(self.validation.min_relevance)) > 0 for later in asking.wanted]
+            self.values.append((asking.new[liked], before, after))
         self.examples.append(examples)
 
-    def gain(self) -> Gain | None:
-        """Give the gain of the heads over retrieval, on the users of all windows that judged."""
+    def gain(self, *, new: bool) -> Gain | None:
+        """Give the gain of the heads over retrieval in all windows that judged, of new users or of those who return."""
         if not self.values:
             return None
-        before, after = (np.concatenate(values) for values in zip(*self.values, strict=True))
-        return Gain.of(before, after)
+        is_new, before, after = (np.concatenate(values) for values in zip(*self.values, strict=True))
+        chosen = is_new == new
+        return Gain.of(before[chosen], after[chosen]) if chosen.sum() >= MIN_USERS else None
 
 
 def select_returning_weights(

@@ -68,6 +68,7 @@ class SecondStage:
             None where there are none. See `retrieval.fitting.exposure_limit`.
         returning: Scores candidates for users who come back, and for new ones; ``head`` does where it is None.
         leaves_returning: Whether these users keep the order of retrieval, because a head for them did worse.
+        orders_new: Whether ``returning`` orders the candidates of users without a history too.
     """
 
     features: StageFeatures
@@ -79,6 +80,7 @@ class SecondStage:
     penalties: Vectors | None = None
     returning: ScoringHead | None = None
     leaves_returning: bool = False
+    orders_new: bool = True
 
     def __post_init__(self) -> None:
         widths = {head.width for head in (self.head, self.returning) if head is not None}
@@ -238,7 +240,8 @@ class SecondStage:
         returns = np.full(len(lengths), candidates.idle is not None) | (lengths == 0)
         if self.returning is None and not self.leaves_returning:
             returns[:] = False
-        return (lengths >= self.min_history) & ~returns, returns & (self.returning is not None)
+        orders = (self.returning is not None) & ((lengths > 0) | self.orders_new)
+        return (lengths >= self.min_history) & ~returns, returns & orders
 
     def to_bytes(self) -> bytes:
         """Serialise as safetensors, without the space and the views, which have files of their own."""
@@ -246,7 +249,7 @@ class SecondStage:
         if unknown := [source.name for source in sources if type(source).__name__ not in _STORED]:
             raise InputError(f"sources {unknown} cannot be stored; only {sorted(_STORED)} can")
         settings: dict[str, Any] = {"fewest": self.min_history, "new_items": self.new_items, "each": self.per_source}
-        settings["leaves_returning"] = self.leaves_returning
+        settings |= {"leaves_returning": self.leaves_returning, "orders_new": self.orders_new}
         if self.returning is not None:
             settings["returning"] = self.returning.kind
         metadata = {"head": self.head.kind, **settings, "features": _names(self.features)}
@@ -296,6 +299,7 @@ class SecondStage:
                 stored.penalties,
                 stored.returning,
                 bool(stored.metadata.get("leaves_returning")),
+                bool(stored.metadata.get("orders_new", True)),
             )
 
 

@@ -242,7 +242,9 @@ def test_each_window_is_learned_from_what_everybody_did_before_it_and_judged_by_
             assert len(source.book.pairs) == int((times < start).sum()), source.name
     assert trained[:4] == [(window_name(number, 5), number - 1) for number in (3, 4, 5)] + [(WINDOWS, 5)]
     assert report.in_time is not None
-    assert report.in_time.users == sum(len(found) for found in active[2:])
+    has_history = [np.unique(users[times < start]) for start in edges[:-1].tolist()]
+    returning = [np.intersect1d(*both) for both in zip(active, has_history, strict=True)]
+    assert report.in_time.users == sum(len(found) for found in returning[2:])
     reranker = Retriever.load(live).reranker
     assert isinstance(reranker, SecondStage)
     assert (reranker.returning is not None) == (report.in_time.low > 0)
@@ -254,17 +256,27 @@ def test_users_who_return_have_a_head_where_it_surely_gains(live: Path, monkeypa
     steps, users = np.repeat(np.arange(12), 220), np.tile(np.arange(220), 12)
     place = table.schema.get_field_index("timestamp")
     log = Interactions.from_arrow(table.set_column(place, "timestamp", pa.array(CLOCK + 86_400 * steps + users)))
-    head, gains = train_for_returning, [Gain(200, 0.1, 0.2, 0.1, low, 0.2) for low in (0.05, -0.05)]
+    better, worse = (Gain(200, 0.1, 0.2, 0.1, low, 0.2) for low in (0.05, -0.05))
     found = []
-    for gain in gains:
-        monkeypatch.setattr(
-            "retrieval.fitting.fit.train_for_returning", lambda *args, gain=gain: head(*args)._replace(gain=gain)
-        )
-        report = fit(live, log, replace(SMALL, reranker=STAGE, split="both"))
+    for gain, gain_of_new in ((better, better), (better, worse), (worse, better)):
+        with monkeypatch.context() as patched:
+            patched.setattr(
+                "retrieval.fitting.fit.train_for_returning",
+                lambda *args, gains=(gain, gain_of_new): train_for_returning(*args)._replace(
+                    gain=gains[0], gain_of_new=gains[1]
+                ),
+            )
+            report = fit(live, log, replace(SMALL, reranker=STAGE, split="both"))
         assert report.in_time == gain
-        reranker = Retriever.load(live).reranker
+        retriever = Retriever.load(live)
+        reranker = retriever.reranker
         assert isinstance(reranker, SecondStage)
         found.append((reranker.returning is not None, reranker.leaves_returning, "returning users" in report.notes))
-    assert found == [(True, False, False), (False, True, True)]
+        later = CLOCK + 86_400 * 20
+        lists = retriever.recommend([["i000", "i001"], []], 5, times=[later, later], user_ids=["a", "b"])
+        sources = [lists.to_arrow()["source"].to_pylist()[place] for place in (0, -1)]
+        assert sources[0] == ("second stage" if gain is better else "behaviour")
+        assert (sources[1] == "second stage") == (gain is better and gain_of_new is better)
+    assert found == [(True, False, False), (True, False, False), (False, True, True)]
     fast = fit(live, log, replace(SMALL, reranker=STAGE, split="both", effort="fast"))
     assert fast.in_time is None
