@@ -12,7 +12,6 @@ from indexing.errors import TrainingError
 from retrieval.candidates import Candidates
 from retrieval.fitting.fitted_model import FittedModel
 from retrieval.fitting.selection.behaviour_selection import (
-    SELECTION_METRIC,
     sample_users,
     training_users,
     validation_users,
@@ -120,15 +119,15 @@ def train_for_returning(
         cutoffs: The windows, oldest first.
         validation: Judges lists.
     """
-    windows, curves, model = _Windows(trainer, validation), dict(trainer.curves), None
+    windows, curves, model, chosen = _Windows(trainer, validation), dict(trainer.curves), None, False
     for number, cutoff in enumerate(cutoffs, start=1):
         name = window_name(number, len(cutoffs))
         try:
-            if model is None:
-                model = trainer.space_again(passed, cutoff.pasts, name, afresh=True)
-                passed, model = select_returning_weights(passed, model, cutoff.asking(), validation)
-            else:  # continues from the window before, in fewer passes
-                model = trainer.space_again(model, cutoff.pasts, name)
+            # From the second on, it continues from the window before, in fewer passes.
+            model = trainer.space_again(model or passed, cutoff.pasts, name, afresh=model is None)
+            if not chosen and (users := liking_users(cutoff, validation.min_relevance)):
+                passed, model = select_returning_weights(passed, model, users, validation)
+                chosen = True
             if trainer.config.reranker is not None and len(cutoffs) >= JUDGED_FROM:
                 windows.add(name, cutoff, model, judges=number >= JUDGED_FROM)
         except TrainingError:  # too little in this window
@@ -176,38 +175,39 @@ class _Windows:
         return Gain.of(before[chosen], after[chosen]) if chosen.sum() >= MIN_USERS else None
 
 
+def liking_users(cutoff: Cutoff, min_relevance: float) -> Cutoff | None:
+    """Give the users with a history who liked something in a window, or None where they are too few to judge by."""
+    returning = cutoff.asking()
+    rows = [row for row, later in enumerate(returning.wanted) if len(later.liked(min_relevance))]
+    return returning.take(rows) if len(rows) >= MIN_USERS else None
+
+
 def select_returning_weights(
-    passed: FittedModel, earlier: FittedModel, returning: Cutoff, validation: Validation
+    passed: FittedModel, earlier: FittedModel, users: Cutoff, validation: Validation
 ) -> tuple[FittedModel, FittedModel]:
-    """Choose how much each part of a query counts for users who return: as in a visit, or by the defaults.
+    """Choose how much each part of a query counts for users who return: by the defaults, or as in a visit.
 
     In a visit the last interactions tell most of what comes next; after days popularity tells more. The defaults did
-    best at a cut in time. The better of the two is taken. Weights change queries alone, so that one index serves both.
+    best at a cut in time, so those of a visit are taken only where they do surely better. Weights change queries alone,
+    so that one index serves both.
 
     Args:
         passed: What helps so far.
         earlier: The same, learned from what came before a window.
-        returning: The users with a history who did something in the window.
+        users: Who returned in the window, as `liking_users` gives them.
         validation: Judges lists.
 
     Returns:
         Both models with the weights.
     """
-    liked = [row for row, later in enumerate(returning.wanted) if len(later.liked(validation.min_relevance))]
-    if not liked:
-        return passed, earlier
-    users = returning.take(liked)
     weights = {f"{RETURNING}{name}": value for name, value in DEFAULT_WEIGHTS._asdict().items()}
-    alternative = _with_serving(earlier, weights)
-    values = [
-        validation.values(
-            validation.recommend(model.space.for_returning, users.pasts), users.wanted, SELECTION_METRIC
-        ).mean()
-        for model in (earlier, alternative)
-    ]
-    if values[1] <= values[0]:
+    defaults = _with_serving(earlier, weights)
+    by_defaults, by_visit = (
+        validation.recommend(model.space.for_returning, users.pasts) for model in (defaults, earlier)
+    )
+    if validation.gain(by_defaults, by_visit, users.wanted).low > 0:
         return passed, earlier
-    return _with_serving(passed, weights), alternative
+    return _with_serving(passed, weights), defaults
 
 
 def _with_serving(fitted: FittedModel, told: dict[str, float]) -> FittedModel:
