@@ -67,8 +67,8 @@ class FitReport:
         training: The losses of each part in its last training from the start, and what an adapter costs search; see
             `retrieval.training.loop.TrainingCurve`.
         in_force: The parts of the generation in force afterwards.
-        in_time: What the second stage gains where all histories are cut at one moment, new users included; None where
-            that was not judged.
+        in_time: What a head for users who return gains over retrieval, in windows after those that it was trained on;
+            None where that was not judged.
         held_back: Items that were held back, for they would have been shown out of proportion.
         gain: What was learned against what answered before, on the same users; None where nothing could be compared.
         position_curve: How likely each position of a list is examined, as learned from impressions; None without. See

@@ -60,7 +60,7 @@ def show_report(title: str, report: FitReport) -> None:
             for items, values in report.short.items()
         ),
         "new users, ndcg@20 of what they did first": _new_users(report.new_users),
-        "where all histories are cut at one moment, ndcg@10": _in_time(report.in_time),
+        "users who return, in later windows, ndcg@10": _in_time(report.in_time),
         "how likely a position is examined": _curve(report.position_curve),
         "held back, for they would be shown out of proportion": examples(report.held_back) if report.held_back else "",
         **{part: why for part, why in report.notes.items()},
