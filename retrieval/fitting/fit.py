@@ -8,7 +8,7 @@ Each history is split in time into a train, a validation and a test part.
             trained on the train part; a source that has seen more raises an error with its name
     test    validates: a part is published only if the interval of its gain is above zero
 
-If the log has times and enough users, all histories are also split at the starts of five windows. A second head is
+If the log has times and enough users, all histories are also split at the starts of windows. A second head is
 trained on what users did in each window, new users included, and judged by windows after those that it was trained on.
 If its gain is not surely above zero, users who return, and new ones, get the order of retrieval. What passed is trained
 once more on everything. An item that would then be shown far more often than its audience explains is held back; see

@@ -12,7 +12,8 @@ from retrieval.interactions.cleaning.config import EARLIEST
 from retrieval.interactions.histories import History
 from retrieval.ranking.sources import UserBatch
 
-WINDOWS_FROM, NUM_WINDOWS = 0.6, 5  # windows cover the time after this fraction of all interactions
+MAX_DAYS, MIN_WINDOWS, MAX_WINDOWS = 14.0, 3, 5  # length of a window, and how many there are
+WINDOWS_SHARE = 0.6  # windows take at most this fraction of the time of a log
 ENOUGH = 100  # users of all windows, at least
 _DAY = 86_400
 
@@ -87,21 +88,25 @@ def cutoff_at(histories: Sequence[History], cut: int, end: int) -> Cutoff:
 
 
 def rolling_cutoffs(histories: Sequence[History]) -> list[Cutoff]:
-    """Cut all histories at the starts of five windows, one after the other; oldest first.
+    """Cut all histories at the starts of windows that follow each other up to the end of the log; oldest first.
 
-    The windows are of equal length. Together they cover the time after the first 60 % of all interactions. Each has
-    what everybody had done before it, and what they did in it, new users included.
+    A window is a fortnight, long enough that a visit has ended and its user returns. There are three to five of them, in
+    the last 60 % of the time; of a log of less than 70 days three shorter ones. Each has what everybody had done before
+    it, and what they did in it, new users included.
 
     Empty where that tells little: for a log without times, or where the windows have fewer than a hundred users.
 
     >>> days = np.arange(100) * 86_400 + 1_000_000_000
     >>> users = [History(f"u{n}", np.array([0, 1]), days[[n % 60, n]], np.ones(2, np.float32)) for n in range(100)]
     >>> [len(cutoff.asking(new=True).pasts) for cutoff in rolling_cutoffs(users * 3)]
-    [36, 36, 36, 36, 36]
+    [42, 42, 42, 42]
     """
     times = np.concatenate([np.empty(0, np.int64), *(history.timestamps for history in histories)])
     if not len(times) or times.max() <= EARLIEST:
         return []
-    edges = np.linspace(np.quantile(times, WINDOWS_FROM), times.max() + 1, NUM_WINDOWS + 1).astype(np.int64).tolist()
-    cutoffs = [cutoff_at(histories, start, end) for start, end in pairwise(edges)]
+    end, span = int(times.max()) + 1, WINDOWS_SHARE * float(np.ptp(times))
+    length = min(MAX_DAYS * _DAY, span / MIN_WINDOWS)
+    windows = min(MAX_WINDOWS, round(span // max(length, 1)))
+    starts = [end - round(length * left) for left in range(windows, 0, -1)]
+    cutoffs = [cutoff_at(histories, *window) for window in pairwise([*starts, end])]
     return cutoffs if sum(len(cutoff.asking(new=True).pasts) for cutoff in cutoffs) >= ENOUGH else []
