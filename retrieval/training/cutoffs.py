@@ -90,9 +90,9 @@ def cutoff_at(histories: Sequence[History], cut: int, end: int) -> Cutoff:
 def rolling_cutoffs(histories: Sequence[History]) -> list[Cutoff]:
     """Cut all histories at the starts of windows that follow each other up to the end of the log; oldest first.
 
-    A window is a fortnight, long enough that a visit has ended and its user returns. There are three to five of them, in
-    the last 60 % of the time; of a log of less than 70 days three shorter ones. Each has what everybody had done before
-    it, and what they did in it, new users included.
+    A window is a fortnight, long enough that a visit has ended and its user returns. There are three to five of them,
+    in the last 60 % of the time; of a log of less than 70 days three shorter ones. Each has what everybody had done
+    before it, and what they did in it, new users included.
 
     Empty where that tells little: for a log without times, or where the windows have fewer than a hundred users.
 
@@ -106,7 +106,7 @@ def rolling_cutoffs(histories: Sequence[History]) -> list[Cutoff]:
         return []
     end, span = int(times.max()) + 1, WINDOWS_SHARE * float(np.ptp(times))
     length = min(MAX_DAYS * _DAY, span / MIN_WINDOWS)
-    windows = min(MAX_WINDOWS, round(span // max(length, 1)))
+    windows = max(MIN_WINDOWS, min(MAX_WINDOWS, int(span // max(length, 1))))
     starts = [end - round(length * left) for left in range(windows, 0, -1)]
     cutoffs = [cutoff_at(histories, *window) for window in pairwise([*starts, end])]
     return cutoffs if sum(len(cutoff.asking(new=True).pasts) for cutoff in cutoffs) >= ENOUGH else []
