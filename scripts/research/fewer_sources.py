@@ -1,9 +1,10 @@
-"""The second stage with fewer sources: all against those that the ablation found worth more than chance.
+"""The second stage with fewer sources, and with one more: EASE that reads the content of items too.
 
 python -m scripts.research.fewer_sources DATA --work FOLDER [--seeds 0 1 2]
 
-DATA and FOLDER as for `two_stage`. `fit` learns the train part of the split by user by its defaults, once with all
-sources and once with those in KEPT alone, and `recommend` is judged on the valid part.
+DATA and FOLDER as for `two_stage`. `fit` learns the train part of the split by user by its defaults: with all sources,
+with those in KEPT alone, and with all and EASE over users and over each dimension of the centred content, as further
+rows of the same matrix. `recommend` is judged on the valid part.
 """
 
 import argparse
@@ -12,12 +13,19 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
+from scipy.sparse import csr_matrix, vstack
+
 from retrieval import FitConfig
 from retrieval.evaluation import compare
 from retrieval.evaluation.splits.splits import Split
 from retrieval.interactions.histories import History
+from retrieval.interactions.item_counts import interaction_counts
 from retrieval.models.item_space import ItemSpace
-from retrieval.ranking.sources import Source
+from retrieval.ranking.sources import Neighbours, Source, strongest
+from retrieval.training.behaviour.behaviour import levels_of
+from retrieval.training.behaviour.ease import solve_ease
+from retrieval.training.behaviour.ease_inverse import touches_of
 from retrieval.training.ranker.sources import learn_sources
 from retrieval.training.ranker_config import SourcesConfig
 from scripts.benchmarks.recommend.baselines import Films, ask, told
@@ -27,6 +35,7 @@ from scripts.benchmarks.recommend.systems import SEEDS
 from scripts.benchmarks.record import keep
 from scripts.research.attention import judged
 
+HALF = 0.5
 KEPT = ("retrieval", "ease_liked", "next")
 
 
@@ -42,21 +51,42 @@ def main() -> None:
     split = Split("valid", films.part("split_user", "train"), films.part("split_user", "valid"))
     served = Served(options.data, options.work, list(options.seeds), FitConfig())
     found: dict[str, dict[str, Any]] = {}
-    for name, learn in {"all": learn_sources, "kept": few_sources}.items():
+    for name, learn in {"all": learn_sources, "kept": few_sources, "content": more_sources}.items():
         with patch("retrieval.training.ranker.ranker.learn_sources", learn):
             found[name] = {row: judged(films, served, f"sources-{name}", [split], row) for row in STAGES}
         print(name, {row: told(one) for row, one in found[name].items()}, flush=True)
-    pairs = compare(found["all"]["two stages"], found["kept"]["two stages"], measures=["recall@20", "ndcg@20"])
     table: dict[str, Any] = {name: {row: told(one) for row, one in rows.items()} for name, rows in found.items()}
-    table["kept, against all"] = {
-        row.measure: [round(value, 4) for value in (row.difference, row.low, row.high)] for row in pairs.rows
-    }
+    for name in ("kept", "content"):
+        pairs = compare(found["all"]["two stages"], found[name]["two stages"], measures=["recall@20", "ndcg@20"])
+        table[f"{name}, against all"] = {
+            row.measure: [round(value, 4) for value in (row.difference, row.low, row.high)] for row in pairs.rows
+        }
     keep("fewer_sources", {"users": len(ask(split, films))} | table, seed=options.seeds[0])
 
 
 def few_sources(pasts: Sequence[History], space: ItemSpace, config: SourcesConfig | None = None) -> tuple[Source, ...]:
     """Learn all, and keep those of KEPT."""
     return tuple(source for source in learn_sources(pasts, space, config) if source.name in KEPT)
+
+
+def more_sources(pasts: Sequence[History], space: ItemSpace, config: SourcesConfig | None = None) -> tuple[Source, ...]:
+    """Learn all, and EASE over the content too, which counts half of what users do."""
+    config = config or SourcesConfig()
+    sources, count = learn_sources(pasts, space, config), len(space.indexed)
+    counts, levels = interaction_counts(pasts, count), levels_of(pasts)
+    warm = np.flatnonzero(counts)
+    kept = np.sort(warm[np.argsort(-counts[warm], kind="stable")[: config.most_items]])
+    interactions = touches_of(pasts, [past.weights / past.weights.mean() for past in pasts], kept, count)
+    content = space.indexed[kept, : space.dim] - space.indexed[:, : space.dim].mean(axis=0)
+    content /= np.linalg.norm(content, axis=1, keepdims=True) + 1e-9
+    scale = np.sqrt(HALF * interactions.multiply(interactions).sum() / len(kept))
+    both = csr_matrix(vstack([interactions, csr_matrix(scale * content.T)]))
+    rows, values = strongest(solve_ease(both, config.regularisation).astype(np.float32), kept, count, config.neighbours)
+    known = np.zeros(count, np.bool_)
+    known[kept] = True
+    worth = (levels / levels.mean()).astype(np.float32)
+    added = Neighbours("ease_content", rows, values, known, config.half_life, levels, worth, sources[0].book)
+    return (*sources, added)
 
 
 if __name__ == "__main__":
