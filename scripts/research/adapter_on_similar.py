@@ -2,8 +2,8 @@
 
 python -m scripts.research.adapter_on_similar DATA --work FOLDER [--seeds 0 1 2]
 
-DATA and FOLDER as for `two_stage`. `fit` learns the train part of the split by user with the adapter alone. Each user asks
-for what is like the last film that they liked, and should find what they liked in the valid part. Films of the history
+DATA and FOLDER as for `two_stage`. `fit` learns the train part of the split by user with the adapter alone. Each user
+asks for what is like the last film that they liked, and should find what they liked in the valid part. Films of the history
 are no answers, for either.
 """
 

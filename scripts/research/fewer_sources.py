@@ -22,7 +22,7 @@ from retrieval.evaluation.splits.splits import Split
 from retrieval.interactions.histories import History
 from retrieval.interactions.item_counts import interaction_counts
 from retrieval.models.item_space import ItemSpace
-from retrieval.ranking.sources import Neighbours, Source, strongest
+from retrieval.ranking.sources import Neighbours, Source, space_sources, strongest
 from retrieval.training.behaviour.behaviour import levels_of
 from retrieval.training.behaviour.ease import solve_ease
 from retrieval.training.behaviour.ease_inverse import touches_of
@@ -49,11 +49,15 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     films = Films(options.data)
     split = Split("valid", films.part("split_user", "train"), films.part("split_user", "valid"))
-    served = Served(options.data, options.work, list(options.seeds), FitConfig())
+    fits = Served(options.data, options.work, list(options.seeds), FitConfig())
     found: dict[str, dict[str, Any]] = {}
     for name, learn in {"all": learn_sources, "kept": few_sources, "content": more_sources}.items():
-        with patch("retrieval.training.ranker.ranker.learn_sources", learn):
-            found[name] = {row: judged(films, served, f"sources-{name}", [split], row) for row in STAGES}
+        served = kept_sources if name == "kept" else space_sources
+        with (
+            patch("retrieval.training.ranker.ranker.learn_sources", learn),
+            patch("retrieval.ranking.second_stage.space_sources", served),
+        ):
+            found[name] = {row: judged(films, fits, f"sources-{name}", [split], row) for row in STAGES}
         print(name, {row: told(one) for row, one in found[name].items()}, flush=True)
     table: dict[str, Any] = {name: {row: told(one) for row, one in rows.items()} for name, rows in found.items()}
     for name in ("kept", "content"):
@@ -67,6 +71,11 @@ def main() -> None:
 def few_sources(pasts: Sequence[History], space: ItemSpace, config: SourcesConfig | None = None) -> tuple[Source, ...]:
     """Learn all, and keep those of KEPT."""
     return tuple(source for source in learn_sources(pasts, space, config) if source.name in KEPT)
+
+
+def kept_sources(space: ItemSpace) -> tuple[Source, ...]:
+    """Give those of a space that are kept, as a bundle is opened."""
+    return tuple(source for source in space_sources(space) if source.name in KEPT)
 
 
 def more_sources(pasts: Sequence[History], space: ItemSpace, config: SourcesConfig | None = None) -> tuple[Source, ...]:
