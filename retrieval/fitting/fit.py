@@ -113,8 +113,8 @@ def fit(
         BundleError: When another generation became current meanwhile; that one stays.
     """
     root = check_path(bundle, "the folder of the bundle")
-    interactions = as_interactions(interactions, learned_events(Bundle.open(root)) if refresh else None)
     check_fit_arguments(config, profiles, impressions, refresh)
+    interactions = as_interactions(interactions, learned_events(Bundle.open(root)) if refresh else None)
     check_call(progress, "progress")
     checkpoints = None if work is None else check_path(work, "work")
     require_bundle(root)

@@ -47,7 +47,10 @@ def test_a_tenth_is_left_out_but_of_few(users: int, out: int) -> None:
 def test_the_head_orders_histories_from_the_length_on_above_which_it_never_loses(
     loses: tuple[int, ...], shortest: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learner = SimpleNamespace(seen=lambda _space, early: early, served=lambda _head, _seen, _space, fewest: fewest)
+    learner = SimpleNamespace(
+        learn_features=lambda _space, histories: histories,
+        assemble=lambda _head, _features, _space, min_history: min_history,
+    )
     trainer: Any = SimpleNamespace(stage_learner=lambda: learner)
     monkeypatch.setattr(fit_ranker, "answer_visits", lambda _, fewest, begun: (fewest, max(map(len, begun))))
 

@@ -62,6 +62,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     retriever = Retriever.load(root, Hearing())
     found = retriever.recommend([["i001", "i002"], ["i050"]], 20)
     profiles = pa.table({"user_id": ["a", "b"], "age": [1, 2]})
+    shown = pa.table({"user_id": ["a", "b"], "item_id": ["i001", "i002"], "position": [1, 2], "timestamp": [1, 2]})
     return {
         "Bundle": retriever.bundle,
         "Candidates": found,
@@ -139,6 +140,8 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "Catalogue.from_arrow.table": few.attributes,
         "Catalogue.from_pandas.frame": few.attributes.to_pandas(),
         "Interactions.from_pandas.frame": log.table.to_pandas(),
+        "Impressions.from_arrow.table": shown,
+        "Impressions.from_pandas.frame": shown.to_pandas(),
         "Profiles.from_arrow.table": profiles,
         "Profiles.from_pandas.frame": profiles.to_pandas(),
     }
