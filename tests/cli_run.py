@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from retrieval import cli
+from tests.toy import ToyEncoder
 
 Run = Callable[..., tuple[int, str, str]]
 """Takes the arguments of a command; gives the exit code, standard output and standard error."""
@@ -20,6 +21,13 @@ def runner(capsys: pytest.CaptureFixture[str]) -> Run:
         return int(stopped.value.code or 0), captured.out, captured.err
 
     return call
+
+
+def toy_runner(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A runner of commands that encode with the toy encoder, whatever encoder they name."""
+    for module in ("retrieval.cli.commands.build", "retrieval.retriever.loaded_bundle"):
+        monkeypatch.setattr(f"{module}.load_encoder", lambda *_, **__: ToyEncoder())
+    return runner(capsys)
 
 
 def json_lines(out: str, record: str = "hit") -> list[dict[str, Any]]:

@@ -91,7 +91,7 @@ class ReturningUsers(NamedTuple):
 
     Attributes:
         passed: The parts that helped so far, with the query weights for these users.
-        head: Orders their candidates; None where no window could validate it.
+        head: Orders their candidates; None where it does not surely gain for returning users.
         gain: The gain of the head over retrieval for returning users, in windows that it was not trained on; None where
             no window could validate it.
         gain_of_new: The same for users without a history.
@@ -109,7 +109,7 @@ class ReturningUsers(NamedTuple):
             if gain is None:
                 too_few = "for too few of them are in the last windows of the log, or it has no times"
                 notes[name] = "for a fast fit trains no head for them" if fast else too_few
-            elif gain.low <= 0:
+            elif not gain.is_sure:
                 notes[name] = f"for the gain of a head is not surely above zero: {gain}, on {gain.users} users"
         if "returning users" in notes and "new users" not in notes:
             notes["new users"] = f"as returning users are: {self.gain_of_new}"
@@ -123,8 +123,8 @@ def train_for_returning(
 
     It is a separate head, because a head that orders the next items of a visit well orders those of a new visit worse
     than retrieval does. Content, behaviour and sources are learned from the interactions before each window. From the
-    third window on, a head that was trained on the windows before is validated on this window. The head that is
-    returned is trained on all windows.
+    third window on, a head that was trained on the windows before is validated on this window. If these heads surely
+    gain for returning users, one is trained on all windows.
 
     Args:
         trainer: Trains the parts.
@@ -146,7 +146,7 @@ def train_for_returning(
         except TrainingError:  # too little in this window
             continue
     gain = windows.gain(new=False)
-    head = None if gain is None else _train_head(trainer, windows.examples, WINDOWS)
+    head = _train_head(trainer, windows.examples, WINDOWS) if gain is not None and gain.is_sure else None
     trainer.curves.clear()
     trainer.curves.update(curves)  # those of the parts that serve visits
     return ReturningUsers(passed, head, gain, windows.gain(new=True))

@@ -14,7 +14,7 @@ from retrieval.retriever.learned_parts import LearnedParts
 
 def why_not_published(gain: Gain) -> str:
     """Return why a part is not published, or "": the interval of its gain over going without it reaches 0."""
-    if gain.low > 0:
+    if gain.is_sure:
         return ""
     return f"not published, for its gain is not surely above zero: {gain}, on {gain.users} users"
 

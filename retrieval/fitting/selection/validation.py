@@ -51,6 +51,11 @@ class Gain(NamedTuple):
         mean_before, mean_after = float(before.mean()), float(after.mean())
         return cls(len(before), mean_before, mean_after, mean_after - mean_before, low, high)
 
+    @property
+    def is_sure(self) -> bool:
+        """Whether the interval is above zero, as it must be for a part to be published."""
+        return self.low > 0
+
     def __str__(self) -> str:
         return f"{self.difference:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
 

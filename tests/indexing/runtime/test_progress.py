@@ -16,8 +16,8 @@ import indexing.runtime.progress
 from indexing.runtime.progress import ProgressStep, duration, progress
 from indexing.store.encode import encode_progress
 from retrieval import cli
-from tests.cli_run import Run, runner
-from tests.toy import ToyEncoder, toy_file
+from tests.cli_run import Run, toy_runner
+from tests.toy import toy_file
 
 
 @pytest.fixture
@@ -97,9 +97,7 @@ def test_a_line_says_what_is_known() -> None:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setattr("retrieval.cli.commands.build.load_encoder", lambda *_, **__: ToyEncoder())
-    monkeypatch.setattr("retrieval.retriever.loaded_bundle.load_encoder", lambda *_, **__: ToyEncoder())
-    return runner(capsys)
+    return toy_runner(capsys, monkeypatch)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from indexing.bundle.build import build_bundle
 from indexing.catalogue.catalogue import Catalogue
 from retrieval.cli.display.explanations import _in_words
 from retrieval.ranking.explain import Explanation
-from tests.cli_run import Run, json_lines, runner
+from tests.cli_run import Run, json_lines, toy_runner
 from tests.toy import COLOURS, SHAPES, ToyEncoder, toy_table
 
 USERS = 12
@@ -21,9 +21,7 @@ USERS = 12
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setattr("retrieval.cli.commands.build.load_encoder", lambda *_, **__: ToyEncoder())
-    monkeypatch.setattr("retrieval.retriever.loaded_bundle.load_encoder", lambda *_, **__: ToyEncoder())
-    return runner(capsys)
+    return toy_runner(capsys, monkeypatch)
 
 
 @pytest.fixture(scope="module")

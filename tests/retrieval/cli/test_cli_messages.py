@@ -14,9 +14,8 @@ import pytest
 
 from indexing.catalogue.item_ids import ItemIds
 from retrieval.cli.display.output import counted
-from tests.cli_run import Run, json_lines, runner
+from tests.cli_run import Run, json_lines, toy_runner
 from tests.paths import ROOT
-from tests.toy import ToyEncoder
 
 PACKAGES = [ROOT / name for name in ("indexing", "retrieval")]
 
@@ -30,9 +29,7 @@ PYTHON_ALONE = {"clip_retrieval.py", "datasets.py"}  # what no command reaches
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setattr("retrieval.cli.commands.build.load_encoder", lambda *_, **__: ToyEncoder())
-    monkeypatch.setattr("retrieval.retriever.loaded_bundle.load_encoder", lambda *_, **__: ToyEncoder())
-    return runner(capsys)
+    return toy_runner(capsys, monkeypatch)
 
 
 @pytest.fixture

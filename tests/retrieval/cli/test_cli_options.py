@@ -13,18 +13,15 @@ from typer.core import TyperGroup
 
 from retrieval.cli import app, main
 from retrieval.cli.options.command import MOVED, RENAMED
-from tests.cli_run import Run, json_lines, runner
+from tests.cli_run import Run, json_lines, toy_runner
 from tests.paths import ROOT
-from tests.toy import ToyEncoder
 
 CLI = ROOT / "retrieval" / "cli"
 
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setattr("retrieval.cli.commands.build.load_encoder", lambda *_, **__: ToyEncoder())
-    monkeypatch.setattr("retrieval.retriever.loaded_bundle.load_encoder", lambda *_, **__: ToyEncoder())
-    return runner(capsys)
+    return toy_runner(capsys, monkeypatch)
 
 
 @pytest.fixture

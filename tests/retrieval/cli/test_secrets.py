@@ -6,13 +6,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from indexing.bundle.build import build_bundle
-from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import CommonspaceError, InputError
 from indexing.runtime.safe_text import without_secrets
 from retrieval import Impressions, Interactions, Profiles
-from tests.cli_run import Run, runner
-from tests.toy import ToyEncoder, toy_file, toy_table
+from tests.cli_run import Run, toy_runner
+from tests.toy import toy_table
 
 SECRET, OPTION = "s3cret", "731946"
 LOST = f"postgresql://ann-of-sales:{SECRET}@127.0.0.1:1/shop?application_name={SECRET}#items"
@@ -20,16 +18,12 @@ LOST = f"postgresql://ann-of-sales:{SECRET}@127.0.0.1:1/shop?application_name={S
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setattr("retrieval.cli.commands.build.load_encoder", lambda *_, **__: ToyEncoder())
-    monkeypatch.setattr("retrieval.retriever.loaded_bundle.load_encoder", lambda *_, **__: ToyEncoder())
-    return runner(capsys)
+    return toy_runner(capsys, monkeypatch)
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("toys")
-    build_bundle(Catalogue.from_parquet(toy_file(folder)), ToyEncoder(), folder / "bundle")
-    return folder / "bundle"
+@pytest.fixture
+def bundle(toy_bundle: Path) -> Path:
+    return toy_bundle
 
 
 COMMANDS = {
