@@ -10,9 +10,9 @@ Each history is split in time into a train, a validation and a test part.
 
 If the log has times and enough users, all histories are also split at the starts of windows. A second head is
 trained on what users did in each window, new users included, and judged by windows after those that it was trained on.
-If its gain is not surely above zero, users who return, and new ones, get the order of retrieval. What passed is trained
-once more on everything. An item that would then be shown far more often than its audience explains is held back; see
-`exposure_limit`.
+If its gain is not surely above zero, users who return, and new ones, get the order of retrieval. The parts that
+help are trained once more on everything. An item that would then be shown far more often than its audience explains has
+its scores lowered; see `exposure_limit`.
 
 A refresh continues from the published model. Only what came since is split: the first half trains, and the second half
 decides between the published model and the refreshed one.
@@ -49,12 +49,12 @@ from retrieval.fitting.publish_gate import unchanged_since, why_not_better, why_
 from retrieval.fitting.published_model import PublishedModel
 from retrieval.fitting.report import FitReport, check_fit_arguments, manifest_record
 from retrieval.fitting.selection.behaviour_selection import (
-    learn_item_features,
+    fit_item_features,
     sample_users,
     select_behaviour,
     validation_users,
 )
-from retrieval.fitting.selection.held_out_new_users import HeldOutUsers, hold_out_users
+from retrieval.fitting.selection.held_out_new_users import ShortHistories, hold_out_users
 from retrieval.fitting.selection.temporal_split import split_at, split_since, temporal_split
 from retrieval.fitting.selection.validation import MIN_USERS, NUM_CANDIDATES, Gain, Validation, why_too_few
 from retrieval.fitting.steps import BEFORE, EARLY, EVERYTHING, Step, StepCounter, expected_refresh_steps, expected_steps
@@ -156,7 +156,7 @@ class _Fit:
         self.histories = histories(interactions, bundle.items)
         kind = LogKind.of_log(self.histories, interactions)
         if published is not None:
-            kind = kind.as_read_by(published.space.users)
+            kind = kind.continued_from(published.space.users)
         if config.split == "time" and self.histories and not kind.in_order:
             raise InputError(
                 "all of the log is of one second, or it has no times: nothing was before and after a moment",
@@ -172,7 +172,7 @@ class _Fit:
         self.validation = Validation(bundle.items, users, NUM_CANDIDATES, kind.min_relevance, self.shown)
         self.cutoffs = rolling_cutoffs(self.histories) if published is None and config.split == "both" else []
         self.cutoffs = self.cutoffs if config.trains_on_windows else self.cutoffs[-1:]  # for query weights alone
-        description = (published.description if published else None) or learn_item_features(bundle)
+        description = (published.description if published else None) or fit_item_features(bundle)
         flags = (data.profiles is not None, len(self.cutoffs), "until" in bundle.manifest.learned)
         expected = expected_refresh_steps(published.fitted.names) if published else expected_steps(config, *flags)
         inputs = (description, kind.min_relevance, data.profiles, published, work, progress)
@@ -185,11 +185,11 @@ class _Fit:
         self.best: Candidates | None = None  # of the best model so far
 
     def run(self) -> FitReport:
-        passed, refused = self._fit_parts() if self.published is None else self._refresh(self.published)
-        report = self._report(passed)
+        accepted, refused = self._fit_parts() if self.published is None else self._refresh(self.published)
+        report = self._report(accepted)
         if refused:
             return replace(report, refused=refused)
-        limited = self._limit_exposure(self.trainer.retrain(passed, self.histories, EVERYTHING))
+        limited = self._limit_exposure(self.trainer.retrain(accepted, self.histories, EVERYTHING))
         final, limited_ids = limited.parts, tuple(self.bundle.items[row] for row in limited.rows)
         report = replace(report, exposure=limited.exposure, held_back=limited_ids, training=self.trainer.curves)
         if final.names and (refused := exposure_problem(limited.exposure)):
@@ -202,7 +202,7 @@ class _Fit:
         manifest = publish_fitted(self.bundle, final, self.histories, record).manifest
         return replace(report, generation=manifest.generation, published=manifest.features, in_force=manifest.features)
 
-    def _report(self, passed: FittedModel) -> FitReport:
+    def _report(self, accepted: FittedModel) -> FitReport:
         """Give the report before the training on everything."""
         return FitReport(
             self.bundle.manifest.generation,
@@ -210,7 +210,7 @@ class _Fit:
             len(self.validation.splits),
             self.ndcg,
             self.trainer.curves.get("adapter", {}).get("search_recall@10", {}),
-            serving=passed.block.serving if passed.block else {},
+            serving=accepted.block.serving if accepted.block else {},
             short=self.short_histories,
             new_users=self.new_users,
             notes=self.notes,
@@ -254,8 +254,8 @@ class _Fit:
                 f"{self.config.split}; five in all where each history is cut for itself); learning and judging need at "
                 f"least {MIN_USERS}.{why_too_few(self.histories, self.validation.min_relevance)} {self.known}".rstrip()
             )
-        passed = self._train_parts()
-        return passed, self._why_keep_published(passed)
+        accepted = self._train_parts()
+        return accepted, self._why_keep_published(accepted)
 
     def _train_parts(self) -> FittedModel:
         """Train part after part on the train part of the log, and keep those that help on the test part."""
@@ -269,32 +269,32 @@ class _Fit:
         content = adapter.apply(trainer.frozen) if adapter else trainer.fused
         taste = self._train_profiles(block, train_parts)
         space = ItemSpace.of(content, self.config.user_model, block.behaviour if block else None, taste)
-        passed = FittedModel(adapter, block, None, space, trainer.description)
+        accepted = FittedModel(adapter, block, None, space, trainer.description)
         held_out_ids = {history.user_id for history in held_out}
         whole = [history for history in self.histories if block is not None and history.user_id in held_out_ids]
-        short = HeldOutUsers.of(whole, self.validation.min_relevance)
+        short = ShortHistories.of(whole, self.validation.min_relevance)
         if short is not None:
-            passed = trainer.select_history_shrinkage(passed, self.validation, short)
+            accepted = trainer.select_history_shrinkage(accepted, self.validation, short)
         # Without a behaviour block new users get no recommendations.
-        returning = train_for_returning(trainer, passed, self.cutoffs if block else [], self.validation)
-        passed = returning.passed
+        returning = train_for_returning(trainer, accepted, self.cutoffs if block else [], self.validation)
+        accepted = returning.accepted
         staged = self._train_if_better(
             "reranker",
-            lambda: train_second_stage(trainer, passed, self.splits, self.validation),
+            lambda: train_second_stage(trainer, accepted, self.splits, self.validation),
             lambda trained: answer_visits(self.trainer, trained.stage, self.validation.histories),
         )
         self.gain = self.validation.gain(before, self.best) if self.best is not before else None
         if staged is None:
-            return passed
+            return accepted
         stage = staged.stage
         if self.config.retrains_reranker:
-            stage = replace(stage, head=retrain_with_last_part(trainer, passed, staged.examples, self.splits))
+            stage = replace(stage, head=retrain_with_last_part(trainer, accepted, staged.examples, self.splits))
         stage = self._with_returning(stage, returning)
         if short is not None and stage.min_history:
-            validated = (staged.stage, passed, self.splits, whole, self.validation)
+            validated = (staged.stage, accepted, self.splits, whole, self.validation)
             min_history, self.short_histories = select_shortest_history(trainer, *validated)
             stage = replace(stage, min_history=min_history)
-        return passed._replace(reranker=stage)
+        return accepted._replace(reranker=stage)
 
     def _train_if_better(self, name: str, train: Callable[[], Part], rank: Callable[[Part], Candidates]) -> Part | None:
         """Train a part that the settings name; give it if its gain over the best so far is surely above zero."""
@@ -340,7 +340,7 @@ class _Fit:
             self.notes["profiles"] = "new users are answered by the behaviour block, and there is none"
             return None
         try:
-            taste, record = self.trainer.profile_taste(train, block)
+            taste, record = self.trainer.train_profile_model(train, block)
         except TrainingError as error:
             self.notes["profiles"] = str(error)
             return None
@@ -369,10 +369,10 @@ class _Fit:
             return self.validation.recommend(parts.space, histories)
         return answer_visits(self.trainer, parts.reranker, histories)
 
-    def _why_keep_published(self, passed: FittedModel) -> str:
+    def _why_keep_published(self, accepted: FittedModel) -> str:
         """Return why the published parts should stay, or ""."""
         configured = [name for name in _PARTS if getattr(self.config, name) is not None]
-        if not passed.names and configured:
+        if not accepted.names and configured:
             return "nothing that was learned helps on later interactions; what is in force stays"
         until = self.bundle.manifest.learned.get("until")
         if until is None:
@@ -383,7 +383,7 @@ class _Fit:
         return why_not_better(
             self.bundle,
             replace(self.validation, splits=users),
-            lambda: self.trainer.retrain_space(passed, histories, BEFORE, from_scratch=True).space,
+            lambda: self.trainer.retrain_space(accepted, histories, BEFORE, from_scratch=True).space,
             self.ndcg,
         )
 

@@ -16,7 +16,7 @@ from retrieval.fitting.selection.behaviour_selection import (
     training_users,
     validation_users,
 )
-from retrieval.fitting.selection.held_out_new_users import SHORT_LENGTHS, HeldOutUsers
+from retrieval.fitting.selection.held_out_new_users import SHORT_LENGTHS, ShortHistories
 from retrieval.fitting.selection.serving_weights import RETURNING, apply_serving
 from retrieval.fitting.selection.temporal_split import TemporalSplit
 from retrieval.fitting.selection.validation import MIN_USERS, VALIDATION_METRIC, Gain, Validation
@@ -46,7 +46,7 @@ class TrainedStage(NamedTuple):
 
 def train_second_stage(
     trainer: Trainer,
-    passed: FittedModel,
+    accepted: FittedModel,
     splits: Sequence[TemporalSplit],
     validation: Validation,
 ) -> TrainedStage:
@@ -54,7 +54,7 @@ def train_second_stage(
 
     Args:
         trainer: Trains the parts.
-        passed: The parts that helped so far, trained on the train part.
+        accepted: The parts that helped so far, trained on the train part.
         splits: Of all users.
         validation: The validation users; their recall must not show that a source has seen their test part.
 
@@ -63,7 +63,7 @@ def train_second_stage(
     """
     from retrieval.training.ranker.sources import check_recalls
 
-    learner = trainer.stage_learner()
+    learner = trainer.stage_trainer()
     by_time = trainer.config.split == "time"
     users = sample_users(
         training_users(splits, validation.min_relevance, new=by_time and learner.config.new_users),
@@ -74,7 +74,7 @@ def train_second_stage(
         raise TrainingError("no user has interactions both early and in the middle: there is nothing to order")
     trainer.report_progress("sources", EARLY, 0, 0)
     train, valid = [part.train for part in users], [part.valid for part in users]
-    features = learner.learn_features(passed.space, [part.train for part in splits])
+    features = learner.learn_features(accepted.space, [part.train for part in splits])
     cutoff = Cutoff.between(train, valid)
     if by_time:  # all queries have one time, whenever the last interaction was
         cutoff = Cutoff(train, valid, np.full(len(train), features.statistics.now, np.int64))
@@ -82,7 +82,7 @@ def train_second_stage(
     head = _train_head(trainer, examples, EARLY)
     on_train, on_test = (train, valid), (validation.histories, [part.test for part in validation.splits])
     check_recalls(features.sources, on_train, on_test, len(trainer.bundle.items))
-    stage = learner.assemble(head, features, passed.space, min_history)
+    stage = learner.assemble(head, features, accepted.space, min_history)
     return TrainedStage(stage, examples)
 
 
@@ -90,14 +90,14 @@ class ReturningUsers(NamedTuple):
     """The parts that serve returning users, and users without a history.
 
     Attributes:
-        passed: The parts that helped so far, with the query weights for these users.
+        accepted: The parts that helped so far, with the query weights for these users.
         head: Orders their candidates; None where it does not surely gain for returning users.
         gain: The gain of the head over retrieval for returning users, in windows that it was not trained on; None where
             no window could validate it.
         gain_of_new: The same for users without a history.
     """
 
-    passed: FittedModel
+    accepted: FittedModel
     head: "ScoringHead | None" = None
     gain: Gain | None = None
     gain_of_new: Gain | None = None
@@ -117,7 +117,7 @@ class ReturningUsers(NamedTuple):
 
 
 def train_for_returning(
-    trainer: Trainer, passed: FittedModel, cutoffs: Sequence[Cutoff], validation: Validation
+    trainer: Trainer, accepted: FittedModel, cutoffs: Sequence[Cutoff], validation: Validation
 ) -> ReturningUsers:
     """Train a second head on the interactions of several windows, and validate it on later windows.
 
@@ -128,7 +128,7 @@ def train_for_returning(
 
     Args:
         trainer: Trains the parts.
-        passed: The parts that helped so far, trained on the train part.
+        accepted: The parts that helped so far, trained on the train part.
         cutoffs: The windows, oldest first.
         validation: Computes the quality of lists.
     """
@@ -137,9 +137,9 @@ def train_for_returning(
         name = window_name(number, len(cutoffs))
         try:
             # From the second on, it continues from the window before, in fewer passes.
-            model = trainer.retrain_space(model or passed, cutoff.histories, name, from_scratch=model is None)
+            model = trainer.retrain_space(model or accepted, cutoff.histories, name, from_scratch=model is None)
             if not has_weights and (users := liking_users(cutoff, validation.min_relevance)):
-                passed, model = select_returning_weights(passed, model, users, validation)
+                accepted, model = select_returning_weights(accepted, model, users, validation)
                 has_weights = True
             if trainer.config.reranker is not None and len(cutoffs) >= JUDGED_FROM:
                 windows.add(name, cutoff, model, validates=number >= JUDGED_FROM)
@@ -149,7 +149,7 @@ def train_for_returning(
     head = _train_head(trainer, windows.examples, WINDOWS) if gain is not None and gain.is_sure else None
     trainer.curves.clear()
     trainer.curves.update(curves)  # those of the parts that serve visits
-    return ReturningUsers(passed, head, gain, windows.gain(new=True))
+    return ReturningUsers(accepted, head, gain, windows.gain(new=True))
 
 
 class _Windows:
@@ -162,7 +162,7 @@ class _Windows:
 
     def add(self, name: str, cutoff: Cutoff, model: FittedModel, *, validates: bool) -> None:
         """Learn sources from the histories before a window, validate the head so far, and add its examples."""
-        trainer, learner, users = self.trainer, self.trainer.stage_learner(), cutoff.active(new=True)
+        trainer, learner, users = self.trainer, self.trainer.stage_trainer(), cutoff.active(new=True)
         users = users.take(sample_users(range(len(users.histories)), len(trainer.bundle.items)))
         trainer.report_progress("sources", name, 0, 0)
         features = learner.learn_features(model.space, cutoff.histories)
@@ -196,7 +196,7 @@ def liking_users(cutoff: Cutoff, min_relevance: float) -> Cutoff | None:
 
 
 def select_returning_weights(
-    passed: FittedModel, earlier: FittedModel, users: Cutoff, validation: Validation
+    accepted: FittedModel, earlier: FittedModel, users: Cutoff, validation: Validation
 ) -> tuple[FittedModel, FittedModel]:
     """Select the query weights for returning users: the defaults, or those of a visit.
 
@@ -205,7 +205,7 @@ def select_returning_weights(
     zero. Weights change queries alone, so that one index serves both.
 
     Args:
-        passed: The parts that helped so far.
+        accepted: The parts that helped so far.
         earlier: The same parts, trained on the interactions before a window.
         users: The users who returned in the window, as `liking_users` gives them.
         validation: Computes the quality of lists.
@@ -215,12 +215,12 @@ def select_returning_weights(
     """
     weights = {f"{RETURNING}{name}": value for name, value in DEFAULT_WEIGHTS._asdict().items()}
     defaults = _with_serving(earlier, weights)
-    by_defaults, by_visit = (
+    with_defaults, with_visit_weights = (
         validation.recommend(model.space.for_returning, users.histories) for model in (defaults, earlier)
     )
-    if validation.gain(by_defaults, by_visit, users.targets).low > 0:
-        return passed, earlier
-    return _with_serving(passed, weights), defaults
+    if validation.gain(with_defaults, with_visit_weights, users.targets).low > 0:
+        return accepted, earlier
+    return _with_serving(accepted, weights), defaults
 
 
 def _with_serving(fitted: FittedModel, weights: dict[str, float]) -> FittedModel:
@@ -235,20 +235,20 @@ def _with_serving(fitted: FittedModel, weights: dict[str, float]) -> FittedModel
 
 
 def retrain_with_last_part(
-    trainer: Trainer, passed: FittedModel, examples: "list[Examples]", splits: Sequence[TemporalSplit]
+    trainer: Trainer, accepted: FittedModel, examples: "list[Examples]", splits: Sequence[TemporalSplit]
 ) -> "ScoringHead":
     """Train the head of a stage that helps once more, on the test part too.
 
     Args:
         trainer: Trains the parts.
-        passed: The parts that are published, trained on the train part.
+        accepted: The parts that are published, trained on the train part.
         examples: The examples that it was trained on for validation.
         splits: Of all users.
     """
-    learner = trainer.stage_learner()
+    learner = trainer.stage_trainer()
     users = sample_users(validation_users(splits, trainer.min_relevance), len(trainer.bundle.items))
     histories, curves = [part.before_test for part in splits], dict(trainer.curves)
-    space = trainer.retrain_space(passed, histories, BEFORE).space
+    space = trainer.retrain_space(accepted, histories, BEFORE).space
     trainer.curves.update(curves)  # those of the parts that are served
     trainer.report_progress("sources", BEFORE, 0, 0)
     cutoff = Cutoff.between([part.before_test for part in users], [part.test for part in users])
@@ -259,7 +259,7 @@ def _train_head(trainer: Trainer, examples: "list[Examples]", part_of_log: str) 
     def report_progress(done: int, total: int) -> None:
         trainer.report_progress("reranker", part_of_log, done, total)
 
-    head, trainer.curves["reranker"] = trainer.stage_learner().head(examples, report_progress, trainer.work)
+    head, trainer.curves["reranker"] = trainer.stage_trainer().head(examples, report_progress, trainer.work)
     return head
 
 
@@ -275,12 +275,12 @@ def answer_at(trainer: Trainer, stage: SecondStage, cutoff: Cutoff) -> Candidate
     return stage.recommend(batch, trainer.bundle.items)
 
 
-class Length(NamedTuple):
+class LengthRange(NamedTuple):
     """A range of history lengths.
 
     Attributes:
-        items: The lengths that histories are cut to, for one user after the other in turn.
-        shortest: Length from which on a history belongs to this range.
+        items: The lengths that histories are cut to, assigned to users in turn.
+        shortest: Shortest history of this range.
     """
 
     items: tuple[int, ...]
@@ -288,18 +288,18 @@ class Length(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The lengths as text, as ``1-3``."""
+        """The lengths as text: ``"1-3"``."""
         return "-".join(map(str, sorted({self.items[0], self.items[-1]})))
 
 
-LENGTHS = (Length(SHORT_LENGTHS, 1), Length((5,), 4), Length((10,), 8), Length((20,), 15))
-LONGER = 30  # items of a history that is longer than all of these
+LENGTH_RANGES = (LengthRange(SHORT_LENGTHS, 1), LengthRange((5,), 4), LengthRange((10,), 8), LengthRange((20,), 15))
+LONG_HISTORY = 30  # items; longer than any of these ranges
 
 
 def select_shortest_history(
     trainer: Trainer,
     stage: SecondStage,
-    passed: FittedModel,
+    accepted: FittedModel,
     splits: Sequence[TemporalSplit],
     held_out: Sequence[History],
     validation: Validation,
@@ -313,7 +313,7 @@ def select_shortest_history(
     Args:
         trainer: Trains the parts.
         stage: The second stage, which helps.
-        passed: The parts that it uses, trained without the held-out users.
+        accepted: The parts that it uses, trained without the held-out users.
         splits: Of all users.
         held_out: The whole histories of the held-out users.
         validation: Computes the quality of lists.
@@ -321,17 +321,17 @@ def select_shortest_history(
     Returns:
         The minimum length of a history, and for each length ndcg@10 of ``retrieval`` and of the ``reranker``.
     """
-    learner, held_out_ids = trainer.stage_learner(), {history.user_id for history in held_out}
+    learner, held_out_ids = trainer.stage_trainer(), {history.user_id for history in held_out}
     features = learner.learn_features(
-        passed.space, [part.train for part in splits if part.train.user_id not in held_out_ids]
+        accepted.space, [part.train for part in splits if part.train.user_id not in held_out_ids]
     )
     stages = {
-        name: learner.assemble(stage.head, features, passed.space, min_history)
-        for name, min_history in (("retrieval", LONGER), ("reranker", 1))
+        name: learner.assemble(stage.head, features, accepted.space, min_history)
+        for name, min_history in (("retrieval", LONG_HISTORY), ("reranker", 1))
     }
-    shortest, measured, above = stage.min_history, dict[str, dict[str, float]](), LONGER
-    for length in reversed(LENGTHS):
-        if (users := HeldOutUsers.of(held_out, validation.min_relevance, length.items)) is None:
+    shortest, measured, above = stage.min_history, dict[str, dict[str, float]](), LONG_HISTORY
+    for length in reversed(LENGTH_RANGES):
+        if (users := ShortHistories.of(held_out, validation.min_relevance, length.items)) is None:
             continue
         values = {
             name: validation.mean(answer_visits(trainer, stage, users.histories), users.relevant, VALIDATION_METRIC)

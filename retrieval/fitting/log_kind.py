@@ -117,7 +117,7 @@ class LogKind:
         kind = cls.of(histories, log.repeats)
         return kind if log.events is None else replace(kind, counts=False)
 
-    def as_read_by(self, users: UserModel) -> "LogKind":
+    def continued_from(self, users: UserModel) -> "LogKind":
         """Give the kind as what goes on from an earlier log reads it.
 
         Raises:

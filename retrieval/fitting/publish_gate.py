@@ -20,20 +20,20 @@ def why_not_published(gain: Gain) -> str:
 
 
 def why_not_better(
-    bundle: Bundle, validation: Validation, learned_before: Callable[[], ItemSpace], ndcg: dict[str, float]
+    bundle: Bundle, validation: Validation, train_space: Callable[[], ItemSpace], ndcg: dict[str, float]
 ) -> str:
     """Return why the published parts should stay, or "": they do better on what neither has learned from.
 
     Args:
         bundle: With the published parts.
         validation: Users with interactions since these were trained; their histories end before.
-        learned_before: Trains what would be published, on interactions before that only.
+        train_space: Trains what would be published, on interactions before that only.
         ndcg: Receives both means, where there are at least ten users.
     """
     users = len(validation.splits)
     if users < MIN_USERS:
         return ""
-    new = validation.recommend_all(learned_before())
+    new = validation.recommend_all(train_space())
     ndcg_new = validation.ndcg(new)
     learned = LearnedParts(bundle)
     space = ItemSpace.of(learned.content(bundle), learned.users, learned.block(bundle))
@@ -63,7 +63,7 @@ def unchanged_since(bundle: Bundle, files: Mapping[str, bytes], record: Mapping[
     learned_files = {file.name for file in bundle.manifest.files if part_of(file.name) in LEARNED}
     previous = bundle.manifest.learned
     same = learned_files == set(files) and all(bundle.read(name) == data for name, data in files.items())
-    told_alike = all(previous.get(name) == record[name] for name in ("until", "events"))
-    if not same or not told_alike or not same_config(previous.get("config"), config):
+    same_log = all(previous.get(name) == record[name] for name in ("until", "events"))
+    if not same or not same_log or not same_config(previous.get("config"), config):
         return ""
     return "what was learned is in force already, to the last bit"

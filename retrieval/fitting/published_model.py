@@ -27,7 +27,7 @@ from retrieval.ranking.second_stage import SecondStage, carried_over
 from retrieval.retriever.learned_parts import LearnedParts, behaviour_queries
 
 REPLAY = 1.0  # users without new interactions, for each user with some
-AFRESH = "fit without refresh"
+HINT = "fit without refresh"
 
 
 class PublishedModel(NamedTuple):
@@ -93,7 +93,7 @@ class PublishedModel(NamedTuple):
         Raises:
             DamagedFileError: When it has fields that exist no more, or values that are not valid.
         """
-        with read_as(f"learned.config in {self.generation}/{MANIFEST}", f"{AFRESH}, or say how to learn"):
+        with read_as(f"learned.config in {self.generation}/{MANIFEST}", f"{HINT}, or say how to learn"):
             return stored_config(self.settings)
 
     @property
@@ -117,7 +117,7 @@ class PublishedModel(NamedTuple):
 
 
 def _until(second: object, path: Path) -> int:
-    with read_as(f"learned.until in {path}", AFRESH):
+    with read_as(f"learned.until in {path}", HINT):
         return min(check_whole(second, "it", 0), np.iinfo(np.int64).max)
 
 
@@ -125,7 +125,7 @@ def _serving(record: dict[str, float], path: Path) -> dict[str, float]:
     """Check serving weights."""
     names = QueryWeights._fields
     returning = [f"{RETURNING}{name}" for name in names]
-    with read_as(f"learned.serving in {path}", AFRESH):
+    with read_as(f"learned.serving in {path}", HINT):
         required = [*names, *(returning if any(name in record for name in returning) else [])]
         if missing := [name for name in required if name not in record]:
             raise InputError(f"it lacks {examples(missing)}")

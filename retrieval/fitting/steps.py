@@ -53,16 +53,16 @@ def expected_steps(
         steps += [("behaviour", EARLY), ("serving", EARLY), *([("profiles", EARLY)] if profiles else [])]
     elif config.adapter is not None:
         steps.append(("adapter", EARLY))
-    learns_space = bool(steps)
+    trains_space = bool(steps)
     if behaviour and windows:
         steps += _in_windows(windows, ranker)
     if ranker:
         steps += [("sources", EARLY), ("reranker", EARLY)]
         if config.retrains_reranker:
-            steps += [*([(space, BEFORE)] if learns_space else []), ("sources", BEFORE), ("reranker", BEFORE)]
-    if trained_before and learns_space:
+            steps += [*([(space, BEFORE)] if trains_space else []), ("sources", BEFORE), ("reranker", BEFORE)]
+    if trained_before and trains_space:
         steps.append((space, BEFORE))
-    return steps + _on_everything([space] if learns_space else [], ranker)
+    return steps + _on_everything([space] if trains_space else [], ranker)
 
 
 def expected_refresh_steps(parts: Collection[str]) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from retrieval.fitting.fit_config import FitConfig
 from retrieval.fitting.fitted_model import FittedModel, ServedBehaviour
 from retrieval.fitting.published_model import PublishedModel
 from retrieval.fitting.selection.behaviour_selection import SELECTION_METRIC
-from retrieval.fitting.selection.held_out_new_users import MAX_RELEVANT, HeldOutUsers
+from retrieval.fitting.selection.held_out_new_users import MAX_RELEVANT, ShortHistories
 from retrieval.fitting.selection.profile_selection import NewUsers, select_profile_model
 from retrieval.fitting.selection.validation import Validation
 from retrieval.fitting.steps import EARLY, Step, StepCounter
@@ -26,12 +26,12 @@ from retrieval.models.behaviour import Behaviour
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.profile_model import ProfileModel
 from retrieval.training.config import AdapterConfig, BehaviourConfig
-from retrieval.training.profile_model import learn_profile_taste
+from retrieval.training.profile_model import refit_profile_model
 from retrieval.training.ranker.shown_items import ShownItems
 from retrieval.training.ranker_config import StageConfig
 
 if TYPE_CHECKING:
-    from retrieval.training.ranker.ranker import StageLearner
+    from retrieval.training.ranker.ranker import StageTrainer
 
 REFRESH_PASSES = 0.25  # of the passes of a training from the start
 
@@ -150,36 +150,41 @@ class Trainer:
             ended=None if is_short else lambda curve: self.curves.update(behaviour=curve.to_json()),
         )
 
-    def stage_learner(self) -> "StageLearner":
+    def stage_trainer(self) -> "StageTrainer":
         """Give the trainer of the second stage."""
-        from retrieval.training.ranker.ranker import StageLearner  # torch is loaded only by those who learn
+        from retrieval.training.ranker.ranker import StageTrainer  # torch is loaded only by those who learn
 
         views = views_of(self.description, self.frozen, self.bundle.attributes)
         config = self.config.reranker or StageConfig()
         if config.min_relevance is None:  # dislikes are not relevant, as in validation
             config = replace(config, min_relevance=self.min_relevance)
-        return StageLearner(self.bundle.items, views, config=config, profiles=self.profiles, shown=self.shown)
+        return StageTrainer(self.bundle.items, views, config=config, profiles=self.profiles, shown=self.shown)
 
     def retrain(
-        self, passed: FittedModel, histories: Sequence[History], part_of_log: str, *, from_scratch: bool = False
+        self, accepted: FittedModel, histories: Sequence[History], part_of_log: str, *, from_scratch: bool = False
     ) -> FittedModel:
         """Train parts once more on other histories; the head of a reranker stays, its sources are learned again.
 
         Args:
-            passed: The parts.
+            accepted: The parts.
             histories: The histories.
             part_of_log: Name of this part of the log, as in `Step.past`.
             from_scratch: Whether to start from random weights, because the parts were trained on later interactions;
                 else training continues from the parts.
         """
-        fitted, stage = self.retrain_space(passed, histories, part_of_log, from_scratch=from_scratch), passed.reranker
+        fitted, stage = (
+            self.retrain_space(accepted, histories, part_of_log, from_scratch=from_scratch),
+            accepted.reranker,
+        )
         if stage is None:
             return fitted
         self.report_progress("sources", part_of_log, 0, 0)
-        features = self.stage_learner().learn_features(fitted.space, histories)
+        features = self.stage_trainer().learn_features(fitted.space, histories)
         return fitted._replace(reranker=replace(stage, features=features, vectors=fitted.space.indexed))
 
-    def profile_taste(self, histories: Sequence[History], block: ServedBehaviour) -> tuple[ProfileModel, NewUsers]:
+    def train_profile_model(
+        self, histories: Sequence[History], block: ServedBehaviour
+    ) -> tuple[ProfileModel, NewUsers]:
         """Train a profile model; see `select_profile_model`."""
         if self.profiles is None:
             raise TrainingError("nobody has a profile")
@@ -193,54 +198,56 @@ class Trainer:
         )
 
     def select_history_shrinkage(
-        self, passed: FittedModel, validation: Validation, held_out: HeldOutUsers
+        self, accepted: FittedModel, validation: Validation, held_out: ShortHistories
     ) -> FittedModel:
         """Select how much a short history counts, by the quality for held-out users.
 
         Args:
-            passed: The parts that helped so far, trained without the held-out users.
+            accepted: The parts that helped so far, trained without the held-out users.
             validation: Computes the quality of lists.
             held_out: The users.
         """
-        from retrieval.fitting.selection.serving_weights import choose_few
+        from retrieval.fitting.selection.serving_weights import select_history_shrinkage
         from retrieval.training.one_standard_error import Values
 
-        if (block := passed.block) is None:
-            return passed
+        if (block := accepted.block) is None:
+            return accepted
 
         def evaluate(tried: Behaviour) -> Values:
-            candidates = validation.recommend(replace(passed.space, behaviour=tried), held_out.histories, MAX_RELEVANT)
+            candidates = validation.recommend(
+                replace(accepted.space, behaviour=tried), held_out.histories, MAX_RELEVANT
+            )
             return validation.values(candidates, held_out.relevant, SELECTION_METRIC)
 
-        behaviour, few = choose_few(block.behaviour, evaluate)
-        space = replace(passed.space, behaviour=behaviour)
-        return passed._replace(block=ServedBehaviour(behaviour, block.serving | {"few": few}), space=space)
+        behaviour, shrinkage = select_history_shrinkage(block.behaviour, evaluate)
+        space = replace(accepted.space, behaviour=behaviour)
+        return accepted._replace(block=ServedBehaviour(behaviour, block.serving | {"few": shrinkage}), space=space)
 
     def retrain_space(
-        self, passed: FittedModel, histories: Sequence[History], part_of_log: str, *, from_scratch: bool = False
+        self, accepted: FittedModel, histories: Sequence[History], part_of_log: str, *, from_scratch: bool = False
     ) -> FittedModel:
         """Train adapter and behaviour block once more, where there are any; see `retrain`."""
-        adapter, content = passed.adapter, self.fused
+        adapter, content = accepted.adapter, self.fused
         if adapter is not None:
             adapter = self.adapter(histories, part_of_log)
             content = adapter.apply(self.frozen)
-        block, taste = self._retrain_behaviour(passed, histories, part_of_log, from_scratch=from_scratch)
+        block, taste = self._retrain_behaviour(accepted, histories, part_of_log, from_scratch=from_scratch)
         space = ItemSpace.of(content, self.config.user_model, block.behaviour if block else None, taste)
         return FittedModel(adapter, block, None, space, self.description)
 
     def _retrain_behaviour(
-        self, passed: FittedModel, histories: Sequence[History], part_of_log: str, *, from_scratch: bool
+        self, accepted: FittedModel, histories: Sequence[History], part_of_log: str, *, from_scratch: bool
     ) -> tuple[ServedBehaviour | None, ProfileModel | None]:
         """Train the behaviour block and the profile model once more, where there are any."""
         from retrieval.fitting.selection.serving_weights import apply_serving
 
-        block, taste = passed.block, passed.profiles
+        block, taste = accepted.block, accepted.profiles
         if block is None:
             return None, None
         start = None if from_scratch else block.behaviour
         block = block._replace(behaviour=apply_serving(self.behaviour(histories, part_of_log, start), block.serving))
         if taste is not None and self.profiles is not None:
-            taste = learn_profile_taste(self.profiles, self._liked_histories(histories), block.behaviour.items, taste)
+            taste = refit_profile_model(self.profiles, self._liked_histories(histories), block.behaviour.items, taste)
         return block, taste
 
     def report_progress(self, part: str, part_of_log: str, done: int, total: int) -> None:

@@ -10,7 +10,7 @@ from indexing.errors import InputError, TrainingError, import_extra
 from indexing.store.collect import fuse
 from retrieval.fitting.fit_config import FitConfig
 from retrieval.fitting.log_kind import LogKind
-from retrieval.fitting.selection.behaviour_selection import learn_item_features, select_behaviour, training_users
+from retrieval.fitting.selection.behaviour_selection import fit_item_features, select_behaviour, training_users
 from retrieval.fitting.selection.temporal_split import temporal_split
 from retrieval.fitting.selection.validation import MIN_USERS, NUM_CANDIDATES, Validation
 from retrieval.interactions.cleaning import prepare
@@ -25,14 +25,14 @@ MAX_FAILURES = 5
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """What the search found.
+class TuningResult:
+    """The result of a search.
 
     Attributes:
         config: The best settings: those given, with another behaviour block.
-        value: ndcg@20 on the middle part of the log with them.
+        value: ndcg@20 on the validation part of the log with them.
         start: The same with the settings given.
-        trials: How many were tried, over all runs of the search.
+        trials: Number of complete trials, over all runs of the search.
     """
 
     config: FitConfig
@@ -49,18 +49,18 @@ def tune(
     trials: int = 50,
     config: FitConfig | None = None,
     progress: Callable[[int, float], None] | None = None,
-) -> Tuned:
+) -> TuningResult:
     """Search for settings of the behaviour block with Optuna's tree of Parzen estimators (Bergstra et al. 2011).
 
-    Each trial learns from the early part of the log and is judged on the middle one, with its best way of serving. The
-    last part, by which `fit` decides, is never looked at.
+    Each trial trains on the train part of the log and is scored on the validation part, with its best serving weights.
+    The test part, by which `fit` decides, is not read.
 
     Args:
         bundle: Folder of the bundle; its changes must be folded in.
         interactions: The log that `fit` will be given.
-        study: File in which the search is kept; with one that exists it goes on. One bundle and log, one study.
-        trials: How many in all; those in the study count.
-        config: Where to start; the first trial is this.
+        study: File of the search; an existing one is continued. A study is of one bundle and one log.
+        trials: Total number of trials, those in the study included.
+        config: The settings of the first trial.
         progress: Called after each trial with their number and the best value.
 
     Raises:
@@ -71,27 +71,29 @@ def tune(
     optuna = import_extra("optuna", "tune")
     config = config or FitConfig()
     start = config.behaviour or BehaviourConfig()
-    opened = Bundle.open(bundle).require_compacted()
-    judge = _judge(opened, interactions, config)
+    current = Bundle.open(bundle).require_compacted()
+    objective = _objective(current, interactions, config)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(study)))
     search = optuna.create_study(storage=storage, study_name="behaviour", direction="maximize", load_if_exists=True)
-    seed = (start.next_items.seed if start.next_items else 0) + len(search.trials)  # or the same would be drawn again
+    seed = (start.next_items.seed if start.next_items else 0) + len(
+        search.trials
+    )  # else the same settings would be sampled again
     search.sampler = optuna.samplers.TPESampler(seed=seed)
-    _check_same(search, opened, interactions)
+    _check_same(search, current, interactions)
     if not _complete(search):
         search.enqueue_trial(_parameters(start))
     failed = 0
     while (done := len(_complete(search))) < trials:
-        search.optimize(lambda trial: judge(_suggested(trial, start)), n_trials=1, catch=(TrainingError,))
+        search.optimize(lambda trial: objective(_suggested(trial, start)), n_trials=1, catch=(TrainingError,))
         failed = failed + 1 if len(_complete(search)) == done else 0
         if failed == MAX_FAILURES:
-            raise TrainingError(f"{failed} trials in a row could not be learned; look at the log of {study}")
+            raise TrainingError(f"{failed} trials in a row could not be trained; look at the log of {study}")
         if progress is not None and not failed:
             progress(done + 1, search.best_value)
     best = _suggested(optuna.trial.FixedTrial(search.best_params), start)
     complete = _complete(search)
-    return Tuned(replace(config, behaviour=best), search.best_value, complete[0].value, len(complete))
+    return TuningResult(replace(config, behaviour=best), search.best_value, complete[0].value, len(complete))
 
 
 def _check_same(study: Any, bundle: Bundle, interactions: Interactions) -> None:  # noqa: ANN401 - an optional package
@@ -111,8 +113,8 @@ def _complete(study: Any) -> list[Any]:  # noqa: ANN401 - an optional package
     return [trial for trial in study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"]
 
 
-def _judge(bundle: Bundle, interactions: Interactions, config: FitConfig) -> Callable[[BehaviourConfig], float]:
-    """Give what a trial is worth."""
+def _objective(bundle: Bundle, interactions: Interactions, config: FitConfig) -> Callable[[BehaviourConfig], float]:
+    """Give the function that computes ndcg@20 of a trial."""
     from retrieval.training.behaviour.behaviour import learn_behaviour  # torch is loaded only by those who learn
 
     if config.prepare is not None:
@@ -124,26 +126,26 @@ def _judge(bundle: Bundle, interactions: Interactions, config: FitConfig) -> Cal
     splits = temporal_split(all_histories, config.split) if all_histories else []
     if (users := len(training_users(splits, min_relevance))) < MIN_USERS:
         raise TrainingError(
-            f"only {users} users have an early and a middle part; {MIN_USERS} are needed. {known}".rstrip()
+            f"only {users} users have a train and a validation part; {MIN_USERS} are needed. {known}".rstrip()
         )
     validation = Validation(bundle.items, [], NUM_CANDIDATES, min_relevance)
     content = ItemSpace.of(fuse(bundle.modality_vectors), config.user_model)
-    described = learn_item_features(bundle).of(bundle.modality_vectors, bundle.attributes)
+    features = fit_item_features(bundle).of(bundle.modality_vectors, bundle.attributes)
 
-    def judge(tried: BehaviourConfig) -> float:
-        settings = kind.config(replace(config, behaviour=tried)).scaled()
+    def objective(trial_config: BehaviourConfig) -> float:
+        settings = kind.config(replace(config, behaviour=trial_config)).scaled()
 
-        def learn(train_histories: Sequence[History]) -> Behaviour:
+        def train(train_histories: Sequence[History]) -> Behaviour:
             liked = (history.counted_by(settings.user_model) for history in train_histories)
-            return learn_behaviour([history for history in liked if len(history)], described, settings.behaviour)
+            return learn_behaviour([history for history in liked if len(history)], features, settings.behaviour)
 
-        return select_behaviour(learn, content, splits, validation).value
+        return select_behaviour(train, content, splits, validation).value
 
-    return judge
+    return objective
 
 
 def _parameters(config: BehaviourConfig) -> dict[str, float]:
-    """Give what is searched of settings, by the names in a study; `_suggested` reads it."""
+    """Give the settings that are searched, by their names in a study; `_suggested` reads them."""
     learned = config.next_items or NextItemsConfig()
     return {
         "closed": config.ease_dims,
@@ -158,10 +160,10 @@ def _parameters(config: BehaviourConfig) -> dict[str, float]:
 
 
 def _suggested(trial: Any, start: BehaviourConfig) -> BehaviourConfig:  # noqa: ANN401 - an optional package
-    """Let a trial choose; the dimensions of both towers stay as many as they are."""
+    """Sample the settings of a trial; the total dimensions of both towers stay as they are."""
     learned = start.next_items or NextItemsConfig()
-    both = start.ease_dims + learned.dims
-    ease_dims = trial.suggest_int("closed", min(8, both // 4), both - min(8, both // 4))
+    total_dims = start.ease_dims + learned.dims
+    ease_dims = trial.suggest_int("closed", min(8, total_dims // 4), total_dims - min(8, total_dims // 4))
     return replace(
         start,
         ease_dims=ease_dims,
@@ -171,7 +173,7 @@ def _suggested(trial: Any, start: BehaviourConfig) -> BehaviourConfig:  # noqa: 
         shrinkage=trial.suggest_float("doubt", 0.1, 20.0, log=True),
         next_items=replace(
             learned,
-            dims=both - ease_dims,
+            dims=total_dims - ease_dims,
             epochs=trial.suggest_int("next_items.epochs", 1, 40),
             num_targets=trial.suggest_int("next_items.ahead", 1, 30),
             learning_rate=trial.suggest_float("next_items.learning_rate", 1e-4, 3e-2, log=True),

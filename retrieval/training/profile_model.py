@@ -1,8 +1,8 @@
-"""Learn what people of a profile like before they have done anything, and whether it is worth asking with.
+"""Fits a profile model: what new users with given attributes like before their first interaction.
 
-Ridge regression from attributes to the mean of what users did first, in the item vectors of behaviour. How much it
-counts beside popularity, and whether at all, is told by users who were left out of it, five parts in turn. Items and
-popularity were learned from them too, which flatters what is popular as much.
+It is a ridge regression from attributes to the mean of the first items of each user, in the item vectors of behaviour.
+The weight of the prediction beside popularity is selected by cross-validation with five folds. Item vectors and
+popularity are trained on the held-out users too, which favours popularity as much as profiles.
 """
 
 from collections.abc import Sequence
@@ -19,26 +19,26 @@ from retrieval.interactions.histories import History
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.models.profile_model import ProfileModel, centred
 
-RIDGE = 100.0  # what is not told by more than so many users counts less than half
-EARLY = 20.0  # an interaction with so many of its user before it counts half
-DISLIKED = 0.3  # what one counts that weighs less than the mean
-FEWEST, FOLDS = 50, 5
+RIDGE = 100.0  # an attribute value of fewer users counts less than half
+EARLY = 20.0  # an interaction after this many of the same user counts half
+DISLIKED = 0.3  # weight of an interaction below the mean weight
+MIN_PROFILES, NUM_FOLDS = 50, 5
 
 Doubles: TypeAlias = NDArray[np.float64]
 
 
-def learn_profile_taste(
+def refit_profile_model(
     profiles: Profiles, histories: Sequence[History], items: Vectors, chosen: ProfileModel
 ) -> ProfileModel:
-    """Learn what profiles say once more, with the columns and the share that `choose_profile_taste` chose."""
-    histories = profiled(profiles, histories)
+    """Fit a profile model again, with the columns and the share that `select_profile_model` selected."""
+    histories = with_profile(profiles, histories)
     attributes = profiles.of([history.user_id for history in histories])
-    model = fitted_taste(chosen.columns, chosen.table(attributes), first_tastes(histories, items), chosen.share)
+    model = fit_taste_model(chosen.columns, chosen.table(attributes), first_tastes(histories, items), chosen.share)
     return replace(model, ignored=chosen.ignored)
 
 
-def profiled(profiles: Profiles, histories: Sequence[History]) -> list[History]:
-    """Give the users who did something and have a profile."""
+def with_profile(profiles: Profiles, histories: Sequence[History]) -> list[History]:
+    """Give the users with interactions and a profile."""
     has_profile = profiles.lines([history.user_id for history in histories]) >= 0
     return [
         history for history, included in zip(histories, has_profile.tolist(), strict=True) if included and len(history)
@@ -46,7 +46,7 @@ def profiled(profiles: Profiles, histories: Sequence[History]) -> list[History]:
 
 
 def first_tastes(histories: Sequence[History], items: Vectors) -> Doubles:
-    """Give the mean of what users did first, in item vectors without popularity: (U, R - 1) float64."""
+    """Give the mean vector of the first items of each user, without popularity: (U, R - 1) float64."""
     mean = np.mean(np.concatenate([history.weights for history in histories]), dtype=np.float64)
     tastes = np.empty((len(histories), items.shape[1] - 1))
     for row, history in enumerate(histories):
@@ -55,10 +55,10 @@ def first_tastes(histories: Sequence[History], items: Vectors) -> Doubles:
     return tastes
 
 
-def fitted_taste(
+def fit_taste_model(
     columns: tuple[AttributeColumn, ...], attributes: pa.Table, tastes: Doubles, share: float
 ) -> ProfileModel:
-    """Learn the map of U users, (U, R - 1), whose queries have this share as their root mean square length."""
+    """Fit attributes to the tastes of U users, (U, R - 1); ``share`` is the root mean square length of the queries."""
     encoded = lines_of(columns, attributes)
     means = np.concatenate([_mean_of_known(values) for values in encoded]).astype(np.float32)
     features = centred(encoded, means).astype(np.float64)

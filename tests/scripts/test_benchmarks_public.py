@@ -85,7 +85,7 @@ def test_benchmarks_of_quality_go_through_the_public_faces(name: str) -> None:
 @pytest.mark.parametrize(
     ("code", "module"),
     [
-        ("from retrieval.training.ranker.ranker import StageLearner", "retrieval.training.ranker.ranker"),
+        ("from retrieval.training.ranker.ranker import StageTrainer", "retrieval.training.ranker.ranker"),
         ("def late():\n    import retrieval.models.item_space", "retrieval.models.item_space"),
         ("from retrieval.models import item_space", "retrieval.models.item_space"),
         (

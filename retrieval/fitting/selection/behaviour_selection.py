@@ -53,7 +53,7 @@ def select_behaviour(
     Raises:
         TrainingError: When there is too little to train on.
     """
-    from retrieval.fitting.selection.serving_weights import choose_serving  # torch is loaded only by those who learn
+    from retrieval.fitting.selection.serving_weights import select_serving  # torch is loaded only by those who learn
     from retrieval.training.serving_trials import ServingTrials
 
     behaviour = train([split.train for split in splits if len(split.train)])
@@ -72,7 +72,7 @@ def select_behaviour(
             on_trial(num_trials)
         return trials.values(tried)
 
-    behaviour, serving, value = choose_serving(behaviour, evaluate, in_order=content.users.in_order)
+    behaviour, serving, value = select_serving(behaviour, evaluate, in_order=content.users.in_order)
     return SelectedBehaviour(ServedBehaviour(behaviour, serving), value)
 
 
@@ -92,7 +92,7 @@ def sample_users(users: Sequence[User], num_items: int, max_scores: int = MAX_SC
     return [users[number] for number in sorted(sample.tolist())]
 
 
-def learn_item_features(bundle: Bundle) -> ItemFeatures:
+def fit_item_features(bundle: Bundle) -> ItemFeatures:
     """Learn the features of items: vectors, attributes, and how many words and numbers there are."""
     texts = bundle.manifest.columns.get("text") or ()
     return ItemFeatures.learn(bundle.modality_vectors, bundle.attributes, exclude={"item_id"}, texts=texts)

@@ -17,8 +17,8 @@ MAX_TRAINING_USERS = 20_000
 
 
 @dataclass(frozen=True)
-class HeldOutUsers:
-    """Users after their first few interactions.
+class ShortHistories:
+    """Users with a short history: held-out users after their first interactions.
 
     Attributes:
         histories: The first few items of each.
@@ -31,13 +31,13 @@ class HeldOutUsers:
     @classmethod
     def of(
         cls, histories: Sequence[History], min_relevance: float, lengths: Sequence[int] = SHORT_LENGTHS
-    ) -> "HeldOutUsers | None":
-        """Take the users who liked something of the next items; None when they are too few to validate on.
+    ) -> "ShortHistories | None":
+        """Cut histories short, for users who liked one of the next items; None when they are too few to validate on.
 
         Args:
             histories: All interactions of each, oldest first.
             min_relevance: An interaction of a smaller weight is a dislike.
-            lengths: Items of a short history, for one user after the other in turn.
+            lengths: Lengths of the short histories, assigned to users in turn.
         """
         pairs = []
         for number, history in enumerate(histories):

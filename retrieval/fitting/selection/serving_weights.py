@@ -16,7 +16,7 @@ GRID: Mapping[str, tuple[float, ...]] = {
 }
 # Tried only for a block with attention; the serving weights of a block without it do not have the name.
 ATTENTION: Mapping[str, tuple[float, ...]] = {"attention": (1.0, 0.0, 0.3, 0.6, 1.5, 2.5, 4.0, 6.0)}
-FEW = (2.0, 0.0, 1.0, 4.0)  # items with which a history counts half; with 0 any history counts whole
+SHRINKAGES = (2.0, 0.0, 1.0, 4.0)  # a history of this many items counts half; with 0 any history counts whole
 Serving = dict[str, float]
 RETURNING = "returning_"  # prefix of the weights for users who come back
 
@@ -25,10 +25,10 @@ def apply_serving(block: Behaviour, serving: Mapping[str, float]) -> Behaviour:
     """Set the serving weights of a block.
 
     Args:
-        block: As `learn_behaviour` gives it.
+        block: As `train_behaviour` gives it.
         serving: The `QueryWeights`, by name; the item vectors of ``content`` have length 1, as behaviour's have on
-            average; those for users who come back, with the prefix ``returning_``, where they have any; ``attention``,
-            of a block that has it; ``few``, where it was selected.
+            average; the weights for returning users, with the prefix ``returning_``, where they differ; ``attention``,
+            of a block that has it; ``few``, the history shrinkage, where it was selected.
     """
     block = block.weighing(QueryWeights(*(serving[name] for name in QueryWeights._fields)))
     if f"{RETURNING}{QueryWeights._fields[0]}" in serving:
@@ -41,48 +41,48 @@ def apply_serving(block: Behaviour, serving: Mapping[str, float]) -> Behaviour:
     return replace(block, attention=replace(block.attention, share=serving["attention"]))
 
 
-def choose_serving(
+def select_serving(
     block: Behaviour, evaluate: Callable[[Behaviour], Values], *, in_order: bool = True
 ) -> tuple[Behaviour, Serving, float]:
-    """Select the serving weights of a block; see `choose_weights`.
+    """Select the serving weights of a block; see `select_weights`.
 
     Args:
         block: Trained on earlier interactions.
         evaluate: Gives the quality for each user with some weights: higher is better.
-        in_order: Whether the order of histories says anything.
+        in_order: Whether histories are in the order of time.
 
     Returns:
         The block with the weights that were selected, the weights, and their mean quality.
     """
     attends = block.attention is not None
-    serving, value = choose_weights(
+    serving, value = select_weights(
         lambda weights: evaluate(apply_serving(block, weights)), attention=attends, in_order=in_order
     )
     return apply_serving(block, serving), serving, value
 
 
-def choose_few(block: Behaviour, evaluate: Callable[[Behaviour], Values]) -> tuple[Behaviour, float]:
-    """Select how long a history must be to count half, by the quality after short ones; long ones hardly change.
+def select_history_shrinkage(block: Behaviour, evaluate: Callable[[Behaviour], Values]) -> tuple[Behaviour, float]:
+    """Select the pseudo-count by which a short history is shrunk, by the quality for short histories.
 
     Args:
         block: With its serving weights.
         evaluate: Gives the quality for each user after a short history: higher is better.
     """
-    few = FEW[first_as_good([evaluate(replace(block, history_shrinkage=value)) for value in FEW])]
-    return replace(block, history_shrinkage=few), few
+    shrinkage = SHRINKAGES[first_as_good([evaluate(replace(block, history_shrinkage=value)) for value in SHRINKAGES])]
+    return replace(block, history_shrinkage=shrinkage), shrinkage
 
 
-def choose_weights(
+def select_weights(
     evaluate: Callable[[Serving], Values], *, attention: bool = False, in_order: bool = True
 ) -> tuple[Serving, float]:
     """Select one weight after the other, twice over, by validation on a later part of the log.
 
-    Of the values that are as good as the best the first of the grid is taken; see `first_as_good`.
+    Of the values as good as the best, the first in the grid is taken; see `first_as_good`.
 
     Args:
         evaluate: Gives the quality for each user with some weights: higher is better.
         attention: Whether the block has attention.
-        in_order: Whether the order of histories says anything; else all items of a history count equally.
+        in_order: Whether histories are in the order of time; else all items of a history count equally.
 
     Returns:
         The weights, and their mean quality.

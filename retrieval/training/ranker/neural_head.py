@@ -17,7 +17,7 @@ from retrieval.ranking.heads.trees import TreesHead
 from retrieval.training.loop import Schedule, TrainingCurve, digest, learn
 from retrieval.training.ranker_config import HeadConfig, TreesConfig
 
-FEWEST = 10  # queries that a head learns from
+MIN_QUERIES = 10  # queries that a head learns from
 
 
 class Examples(NamedTuple):
@@ -43,7 +43,7 @@ class Examples(NamedTuple):
             TrainingError: When there are fewer than ten.
         """
         rows = np.flatnonzero(((self.gains > 0) & self.kept).any(axis=1))
-        if len(rows) < FEWEST:
+        if len(rows) < MIN_QUERIES:
             raise TrainingError(f"only {len(rows)} users have a candidate they later took; at least 10 are needed")
         return Examples(*(array[rows] for array in self.arrays()))
 

@@ -28,7 +28,7 @@ LearnSources = Callable[[Sequence[History], ItemSpace], Sequence[Source]]
 
 
 @dataclass(frozen=True, eq=False)
-class StageLearner:
+class StageTrainer:
     """Learns sources from histories up to a cutoff, and a head from the candidates at one or more cutoffs.
 
     Attributes:

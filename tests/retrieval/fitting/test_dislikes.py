@@ -14,7 +14,7 @@ from retrieval.batch import BatchConfig, LoggedHistories, LogUsers
 from retrieval.batch.answering import answers
 from retrieval.batch.in_memory import candidates_from_table, relevant_items, users_of
 from retrieval.fitting.fit_config import FitConfig
-from retrieval.fitting.selection.behaviour_selection import learn_item_features
+from retrieval.fitting.selection.behaviour_selection import fit_item_features
 from retrieval.fitting.trainer import Trainer
 from retrieval.interactions.histories import History
 from retrieval.interactions.interactions import Interactions
@@ -149,7 +149,7 @@ def test_an_adapter_is_taught_with_the_weights_that_serving_uses(
 
     monkeypatch.setattr("retrieval.training.adapter.adapter.train_adapter", note)
     config = FitConfig(user_model=UserModel(min_relevance=min_relevance))
-    trainer = Trainer(shop.bundle, config, learn_item_features(shop.bundle), min_relevance)
+    trainer = Trainer(shop.bundle, config, fit_item_features(shop.bundle), min_relevance)
     pasts = [
         History("u", np.arange(4), np.arange(4), np.array([1, 5, 2.5, 4], np.float32)),
         History("v", np.arange(2, 4), np.arange(2), np.array([3, 0], np.float32)),

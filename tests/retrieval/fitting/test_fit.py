@@ -225,7 +225,7 @@ def test_one_part_that_cannot_be_learned_does_not_stop_the_others(live: Path, mo
     def none(*_: object) -> None:
         raise TrainingError("too few")
 
-    monkeypatch.setattr("retrieval.training.ranker.ranker.StageLearner.head", none)
+    monkeypatch.setattr("retrieval.training.ranker.ranker.StageTrainer.head", none)
     report = fit(live, log(), replace(SMALL, reranker=StageConfig()))
     assert (report.published, report.notes) == (("behaviour",), {"reranker": "too few"})
 

@@ -52,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build_bundle(catalogue(folder, items(range(COUNT))), load_encoder("vectors:"), folder / "bundle")
     shutil.copytree(folder / "bundle", folder / "plain")
     with pytest.MonkeyPatch.context() as patch:  # in this shop one click tells all, and would be trusted at once
-        patch.setattr(serving, "FEW", (2.0,))
+        patch.setattr(serving, "SHRINKAGES", (2.0,))
         report = fit(folder / "bundle", LOG, SMALL, profiles=PROFILES)
     assert report.published == ("behaviour", "profiles"), report
     assert report.new_users["users"] == 150

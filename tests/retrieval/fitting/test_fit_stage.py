@@ -33,7 +33,7 @@ from retrieval.ranking.sources import Source, TrainingLog
 from retrieval.retriever.learned_parts import compact
 from retrieval.training.cutoffs import Cutoff
 from retrieval.training.ranker.neural_head import Examples
-from retrieval.training.ranker.ranker import StageLearner
+from retrieval.training.ranker.ranker import StageTrainer
 from retrieval.training.ranker.sources import learn_ease, learn_sources, weighted_bins
 from retrieval.training.ranker_config import SourcesConfig
 from tests.agree import assert_hits_agree
@@ -50,14 +50,14 @@ def live(tmp_path: Path) -> Path:
 def moments_taught(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Cutoff, StageFeatures]]:
     """Note what heads are taught from."""
     taught: list[tuple[Cutoff, StageFeatures]] = []
-    examples = StageLearner.examples
+    examples = StageTrainer.examples
 
-    def kept(self: StageLearner, moment: Cutoff, features: StageFeatures | None = None) -> Examples:
+    def kept(self: StageTrainer, moment: Cutoff, features: StageFeatures | None = None) -> Examples:
         assert features is not None
         taught.append((moment, features))
         return examples(self, moment, features)
 
-    monkeypatch.setattr(StageLearner, "examples", kept)
+    monkeypatch.setattr(StageTrainer, "examples", kept)
     return taught
 
 
@@ -154,13 +154,13 @@ def test_a_head_that_is_to_serve_new_users_learns_from_those_who_came_in_the_mid
     log = Interactions.from_arrow(pa.table(table))
     config = replace(SMALL, reranker=replace(STAGE, new_users=True), split="time")
     taught: list[Cutoff] = []
-    examples = StageLearner.examples
+    examples = StageTrainer.examples
 
-    def kept(self: StageLearner, moment: Cutoff, features: StageFeatures | None = None) -> Examples:
+    def kept(self: StageTrainer, moment: Cutoff, features: StageFeatures | None = None) -> Examples:
         taught.append(moment)
         return examples(self, moment, features)
 
-    monkeypatch.setattr(StageLearner, "examples", kept)
+    monkeypatch.setattr(StageTrainer, "examples", kept)
     assert "reranker" in fit(live, log, config).published
     moment = taught[0]
     new = [line for line, past in enumerate(moment.histories) if not len(past)]
@@ -193,7 +193,7 @@ def test_what_fit_reports_is_what_recommend_gives(live: Path, monkeypatch: pytes
     def as_judged(
         trainer: Trainer, passed: FittedModel, examples: list[Examples], cuts: Sequence[TemporalSplit]
     ) -> ScoringHead:
-        return trainer.stage_learner().head(examples)[0]  # the same bits from the same examples
+        return trainer.stage_trainer().head(examples)[0]  # the same bits from the same examples
 
     monkeypatch.setattr(sys.modules["retrieval.fitting.fit"], "retrain_with_last_part", as_judged)
     monkeypatch.setattr(Trainer, "retrain", lambda self, passed, *_, **__: passed)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from retrieval.fitting import fit_ranker
-from retrieval.fitting.selection.held_out_new_users import HeldOutUsers, hold_out_users
+from retrieval.fitting.selection.held_out_new_users import ShortHistories, hold_out_users
 from retrieval.interactions.histories import History
 
 
@@ -17,16 +17,18 @@ def history(rows: list[int], weights: list[float]) -> History:
 
 def test_newcomers_are_users_after_their_first_items_who_liked_what_came_next() -> None:
     pasts = [history(list(range(30)), [5] * 30) for _ in range(12)] + [history([1, 2, 3, 4], [5, 5, 5, 1])]
-    found = HeldOutUsers.of(pasts, 2.5)
+    found = ShortHistories.of(pasts, 2.5)
     assert found is not None
     assert [past.rows.tolist() for past in found.histories[:4]] == [[0], [0, 1], [0, 1, 2], [0]]
     assert [past.rows.tolist() for past in found.relevant[:2]] == [list(range(1, 21)), list(range(2, 22))]
     assert len(found.histories) == len(found.relevant) == 13
     assert (
-        len((HeldOutUsers.of([*pasts[:12], pasts[12], pasts[12], pasts[12]], 5.5) or HeldOutUsers([], [])).histories)
+        len(
+            (ShortHistories.of([*pasts[:12], pasts[12], pasts[12], pasts[12]], 5.5) or ShortHistories([], [])).histories
+        )
         == 0
     )
-    assert HeldOutUsers.of(pasts[:9], 2.5) is None
+    assert ShortHistories.of(pasts[:9], 2.5) is None
 
 
 @pytest.mark.parametrize(("users", "out"), [(79, 0), (80, 20), (400, 40), (30_000, 2_000)])
@@ -51,7 +53,7 @@ def test_the_head_orders_histories_from_the_length_on_above_which_it_never_loses
         learn_features=lambda _space, histories: histories,
         assemble=lambda _head, _features, _space, min_history: min_history,
     )
-    trainer: Any = SimpleNamespace(stage_learner=lambda: learner)
+    trainer: Any = SimpleNamespace(stage_trainer=lambda: learner)
     monkeypatch.setattr(fit_ranker, "answer_visits", lambda _, fewest, begun: (fewest, max(map(len, begun))))
 
     def mean(found: tuple[int, int], _wanted: object, _measure: str) -> float:

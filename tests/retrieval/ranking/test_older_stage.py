@@ -16,7 +16,7 @@ from retrieval.features.item_texts import metadata_entry
 from retrieval.ranking.heads import BothHead, NeuralHead, TreesHead
 from retrieval.ranking.second_stage import SecondStage, carried_over
 from retrieval.training.ranker.neural_head import train_neural_head, train_trees_head
-from retrieval.training.ranker.ranker import StageLearner
+from retrieval.training.ranker.ranker import StageTrainer
 from tests.retrieval.ranking.test_stage import PASTS, SMALL, VIEWS, asked, learner, space_of
 from tests.retrieval.ranking.worlds import ITEMS, moment_of
 
@@ -31,7 +31,7 @@ def heads() -> tuple[NeuralHead, TreesHead]:
     return train_neural_head(examples, SMALL.neural)[0], train_trees_head(examples, SMALL.trees)
 
 
-def stage_of(head: NeuralHead | TreesHead, one: StageLearner) -> SecondStage:
+def stage_of(head: NeuralHead | TreesHead, one: StageTrainer) -> SecondStage:
     return one.stage(head, PASTS)
 
 

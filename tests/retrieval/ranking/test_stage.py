@@ -19,7 +19,7 @@ from retrieval.ranking.heads import NeuralHead, TreesHead
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.ranking.sources import Popular, Source, TrainingLog, UserBatch, space_sources
 from retrieval.training.cutoffs import cutoff_at
-from retrieval.training.ranker.ranker import StageLearner
+from retrieval.training.ranker.ranker import StageTrainer
 from retrieval.training.ranker.sources import (
     check_recall,
     learn_ease,
@@ -47,8 +47,8 @@ def space_of(_: object) -> ItemSpace:
     return ItemSpace.of(VECTORS, UserModel())
 
 
-def learner(config: StageConfig = SMALL) -> StageLearner:
-    return StageLearner(ItemIds(ITEMS), VIEWS, space_of, config)
+def learner(config: StageConfig = SMALL) -> StageTrainer:
+    return StageTrainer(ItemIds(ITEMS), VIEWS, space_of, config)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from indexing.errors import TrainingError
-from retrieval.fitting.selection.serving_weights import apply_serving, choose_serving
+from retrieval.fitting.selection.serving_weights import apply_serving, select_serving
 from retrieval.interactions.histories import History, histories
 from retrieval.models.behaviour import Behaviour, QueryTower
 from retrieval.models.new_items import ColdStartModel
@@ -267,12 +267,12 @@ def test_serving_chooses_how_much_it_counts(block: Behaviour) -> None:
         asked.append(tried.attention.share)
         return np.full(20, -abs(tried.attention.share - 0.6))
 
-    chosen, serving, _ = choose_serving(attending, judge)
+    chosen, serving, _ = select_serving(attending, judge)
     assert serving["attention"] == 0.6
     assert chosen.attention is not None
     assert chosen.attention.share == 0.6
     assert {0.0, 1.0} < set(asked)
-    assert "attention" not in choose_serving(block, lambda tried: np.full(20, tried.popular))[1]
+    assert "attention" not in select_serving(block, lambda tried: np.full(20, tried.popular))[1]
     again = apply_serving(attending, {name: value for name, value in serving.items() if name != "attention"})
     assert again.attention is not None
     assert again.attention.share == 1.0

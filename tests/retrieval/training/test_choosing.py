@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from retrieval.fitting.selection.serving_weights import GRID, choose_weights
+from retrieval.fitting.selection.serving_weights import GRID, select_weights
 from retrieval.training.one_standard_error import clearly_better, first_as_good
 
 RNG = np.random.default_rng(0)
@@ -48,6 +48,6 @@ def test_a_flat_top_of_serving_stays_where_it_began() -> None:
             better = 0.1 * (serving["popular"] == 0.4)
             return USERS + better + rng.normal(0, 1e-12, 400)
 
-        chosen.append(choose_weights(judge)[0])
+        chosen.append(select_weights(judge)[0])
     first = {name: values[0] for name, values in GRID.items()}
     assert chosen == [first | {"popular": 0.4}] * 3

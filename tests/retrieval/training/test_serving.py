@@ -9,7 +9,7 @@ import numpy as np
 from indexing.bundle.build import build_bundle
 from indexing.encoders import load_encoder
 from retrieval import Retriever, fit
-from retrieval.fitting.selection.serving_weights import FEW, apply_serving, choose_few
+from retrieval.fitting.selection.serving_weights import SHRINKAGES, apply_serving, select_history_shrinkage
 from retrieval.models.behaviour import Behaviour
 from retrieval.training.one_standard_error import Values
 from tests.groups import COUNT, SMALL, catalogue, items, log
@@ -22,10 +22,10 @@ def away(wanted: float, block: Behaviour) -> Values:
 
 def test_the_best_length_is_chosen_and_the_first_of_equals() -> None:
     block = random_block()
-    for wanted in FEW:
-        chosen, few = choose_few(block, partial(away, wanted))
+    for wanted in SHRINKAGES:
+        chosen, few = select_history_shrinkage(block, partial(away, wanted))
         assert (chosen.history_shrinkage, few) == (wanted, wanted)
-    assert choose_few(block, lambda one: np.full(20, 0.5))[1] == FEW[0]
+    assert select_history_shrinkage(block, lambda one: np.full(20, 0.5))[1] == SHRINKAGES[0]
 
 
 def test_a_block_is_served_as_was_said_and_as_it_is_where_nothing_was() -> None:

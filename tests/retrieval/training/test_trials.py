@@ -8,7 +8,7 @@ import pytest
 from indexing.arrays import unit
 from indexing.catalogue.item_ids import ItemIds
 from retrieval.evaluation import evaluate
-from retrieval.fitting.selection.serving_weights import apply_serving, choose_serving, choose_weights
+from retrieval.fitting.selection.serving_weights import apply_serving, select_serving, select_weights
 from retrieval.fitting.selection.validation import Validation
 from retrieval.interactions.histories import History
 from retrieval.models.behaviour import Behaviour
@@ -62,12 +62,12 @@ def test_the_same_serving_is_chosen_as_by_retrieval_and_evaluation() -> None:
     space, pasts, later = world(block)
     validation = Validation(ItemIds([f"i{row}" for row in range(ITEMS)]), (), 10, LEAST)
     trials = ServingTrials(space, pasts, [one.liked(LEAST) for one in later])
-    expected, value = choose_weights(
+    expected, value = select_weights(
         lambda one: validation.values(
             validation.recommend(replace(space, behaviour=apply_serving(block, one)), pasts, 20), later, "ndcg@20"
         )
     )
-    _, serving, best = choose_serving(block, trials.values)
+    _, serving, best = select_serving(block, trials.values)
     assert serving == expected
     assert best == pytest.approx(value, abs=1e-9)
 
