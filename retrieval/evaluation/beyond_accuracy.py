@@ -16,7 +16,7 @@ from indexing.errors import InputError, ShapeError
 from retrieval.candidates import Candidates
 from retrieval.features.attribute_values import Attribute
 from retrieval.interactions.interactions import Interactions
-from retrieval.interactions.item_counts import item_counts
+from retrieval.interactions.item_popularity import item_counts
 
 
 @dataclass(frozen=True, eq=False)

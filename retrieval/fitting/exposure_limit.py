@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from retrieval.candidates import Candidates
 from retrieval.fitting.fitted_model import FittedModel
 from retrieval.interactions.histories import History
-from retrieval.interactions.item_counts import interaction_counts, item_counts
+from retrieval.interactions.item_popularity import interaction_counts, item_counts
 from retrieval.ranking.reranker import NO_ROWS
 
 TOP_K = 10

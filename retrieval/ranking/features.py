@@ -25,7 +25,7 @@ from indexing.arrays import (
 from indexing.catalogue.arrow_values import SECONDS_PER_DAY
 from retrieval.candidates import Candidates
 from retrieval.interactions.histories import History
-from retrieval.interactions.item_counts import item_counts
+from retrieval.interactions.item_popularity import item_counts
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.profile_model import ProfileModel
 from retrieval.ranking.sources import (

@@ -18,7 +18,7 @@ from retrieval import FitConfig
 from retrieval.evaluation import compare
 from retrieval.evaluation.splits.splits import Split
 from retrieval.interactions.histories import History
-from retrieval.interactions.item_counts import interaction_counts
+from retrieval.interactions.item_popularity import interaction_counts
 from retrieval.models.item_space import ItemSpace
 from retrieval.ranking.sources import Neighbours, Source, space_sources, top_neighbours
 from retrieval.training.behaviour.behaviour import weight_bins_of

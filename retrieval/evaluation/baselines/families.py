@@ -15,7 +15,7 @@ from retrieval.evaluation.baselines.recommender import Ranked, Recommender
 from retrieval.evaluation.baselines.simple import ContentKNN, Popularity
 from retrieval.interactions.histories import all_histories
 from retrieval.interactions.interactions import Interactions
-from retrieval.interactions.item_counts import item_counts
+from retrieval.interactions.item_popularity import item_counts
 from retrieval.models.user_model import UserModel
 
 Feedback = Literal["liked", "all", "by weight"]

@@ -13,7 +13,7 @@ from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
 from retrieval.evaluation.baselines.recommender import Ranked, rank
 from retrieval.interactions.interactions import Interactions
-from retrieval.interactions.item_counts import item_counts, recency_weights
+from retrieval.interactions.item_popularity import item_counts, recency_weights
 from retrieval.models.user_model import UserModel
 
 

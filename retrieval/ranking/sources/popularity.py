@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from indexing.arrays import Rows, Vectors
 from indexing.catalogue.arrow_values import SECONDS_PER_DAY
-from retrieval.interactions.item_counts import item_counts
+from retrieval.interactions.item_popularity import item_counts
 from retrieval.ranking.sources.base import TrainingLog, UserBatch, renumber_rows
 
 

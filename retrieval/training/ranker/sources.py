@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from indexing.arrays import Rows, Vectors, lengths_of
 from indexing.errors import TrainingError
 from retrieval.interactions.histories import History
-from retrieval.interactions.item_counts import interaction_counts
+from retrieval.interactions.item_popularity import interaction_counts
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.user_model import ALL_ALIKE
 from retrieval.ranking.sources import (

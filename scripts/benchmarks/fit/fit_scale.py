@@ -132,7 +132,7 @@ def simulated(clusters: Rows, users: int, rng: np.random.Generator) -> Interacti
 
 def one_epoch(pasts: Sequence[History], described: Vectors, row: dict[str, Any]) -> None:
     """Time one pass of the learned tower, the part of learning that reads every interaction."""
-    from retrieval.interactions.item_counts import interaction_counts
+    from retrieval.interactions.item_popularity import interaction_counts
     from retrieval.training.behaviour.next_items import learn_next_items
 
     warm = np.flatnonzero(interaction_counts(pasts, len(described)))

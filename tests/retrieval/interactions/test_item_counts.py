@@ -10,7 +10,7 @@ from retrieval.evaluation.baselines import Popularity
 from retrieval.evaluation.beyond_accuracy import InteractionCounts
 from retrieval.interactions.histories import histories
 from retrieval.interactions.interactions import Interactions
-from retrieval.interactions.item_counts import interaction_counts, item_counts, recency_weights
+from retrieval.interactions.item_popularity import interaction_counts, item_counts, recency_weights
 from retrieval.ranking.features import ItemStatistics
 from retrieval.training.behaviour.behaviour import popularity
 

@@ -16,7 +16,7 @@ from retrieval.evaluation.splits.splits import at_time
 from retrieval.features.item_features import FeatureMatrix
 from retrieval.interactions.histories import History, histories
 from retrieval.interactions.interactions import Interactions
-from retrieval.interactions.item_counts import interaction_counts
+from retrieval.interactions.item_popularity import interaction_counts
 from retrieval.training.behaviour.behaviour import learn_behaviour, popularity, weight_bins_of
 from retrieval.training.behaviour.ease import Whitening, first_eigenvectors, low_rank_ease
 from retrieval.training.behaviour.next_items import NextItems, learn_next_items

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from indexing.arrays import Vectors
 from indexing.errors import InputError
 from retrieval.interactions.histories import History, histories
-from retrieval.interactions.item_counts import interaction_counts
+from retrieval.interactions.item_popularity import interaction_counts
 from retrieval.training.behaviour.behaviour import learn_behaviour, weight_bins_of
 from retrieval.training.behaviour.next_items import NextItems
 from retrieval.training.behaviour.warm_start import TowerStart
