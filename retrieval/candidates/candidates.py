@@ -23,12 +23,14 @@ from retrieval.candidates.sources import (
     source_names,
     sources_of,
 )
+from retrieval.interactions.context import Context
 from retrieval.interactions.learned_from import LearnedFrom
 
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
+_BY_QUERY = ("times", "new", "idle", "context")
 _FIXED = "give (B, K) bool as an array of numpy"
 
 
@@ -70,6 +72,7 @@ class Candidates:
             is not known, as of candidates of a file.
         folded: For each query the rows that each hit stands for, by its row; none at all where nothing was collapsed.
             See `Retriever.collapse`.
+        context: What held at each query, for the second stage; None where nothing is known of it.
     """
 
     queries: Vectors
@@ -88,6 +91,7 @@ class Candidates:
     new_items: bool = False
     sources: Codes | None = None
     folded: tuple[Mapping[int, Rows], ...] = ()
+    context: Context | None = None
 
     def __post_init__(self) -> None:
         self._check_kinds()
@@ -99,7 +103,7 @@ class Candidates:
         if self.rows.shape != self.scores.shape or self.rows.ndim != 2:
             raise ShapeError(f"rows {self.rows.shape} but scores {self.scores.shape}; both must be (B, K)")
         lengths = {"rows": len(self.rows), "query_ids": len(self.query_ids), "histories": len(self.histories)}
-        lengths |= {name: len(array) for name in ("times", "new", "idle") if (array := getattr(self, name)) is not None}
+        lengths |= {name: len(array) for name in _BY_QUERY if (array := getattr(self, name)) is not None}
         if mismatched := {name: length for name, length in lengths.items() if length != num_queries}:
             raise ShapeError(f"{num_queries} queries but {mismatched}; give one row for each query")
         if self.weights and list(map(len, self.weights)) != list(map(len, self.histories)):
@@ -127,6 +131,8 @@ class Candidates:
         check_flag(self.new_items, "new_items")
         if self.among is not None:
             require_candidates(self.among, "among")
+        if self.context is not None:
+            check_kind(self.context, Context, "context", "give a Context, or None")
         if self.learned is not None:
             check_kind(self.learned, LearnedFrom, "learned", "give the LearnedFrom of a bundle, or None")
 
@@ -172,6 +178,7 @@ class Candidates:
             times=None if self.times is None else self.times[positions],
             new=None if self.new is None else self.new[positions],
             idle=None if self.idle is None else self.idle[positions],
+            context=None if self.context is None else self.context[positions],
             sources=None if self.sources is None else self.sources[positions],
             folded=tuple(self.folded[position] for position in positions) if self.folded else (),
             among=None if self.among is None else self.among.take(positions),

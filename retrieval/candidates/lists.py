@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from indexing.arrays import Rows, Vectors
 from retrieval.candidates.candidates import Candidates
 from retrieval.candidates.sources import UNKNOWN, Codes
+from retrieval.interactions.context import joined_context
 
 Kind = TypeVar("Kind", bound=Candidates)
 
@@ -80,6 +81,7 @@ def concatenated(first: Candidates, second: Candidates) -> Candidates:
         times=known("times"),
         new=known("new"),
         idle=None if first.idle is second.idle is None else np.concatenate([_idle(one) for one in both]),
+        context=joined_context([(one.context, count) for one, count in zip(both, counts, strict=True)]),
         among=None if first.among is None or second.among is None else concatenated(first.among, second.among),
         sources=joined([_codes(one) for one in both], UNKNOWN) if has_sources else None,
         folded=entries("folded", {}),

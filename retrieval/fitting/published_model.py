@@ -23,7 +23,8 @@ from retrieval.models.adapter import Adapter
 from retrieval.models.behaviour import BEHAVIOUR, QueryWeights
 from retrieval.models.item_space import ItemSpace
 from retrieval.ranking.reranker import RERANKER
-from retrieval.ranking.second_stage import SecondStage, carried_over
+from retrieval.ranking.second_stage import SecondStage
+from retrieval.ranking.stored_stage import carried_over
 from retrieval.retriever.learned_parts import LearnedParts, behaviour_queries
 
 REPLAY = 1.0  # users without new interactions, for each user with some

@@ -13,6 +13,7 @@ from indexing.arrays import Rows
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
 from retrieval.interactions.columns import Repeats, distinct_pairs
+from retrieval.interactions.context import Context, joined_context
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.known_items import known_rows, no_known_item
 from retrieval.models.user_model import UserModel
@@ -27,12 +28,14 @@ class History:
         rows: (n,) int64, rows of the items in the bundle, each at most once.
         timestamps: (n,) int64, seconds since 1970 (UTC), never falling.
         weights: (n,) float32.
+        context: What held at each interaction; None where the log does not say.
     """
 
     user_id: str
     rows: Rows
     timestamps: NDArray[np.int64]
     weights: NDArray[np.float32]
+    context: Context | None = None
 
     @classmethod
     def empty(cls, user_id: str) -> "History":
@@ -43,12 +46,14 @@ class History:
         return len(self.rows)
 
     def __getitem__(self, part: slice) -> "History":
-        return History(self.user_id, self.rows[part], self.timestamps[part], self.weights[part])
+        context = None if self.context is None else self.context[part]
+        return History(self.user_id, self.rows[part], self.timestamps[part], self.weights[part], context)
 
     def counted_by(self, users: UserModel) -> "History":
         """Give the liked items, with interaction weights in place of the weights of the log."""
-        kept = users.is_liked(self.weights)
-        return History(self.user_id, self.rows[kept], self.timestamps[kept], users.worth(self.weights[kept]))
+        kept = np.flatnonzero(users.is_liked(self.weights))
+        context = None if self.context is None else self.context[kept]
+        return History(self.user_id, self.rows[kept], self.timestamps[kept], users.worth(self.weights[kept]), context)
 
     def liked(self, min_relevance: float) -> Rows:
         """Give the rows of what weighs at least so much."""
@@ -65,6 +70,7 @@ class History:
             np.concatenate([self.rows, later.rows]),
             np.concatenate([self.timestamps, later.timestamps]),
             np.concatenate([self.weights, later.weights]),
+            joined_context([(self.context, len(self)), (later.context, len(later))]),
         )
 
 
@@ -80,6 +86,7 @@ class LoggedHistories:
         weights: (T,) float32.
         items: The items that the rows point into.
         min_relevance: The smallest weight that is no dislike; see `min_liked_weight`.
+        context: What held at each interaction; None where the log does not say.
     """
 
     names: pa.Array
@@ -89,6 +96,7 @@ class LoggedHistories:
     weights: NDArray[np.float32]
     items: ItemIds
     min_relevance: float = 0.0
+    context: Context | None = None
 
     @classmethod
     def of(cls, log: Interactions, items: ItemIds) -> "LoggedHistories":
@@ -124,7 +132,9 @@ class LoggedHistories:
         if number < 0:
             return History.empty("")
         part = slice(self.starts[number], self.starts[number + 1])
-        return History(self.names[number].as_py(), self.rows[part], self.timestamps[part], self.weights[part])
+        context = None if self.context is None else self.context[part]
+        name = self.names[number].as_py()
+        return History(name, self.rows[part], self.timestamps[part], self.weights[part], context)
 
     def histories(self, numbers: NDArray[np.int64]) -> tuple[tuple[Rows, ...], tuple[NDArray[np.float32], ...]]:
         """Give the rows and weights of the histories at positions; empty ones for -1."""
@@ -183,7 +193,9 @@ def all_histories(interactions: Interactions, items: ItemIds) -> LoggedHistories
     starts = np.append(0, np.cumsum(np.bincount(users[positions], minlength=len(user_ids)))).astype(np.int64)
     timestamps = table["timestamp"].to_numpy()[is_known][positions]
     names = pa.array(user_ids, pa.string())
-    logged = LoggedHistories(names, starts, rows[positions], timestamps, kept_weights, items)
+    context = Context.of_log(table, interactions.context_columns)
+    context = None if context is None else context[np.flatnonzero(is_known)[positions]]
+    logged = LoggedHistories(names, starts, rows[positions], timestamps, kept_weights, items, context=context)
     return replace(logged, min_relevance=min_liked_weight([logged], interactions.repeats))
 
 

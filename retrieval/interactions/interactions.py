@@ -30,7 +30,8 @@ class Interactions:
     """A log of interactions in time order; those of the same second keep the order of the log.
 
     Attributes:
-        table: ``user_id: string, item_id: string, timestamp: int64, weight: float32``; times in seconds, UTC.
+        table: ``user_id: string, item_id: string, timestamp: int64, weight: float32``; times in seconds, UTC; and a
+            column of text for each of `context_columns`.
         dropped: Number of rows that could not be used, by reason. Rows that ``only`` leaves out are not counted.
         repaired: Number of rows that were used after a repair, by reason.
         examples: The first dropped value and its row, by reason.
@@ -64,7 +65,8 @@ class Interactions:
             "open a file by Interactions.open(PATH), or read a table by from_arrow(TABLE)",
         )
         check_choice(self.repeats, "repeats", REPEATS)
-        if not self.table.schema.equals(SCHEMA):
+        schema = self.table.schema
+        if schema.names[: len(SCHEMA)] != SCHEMA.names or not pa.schema(list(schema)[: len(SCHEMA)]).equals(SCHEMA):
             raise InteractionsError(
                 f"the columns are {self.table.schema.names} of types {self.table.schema.types}; "
                 "read such logs with Interactions.from_arrow"
@@ -135,6 +137,11 @@ class Interactions:
             InputError: When an index without a name holds something else than whole numbers, as it may be the users.
         """
         return cls.from_arrow(frame, **options)
+
+    @property
+    def context_columns(self) -> list[str]:
+        """The columns of what held at each interaction, as the device; see `ReadArguments`."""
+        return list(self.table.column_names[len(SCHEMA) :])
 
     @property
     def has_times(self) -> bool:

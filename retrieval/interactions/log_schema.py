@@ -23,6 +23,7 @@ from retrieval.interactions.columns import (
     distinct_pairs,
     usual_repeats,
 )
+from retrieval.interactions.context import check_log_context, log_context
 from retrieval.interactions.event_types import EventTable, EventTypes
 from retrieval.interactions.parse_values import (
     NO_TIME,
@@ -82,6 +83,8 @@ class ReadArguments(TypedDict, total=False):
         repeats: Which of several interactions of a user with an item counts: ``"last"``, as for ratings that were
             changed, ``"sum"`` or ``"max"``. When None, the last where the column of weights is named ``rating``,
             ``stars`` or ``overall``, the sum where it is named as counts are, as ``plays``, and else the largest.
+        context: Columns of what held at each interaction, as ``["device"]``, which `fit` learns from. The time gives
+            ``"utc_hour"`` and ``"utc_weekday"``.
     """
 
     columns: InteractionColumns | None
@@ -90,6 +93,7 @@ class ReadArguments(TypedDict, total=False):
     events: Events | None
     default_events: EventTypes | None
     repeats: Repeats | None
+    context: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,7 @@ class ReadOptions:
         events: What each type of event means.
         default_events: What they mean where ``events`` is None and the log has a column of them.
         repeats: Which of several interactions of a user with an item counts.
+        context: Columns of what held at each interaction.
 
     Raises:
         InputError: When ``columns`` or ``min_weight`` are of another type.
@@ -117,8 +122,13 @@ class ReadOptions:
     events: Events | None = None
     repeats: Repeats | None = None
     default_events: EventTypes | None = None
+    context: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        if repeated := set(SCHEMA.names) & set(check_names(self.context, "context")):
+            raise InputError(
+                f"context names {examples(sorted(repeated))}, which the log has anyway; name other columns"
+            )
         if self.columns is not None:
             _check_columns(self.columns)
         if self.events is not None:
@@ -165,7 +175,8 @@ class ReadOptions:
         if self.only and self.only[0] not in names:
             raise InteractionsError(f"there is no column {self.only[0]!r}; the columns are {list(names)}")
         events = [self.log_columns.event_in(names)] if types is not None else []
-        needed = list(dict.fromkeys([*found.values(), *events, *([self.only[0]] if self.only else [])]))
+        context = check_log_context(self.context, names, has_times="timestamp" in found)
+        needed = list(dict.fromkeys([*found.values(), *events, *([self.only[0]] if self.only else []), *context]))
         if repeated := [name for name in needed if list(names).count(name) > 1]:
             raise InteractionsError(f"{self.source} has more than one column {repeated[0]!r}; rename one")
         return needed
@@ -206,8 +217,12 @@ class ReadOptions:
             log.keep(log.weights >= np.float32(self.min_weight))
         if not len(log):
             raise InteractionsError(self._nothing_left(table, asked, log))
+        rows = log.table()
+        context = log_context(table, self.context, log.rows, log.times.seconds)
+        for name, values in zip(self.context, context, strict=True):
+            rows = rows.append_column(name, values)
         return Cleaned(
-            log.table(),
+            rows,
             dict(log.lost),
             log.told(),
             log.examples,

@@ -295,8 +295,8 @@ def _feature_effects(
     """Give the effects of all groups for the hits of one list that the head ordered."""
     valid = reranked.rows[0] >= 0
     rows, scores, by_head = reranked.rows[0][valid], reranked.scores[0][valid], by_head[valid]
-    features = stage.features.of(reranked)[0][valid]
     head = stage.head_of(reranked, 0)
+    features = stage.features.of(reranked)[0][valid][:, : head.width]
     head_scores = head.score(features) - stage.penalties_of(rows)
     if not np.allclose(head_scores[by_head], scores[by_head], rtol=_TOLERANCE, atol=_TOLERANCE):
         raise InputError(
@@ -306,7 +306,9 @@ def _feature_effects(
         )
     positions = np.flatnonzero(by_head & np.isin(rows, hits))
     means = features.mean(axis=0)
-    occluded: Vectors = np.stack([np.where(group, means, features[positions]) for group in columns.values()])
+    occluded: Vectors = np.stack(
+        [np.where(group[: head.width], means, features[positions]) for group in columns.values()]
+    )
     effects = (head_scores[positions] + stage.penalties_of(rows)[positions] - head.score(occluded)).T.tolist()
     return {
         row: dict(zip(columns, row_effects, strict=True))

@@ -28,6 +28,8 @@ from retrieval.interactions.histories import History
 from retrieval.interactions.item_popularity import item_counts
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.profile_model import ProfileModel
+from retrieval.ranking.context_affinity import FEATURES as OF_CONTEXT
+from retrieval.ranking.context_affinity import ContextAffinity
 from retrieval.ranking.sources import (
     Neighbours,
     Source,
@@ -215,12 +217,14 @@ class StageFeatures:
             for an item without one. Each compares a candidate with the tastes of the history.
         statistics: Counts of the past.
         with_idle: Whether the days since the last interaction are a feature; not for a stage of an earlier version.
+        context: Affinity of items to the context of a request; None where none was learned. Its features come last.
     """
 
     sources: Sequence[Source]
     views: Mapping[str, Vectors]
     statistics: ItemStatistics
     with_idle: bool = True
+    context: ContextAffinity | None = None
 
     @property
     def profiles(self) -> ProfileModel | None:
@@ -242,7 +246,13 @@ class StageFeatures:
             *(Feature(view, name) for view in self.views for name in _OF_VIEW),
             *(Feature("item", name) for name in ItemStatistics.names),
             *(Feature("user", name) for name in (*_OF_USER, *([IDLE] if self.with_idle else []))),
+            *(Feature(f"context {column}", name) for column in self.context_columns for name in OF_CONTEXT),
         )
+
+    @property
+    def context_columns(self) -> tuple[str, ...]:
+        """The columns of the context that are read."""
+        return () if self.context is None else tuple(self.context.columns)
 
     def in_space(self, space: ItemSpace) -> "StageFeatures":
         """Give the features with another space of the same items, such as one with other serving weights."""
@@ -280,8 +290,11 @@ class StageFeatures:
             start += len(_OF_VIEW)
         columns[start : start + 4] = self.statistics.at(batch.times, rows).transpose(2, 0, 1)
         columns[start + 4 : start + 4 + len(_OF_USER)] = _user_features(batch).T[:, :, None]
+        start += 4 + len(_OF_USER)
         if self.with_idle and batch.idle is not None:
-            columns[-1] = np.log1p(batch.idle)[:, None]
+            columns[start] = np.log1p(batch.idle)[:, None]
+        if self.context is not None:
+            columns[len(columns) - self.context.width :] = self.context.at(batch.context, rows)
         columns[:, ~valid] = 0
 
     def _scores(self, batch: UserBatch, rows: Rows) -> Vectors:

@@ -1,54 +1,35 @@
 """The second stage: pools candidates of several sources and orders them by a trained head."""
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from safetensors.numpy import save
 
 from indexing.arrays import Mask, Rows, Vectors, lengths_of
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import DamagedFileError, InputError
-from indexing.filesystem.checked_files import finite_tensors, read_as
+from indexing.filesystem.checked_files import read_as
 from indexing.index.search import check_scores
 from indexing.runtime.threads import cores
 from retrieval.candidates import Candidates
 from retrieval.candidates.sources import UNKNOWN, source_code, sources_of
-from retrieval.features.item_texts import metadata_entry
 from retrieval.models.item_space import ItemSpace
-from retrieval.ranking.features import BLOCK, IDLE, ItemStatistics, StageFeatures
-from retrieval.ranking.heads import BothHead, NeuralHead, ScoringHead, TreesHead
+from retrieval.ranking.features import BLOCK, IDLE, StageFeatures
+from retrieval.ranking.heads import ScoringHead
 from retrieval.ranking.reranker import NO_ROWS, STAGE, exact_scores
 from retrieval.ranking.sources import (
-    Neighbours,
-    Popular,
-    Recent,
-    Source,
     SpaceSource,
     UserBatch,
     pool_candidates,
-    renumber_rows,
     space_sources,
     users_of_space,
 )
+from retrieval.ranking.stored_stage import HINT, SOURCES, StoredStage
 
-_HINT = "fit again, or go back"
 WORKERS = min(4, cores())  # threads, each with a block of queries
-_STORED: dict[str, Callable[..., Source]] = {
-    "Neighbours": Neighbours.read,
-    "Popular": Popular.read,
-    "Recent": Recent.read,
-}
-_HEADS: dict[str, Callable[..., ScoringHead]] = {
-    "neural": NeuralHead.read,
-    "trees": TreesHead.read,
-    "both": BothHead.read,  # of earlier versions
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +37,8 @@ class SecondStage:
     """Retrieves candidates by all its sources, and orders any candidates by its head.
 
     Attributes:
-        features: Inputs of the head; their sources retrieve candidates.
+        features: Inputs of the heads; their sources retrieve candidates. A head may go without those of the context,
+            which come last.
         head: Scores candidates for users whose visit continues.
         vectors: (N, E) float32, item vectors for queries that the head does not order.
         min_history: Shortest history whose candidates the head orders; others keep the order of retrieval, because
@@ -83,8 +65,11 @@ class SecondStage:
     orders_new: bool = True
 
     def __post_init__(self) -> None:
-        widths = {head.width for head in (self.head, self.returning) if head is not None}
-        if widths != {len(self.features.features)}:
+        widths, width = (
+            {head.width for head in (self.head, self.returning) if head is not None},
+            len(_names(self.features)),
+        )
+        if not widths <= {width, width - (0 if self.features.context is None else self.features.context.width)}:
             raise DamagedFileError(f"the head reads {self.head.width} features of {_names(self.features)}: fit again")
 
     @property
@@ -184,7 +169,7 @@ class SecondStage:
 
     def _order(self, head: ScoringHead, candidates: Candidates) -> Candidates:
         columns = self.features.columns(candidates)
-        scores = head.score(columns.transpose(1, 2, 0)) - self.penalties_of(candidates.rows)
+        scores = head.score(columns[: head.width].transpose(1, 2, 0)) - self.penalties_of(candidates.rows)
         unseen = self._are_unseen(candidates.rows)
         if not unseen.any():
             return candidates.reordered(scores, STAGE)
@@ -246,15 +231,23 @@ class SecondStage:
     def to_bytes(self) -> bytes:
         """Serialise as safetensors, without the space and the views, which have files of their own."""
         sources = tuple(source for source in self.features.sources if not isinstance(source, SpaceSource))
-        if unknown := [source.name for source in sources if type(source).__name__ not in _STORED]:
-            raise InputError(f"sources {unknown} cannot be stored; only {sorted(_STORED)} can")
+        if unknown := [source.name for source in sources if type(source).__name__ not in SOURCES]:
+            raise InputError(f"sources {unknown} cannot be stored; only {sorted(SOURCES)} can")
         settings: dict[str, Any] = {"fewest": self.min_history, "new_items": self.new_items, "each": self.per_source}
         settings |= {"leaves_returning": self.leaves_returning, "orders_new": self.orders_new}
         if self.returning is not None:
             settings["returning"] = self.returning.kind
+        if self.features.context is not None:
+            settings["context"] = {name: list(values) for name, values in self.features.context.columns.items()}
         metadata = {"head": self.head.kind, **settings, "features": _names(self.features)}
-        return _Stored(
-            metadata, self.head, self.features.statistics, sources, self.penalties, self.returning
+        return StoredStage(
+            metadata,
+            self.head,
+            self.features.statistics,
+            sources,
+            self.penalties,
+            self.returning,
+            self.features.context,
         ).to_bytes()
 
     @classmethod
@@ -272,8 +265,8 @@ class SecondStage:
         Raises:
             DamagedFileError: When the bytes are no such stage, or of other items.
         """
-        with read_as("the second stage", _HINT):
-            stored = _Stored.from_bytes(data)
+        with read_as("the second stage", HINT):
+            stored = StoredStage.from_bytes(data)
             stored = stored.carried(origins, np.ones(len(stored.statistics.counts) + len(origins), np.bool_))
             count = len(stored.statistics.counts)
             if count != len(space.indexed):
@@ -281,7 +274,10 @@ class SecondStage:
                     f"the second stage knows {count} items, the bundle {len(space.indexed)}: fit again"
                 )
             with_idle = f"user_{IDLE}" in stored.metadata["features"]
-            features = StageFeatures((*space_sources(space), *stored.sources), views, stored.statistics, with_idle)
+            context = None if stored.context is None else replace(stored.context, views=views)
+            features = StageFeatures(
+                (*space_sources(space), *stored.sources), views, stored.statistics, with_idle, context
+            )
             if _names(features) != stored.metadata["features"]:
                 raise DamagedFileError(
                     f"the head reads {stored.metadata['features']}, this bundle has {_names(features)}: fit again"
@@ -318,72 +314,5 @@ def exchange_values(values: Vectors, scores: Vectors, mask: Mask) -> Vectors:
     return exchanged
 
 
-def carried_over(data: bytes, origins: Rows, rows: Mask) -> bytes:
-    """Map a stored stage to other rows: its N items and M new ones, of which some are kept.
-
-    Args:
-        data: What `SecondStage.to_bytes` gave for N items.
-        origins: (M,) int64, for each new row the old row of the same item, or -1.
-        rows: (N + M,) bool, the rows to keep.
-    """
-    with read_as("the second stage", _HINT):
-        return _Stored.from_bytes(data).carried(origins, rows).to_bytes()
-
-
-class _Stored(NamedTuple):
-    """The contents of a file of a stage."""
-
-    metadata: dict[str, Any]
-    head: ScoringHead
-    statistics: ItemStatistics
-    sources: tuple[Source, ...]
-    penalties: Vectors | None = None
-    returning: ScoringHead | None = None
-
-    def carried(self, origins: Rows, rows: Mask) -> "_Stored":
-        sources = tuple(source.carried(origins, rows) for source in self.sources)
-        penalties = self.penalties
-        if penalties is not None:
-            _, old_rows = renumber_rows(origins, rows)
-            penalties = np.where(old_rows >= 0, penalties[old_rows], np.float32(0))
-        return self._replace(statistics=self.statistics.carried(origins, rows), sources=sources, penalties=penalties)
-
-    def to_bytes(self) -> bytes:
-        tensors = _add_prefix("head", self.head.tensors()) | _add_prefix("facts", self.statistics.tensors())
-        for source in self.sources:
-            tensors |= _add_prefix(f"source.{source.name}", source.tensors())
-        if self.returning is not None:
-            tensors |= _add_prefix("returning", self.returning.tensors())
-        if self.penalties is not None:
-            tensors["held"] = self.penalties
-        sources = [[source.name, type(source).__name__] for source in self.sources]
-        return save(tensors, {"stage": json.dumps(self.metadata | {"sources": sources})})
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> "_Stored":
-        metadata, tensors = metadata_entry(data, "stage"), finite_tensors(data)
-        sources = tuple(
-            _STORED[kind](name, _with_prefix(tensors, f"source.{name}")) for name, kind in metadata["sources"]
-        )
-        head = _HEADS[metadata["head"]](_with_prefix(tensors, "head"))
-        statistics, penalties = ItemStatistics.read(_with_prefix(tensors, "facts")), tensors.get("held")
-        if penalties is not None and penalties.shape != statistics.counts.shape:
-            raise DamagedFileError(
-                f"the second stage holds back {penalties.shape} of {statistics.counts.shape} items: {_HINT}"
-            )
-        kind = metadata.get("returning")
-        returning = None if kind is None else _HEADS[kind](_with_prefix(tensors, "returning"))
-        return cls(metadata, head, statistics, sources, penalties, returning)
-
-
 def _names(features: StageFeatures) -> list[str]:
     return [str(feature) for feature in features.features]
-
-
-def _add_prefix(prefix: str, tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    return {f"{prefix}.{name}": np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-
-
-def _with_prefix(tensors: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
-    start = f"{prefix}."
-    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}

@@ -27,7 +27,8 @@ from retrieval.models.item_space import ItemSpace
 from retrieval.models.profile_model import PROFILES, ProfileModel
 from retrieval.models.user_model import UserModel
 from retrieval.ranking.reranker import NO_ROWS, RERANKER, ExactReranker, Reranker
-from retrieval.ranking.second_stage import SecondStage, carried_over
+from retrieval.ranking.second_stage import SecondStage
+from retrieval.ranking.stored_stage import carried_over
 from retrieval.training.settings import settings_of
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from indexing.arrays import Rows, Vectors
 from indexing.errors import ShapeError
 from retrieval.candidates import Candidates
+from retrieval.interactions.context import Context
 from retrieval.interactions.histories import History
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.models.item_space import ItemSpace, QueryParts
@@ -27,6 +28,7 @@ class UserBatch:
         times: (B,) int64, the time of each request, in seconds since 1970.
         new: (B, R) float32, the behaviour query of each user without a history; that of popularity when None.
         idle: (B,) float32, days since the last interaction; None while the visit continues.
+        context: Of each request; None where nothing is known of it.
     """
 
     histories: Sequence[Rows]
@@ -34,6 +36,7 @@ class UserBatch:
     times: NDArray[np.int64]
     new: Vectors | None = None
     idle: Vectors | None = None
+    context: Context | None = None
     _queries: dict[ItemSpace, QueryParts] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -48,7 +51,8 @@ class UserBatch:
 
     def __getitem__(self, rows: slice) -> "UserBatch":
         new, idle = (None if array is None else array[rows] for array in (self.new, self.idle))
-        return UserBatch(self.histories[rows], self.weights[rows], self.times[rows], new, idle)
+        context = None if self.context is None else self.context[rows]
+        return UserBatch(self.histories[rows], self.weights[rows], self.times[rows], new, idle, context)
 
     def of_space(self, space: ItemSpace) -> QueryParts:
         """Give what `ItemSpace.asked_apart` does, computed once for all sources of a space."""
@@ -84,7 +88,7 @@ class UserBatch:
         """
         weights = candidates.weights or tuple(np.full(len(rows), usual, np.float32) for rows in candidates.histories)
         times = np.full(len(candidates), now, np.int64) if candidates.times is None else candidates.times
-        return cls(candidates.histories, weights, times, candidates.new, candidates.idle)
+        return cls(candidates.histories, weights, times, candidates.new, candidates.idle, candidates.context)
 
     def liking(self, users: UserModel | None) -> "UserBatch":
         """Keep the items that each user liked; weights become what each item counts."""

@@ -68,6 +68,7 @@ def pool_candidates(
         batch.times,
         batch.new,
         idle=batch.idle,
+        context=batch.context,
     )
 
 

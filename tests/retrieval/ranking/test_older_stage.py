@@ -14,7 +14,8 @@ from indexing.errors import DamagedFileError
 from retrieval.candidates import Candidates
 from retrieval.features.item_texts import metadata_entry
 from retrieval.ranking.heads import BothHead, NeuralHead, TreesHead
-from retrieval.ranking.second_stage import SecondStage, carried_over
+from retrieval.ranking.second_stage import SecondStage
+from retrieval.ranking.stored_stage import carried_over
 from retrieval.training.ranker.neural_head import train_neural_head, train_trees_head
 from retrieval.training.ranker.ranker import StageTrainer
 from tests.retrieval.ranking.test_stage import PASTS, SMALL, VIEWS, asked, learner, space_of

@@ -1,0 +1,240 @@
+"""The context of interactions and requests: what held at the moment, such as the device or the hour."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+from numpy.typing import NDArray
+
+from indexing.arrays import Rows
+from indexing.catalogue.arrow_values import SECONDS_PER_DAY
+from indexing.catalogue.readers.arrow_tables import arrow_table, is_table
+from indexing.errors import CommonspaceWarning, InputError, InteractionsError, ShapeError, examples
+from indexing.runtime.arguments import check_list, check_mapping
+
+ContextLike: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | Any
+"""The context of requests: a mapping for all, as ``{"device": "phone"}``, or one for each; or a table of such rows."""
+
+ContextColumns: TypeAlias = Mapping[str, tuple[str, ...]]
+"""The values of each column of the context, as text, most frequent first."""
+
+DERIVED = ("utc_hour", "utc_weekday")  # columns that the time gives where there is none of that name
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+MAX_VALUES = 32  # of a column that are learned, the most frequent ones
+UNKNOWN = -1
+_EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday
+
+
+class ContextWarning(CommonspaceWarning):
+    """A request has a context that nothing was learned of."""
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """The context of n interactions or requests.
+
+    Attributes:
+        columns: The known values of each of C columns.
+        codes: (n, C) int16, positions among these values; -1 where the value is missing, or none of them.
+    """
+
+    columns: ContextColumns
+    codes: NDArray[np.int16]
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, rows: slice | NDArray[np.int64]) -> "Context":
+        return Context(self.columns, self.codes[rows])
+
+    def in_columns(self, columns: ContextColumns) -> "Context":
+        """Give the same context by other columns and values; what these lack is unknown."""
+        if columns is self.columns or dict(columns) == dict(self.columns):
+            return self
+        codes = np.full((len(self), len(columns)), UNKNOWN, np.int16)
+        names = list(self.columns)
+        for place, (name, values) in enumerate(columns.items()):
+            if name in self.columns:
+                position = {value: code for code, value in enumerate(values)}
+                new = np.array([*(position.get(value, UNKNOWN) for value in self.columns[name]), UNKNOWN], np.int16)
+                codes[:, place] = new[self.codes[:, names.index(name)]]
+        return Context(columns, codes)
+
+    @classmethod
+    def of_log(cls, table: pa.Table, names: Sequence[str]) -> "Context | None":
+        """Read columns of text of a log, of each the most frequent values; None without a column.
+
+        >>> log = pa.table({"device": ["phone", "tv", "phone", ""]})
+        >>> context = Context.of_log(log, ["device"])
+        >>> dict(context.columns), context.codes.ravel().tolist()
+        ({'device': ('phone', 'tv')}, [0, 1, 0, -1])
+        """
+        if not names:
+            return None
+        columns = {name: _frequent_values(table[name]) for name in names}
+        return cls(columns, _codes(table, columns))
+
+
+def joined_context(parts: Sequence[tuple[Context | None, int]]) -> Context | None:
+    """Put contexts of so many rows each below each other, by the columns of the first; unknown where there is none."""
+    columns = next((context.columns for context, _ in parts if context is not None), None)
+    if columns is None:
+        return None
+    unknown = np.int16(UNKNOWN)
+    codes = [
+        np.full((count, len(columns)), unknown) if context is None else context.in_columns(columns).codes
+        for context, count in parts
+    ]
+    return Context(columns, np.concatenate(codes))
+
+
+def _frequent_values(column: pa.ChunkedArray) -> tuple[str, ...]:
+    counts = column.value_counts()
+    pairs = zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)
+    ordered = sorted(((value, count) for value, count in pairs if value), key=lambda pair: (-pair[1], pair[0]))
+    return tuple(value for value, _ in ordered[:MAX_VALUES])
+
+
+def _codes(table: pa.Table, columns: ContextColumns) -> NDArray[np.int16]:
+    codes = np.full((len(table), len(columns)), UNKNOWN, np.int16)
+    for place, (name, values) in enumerate(columns.items()):
+        if name in table.column_names:
+            found = pc.index_in(table[name], value_set=pa.array(values, pa.string())).fill_null(UNKNOWN)
+            codes[:, place] = found.to_numpy()
+    return codes
+
+
+def rare_values(table: pa.Table, names: Sequence[str]) -> dict[str, int]:
+    """Count the values of each column of a log that are left out, because others are more frequent."""
+    counts = {name: pc.count_distinct(table[name].filter(pc.not_equal(table[name], ""))).as_py() for name in names}
+    return {name: count - MAX_VALUES for name, count in counts.items() if count > MAX_VALUES}
+
+
+def context_texts(values: pa.ChunkedArray | pa.Array, name: str) -> pa.ChunkedArray | pa.Array:
+    """Give values as text, "" for missing ones; whole numbers without a point, as ``5`` for 5.0.
+
+    Raises:
+        InputError: When they cannot be text, as lists.
+    """
+    try:
+        if pt.is_dictionary(values.type):
+            values = values.cast(values.type.value_type)
+        if pt.is_floating(values.type):
+            is_whole = pc.equal(pc.floor(values), values).fill_null(False)
+            whole = pc.if_else(is_whole, values, None).cast(pa.int64()).cast(pa.string())
+            values = pc.coalesce(whole, values.cast(pa.string()))
+        return pc.utf8_trim_whitespace(values.cast(pa.string()).fill_null(""))
+    except (pa.ArrowException, AttributeError) as error:
+        raise InputError(f"the column {name!r} of the context cannot be read as text: {error}") from error
+
+
+def derived_context(name: str, times: NDArray[np.int64]) -> pa.Array:
+    """Give the hour of the day, from 0 to 23, or the day of the week, of times in seconds since 1970, in UTC.
+
+    >>> derived_context("utc_weekday", np.array([0, 86_400])).to_pylist()
+    ['thursday', 'friday']
+    """
+    if name == DERIVED[0]:
+        return pa.array((times % SECONDS_PER_DAY // 3600).astype(str).tolist(), pa.string())
+    days = (times // SECONDS_PER_DAY + _EPOCH_WEEKDAY) % len(WEEKDAYS)
+    return pa.array([WEEKDAYS[day] for day in days.tolist()], pa.string())
+
+
+def check_log_context(wanted: Sequence[str], names: Sequence[str], *, has_times: bool) -> list[str]:
+    """Give the columns of a log to read for its context; those that the time gives need none.
+
+    Raises:
+        InteractionsError: When one is missing.
+    """
+    for name in wanted:
+        if name not in names and not (name in DERIVED and has_times):
+            hint = ", and no times that would tell it" if name in DERIVED else ""
+            raise InteractionsError(
+                f"there is no column {name!r} for the context{hint}; the columns are {list(names)}",
+                python="name others by context=[…]",
+                cli="name others with --context",
+            )
+    return [name for name in wanted if name in names]
+
+
+def log_context(table: pa.Table, wanted: Sequence[str], rows: Rows, times: NDArray[np.int64]) -> list[pa.Array]:
+    """Give the columns of the context, as text, of some rows of a log with their times."""
+    taken = pa.array(rows)
+    return [
+        context_texts(table[name], name).take(taken) if name in table.column_names else derived_context(name, times)
+        for name in wanted
+    ]
+
+
+def request_context(
+    given: ContextLike | None, columns: ContextColumns, times: NDArray[np.int64] | None, count: int
+) -> Context | None:
+    """Read the context of ``count`` requests by the columns that were learned; None where nothing is known of it.
+
+    What was not learned is neutral, with a `ContextWarning`. The hour and the day of the week are those of the time of
+    the request, where it is known and they are not given.
+
+    Args:
+        given: One mapping for all requests, one for each, or a table; None where nothing is said.
+        columns: The columns that were learned, and their values; none at all where nothing was.
+        times: (B,) int64, seconds since 1970 in UTC, or None.
+        count: B.
+
+    Raises:
+        InputError: When it is no mapping, list of mappings or table, or a value cannot be read.
+        ShapeError: When there are more or fewer rows than requests.
+    """
+    table = None if given is None else _request_table(given, count)
+    if table is not None and (unlearned := [name for name in table.column_names if name not in columns]):
+        learned = f"what was learned is {list(columns)}" if columns else "no context was learned"
+        _warn(f"the context has {examples(unlearned)}, which is ignored: {learned}; `fit` learns columns of the log")
+    if not columns:
+        return None
+    parts = {} if table is None else {name: table[name] for name in table.column_names if name in columns}
+    for name in DERIVED:
+        if name in columns and name not in parts and times is not None:
+            parts[name] = derived_context(name, times)
+    if not parts:
+        return None
+    texts = pa.table({name: context_texts(values, name) for name, values in parts.items()})
+    context = Context(columns, _codes(texts, columns))
+    for place, (name, values) in enumerate(columns.items()):
+        if name in texts.column_names:
+            missed = texts[name].filter(pa.array(context.codes[:, place] == UNKNOWN))
+            if rare := [value for value in missed.unique().to_pylist() if value]:
+                _warn(f"nothing was learned of {examples(rare)} of {name!r}, only of {examples(values, MAX_VALUES)}")
+    return context
+
+
+def _request_table(given: ContextLike, count: int) -> pa.Table:
+    if is_table(given):
+        table = arrow_table(given, "the table of the context")
+    else:
+        if not isinstance(given, Mapping):
+            check_list(given, "context")
+        rows = [given] * count if isinstance(given, Mapping) else list(given)
+        for place, row in enumerate(rows):
+            check_mapping(row, f"context[{place}]", "{'device': 'phone'}")
+        names = dict.fromkeys(name for row in rows for name in row)
+        table = pa.table({str(name): _array(str(name), [row.get(name) for row in rows]) for name in names})
+        if not names:
+            return pa.table({})
+    if len(table) != count:
+        raise ShapeError(f"{len(table)} rows of context for {count} users; give one for all, or one for each")
+    return table
+
+
+def _array(name: str, values: list[Any]) -> pa.Array:
+    try:
+        return pa.array(values)
+    except pa.ArrowException as error:
+        raise InputError(f"the column {name!r} of the context has values of several kinds: {error}") from error
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, ContextWarning, stacklevel=2)
