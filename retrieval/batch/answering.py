@@ -7,10 +7,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from indexing.arrays import Vectors, lengths_of
 from indexing.bundle.bundle import Bundle
 from indexing.errors import InputError
+from indexing.runtime.arguments import is_whole, shown_number
 from retrieval.batch.input_rows import Chunk, Source, UserLines, check_items
 from retrieval.batch.tables import MemoryTables, ParquetFiles
 from retrieval.batch.user_rows import ListedUsers
@@ -19,6 +21,7 @@ from retrieval.filters import Where
 from retrieval.postprocess.titles import BESIDE, TITLE, with_titles
 from retrieval.ranking.reranker import ExactReranker
 from retrieval.retriever.postprocessing import Postprocessing
+from retrieval.retriever.query_inputs import MAX_SECONDS, idle_days, warn_of_later_interactions
 from retrieval.retriever.recommend import new_queries, user_queries
 from retrieval.retriever.retriever import Retriever
 
@@ -55,6 +58,8 @@ class BatchConfig:
         shape: Diversity, caps and rules.
         chunk: Users answered and written at once; an interruption loses at most one chunk.
         titles: Add the title of each hit.
+        at: When all users ask, in seconds since 1970, so that they return after the days since their last interaction;
+            see ``times`` of `Retriever.recommend`. None asks now, in a visit that goes on.
     """
 
     k: int = 10
@@ -65,17 +70,21 @@ class BatchConfig:
     shape: Postprocessing = field(default_factory=Postprocessing)
     chunk: int = 4096
     titles: bool = False
+    at: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("k", "depth", "chunk"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
                 raise InputError(f"{name} is {value!r}, expected at least 1, and a whole number")
+        if self.at is not None and (not is_whole(self.at, 0) or self.at >= MAX_SECONDS):
+            raise InputError(f"at is {shown_number(self.at)}; give whole seconds since 1970, not milliseconds")
 
     def to_json(self) -> dict[str, Any]:
         """Give the settings that change answers as plain JSON values; filters as the text that `parse_filter` reads."""
         where = self.where if isinstance(self.where, list | tuple) else [self.where]
-        settings = {name: value for name, value in vars(self).items() if name != "titles" or value}
+        later = {"titles": self.titles, "at": self.at is not None}  # jobs of earlier versions go on
+        settings = {name: value for name, value in vars(self).items() if later.get(name, True)}
         return {**settings, "where": [str(condition) for condition in where], "shape": self.shape.to_json()}
 
     @property
@@ -122,7 +131,7 @@ def steps_of(retriever: Retriever, config: BatchConfig) -> tuple[Step, ...]:
     if config.rerank:
         steps.append(retriever.rerank)
     if config.shape:
-        steps.append(lambda found: config.shape.apply(retriever, found, config.k))
+        steps.append(lambda found: config.shape.apply(retriever, found, config.k, at=config.at))
     return tuple(steps)
 
 
@@ -134,7 +143,8 @@ def recommend_batches(
     Args:
         retriever: The retriever of the bundle.
         users: Parquet (a file, or a folder of files), a table or record batches with one row for each user:
-            ``user_id``, ``history`` (item_ids, oldest first), and optionally ``weights`` and attributes of profiles.
+            ``user_id``, ``history`` (item_ids, oldest first), and optionally ``weights``, ``last_time`` and attributes
+            of profiles.
         config: The settings.
         steps: Functions applied to the candidates, instead of `steps_of`.
 
@@ -168,20 +178,31 @@ def answers(
     """Answer the users of a source, from a row on.
 
     Raises:
-        InputError: When the source was made for another state of the bundle.
+        InputError: When the source was made for another state of the bundle, or does not say when users did the last
+            interaction, and they ask at a time.
     """
-    check_items(source.items, retriever.items, "the users")
+    check_source(retriever, source, config)
     all_steps = steps_of(retriever, config) if steps is None else tuple(steps)
-    for chunk in source.chunks(start, config.chunk):
+    num_users, num_later = 0, 0
+    for chunk in source.chunks(start, config.chunk, timed=config.at is not None):
         users = chunk.users
+        num_users, num_later = num_users + len(users), num_later + users.num_later(config.at)
         results = (answered(retriever, users.take(block), config, all_steps) for block in _blocks(users, config))
         yield Answers(chunk, tuple(results), config.schema, retriever.bundle if config.titles else None)
+    warn_of_later_interactions(num_later, num_users)
+
+
+def check_source(retriever: Retriever, source: Source, config: BatchConfig) -> None:
+    """Check that users of a source can be answered by a bundle with some settings; see `answers`."""
+    check_items(source.items, retriever.items, "the users")
+    if config.at is not None:
+        source.check_times()
 
 
 def answered(retriever: Retriever, users: UserLines, config: BatchConfig, steps: Sequence[Step]) -> Candidates:
     """Answer users: retrieve or take the given candidates, apply the steps, keep the best k."""
     candidates = (
-        listed_candidates(retriever, users)
+        listed_candidates(retriever, users, config.at)
         if users.candidates is not None
         else retrieved(retriever, users, config, steps)
     )
@@ -200,14 +221,29 @@ def retrieved(retriever: Retriever, users: UserLines, config: BatchConfig, steps
         exclude_seen=config.exclude_seen,
         user_ids=users.names,
         weights=_plain(users.weights),
+        times=config.at,
+        last_times=None if config.at is None else _last_times(users, config.at).tolist(),
         profiles=users.profiles,
         min_relevance=users.min_relevance,
         **config.shape.collapse.as_arguments(),
     )
 
 
-def listed_candidates(retriever: Retriever, users: UserLines) -> Candidates:
-    """Give the listed candidates of users, in the order of their scores."""
+def _last_times(users: UserLines, at: int) -> NDArray[np.int64]:
+    """Give the times of last interactions up to a time: of later ones `answers` warns once for all chunks."""
+    if users.last is None:
+        raise InputError(f"the users ask at {at}, but the times of their last interactions were not read")
+    return np.clip(users.last, 0, at)
+
+
+def listed_candidates(retriever: Retriever, users: UserLines, at: int | None = None) -> Candidates:
+    """Give the listed candidates of users, in the order of their scores.
+
+    Args:
+        retriever: Of the bundle.
+        users: With candidates.
+        at: When all of them ask; None asks now, in a visit that goes on.
+    """
     item_rows, given_scores = users.candidates or (), users.scores
     lengths = lengths_of(item_rows)
     is_candidate = np.arange(lengths.max(initial=0)) < lengths[:, None]
@@ -218,7 +254,12 @@ def listed_candidates(retriever: Retriever, users: UserLines) -> Candidates:
         scores[is_candidate] = np.concatenate([np.empty(0, np.float32), *given_scores])
     profile_queries = new_queries(retriever.state, users.profiles, len(users))
     queries = user_queries(
-        retriever.state, users.histories, _plain(users.weights), profile_queries, users.min_relevance
+        retriever.state,
+        users.histories,
+        _plain(users.weights),
+        profile_queries,
+        users.min_relevance,
+        returning=at is not None,
     )
     candidates = Candidates(
         queries,
@@ -229,7 +270,9 @@ def listed_candidates(retriever: Retriever, users: UserLines) -> Candidates:
         users.names,
         users.histories,
         users.weights or (),
-        new=profile_queries,
+        None if at is None else np.full(len(users), at, np.int64),
+        profile_queries,
+        None if at is None else idle_days(at, _last_times(users, at)),
     )
     return (
         candidates

@@ -14,6 +14,7 @@ from retrieval.batch.input_rows import Chunk, Problems, Ragged, UserLines, check
 from retrieval.batch.tables import Tables, check_columns, number_column, text_column
 from retrieval.batch.user_rows import take_rows
 from retrieval.interactions.histories import LoggedHistories
+from retrieval.retriever.query_inputs import check_has_times
 
 NEEDED = ("query_id", "item_id")
 PIECE = 65_536  # lines read at once
@@ -46,7 +47,11 @@ class FlatCandidates:
         """Name the files of the candidates and the log."""
         return self._tables.identity() | {"log": self._log}
 
-    def chunks(self, start: int, size: int) -> Iterator[Chunk]:
+    def check_times(self) -> None:
+        """Check that the log has times; raises an `InputError` where it has none."""
+        check_has_times(self._histories)
+
+    def chunks(self, start: int, size: int, *, timed: bool = False) -> Iterator[Chunk]:
         """Give the queries from a line on, so many at once."""
         seen = self._seen_before(start)
         waiting: pa.Table | None = None
@@ -55,13 +60,13 @@ class FlatCandidates:
             begins = _begins(text_column(waiting, "query_id"))
             done = 0
             while len(begins) - done > size:  # the last query may go on in the next piece
-                yield self._chunk(waiting, start, begins[done : done + size + 1], seen)
+                yield self._chunk(waiting, start, begins[done : done + size + 1], seen, timed=timed)
                 done += size
             waiting, start = waiting.slice(begins[done]), start + int(begins[done])
         if waiting is not None and len(waiting):
             begins = np.append(_begins(text_column(waiting, "query_id")), len(waiting))
             for done in range(0, len(begins) - 1, size):
-                yield self._chunk(waiting, start, begins[done : done + size + 1], seen)
+                yield self._chunk(waiting, start, begins[done : done + size + 1], seen, timed=timed)
 
     def _seen_before(self, line: int) -> NDArray[np.bool_]:
         """Say which users had their turn before a line; only the names are read."""
@@ -74,7 +79,9 @@ class FlatCandidates:
         seen[-1] = False  # where those went who are not in the log
         return seen
 
-    def _chunk(self, waiting: pa.Table, start: int, bounds: NDArray[np.int64], seen: NDArray[np.bool_]) -> Chunk:
+    def _chunk(
+        self, waiting: pa.Table, start: int, bounds: NDArray[np.int64], seen: NDArray[np.bool_], *, timed: bool
+    ) -> Chunk:
         """Make a chunk of the queries that begin at all of some lines but the last, where the one after them begins."""
         first, lines = start + int(bounds[0]), int(bounds[-1] - bounds[0])
         table = waiting.slice(bounds[0], lines)
@@ -94,6 +101,7 @@ class FlatCandidates:
             *self._histories.histories(numbers[good]),
             *kept,
             min_relevance=self._histories.min_relevance,
+            last=self._histories.last_times(numbers[good]) if timed else None,
         )
         quarantined = problems.quarantined(start + bounds[:-1], names.to_pylist())
         return Chunk(first, lines, users, quarantined, int((rows.values < 0).sum()))

@@ -21,6 +21,7 @@ from retrieval.candidates import Candidates
 from retrieval.interactions.histories import LoggedHistories, all_histories
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.known_items import known_row
+from retrieval.retriever.query_inputs import no_times, warn_of_later_interactions
 from retrieval.retriever.retriever import Retriever
 
 
@@ -32,15 +33,28 @@ class Users:
         histories: The item_ids of each user's history, oldest first.
         weights: The weights of these items.
         min_relevance: The smallest weight that is no dislike; None where there is no log.
+        last_times: The time of each user's last interaction in seconds since 1970, 0 for an empty history; None where
+            the log has no times.
     """
 
     histories: dict[str, list[str]]
     weights: dict[str, list[float]]
     min_relevance: float | None = None
+    last_times: dict[str, int] | None = None
 
     def weights_of(self, users: Iterable[str]) -> list[list[float]]:
         """Give the weights of users, as `Retriever.recommend` takes them."""
         return [self.weights[user] for user in users]
+
+    def last_times_of(self, users: Iterable[str]) -> list[int]:
+        """Give the times of the last interactions of users, as `Retriever.recommend` takes them.
+
+        Raises:
+            InputError: When the log has no times.
+        """
+        if self.last_times is None:
+            raise no_times()
+        return [self.last_times[user] for user in users]
 
 
 def users_of(
@@ -61,12 +75,14 @@ def users_of(
     names = list(only) if only else logged.names.to_pylist()
     numbers = logged.numbers(names)
     rows, weights = logged.histories(numbers)
+    last = np.maximum(logged.last_times(numbers), 0).tolist() if logged.has_times else None
     if missing := [name for name, history in zip(names, rows, strict=True) if not len(history) and name not in new]:
         raise InputError(f"{len(missing)} users have no item of this bundle in the log, e.g. {examples(missing)}")
     return Users(
         {name: [items[row] for row in history] for name, history in zip(names, rows, strict=True)},
         {name: array.tolist() for name, array in zip(names, weights, strict=True)},
         logged.min_relevance,
+        None if last is None else dict(zip(names, last, strict=True)),
     )
 
 
@@ -124,11 +140,19 @@ def _finite_scores(table: pa.Table) -> Vectors:
     return scores
 
 
-def candidates_from_table(table: pa.Table, retriever: Retriever, histories: LoggedHistories) -> Candidates:
+def candidates_from_table(
+    table: pa.Table, retriever: Retriever, histories: LoggedHistories, at: int | None = None
+) -> Candidates:
     """Make candidates of a table of ``query_id, item_id`` and perhaps ``score``, for users of a log.
 
     They are read as a batch job reads them, see `FlatCandidates`: without a score, the exact inner product of user and
     item is taken. A row that a job would set aside is an error here.
+
+    Args:
+        table: The candidates.
+        retriever: Of the bundle.
+        histories: Of the users.
+        at: When all users ask; see `BatchConfig`.
 
     Raises:
         InputError: When a column is missing or holds something else, a score is not finite, a query has the same
@@ -142,11 +166,14 @@ def candidates_from_table(table: pa.Table, retriever: Retriever, histories: Logg
     if "score" in table.column_names:
         columns["score"] = pa.array(_finite_scores(table))
     plain = pa.table(columns).sort_by("query_id")
-    tables = TableFile(Path("candidates"), plain)
+    source = FlatCandidates(TableFile(Path("candidates"), plain), histories, retriever.items, {})
+    if at is not None:
+        source.check_times()
     users = UserLines((), (), (), ())
-    for chunk in FlatCandidates(tables, histories, retriever.items, {}).chunks(0, max(len(table), 1)):  # one at most
+    for chunk in source.chunks(0, max(len(table), 1), timed=at is not None):  # one at most
         if chunk.quarantined:
             faults = [f"query {row.query_id!r}: {row.reason}" for row in chunk.quarantined[:3]]
             raise InputError(f"the candidates of {len(chunk.quarantined)} queries cannot be used: {'; '.join(faults)}")
         users = chunk.users
-    return replace(listed_candidates(retriever, users), learned=retriever.learned.learned_from)
+    warn_of_later_interactions(users.num_later(at), len(users))
+    return replace(listed_candidates(retriever, users, at), learned=retriever.learned.learned_from)

@@ -26,6 +26,8 @@ class UserLines:
         scores: What retrieved them scored them with, (K,) float32 for each line; the exact inner product when None.
         profiles: A line of what is known of each beside the history; None when nothing is.
         min_relevance: Interactions of a smaller weight are dislikes; as the bundle has it when None.
+        last: (B,) int64, the time of the last interaction in seconds since 1970, -1 for an empty history; None where
+            it was not read.
     """
 
     names: tuple[str, ...]
@@ -35,6 +37,7 @@ class UserLines:
     scores: tuple[Vectors, ...] | None = None
     profiles: pa.Table | None = field(default=None, kw_only=True)
     min_relevance: float | None = field(default=None, kw_only=True)
+    last: NDArray[np.int64] | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -48,7 +51,12 @@ class UserLines:
         )
         names, histories = (tuple(each[number] for number in numbers) for each in (self.names, self.histories))
         known = None if self.profiles is None else self.profiles.take(pa.array(numbers, pa.int64()))
-        return UserLines(names, histories, *kept, profiles=known, min_relevance=self.min_relevance)
+        last = None if self.last is None else self.last[numbers]
+        return UserLines(names, histories, *kept, profiles=known, min_relevance=self.min_relevance, last=last)
+
+    def num_later(self, at: int | None) -> int:
+        """Count the users with an interaction after a time; 0 without one."""
+        return 0 if at is None or self.last is None else int((self.last > at).sum())
 
 
 class Quarantined(NamedTuple):
@@ -94,8 +102,15 @@ class Source(Protocol):
         """Say as JSON what tells this input from another."""
         ...
 
-    def chunks(self, start: int, size: int) -> Iterator[Chunk]:
-        """Give the users from a line on, so many at once; a chunk that began at that line begins there again."""
+    def check_times(self) -> None:
+        """Check that it is known when users did the last interaction; raises an `InputError` where it is not."""
+        ...
+
+    def chunks(self, start: int, size: int, *, timed: bool = False) -> Iterator[Chunk]:
+        """Give the users from a line on, so many at once; a chunk that began at that line begins there again.
+
+        With ``timed`` the times of their last interactions are read.
+        """
         ...
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from indexing.filesystem import fsops
 from indexing.filesystem.locks import write_lock
 from retrieval.batch.answering import QUARANTINED as QUARANTINED_SCHEMA
-from retrieval.batch.answering import SCHEMA, BatchConfig, Step, answers, steps_of
+from retrieval.batch.answering import SCHEMA, BatchConfig, Step, answers, check_source, steps_of
 from retrieval.batch.input_rows import Source
 from retrieval.batch.output_folder import LOCK, ChunkAnswers, JobFolder, OutputPart
 from retrieval.batch.table_files import form_of, table_writer, write_table
@@ -90,10 +90,12 @@ def run_job(
         progress: Called when a part is done or found to be done.
 
     Raises:
-        InputError: When the folder holds a job of another input, other settings or another state of the bundle.
+        InputError: When the folder holds a job of another input, other settings or another state of the bundle, or the
+            source does not fit the bundle or the settings; see `answers`.
         BundleLockedError: When another process works on it.
     """
     config = config or BatchConfig()
+    check_source(retriever, source, config)
     all_steps = steps_of(retriever, config) if steps is None else steps
     description = _description(retriever, source, config, all_steps)
 

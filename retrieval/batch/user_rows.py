@@ -10,15 +10,20 @@ from numpy.typing import NDArray
 
 from indexing.arrays import Mask
 from indexing.catalogue.item_ids import ItemIds
+from indexing.errors import InputError
 from retrieval.batch.input_rows import Chunk, Problems, Ragged, UserLines, item_rows, ordered_candidates
 from retrieval.batch.tables import Tables, check_columns, list_column, text_column
 from retrieval.interactions.columns import last_of_each
 from retrieval.interactions.histories import LoggedHistories
+from retrieval.interactions.parse_values import NO_TIME, plain, read_times
 from retrieval.interactions.user_profiles import Profiles
+from retrieval.retriever.query_inputs import check_has_times
 from retrieval.retriever.retriever import Retriever
 
 LISTS = ("history", "weights", "candidates", "scores")
+LAST_TIME = "last_time"
 NO_ID = "no user_id"
+NO_LAST_TIME = f"a history, but no {LAST_TIME} that can be read"
 NOTHING_LIKED = "nothing in the history was liked, and this bundle has not learned what is popular"
 NOTHING_POPULAR = "an empty history, and this bundle has not learned what is popular"
 
@@ -28,7 +33,8 @@ class ListedUsers:
 
     The columns are ``user_id``; ``history``, item_ids, oldest first, where null is an empty one; if there are any,
     ``weights`` of these, where null means all alike; where the bundle has learned from profiles, the attributes that it
-    reads; and for reranking ``candidates``, item_ids, with ``scores`` if there are any.
+    reads; and for reranking ``candidates``, item_ids, with ``scores`` if there are any. Users who are asked for at a
+    time have ``last_time``, when they did the last interaction, as times of a log are written.
 
     Args:
         tables: Where they are.
@@ -59,13 +65,28 @@ class ListedUsers:
         """Name the files."""
         return self.tables.identity() | {"given": self.given}
 
-    def chunks(self, start: int, size: int) -> Iterator[Chunk]:
+    def check_times(self) -> None:
+        """Check that there is a column of times.
+
+        Raises:
+            InputError: When there is none.
+        """
+        if LAST_TIME not in self.tables.schema.names:
+            raise InputError(
+                f"the lines of users have no column {LAST_TIME!r}, which says when each did the last interaction, but "
+                f"{self.tables.schema.names}",
+                python="add it, or give no time of the request: users are then answered as in a visit",
+                cli="add it, or leave out --at: users are then answered as in a visit",
+            )
+
+    def chunks(self, start: int, size: int, *, timed: bool = False) -> Iterator[Chunk]:
         """Give the users from a line on, so many at once."""
-        for table in self.tables.pieces([*self._columns, *self._known], start, size):
-            yield self._chunk(table, start)
+        columns = dict.fromkeys([*self._columns, *self._known, *([LAST_TIME] if timed else [])])
+        for table in self.tables.pieces([*columns], start, size):
+            yield self._chunk(table, start, timed=timed)
             start += len(table)
 
-    def _chunk(self, table: pa.Table, first: int) -> Chunk:
+    def _chunk(self, table: pa.Table, first: int, *, timed: bool) -> Chunk:
         problems, names = Problems(), text_column(table, "user_id")
         problems.note(is_blank(names), NO_ID)
         past, liked, unknown = self._history(table, problems)
@@ -74,11 +95,16 @@ class ListedUsers:
         if self.given:
             rows, scores, more = self._candidates(table, problems)
             unknown += more
+        last = _last_times(table, past, problems) if timed else None
         good = problems.good(len(table))
         columns = (None if one is None else take_rows(one, good) for one in (liked, rows, scores))
         known = table.select(self._known).take(pa.array(good)) if self._known else None
         users = UserLines(
-            tuple(names.take(pa.array(good)).to_pylist()), take_rows(past, good), *columns, profiles=known
+            tuple(names.take(pa.array(good)).to_pylist()),
+            take_rows(past, good),
+            *columns,
+            profiles=known,
+            last=None if last is None else last[good],
         )
         quarantined = problems.quarantined(first + np.arange(len(table)), names.to_pylist() if problems.reasons else [])
         return Chunk(first, len(table), users, quarantined, unknown)
@@ -123,6 +149,13 @@ class ListedUsers:
         return *found, unknown
 
 
+def _last_times(table: pa.Table, past: Ragged, problems: Problems) -> NDArray[np.int64]:
+    """Give the time of the last interaction of each line, (B,) int64; -1 for an empty history."""
+    seconds = read_times(plain(table.column(LAST_TIME)), LAST_TIME).seconds
+    problems.note((past.lengths > 0) & (seconds == NO_TIME), NO_LAST_TIME)
+    return np.where(past.lengths > 0, seconds, -1)
+
+
 def is_blank(names: pa.Array) -> Mask:
     """Say which names are missing or blank: (B,) bool."""
     filled = pc.equal(pc.utf8_trim_whitespace(names.fill_null("")), "")
@@ -162,13 +195,21 @@ class LogUsers:
         """Tell the log from others."""
         return self._identity
 
-    def chunks(self, start: int, size: int) -> Iterator[Chunk]:
+    def check_times(self) -> None:
+        """Check that the log has times; raises an `InputError` where it has none."""
+        check_has_times(self._histories)
+
+    def chunks(self, start: int, size: int, *, timed: bool = False) -> Iterator[Chunk]:
         """Give the users from one on, so many at once."""
         for first in range(start, len(self), size):
             numbers = np.arange(first, min(first + size, len(self)))
             names = tuple(self._histories.names.take(pa.array(numbers)).to_pylist())
             known = self._profiles.of(names) if self._profiles else None
             users = UserLines(
-                names, *self._histories.histories(numbers), profiles=known, min_relevance=self._histories.min_relevance
+                names,
+                *self._histories.histories(numbers),
+                profiles=known,
+                min_relevance=self._histories.min_relevance,
+                last=self._histories.last_times(numbers) if timed else None,
             )
             yield Chunk(first, len(numbers), users)

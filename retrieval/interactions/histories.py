@@ -120,6 +120,17 @@ class LoggedHistories:
         """(U,) int64, the length of each history."""
         return np.diff(self.starts)
 
+    @property
+    def has_times(self) -> bool:
+        """Whether the log says when things happened: without a column of times all are 0."""
+        return bool(self.timestamps.any()) or not len(self.timestamps)
+
+    def last_times(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Give the time of the last interaction of the histories at positions, (B,) int64; -1 for empty ones."""
+        starts, ends = self.starts[:-1][numbers], self.starts[1:][numbers]
+        last = self.timestamps[ends - 1] if len(self.timestamps) else np.full(len(numbers), -1, np.int64)
+        return np.where((numbers >= 0) & (ends > starts), last, -1)
+
     def numbers(self, names: pa.Array | Sequence[str]) -> NDArray[np.int64]:
         """Give the positions of users by name, (B,) int64; -1 for users who are not in the log."""
         names = names if isinstance(names, pa.Array) else pa.array(names, pa.string())

@@ -48,8 +48,15 @@ class Postprocessing:
     def _limited(self) -> bool:
         return bool(self.caps) or self.max_similarity is not None
 
-    def apply(self, retriever: Retriever, candidates: Candidates, k: int) -> Candidates:
-        """Apply all stages, and keep k candidates."""
+    def apply(self, retriever: Retriever, candidates: Candidates, k: int, *, at: int | None = None) -> Candidates:
+        """Apply all stages, and keep k candidates.
+
+        Args:
+            retriever: Of the bundle.
+            candidates: In the order of the ranking.
+            k: Kept of each query.
+            at: The time of the request, up to which impressions count; that of the last impression when None.
+        """
         if self.collapse:
             candidates = retriever.collapse(
                 candidates, group_by=self.collapse.group_by, min_similarity=self.collapse.min_similarity
@@ -69,7 +76,8 @@ class Postprocessing:
             )
         if not self.rules:
             return candidates.top(k)
-        return retriever.apply_rules(candidates, self.rules, k, impressions=self.impressions)
+        until = None if self.impressions is None else at
+        return retriever.apply_rules(candidates, self.rules, k, impressions=self.impressions, at=until)
 
     def to_json(self) -> dict[str, Any]:
         """Give the settings as plain JSON values."""

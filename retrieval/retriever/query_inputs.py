@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
-from indexing.arrays import Rows, Vectors
+from indexing.arrays import Rows, Vectors, lengths_of
 from indexing.catalogue.arrow_values import SECONDS_PER_DAY
 from indexing.catalogue.item_ids import ItemIds
 from indexing.catalogue.readers.arrow_tables import is_table
@@ -26,7 +26,7 @@ from indexing.runtime.arguments import check_array, check_list, check_names, is_
 from indexing.store.shared_pool import decode_all, task_for
 from retrieval.interactions.columns import last_of_each_item
 from retrieval.interactions.event_types import LearnedEvents
-from retrieval.interactions.histories import all_histories
+from retrieval.interactions.histories import LoggedHistories, all_histories
 from retrieval.interactions.interactions import Interactions, read_as_learned
 from retrieval.ranking.explain import finite_weights
 
@@ -188,10 +188,7 @@ class UserHistories:
     @property
     def idle(self) -> Vectors | None:
         """(B,) float32, days between the last interaction and the request; None within the same visit."""
-        if self.times is None or self.last is None:
-            return None
-        apart = np.where(self.last < 0, 0, np.maximum(self.times - self.last, 0))
-        return (apart / SECONDS_PER_DAY).astype(np.float32)
+        return None if self.times is None or self.last is None else idle_days(self.times, self.last)
 
     @classmethod
     def of_lists(
@@ -200,13 +197,14 @@ class UserHistories:
         items: ItemIds,
         user_ids: Sequence[str] = (),
         weights: Sequence[Sequence[float]] | None = None,
+        last_times: Sequence[int] | None = None,
     ) -> "UserHistories":
-        """Make histories of lists of item_ids, and of weights if there are any.
+        """Make histories of lists of item_ids, with weights and the times of the last interactions if there are any.
 
         Raises:
             UnknownItemError: When an id is not in the bundle.
-            InputError: When a history is no list, or weights are no numbers.
-            ShapeError: When weights and histories do not fit.
+            InputError: When a history is no list, weights are no numbers, or a time is no whole number.
+            ShapeError: When weights or times and histories do not fit.
         """
         names = tuple(check_names(user_ids, "user_ids"))
         check_list(given, "histories")
@@ -215,22 +213,27 @@ class UserHistories:
         check_history_weights(weights, given)
         found = [items.rows(history) for history in given]
         rows, told = last_of_each_item(found, None if weights is None else finite_weights(weights, found))
-        return cls(rows, told, None, names)
+        return cls(rows, told, None, names, None, _last_times(last_times, rows))
 
     @classmethod
-    def of_log(cls, log: Interactions, items: ItemIds, user_ids: Sequence[str] = ()) -> "UserHistories":
+    def of_log(
+        cls, log: Interactions, items: ItemIds, user_ids: Sequence[str] = (), *, timed: bool = True
+    ) -> "UserHistories":
         """Make histories of a log, with its weights.
 
         Args:
             log: Interactions of the users; items that the bundle lacks are left out.
             items: Of the bundle.
             user_ids: The users to recommend for; all of the log when empty.
+            timed: Whether the log must have times.
 
         Raises:
-            InputError: When a user is not in the log.
+            InputError: When a user is not in the log, or the log has no times.
         """
         user_ids = check_names(user_ids, "user_ids")
         logged = all_histories(log, items)
+        if timed:
+            check_has_times(logged)
         names = tuple(user_ids) or tuple(logged.names.to_pylist())
         numbers = logged.numbers(names)
         if missing := [name for name, number in zip(names, numbers.tolist(), strict=True) if number < 0]:
@@ -238,10 +241,8 @@ class UserHistories:
                 f"{len(missing)} of the users are not in the log, e.g. {examples(missing)}; leave them out, or ask for "
                 "them with an empty history"
             )
-        histories = [logged.of_user(number) for number in numbers.tolist()]
-        last = np.array([int(history.timestamps[-1]) if len(history) else -1 for history in histories], np.int64)
         rows, weights = logged.histories(numbers)
-        return cls(list(rows), list(weights), None, names, logged.min_relevance, last)
+        return cls(list(rows), list(weights), None, names, logged.min_relevance, logged.last_times(numbers))
 
     def take(self, at: Rows) -> "UserHistories":
         """Keep the users at some positions, in that order."""
@@ -269,22 +270,71 @@ class UserHistories:
             given = list(times)
         else:
             given = [times] * len(self.rows)
-        if wrong := [one for one in given if not is_whole(one, 0) or one >= MAX_SECONDS]:
-            raise InputError(
-                f"times has {shown_number(wrong[0])}; give whole seconds since 1970, not milliseconds, one for all or "
-                "one for each"
-            )
-        if len(given) != len(self.rows):
-            raise ShapeError(f"{len(given)} times for {len(self.rows)} users; give one for all or one for each")
-        asked = replace(self, times=np.array(given, np.int64))
-        if self.last is not None and (early := int((asked.times < self.last).sum())):  # type: ignore[operator]
-            warnings.warn(
-                f"{early} of {len(given)} users are asked for at a time before their last interaction, which counts "
-                "nevertheless; give the log up to that time to leave it out",
-                LaterInteractionsWarning,
-                stacklevel=4,
-            )
+        asked = replace(self, times=checked_times(given, len(self.rows), "times", "one for all or one for each"))
+        if self.last is not None:
+            warn_of_later_interactions(int((asked.times < self.last).sum()), len(given))  # type: ignore[operator]
         return asked
+
+
+def idle_days(times: int | NDArray[np.int64], last: NDArray[np.int64]) -> Vectors:
+    """Give the days between the last interactions, -1 for none, and requests: (B,) float32, none below 0."""
+    apart = np.where(last < 0, 0, np.maximum(times - last, 0))
+    return (apart / SECONDS_PER_DAY).astype(np.float32)
+
+
+def warn_of_later_interactions(early: int, count: int) -> None:
+    """Warn that some users, of so many, are asked for at a time before their last interaction, if any are."""
+    if early:
+        warnings.warn(
+            f"{early} of {count} users are asked for at a time before their last interaction, which counts "
+            "nevertheless; give the log up to that time to leave it out",
+            LaterInteractionsWarning,
+            stacklevel=5,
+        )
+
+
+def check_has_times(logged: LoggedHistories) -> None:
+    """Check that a log has times, by which it is known how long users were away.
+
+    Raises:
+        InputError: When it has none.
+    """
+    if not logged.has_times:
+        raise no_times()
+
+
+def no_times() -> InputError:
+    """Give the error for a time of request with a log without times."""
+    return InputError(
+        "the log has no times, so that it does not say when each user did the last interaction",
+        python="name its column of times, or give no time of the request: users are then answered as in a visit",
+        cli="name its column by --time-column, or leave out --at: users are then answered as in a visit",
+    )
+
+
+def _last_times(given: Sequence[int] | None, histories: Sequence[Rows]) -> NDArray[np.int64] | None:
+    """Check the times of the last interactions, and give -1 for empty histories."""
+    if given is None:
+        return None
+    check_list(given, "last_times")
+    times = checked_times(list(given), len(histories), "last_times", "one for each history")
+    return np.where(lengths_of(histories) > 0, times, -1)
+
+
+def checked_times(given: Sequence[Any], count: int, name: str, which: str) -> NDArray[np.int64]:
+    """Give times of so many users as int64.
+
+    Raises:
+        InputError: When one is no whole number of seconds.
+        ShapeError: When there are more or fewer.
+    """
+    if wrong := [one for one in given if not is_whole(one, 0) or one >= MAX_SECONDS]:
+        raise InputError(
+            f"{name} has {shown_number(wrong[0])}; give whole seconds since 1970, not milliseconds, {which}"
+        )
+    if len(given) != count:
+        raise ShapeError(f"{len(given)} {name} for {count} users; give {which}")
+    return np.array(given, np.int64)
 
 
 def as_log(given: Histories, learned: LearnedEvents | None) -> Interactions | None:

@@ -46,8 +46,11 @@ class Request(NamedTuple):
     weights: How much each item of each history was liked, as in the log that was learned from: a rating of 1 speaks
         against what a rating of 5 speaks for. All alike when None. What was disliked is left out of the answers, and
         says nothing of taste. A user who liked nothing is answered with what is popular.
-    times: When users ask, in seconds since 1970, one for all or one for each; with a log the days since each did the
-        last count too. When None all ask now, after all that was learned from, in a visit that goes on.
+    times: When users ask, in seconds since 1970, one for all or one for each. With a log, or with ``last_times``, they
+        return after the days since the last interaction. When None all ask now, after all that was learned from, in a
+        visit that goes on.
+    last_times: When each user did the last interaction, in seconds since 1970, for histories as lists; without it
+        their visit goes on at ``times`` too. That of an empty history is not read.
     profiles: What is known of each user beside the history, ``{"age": 31, "plan": "team"}``, or a table with a line
         for each; only where `fit` learned from profiles. It counts less the longer the history is.
 
@@ -90,13 +93,16 @@ def users_of(
     user_ids: Sequence[str],
     weights: Sequence[Sequence[float]] | None,
     times: int | Sequence[int] | None,
+    last_times: Sequence[int] | None,
 ) -> UserHistories:
     """Make `UserHistories` of lists or of a log; see `Retriever.recommend`."""
     if (log := as_log(given, state.learned.events)) is None:
-        return UserHistories.of_lists(given, state.items, user_ids, weights).asking_at(times)
+        return UserHistories.of_lists(given, state.items, user_ids, weights, last_times).asking_at(times)
     if weights is not None:
         raise InputError("a log says how much each item was liked; leave out weights, or give histories as lists")
-    return UserHistories.of_log(log, state.items, user_ids).asking_at(times)
+    if last_times is not None:
+        raise InputError("a log says when each user did the last; leave out last_times, or give histories as lists")
+    return UserHistories.of_log(log, state.items, user_ids, timed=times is not None).asking_at(times)
 
 
 def request_of(

@@ -75,8 +75,7 @@ class Retriever:
     def latest(self) -> "Retriever":
         """Give a retriever of the state that is published now: this one if it is the same.
 
-        This retriever goes on answering from its own state, so that threads may change over one by one. Arrays that
-        both share, as the vectors of a generation, are in memory once.
+        This one goes on answering, so that threads may change over one by one; what both share is in memory once.
         """
         bundle = self.bundle.latest()
         if bundle is self.bundle:
@@ -95,8 +94,7 @@ class Retriever:
     ) -> Candidates:
         """Find the k items that answer each text or `Query` best.
 
-        ``"vector"`` finds the items nearest to each query, ``"words"`` those that have its words, by BM25, and
-        ``"hybrid"`` both, fused.
+        ``"vector"`` finds the nearest items, ``"words"`` those that have its words (BM25), ``"hybrid"`` both, fused.
         """
         return searching.search(self.state, queries, k, mode, where, once)
 
@@ -180,17 +178,19 @@ class Retriever:
         """
         return next_items(self.state, item_ids, k, where)
 
-    def users_for(self, item_ids: Sequence[str], interactions: Histories, k: int = 10) -> RankedUsers:
+    def users_for(
+        self, item_ids: Sequence[str], interactions: Histories, k: int = 10, *, times: int | None = None
+    ) -> RankedUsers:
         """Find for each item the k users of a log with the highest score, without those who have it.
 
-        The score is that of the item in ``recommend(interactions, stages="retrieval")``; for an item that nobody has
-        met, that of a list in which ``where`` leaves only this one. Users with no item of the bundle are left out.
+        The score is that of the item in ``recommend(interactions, stages="retrieval", times=times)``; for an item that
+        nobody has met, of a list of this one alone (``where``). Users with no item of the bundle are left out.
 
         Raises:
             UnknownItemError: When an id is not in the bundle.
             InputError: When ``interactions`` is no log, or holds no item of the bundle.
         """
-        return users_for(self.state, item_ids, interactions, k)
+        return users_for(self.state, item_ids, interactions, k, times)
 
     @renamed_arguments(least="min_relevance")
     def recommend(
@@ -204,21 +204,21 @@ class Retriever:
         user_ids: Sequence[str] = (),
         weights: Sequence[Sequence[float]] | None = None,
         times: int | Sequence[int] | None = None,
+        last_times: Sequence[int] | None = None,
         profiles: ProfilesLike | None = None,
         min_relevance: float | None = None,
         **once: Unpack[ShowOnce],
     ) -> Candidates:
         """Recommend k items to each user by all published stages, as `fit` validated them.
 
-        The arguments are those of `retrieval.retriever.recommend.Request`; ``stages="retrieval"`` gives what the index
-        finds alone.
+        See `retrieval.retriever.recommend.Request`; ``stages="retrieval"`` gives what the index finds alone.
 
         Raises:
             UnknownItemError: When an id is not in the bundle.
             InputError: When profiles cannot be used, or a user is not in the log.
             ShapeError: When weights, times or profiles and histories do not fit.
         """
-        users = users_of(self.state, histories, user_ids, weights, times)
+        users = users_of(self.state, histories, user_ids, weights, times, last_times)
         request = request_of(self.state, users, profiles, where, exclude_seen, min_relevance)
         return recommended_once(self.state, request, k, stages, once)
 
@@ -252,6 +252,7 @@ class Retriever:
         user_ids: Sequence[str] = (),
         weights: Sequence[Sequence[float]] | None = None,
         times: int | Sequence[int] | None = None,
+        last_times: Sequence[int] | None = None,
         profiles: ProfilesLike | None = None,
     ) -> Candidates:
         """Give each user at most ``per_source`` candidates of each source, for `rerank`; as in training when None.
@@ -259,7 +260,7 @@ class Retriever:
         Raises:
             InputError: When no second stage was learned.
         """
-        users = users_of(self.state, histories, user_ids, weights, times)
+        users = users_of(self.state, histories, user_ids, weights, times, last_times)
         return pool_of(self.state, request_of(self.state, users, profiles, where, exclude_seen, None), per_source)
 
     def rerank(self, candidates: Candidates, k: int | None = None) -> Candidates:
@@ -345,8 +346,7 @@ class Retriever:
     def verdicts(self, candidates: Candidates, *, kind: str = "text", matching: Matching | None = None) -> Verdicts:
         """Judge for each query whether the catalogue has a good match; hits may have been reranked.
 
-        ``kind`` is what the queries are: ``"text"``, ``"image"`` or ``"audio"``. ``matching`` judges them; it is
-        learned from the bundle's own items, once a kind, when None.
+        ``kind`` is ``"text"``, ``"image"`` or ``"audio"``. ``matching`` is learned from the bundle's items when None.
         """
         return after.verdicts(self.state, candidates, kind, matching)
 

@@ -37,7 +37,7 @@ from retrieval.cli.options.search import (
     TextSearchOptions,
     TopOptions,
 )
-from retrieval.cli.options.users import ChunkSize, UserOptions
+from retrieval.cli.options.users import At, RequestOptions, UserOptions
 from retrieval.cli.runs.batch import recommend_job, rerank_job
 from retrieval.cli.runs.histories import from_command_line, from_log, match_items
 from retrieval.cli.runs.related_items import baskets_of, neighbours_of_all, show_users
@@ -168,6 +168,7 @@ def users_for(
     log: LogOptions,
     output: OutputOptions,
     k: K = 10,
+    at: At = None,
 ) -> None:
     """Find the users of a log whom an item suits best.
 
@@ -176,7 +177,7 @@ def users_for(
     item_ids = from_stdin(item_ids)
     retriever = Retriever.open(bundle)
     history, known = match_items(log.open(interactions, learned=retriever.learned.events), retriever.items)
-    show_users(retriever.users_for(item_ids, history, k), output, known)
+    show_users(retriever.users_for(item_ids, history, k, times=at), output, known)
 
 
 def recommend(
@@ -200,9 +201,8 @@ def recommend(
     retriever = Retriever.open(bundle)
     where = _filters(retriever, search.where)
     if users.users or (users.interactions and not users.user and _is_folder(output.out)):
-        config = BatchConfig(
-            search.k, search.num_candidates, search.rerank, where=where, shape=shape, chunk=users.chunk_size
-        )
+        sizes = (search.k, search.num_candidates, search.rerank)
+        config = BatchConfig(*sizes, where=where, shape=shape, chunk=users.chunk_size, at=users.at)
         recommend_job(retriever, users, log, config, output)
         return
     known: KnownItems | None = None
@@ -210,7 +210,7 @@ def recommend(
         interactions, known = match_items(
             log.open(users.interactions, learned=retriever.learned.events), retriever.items
         )
-        batch = from_log(interactions, retriever, users.user, users.profiles)
+        batch = from_log(interactions, retriever, users)
     else:
         batch = from_command_line(users.history or [], users.profile or [])
     found = retriever.recommend(
@@ -220,12 +220,14 @@ def recommend(
         where=where,
         user_ids=list(batch.users.histories),
         weights=batch.weights,
+        times=users.at,
+        last_times=batch.last_times,
         profiles=batch.profiles,
         min_relevance=batch.users.min_relevance,
         **shape.collapse.as_arguments(),
     )
     ranked = retriever.rerank(found) if search.rerank else found
-    answers = shape.apply(retriever, ranked, search.k)
+    answers = shape.apply(retriever, ranked, search.k, at=users.at)
     if explain:
         show_explained(retriever, answers, ranked, batch.weights, as_json=output.as_json)
     else:
@@ -250,9 +252,9 @@ def rerank(
     log: LogOptions,
     postprocess: PostprocessOptions,
     output: OutputOptions,
-    interactions: LogOption = None,
+    request: RequestOptions,
     k: K = 10,
-    chunk_size: ChunkSize = BatchConfig.chunk,
+    interactions: LogOption = None,
 ) -> None:
     """Rerank candidates of a file by the learned head.
 
@@ -262,14 +264,15 @@ def rerank(
     shape = postprocess.read(users=True)
     retriever = Retriever.open(bundle)
     if interactions is None or _is_folder(output.out):
-        config = BatchConfig(k, shape=shape, chunk=chunk_size)
+        config = BatchConfig(k, shape=shape, chunk=request.chunk_size, at=request.at)
         rerank_job(retriever, candidates, (interactions, log) if interactions else None, config, output)
         return
     history, known = match_items(log.open(interactions, learned=retriever.learned.events), retriever.items)
-    listed = candidates_from_table(read_candidates(candidates), retriever, LoggedHistories.of(history, retriever.items))
+    histories = LoggedHistories.of(history, retriever.items)
+    listed = candidates_from_table(read_candidates(candidates), retriever, histories, request.at)
     if "reranker" not in retriever.bundle.manifest.features:
         say("no head was learned: this is the order of the exact score; `commonspace fit` learns one", err=True)
-    answers = shape.apply(retriever, retriever.rerank(listed), k)
+    answers = shape.apply(retriever, retriever.rerank(listed), k, at=request.at)
     show_candidates(answers, retriever.bundle, as_json=output.as_json, out=output.out, known=known)
 
 

@@ -1,16 +1,21 @@
 """Options that say which users are answered: by histories on the command line, from a log, or from a file of users."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
+import pyarrow as pa
 import typer
 
 from retrieval.batch import BatchConfig
 from retrieval.cli.display.terminal import UsageError
 from retrieval.cli.options.log import LogOption, ProfilesFile
+from retrieval.interactions.parse_values import read_times
+from retrieval.retriever.query_inputs import MAX_SECONDS
 
 USERS = "Users"
+NOW = "now"
 
 Histories = Annotated[
     list[str] | None,
@@ -40,6 +45,36 @@ UsersFile = Annotated[
         "--users", rich_help_panel=USERS, help="Parquet, a file or a folder, with a user_id and a history in each row."
     ),
 ]
+
+
+def _seconds(text: str) -> int:
+    """Read the value of `--at`.
+
+    >>> _seconds("2024-06-01T12:00:00"), _seconds("1700000000")
+    (1717243200, 1700000000)
+    """
+    if text.strip().lower() == NOW:
+        return int(datetime.now(UTC).timestamp())
+    seconds = int(read_times(pa.array([text]), "--at").seconds[0])
+    if not 0 <= seconds < MAX_SECONDS:
+        raise typer.BadParameter(
+            f"cannot read {text!r} as a time; give a date or time like 2024-06-01 or 2024-06-01T12:00:00 (UTC where it "
+            f"has no zone), seconds since 1970, or {NOW}"
+        )
+    return seconds
+
+
+At = Annotated[
+    int | None,
+    typer.Option(
+        "--at",
+        parser=_seconds,
+        metavar="TIME",
+        rich_help_panel=USERS,
+        help="When users ask: a date, a time, seconds since 1970, or now. They return after the days since their last "
+        "interaction in the log; without it their visit goes on.",
+    ),
+]
 ChunkSize = Annotated[
     int,
     typer.Option("--chunk-size", min=1, rich_help_panel=USERS, help="Users of a large job that are answered at once."),
@@ -47,7 +82,20 @@ ChunkSize = Annotated[
 
 
 @dataclass(frozen=True)
-class UserOptions:
+class RequestOptions:
+    """When users ask, and how many are answered at once.
+
+    Attributes:
+        chunk_size: Number of users that are answered at once.
+        at: When they ask, in seconds since 1970.
+    """
+
+    chunk_size: ChunkSize = BatchConfig.chunk
+    at: At = None
+
+
+@dataclass(frozen=True)
+class UserOptions(RequestOptions):
     """Which users are answered.
 
     Attributes:
@@ -57,7 +105,6 @@ class UserOptions:
         user: Some users of the log.
         profiles: A file of profiles of the users.
         users: A file with one user per row.
-        chunk_size: Number of users that are answered at once.
     """
 
     history: Histories = None
@@ -66,7 +113,6 @@ class UserOptions:
     user: UserIds = None
     profiles: ProfilesFile = None
     users: UsersFile = None
-    chunk_size: ChunkSize = BatchConfig.chunk
 
     def check(self) -> None:
         """Check that the options go together.
@@ -78,6 +124,11 @@ class UserOptions:
             raise UsageError("give one of --history ID,ID,…, --interactions FILE and --users FILE")
         if self.profiles and not self.interactions:
             raise UsageError("--profiles goes with --interactions; --users has columns of its own, --history --profile")
+        if self.at is not None and self.history:
+            raise UsageError(
+                "--at needs the time of each user's last interaction, which --history does not say: give "
+                "--interactions FILE, or --users FILE with a column last_time"
+            )
 
 
 def parse_profile(text: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from indexing.catalogue.item_ids import ItemIds, other_spelling
 from indexing.errors import InputError, examples
 from retrieval.batch.in_memory import Users, users_of
 from retrieval.cli.display.terminal import UsageError, note
-from retrieval.cli.options.users import parse_profile
+from retrieval.cli.options.users import UserOptions, parse_profile
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.known_items import KnownItems, known_items
 from retrieval.interactions.user_profiles import Profiles
@@ -26,11 +26,13 @@ class UserBatch(NamedTuple):
         users: Their histories.
         weights: The weights of these, if they are from a log.
         profiles: A row for each user, if there are any.
+        last_times: When each did the last interaction, where a time of the request is given.
     """
 
     users: Users
     weights: list[list[float]] | None
     profiles: ProfilesLike | None
+    last_times: list[int] | None = None
 
 
 def from_command_line(histories: Sequence[str], profiles: Sequence[str]) -> UserBatch:
@@ -47,19 +49,18 @@ def from_command_line(histories: Sequence[str], profiles: Sequence[str]) -> User
     return UserBatch(Users(named, {}), None, known or None)
 
 
-def from_log(
-    log: Interactions, retriever: Retriever, user_ids: Sequence[str] | None, profiles: str | None
-) -> UserBatch:
+def from_log(log: Interactions, retriever: Retriever, options: UserOptions) -> UserBatch:
     """Take the users of a log, or some of them; a user who has only a profile is new.
 
     Raises:
-        InputError: When there is none, or one of `user_ids` is not known.
+        InputError: When there is none, one of them is not known, or they ask at a time and the log has no times.
     """
-    known = None if profiles is None else Profiles.open(profiles)
-    names = _as_in_log(user_ids or (), log, known)
+    known = None if options.profiles is None else Profiles.open(options.profiles)
+    names = _as_in_log(options.user or (), log, known)
     users = users_of(log, retriever.items, names, known.known(names) if known and names else ())
     note_users_without_likes(list(users.weights.values()), users.min_relevance, retriever)
-    return UserBatch(users, users.weights_of(users.histories), known.of(list(users.histories)) if known else None)
+    last = None if options.at is None else users.last_times_of(users.histories)
+    return UserBatch(users, users.weights_of(users.histories), known.of(list(users.histories)) if known else None, last)
 
 
 def _as_in_log(user_ids: Sequence[str], log: Interactions, profiles: Profiles | None) -> list[str]:

@@ -15,7 +15,13 @@ from indexing.index.search import check_scores
 from indexing.runtime.arguments import check_list
 from retrieval.interactions.histories import LoggedHistories
 from retrieval.retriever.loaded_bundle import LoadedBundle
-from retrieval.retriever.query_inputs import Histories, as_log
+from retrieval.retriever.query_inputs import (
+    Histories,
+    as_log,
+    check_has_times,
+    checked_times,
+    warn_of_later_interactions,
+)
 from retrieval.retriever.recommend import user_queries
 
 _USERS = 4096  # scored at once
@@ -84,7 +90,9 @@ class RankedUsers:
         )
 
 
-def users_for(state: LoadedBundle, item_ids: Sequence[str], interactions: Histories, k: int) -> RankedUsers:
+def users_for(
+    state: LoadedBundle, item_ids: Sequence[str], interactions: Histories, k: int, times: int | None = None
+) -> RankedUsers:
     """Rank the users of a log for each item; see `Retriever.users_for`."""
     check_list(item_ids, "item_ids")
     rows, k = state.items.rows(item_ids), check_k(k)
@@ -95,11 +103,16 @@ def users_for(state: LoadedBundle, item_ids: Sequence[str], interactions: Histor
             "table or a DataFrame"
         )
     logged = LoggedHistories.of(log, state.items)
+    if times is not None:
+        asked = checked_times([times], 1, "times", "one for all")
+        check_has_times(logged)
+        last = logged.last_times(np.arange(len(logged)))
+        warn_of_later_interactions(int((last > asked).sum()), len(logged))
     found_scores, found_rows = no_answers(len(rows))
     size = max(1, min(_USERS, _MAX_SCORES // max(1, len(rows))))
     for start in range(0, len(logged), size):
         numbers = np.arange(start, min(start + size, len(logged)))
-        scores = _scores(state, rows, logged, numbers)
+        scores = _scores(state, rows, logged, numbers, returning=times is not None)
         best = top_k(scores, numbers, min(k, len(numbers)))
         found_scores, found_rows = merged((found_scores, found_rows), best, k)
     found_rows = np.where(np.isneginf(found_scores), -1, found_rows)
@@ -107,7 +120,7 @@ def users_for(state: LoadedBundle, item_ids: Sequence[str], interactions: Histor
     return RankedUsers(tuple(item_ids), found_rows, found_scores, logged.names)
 
 
-def _scores(state: LoadedBundle, rows: Rows, logged: LoggedHistories, numbers: Rows) -> Vectors:
+def _scores(state: LoadedBundle, rows: Rows, logged: LoggedHistories, numbers: Rows, *, returning: bool) -> Vectors:
     """Score B items for some users: (B, U) float32, -inf for who has the item, or has no taste.
 
     Items without interactions are scored as `recommend` scores them if a filter leaves no others.
@@ -118,7 +131,9 @@ def _scores(state: LoadedBundle, rows: Rows, logged: LoggedHistories, numbers: R
     for new_items in (False, True):
         if not (chosen := new == new_items).any():
             continue
-        queries = user_queries(state, histories, weights, None, logged.min_relevance, new_items=new_items)
+        queries = user_queries(
+            state, histories, weights, None, logged.min_relevance, returning=returning, new_items=new_items
+        )
         scores[chosen] = state.indexed[rows[chosen]] @ queries.T
         scores[np.ix_(chosen, ~queries.any(axis=1))] = -np.inf
     scores[_owned(rows, histories)] = -np.inf
