@@ -51,7 +51,7 @@ class ListedUsers:
         wanted = ("user_id", *(LISTS if given else LISTS[:2]))
         self.tables, self.retriever, self.given = tables, retriever, given
         self._columns = [name for name in wanted if name in tables.schema.names]
-        self._known = taste.found_in(tables.schema) if (taste := retriever.learned.profiles) else []
+        self._known = taste.columns_in(tables.schema) if (taste := retriever.learned.profiles) else []
 
     @property
     def items(self) -> ItemIds:

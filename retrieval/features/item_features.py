@@ -76,14 +76,13 @@ class FeatureMatrix:
         """The columns that count by themselves: (N, additive) float32."""
         return self.lines[:, self.lines.shape[1] - self.additive :]
 
-    def resemblance(self, other: "FeatureMatrix", gamma: float) -> Vectors:
-        """Say how alike these and M others are, but for words: (N, M) float32.
+    def kernel(self, other: "FeatureMatrix", gamma: float) -> Vectors:
+        """Give the kernel between these items and M others, words left out: (N, M) float32.
 
-        ``exp(-nearness * squared distance)``, 1 where they are the same and near 0 where they are far; and of what
-        counts by itself the inner product beside it.
+        It is the RBF kernel ``exp(-gamma * squared distance)``, plus the inner product of the additive columns.
         """
         mine, theirs = self.together, other.together
-        kernel: Vectors = mine @ theirs.T  # what follows is done in its place: it is large
+        kernel: Vectors = mine @ theirs.T  # in place from here on: it is large
         kernel *= -2
         kernel += np.sum(mine**2, axis=1)[:, None]
         kernel += np.sum(theirs**2, axis=1)

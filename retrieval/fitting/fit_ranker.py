@@ -74,7 +74,7 @@ def train_second_stage(
         raise TrainingError("no user has interactions both early and in the middle: there is nothing to order")
     trainer.report_progress("sources", EARLY, 0, 0)
     train, valid = [part.train for part in users], [part.valid for part in users]
-    features = learner.learn_features(accepted.space, [part.train for part in splits])
+    features = learner.fit_features(accepted.space, [part.train for part in splits])
     cutoff = Cutoff.between(train, valid)
     if by_time:  # all queries have one time, whenever the last interaction was
         cutoff = Cutoff(train, valid, np.full(len(train), features.statistics.now, np.int64))
@@ -165,7 +165,7 @@ class _Windows:
         trainer, learner, users = self.trainer, self.trainer.stage_trainer(), cutoff.active(new=True)
         users = users.take(sample_users(range(len(users.histories)), len(trainer.bundle.items)))
         trainer.report_progress("sources", name, 0, 0)
-        features = learner.learn_features(model.space, cutoff.histories)
+        features = learner.fit_features(model.space, cutoff.histories)
         examples = learner.examples(users, features)
         if validates and self.examples:
             head = _train_head(trainer, self.examples, name)
@@ -252,7 +252,7 @@ def retrain_with_last_part(
     trainer.curves.update(curves)  # those of the parts that are served
     trainer.report_progress("sources", BEFORE, 0, 0)
     cutoff = Cutoff.between([part.before_test for part in users], [part.test for part in users])
-    return _train_head(trainer, [*examples, learner.examples(cutoff, learner.learn_features(space, histories))], BEFORE)
+    return _train_head(trainer, [*examples, learner.examples(cutoff, learner.fit_features(space, histories))], BEFORE)
 
 
 def _train_head(trainer: Trainer, examples: "list[Examples]", part_of_log: str) -> "ScoringHead":
@@ -271,7 +271,7 @@ def answer_visits(trainer: Trainer, stage: SecondStage, histories: Sequence[Hist
 def answer_at(trainer: Trainer, stage: SecondStage, cutoff: Cutoff) -> Candidates:
     """Recommend to the users of a cutoff, as `Retriever.recommend` does."""
     features, user_ids = stage.features, [history.user_id for history in cutoff.histories]
-    batch = cutoff.user_batch(features.statistics.now).knowing(features.profiles, trainer.profiles, user_ids)
+    batch = cutoff.user_batch(features.statistics.now).with_profiles(features.profiles, trainer.profiles, user_ids)
     return stage.recommend(batch, trainer.bundle.items)
 
 
@@ -322,7 +322,7 @@ def select_shortest_history(
         The minimum length of a history, and for each length ndcg@10 of ``retrieval`` and of the ``reranker``.
     """
     learner, held_out_ids = trainer.stage_trainer(), {history.user_id for history in held_out}
-    features = learner.learn_features(
+    features = learner.fit_features(
         accepted.space, [part.train for part in splits if part.train.user_id not in held_out_ids]
     )
     stages = {

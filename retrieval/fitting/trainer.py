@@ -123,7 +123,7 @@ class Trainer:
             part_of_log: Name of this part of the log, as in `Step.past`.
             initial: Trained on a part of them: the trained tower continues from it, in fewer passes.
         """
-        from retrieval.training.behaviour.behaviour import learn_behaviour
+        from retrieval.training.behaviour.behaviour import train_behaviour
         from retrieval.training.behaviour.warm_start import TowerStart
 
         liked = [history for history in self._liked_histories(histories) if len(history)]
@@ -140,7 +140,7 @@ class Trainer:
             config = replace(config, next_items=replace(learned, epochs=total))
         is_short = initial is not None and self.published is None  # curves are those of a whole training
         self.report_progress("behaviour", part_of_log, 0, total)
-        return learn_behaviour(
+        return train_behaviour(
             liked,
             self.features,
             config,
@@ -179,7 +179,7 @@ class Trainer:
         if stage is None:
             return fitted
         self.report_progress("sources", part_of_log, 0, 0)
-        features = self.stage_trainer().learn_features(fitted.space, histories)
+        features = self.stage_trainer().fit_features(fitted.space, histories)
         return fitted._replace(reranker=replace(stage, features=features, vectors=fitted.space.indexed))
 
     def train_profile_model(

@@ -115,7 +115,7 @@ def _complete(study: Any) -> list[Any]:  # noqa: ANN401 - an optional package
 
 def _objective(bundle: Bundle, interactions: Interactions, config: FitConfig) -> Callable[[BehaviourConfig], float]:
     """Give the function that computes ndcg@20 of a trial."""
-    from retrieval.training.behaviour.behaviour import learn_behaviour  # torch is loaded only by those who learn
+    from retrieval.training.behaviour.behaviour import train_behaviour  # torch is loaded only by those who learn
 
     if config.prepare is not None:
         interactions, _ = prepare(interactions, config.prepare)
@@ -137,7 +137,7 @@ def _objective(bundle: Bundle, interactions: Interactions, config: FitConfig) ->
 
         def train(train_histories: Sequence[History]) -> Behaviour:
             liked = (history.counted_by(settings.user_model) for history in train_histories)
-            return learn_behaviour([history for history in liked if len(history)], features, settings.behaviour)
+            return train_behaviour([history for history in liked if len(history)], features, settings.behaviour)
 
         return select_behaviour(train, content, splits, validation).value
 

@@ -51,9 +51,10 @@ class History:
 
     def counted_by(self, users: UserModel) -> "History":
         """Give the liked items, with interaction weights in place of the weights of the log."""
-        kept = np.flatnonzero(users.is_liked(self.weights))
-        context = None if self.context is None else self.context[kept]
-        return History(self.user_id, self.rows[kept], self.timestamps[kept], users.worth(self.weights[kept]), context)
+        liked = np.flatnonzero(users.is_liked(self.weights))
+        context = None if self.context is None else self.context[liked]
+        weights = users.interaction_weights(self.weights[liked])
+        return History(self.user_id, self.rows[liked], self.timestamps[liked], weights, context)
 
     def liked(self, min_relevance: float) -> Rows:
         """Give the rows of what weighs at least so much."""

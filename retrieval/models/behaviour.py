@@ -1,4 +1,4 @@
-"""The behaviour block: what goes with what, learned from users, beside the content of items.
+"""The behaviour block: item vectors learned from histories, beside those of content.
 
 An item's vector is ``[z ; c]``: content and behaviour. A user's query is ``[alpha * taste ; b]``, a text or an image
 query ``[q ; 0]``, so one inner product over one index serves all of them.
@@ -37,7 +37,7 @@ class QueryTower:
 
     Attributes:
         half_lives: (S,) float32, an item this many positions before the last counts half; inf: all alike.
-        bin_weights: (S, V) float32, how much an interaction counts, at each of V bins of weight.
+        bin_weights: (S, V) float32, weight of an interaction, at each of V bins.
         start: (r,) float32, the query of an empty history.
         share: Length of the query.
     """
@@ -58,7 +58,7 @@ class QueryTower:
         Args:
             context: (T, S r) float32, the context vector of each item of the history, oldest first.
             weights: (T,), of each interaction.
-            weight_bins: (V,), at which ``worth`` is given.
+            weight_bins: (V,), the bins of ``bin_weights``.
         """
         lengths = np.array([len(context)])
         sums = weighted_sums(
@@ -68,7 +68,7 @@ class QueryTower:
         return query
 
     def counts(self, weights: Vectors, weight_bins: Vectors, ages: NDArray[np.int64]) -> Vectors:
-        """Say how much T items of histories count to each channel, (S, T) float32: by weight and how far back it is."""
+        """Give the weight of T history items in each channel, (S, T) float32: by interaction weight and age."""
         of_channel = zip(self.half_lives, self.bin_weights, strict=True)
         counts = [
             np.interp(weights, weight_bins, bin_weights) * 0.5 ** (ages / half_life)
@@ -77,7 +77,7 @@ class QueryTower:
         return np.array(counts, np.float32)
 
     def queries(self, sums: Vectors) -> Vectors:
-        """Give (B, r) float32 of (B, S, S r): what all items of a history say, as counted to each channel."""
+        """Give queries, (B, r) float32, of weighted sums of context vectors in each channel, (B, S, S r)."""
         total = self.start.astype(np.float32)
         for number, channel in enumerate(np.split(sums, len(self.half_lives), axis=2)):
             total = total + channel[:, number]
@@ -89,10 +89,10 @@ class QueryWeights(NamedTuple):
     """How much each part of a query counts.
 
     Attributes:
-        half_life: In positions of a history, of the tower in closed form.
-        share: Length of the query of other towers; that of the one in closed form is 1.
-        popular: How much popularity counts beside a history.
-        content: How much a unit content taste counts.
+        half_life: In positions of a history, of the EASE tower.
+        share: Length of the query of the trained tower; that of the EASE tower is 1.
+        popular: Weight of popularity beside a history.
+        content: Weight of a unit content taste.
     """
 
     half_life: float
@@ -101,7 +101,7 @@ class QueryWeights(NamedTuple):
     content: float
 
 
-# The defaults of a block, which a split in time chose on MovieLens. A split by user, where a visit continues, chooses a
+# The defaults of a block, selected on MovieLens by a split in time. A split by user, where a visit continues, selects a
 # half-life of 10, a share of 2.5 and hardly any popularity.
 DEFAULT_WEIGHTS = QueryWeights(half_life=ALL_ALIKE, share=0.3, popular=1.6, content=0.0)
 DEFAULT_HISTORY_SHRINKAGE = 2.0
@@ -111,20 +111,20 @@ DEFAULT_HISTORY_SHRINKAGE = 2.0
 class Behaviour:
     """Item factors, and how a history becomes a query for them.
 
-    The last dimension is popularity up to the cut. It alone answers users without a history.
+    The last dimension is popularity in the training histories. It alone recommends to users without a history.
 
     Attributes:
-        items: (N, R) float32, ``c``: learned where there is something to learn from, else predicted.
-        context_factors: (N, C) float32, the factors of an item as part of a history, tower after tower.
-        confidence: (N,) float32 from 0 to 1, how much of an item was learned and how much predicted.
+        items: (N, R) float32, ``c``: learned for items with interactions, predicted for the others.
+        context_factors: (N, C) float32, the context vectors of items in a history, tower after tower.
+        confidence: (N,) float32 from 0 to 1, weight of the learned vector against the predicted one.
         weight_bins: (V,) float32, ascending: weights of interactions between which ``bin_weights`` is interpolated.
         towers: Their dimensions follow each other; together R - 1, and C.
         predictor: Of ``items`` and ``context_factors`` side by side, for items that come later.
-        popular: How much popularity counts beside a history.
-        content: How much a unit content taste counts, ``alpha``.
-        history_shrinkage: With so many items a history counts half, and the query of a new user the other half; 0: the
-            history alone counts.
-        attention: Added to what the towers ask for, in their dimensions; None goes without.
+        popular: Weight of popularity beside a history.
+        content: Weight of a unit content taste, ``alpha``.
+        history_shrinkage: A history of this many items counts half, and the query of a new user the other half; with 0
+            the history alone counts.
+        attention: Added to the queries of the towers, in their dimensions; None goes without.
         returning: The weights of the parts for users who return for a new visit; those within a visit when None.
     """
 
@@ -140,8 +140,8 @@ class Behaviour:
     attention: Attention | None = None
     returning: QueryWeights | None = None
 
-    def weighing(self, weights: QueryWeights) -> "Behaviour":
-        """Give the block with other weights of queries."""
+    def with_weights(self, weights: QueryWeights) -> "Behaviour":
+        """Give the block with other query weights."""
         closed, *learned = self.towers
         closed = replace(closed, half_lives=np.full_like(closed.half_lives, weights.half_life))
         towers = (closed, *(replace(tower, share=weights.share) for tower in learned))
@@ -154,17 +154,17 @@ class Behaviour:
 
         Args:
             histories: B arrays of rows, oldest first.
-            weights: One for each row of each history; all of them the upper middle level when None.
+            weights: One for each row of each history; the upper median bin for all when None.
             new: (B, R) float32, the query of each for an empty history; popularity when None.
 
         Raises:
             ShapeError: When weights and histories do not fit.
         """
         uses_attention = self.attention is not None and self.attention.share
-        attended = self.attended(histories, weights) if uses_attention else None  # costly
-        return self.weighed(self.directions(histories, weights), attended, histories, new)
+        attention_queries = self.attention_queries(histories, weights) if uses_attention else None  # costly
+        return self.combine(self.tower_queries(histories, weights), attention_queries, histories, new)
 
-    def directions(self, histories: Sequence[Rows], weights: Sequence[Vectors] | None = None) -> Vectors:
+    def tower_queries(self, histories: Sequence[Rows], weights: Sequence[Vectors] | None = None) -> Vectors:
         """Give each user's query to each tower alone, of length 1: (B, R - 1) float32, zero for an empty history.
 
         Raises:
@@ -175,16 +175,16 @@ class Behaviour:
         flat_weights = np.concatenate([np.empty(0, np.float32), *liked])
         counts = np.concatenate([tower.counts(flat_weights, self.weight_bins, ages) for tower in self.towers])
         sums = weighted_sums(counts, self.context_factors, rows, lengths)
-        directions, channel, column = [], 0, 0
+        tower_queries, channel, column = [], 0, 0
         for tower in self.towers:
             channels, columns = slice(channel, channel + len(tower.half_lives)), slice(column, column + tower.width)
-            directions.append(replace(tower, share=1.0).queries(sums[:, channels, columns]))
+            tower_queries.append(replace(tower, share=1.0).queries(sums[:, channels, columns]))
             channel, column = channels.stop, columns.stop
-        joined: Vectors = np.concatenate(directions, axis=1)
+        joined: Vectors = np.concatenate(tower_queries, axis=1)
         joined[lengths == 0] = 0
         return joined
 
-    def attended(self, histories: Sequence[Rows], weights: Sequence[Vectors] | None = None) -> Vectors | None:
+    def attention_queries(self, histories: Sequence[Rows], weights: Sequence[Vectors] | None = None) -> Vectors | None:
         """Give the queries of attention alone, (B, R - 1) float32, zero for an empty history; None without it."""
         if self.attention is None:
             return None
@@ -197,41 +197,41 @@ class Behaviour:
             queries[batch] = unit_attention.queries(context, batch_weights, self.weight_bins, lengths[batch])
         return queries
 
-    def weighed(
+    def combine(
         self,
-        directions: Vectors,
-        attended: Vectors | None,
+        tower_queries: Vectors,
+        attention_queries: Vectors | None,
         histories: Sequence[Rows],
         new: Vectors | None = None,
     ) -> Vectors:
-        """Give the behaviour part of queries, (B, R) float32, of `directions` and `attended`; see `queries`."""
+        """Combine `tower_queries` and `attention_queries` to the behaviour part of queries: (B, R) float32."""
         shares = np.repeat([tower.share for tower in self.towers], [len(tower.start) for tower in self.towers])
-        query = directions * shares.astype(np.float32)
-        if self.attention is not None and attended is not None:
-            query += np.float32(self.attention.share) * attended
+        query = tower_queries * shares.astype(np.float32)
+        if self.attention is not None and attention_queries is not None:
+            query += np.float32(self.attention.share) * attention_queries
         popular = np.full((len(query), 1), self.popular, np.float32)
         queries: Vectors = np.concatenate([query, popular], axis=1)
         history_fraction = self.history_fractions(histories)
-        history_fraction[~queries.any(axis=1)] = 0  # a history of which every weight is nothing says nothing
+        history_fraction[~queries.any(axis=1)] = 0  # all interaction weights are 0
         queries *= history_fraction
-        queries += (1 - history_fraction) * (self.popular_alone(len(queries)) if new is None else new)
+        queries += (1 - history_fraction) * (self.popularity_queries(len(queries)) if new is None else new)
         return queries
 
-    def popular_alone(self, count: int) -> Vectors:
-        """Give the queries of ``count`` users of whom nothing is known, popularity alone: (B, R) float32."""
+    def popularity_queries(self, count: int) -> Vectors:
+        """Give the queries of ``count`` users without a history, popularity alone: (B, R) float32."""
         queries = np.zeros((count, self.items.shape[1]), np.float32)
         queries[:, -1] = 1
         return queries
 
     def history_fractions(self, histories: Sequence[Rows]) -> Vectors:
-        """Return the part of each query that the history makes up: (B, 1) float32, 0 for an empty one."""
+        """Return the weight of the history in each query: (B, 1) float32, 0 for an empty one."""
         lengths = lengths_of(histories)[:, None]
         if not self.history_shrinkage:
             return (lengths > 0).astype(np.float32)
         return (1 - 0.5 ** (lengths / self.history_shrinkage)).astype(np.float32)
 
     def _weights_or_default(self, histories: Sequence[Rows], weights: Sequence[Vectors] | None) -> Sequence[Vectors]:
-        """Give how much each item of histories was liked."""
+        """Give the interaction weights, or the default where there are none."""
         if weights is None:
             return [np.full(len(rows), self.weight_bins[len(self.weight_bins) // 2], np.float32) for rows in histories]
         if list(map(len, weights)) != list(map(len, histories)):
@@ -257,16 +257,16 @@ class Behaviour:
         return np.float32(self.content) * self.history_fractions(histories) * tastes
 
     def padded(self, queries: Vectors) -> Vectors:
-        """Give text or image queries ``[q ; 0]``, (B, D + R) float32: behaviour has no say in them."""
+        """Give text or image queries ``[q ; 0]``, (B, D + R) float32."""
         return np.pad(queries, ((0, 0), (0, self.items.shape[1])))
 
     def with_items(self, features: FeatureMatrix, origins: Rows) -> "Behaviour":
-        """Give the block of M items that come later.
+        """Give the block of M other items.
 
         Args:
             features: Their features, which need no interactions.
-            origins: (M,) int64, the row that had the same item before, whose users it keeps; or -1: what it says and
-                what it is liked with is predicted.
+            origins: (M,) int64, the old row of the same item, whose vectors are kept; -1 for a new item, whose vectors
+                are predicted.
         """
         items, context = np.split(self.predictor.predict(features), [self.items.shape[1]], axis=1)
         has_origin = (origins >= 0)[:, None]
@@ -278,7 +278,7 @@ class Behaviour:
         )
 
     def followed_by(self, other: "Behaviour") -> "Behaviour":
-        """Give the block of this one's items and then those of another."""
+        """Append the items of another block."""
         return replace(
             self,
             items=np.concatenate([self.items, other.items]),
@@ -296,7 +296,7 @@ class Behaviour:
         """Give everything as safetensors."""
         tensors = {name: getattr(self, attribute) for name, attribute in _TABLES.items()}
         tensors |= {f"predictor.{name}": getattr(self.predictor, name) for name in _PREDICTOR}
-        tensors["predictor.nearness"] = np.array([self.predictor.nearness])
+        tensors["predictor.gamma"] = np.array([self.predictor.gamma])
         tensors["predictor.additive"] = np.array([self.predictor.additive])
         if self.predictor.by_word is not None:
             tensors["predictor.by_word"] = self.predictor.by_word
@@ -323,14 +323,14 @@ class Behaviour:
 
     @classmethod
     def _of(cls, tensors: Mapping[str, NDArray[Any]]) -> "Behaviour":
-        """Take what `to_bytes` wrote down, and check that it fits together."""
+        """Make a block of tensors, and check that they fit together."""
         popular, content, *shares = tensors["weights"].tolist()
         towers = tuple(
             QueryTower(**{field: tensors[f"tower{number}.{name}"] for name, field in _TOWER.items()}, share=share)
             for number, share in enumerate(shares)
         )
         landmarks, weights, offset = (tensors[f"predictor.{name}"] for name in _PREDICTOR)
-        gamma = tensors["predictor.nearness"].item()
+        gamma = tensors["predictor.gamma"].item()
         additive = tensors["predictor.additive"].item() if "predictor.additive" in tensors else 0  # as for few
         predictor = ColdStartModel(landmarks, gamma, weights, offset, additive, tensors.get("predictor.by_word"))
         items, context, confidence, weight_bins = (tensors[name] for name in _TABLES)
@@ -340,7 +340,7 @@ class Behaviour:
         if predictor.by_word is not None and predictor.by_word.shape[1:] != (sum(widths),):
             raise DamagedFileError(
                 f"a behaviour block of {sum(widths)} numbers an item, predicted by words of shape "
-                f"{predictor.by_word.shape}; learn again, or go back"
+                f"{predictor.by_word.shape}; fit again, or go back"
             )
         if (items.shape, context.shape) != shapes or weights.shape != (len(landmarks), sum(widths)):
             raise DamagedFileError(
@@ -348,8 +348,8 @@ class Behaviour:
                 f"dimensions and a prediction from {len(landmarks)} landmarks by weights of shape {weights.shape}"
             )
         if attention is not None and not attention.fits(len(weight_bins), widths[1], widths[0] - 1):
-            raise DamagedFileError("the attention of a behaviour block does not fit it; learn again, or go back")
-        history_shrinkage = tensors["few"].item() if "few" in tensors else 0.0  # earlier blocks had none
+            raise DamagedFileError("the attention of a behaviour block does not fit it; fit again, or go back")
+        history_shrinkage = tensors["few"].item() if "few" in tensors else 0.0  # not in earlier versions
         returning = QueryWeights(*tensors["returning"].tolist()) if "returning" in tensors else None
         return cls(
             items,

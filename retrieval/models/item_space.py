@@ -1,4 +1,4 @@
-"""Where items are found: content and behaviour side by side, and the queries that fit them."""
+"""The item space: content and behaviour vectors side by side, and queries for them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,8 +15,8 @@ from retrieval.models.behaviour import Behaviour, QueryWeights
 from retrieval.models.profile_model import ProfileModel
 from retrieval.models.user_model import ALL_ALIKE, UserModel
 
-# Behaviour of items that nobody has met is predicted, and says what lasts of a taste, not what comes next. Chosen on
-# films that were hidden from the log; see docs/log.md, 2026-11-27.
+# The behaviour of new items is predicted: it follows long-term preferences, not the next step. Selected on films that
+# were held out of the log; see docs/log.md, 2026-11-27.
 FOR_NEW_ITEMS = QueryWeights(half_life=ALL_ALIKE, share=0.6, popular=0.2, content=0.2)
 
 
@@ -25,14 +25,13 @@ class QueryParts(NamedTuple):
 
     Attributes:
         served: As they are served.
-        alone: Content and every tower ask with length 1, whatever their share, and popularity asks as it does of those
-            who have done nothing; attention does not ask.
+        unweighted: Content, every tower and popularity with length 1, whatever their weights; without attention.
         attention: The queries of attention alone; None without it.
         new: The queries for an empty history; None where these are the same for all users.
     """
 
     served: Vectors
-    alone: Vectors
+    unweighted: Vectors
     attention: Vectors | None
     new: Vectors | None = None
 
@@ -43,11 +42,11 @@ class ItemSpace:
 
     Attributes:
         indexed: (N, D + R) float32.
-        dim: D, how many of these dimensions are content.
-        users: Makes the taste of a history.
-        behaviour: The block of the other R, if there is one.
-        profiles: What profiles of users say to it, if that was learned.
-        is_live: (N,) bool, the rows that have not been deleted; all when None.
+        dim: D, the dimensions of content.
+        users: The user model.
+        behaviour: The behaviour block with the other R dimensions, or None.
+        profiles: The profile model, or None.
+        is_live: (N,) bool, the rows that are not deleted; all when None.
     """
 
     indexed: Vectors
@@ -71,7 +70,7 @@ class ItemSpace:
 
     @cached_property
     def centre(self) -> Vectors:
-        """(D,) float32, the mean content of what has not been deleted."""
+        """(D,) float32, the mean content of the live rows."""
         if self.is_live is None:
             mean: Vectors = self.content.mean(axis=0)
             return mean
@@ -82,14 +81,14 @@ class ItemSpace:
         """The space with the query weights of returning users; this space if these are the same."""
         if (block := self.behaviour) is None or block.returning is None:
             return self
-        return replace(self, behaviour=block.weighing(block.returning))
+        return replace(self, behaviour=block.with_weights(block.returning))
 
     @cached_property
     def for_new_items(self) -> "ItemSpace":
         """The space for recommending items without interactions: a history counts equally; see `FOR_NEW_ITEMS`."""
         if (block := self.behaviour) is None:
             return self
-        return replace(self, behaviour=replace(block.weighing(FOR_NEW_ITEMS), returning=None))
+        return replace(self, behaviour=replace(block.with_weights(FOR_NEW_ITEMS), returning=None))
 
     def is_new(self, rows: Rows | Mask) -> Mask:
         """Say which rows have no interactions in the behaviour block: bool, one for each row."""
@@ -103,7 +102,7 @@ class ItemSpace:
         return bool(len(rows)) and bool(self.is_new(rows).all())
 
     def liking(self, min_weight: float | None) -> "ItemSpace":
-        """Give the space that takes what weighs less for disliked; this one when None."""
+        """Give the space in which interactions of a smaller weight are dislikes; this one when None."""
         return self if min_weight is None else replace(self, users=replace(self.users, min_relevance=min_weight))
 
     @property
@@ -111,7 +110,7 @@ class ItemSpace:
         """(N, D) float32, ``z``."""
         return self.indexed[:, : self.dim]
 
-    def searched(self, queries: Vectors) -> Vectors:
+    def content_queries(self, queries: Vectors) -> Vectors:
         """Give queries for content alone, ``[q ; 0]``: (B, D + R) float32 of queries (B, D)."""
         return queries if self.behaviour is None else self.behaviour.padded(queries)
 
@@ -125,10 +124,10 @@ class ItemSpace:
         """Give users' queries: (B, D + R) float32.
 
         Args:
-            histories: B arrays of rows, oldest first. An empty one asks for what is popular; without a behaviour
-                block its query is zero.
-            weights: How much the user liked each item of the history, as in the log that was learned from; what was
-                disliked, as `users` has it, says nothing. One who liked nothing has no taste.
+            histories: B arrays of rows, oldest first. The query of an empty one is popularity; without a behaviour
+                block it is zero.
+            weights: The interaction weights of each history, on the scale of the training log. Items that
+                `users` counts as disliked are left out; with nothing left the history is empty.
             centre: (D,) float32, the catalogue's mean content; that of all items when None.
             new: (B, R) float32, the behaviour query of each for an empty history; popularity when None.
 
@@ -137,16 +136,16 @@ class ItemSpace:
         """
         if weights is not None and list(map(len, weights)) != list(map(len, histories)):
             raise ShapeError("weights and histories differ in length; give one weight for each row of each history")
-        return self._asked(*self.users.liked_of(histories, weights), centre, new)
+        return self._queries_of_liked(*self.users.liked_items(histories, weights), centre, new)
 
-    def _asked(
+    def _queries_of_liked(
         self,
         histories: Sequence[Rows],
         weights: Sequence[Vectors] | None,
         centre: Vectors | None = None,
         new: Vectors | None = None,
     ) -> Vectors:
-        """Give the queries of users, from the items that they liked."""
+        """Give the queries of users from their liked items."""
         if self.behaviour is None or self.behaviour.content:
             tastes = self.tastes(histories, weights, centre)
         else:
@@ -159,7 +158,7 @@ class ItemSpace:
         weights: Sequence[Vectors] | None = None,
         centre: Vectors | None = None,
     ) -> Vectors:
-        """Give what users like in content, (B, D) float32 of length 1, zero for an empty history; see `asked`."""
+        """Give content tastes: (B, D) float32 of length 1, zero for an empty history; see `user_queries`."""
         tastes = np.zeros((len(histories), self.dim), np.float32)
         if users := [user for user, rows in enumerate(histories) if len(rows)]:
             centre = self.centre if centre is None else centre
@@ -167,25 +166,25 @@ class ItemSpace:
             tastes[users] = self.users.taste(self.content, [histories[user] for user in users], centre, liked)
         return tastes
 
-    def asked_apart(
+    def query_parts(
         self, histories: Sequence[Rows], weights: Sequence[Vectors], new: Vectors | None = None
     ) -> QueryParts:
-        """Give queries as `asked` does, and what is in them apart, of what was liked; see `UserModel.liked_of`."""
+        """Give queries as `user_queries` does, and their parts, from liked items; see `UserModel.liked_items`."""
         if (block := self.behaviour) is None:
-            served = self._asked(histories, weights)
+            served = self._queries_of_liked(histories, weights)
             return QueryParts(served, served, None)
-        tastes, directions = self.tastes(histories, weights), block.directions(histories, weights)
-        attended = block.attended(histories, weights)
-        behaviour = block.weighed(directions, attended, histories, new)
+        tastes, tower_queries = self.tastes(histories, weights), block.tower_queries(histories, weights)
+        attention_queries = block.attention_queries(histories, weights)
+        behaviour = block.combine(tower_queries, attention_queries, histories, new)
         served = np.concatenate([block.content_queries(tastes, histories), behaviour], axis=1)
-        unweighted = np.pad(np.concatenate([tastes, directions], axis=1), ((0, 0), (0, 1)), constant_values=1)
-        if attended is not None:
-            attended = np.pad(attended, ((0, 0), (self.dim, 1)))
+        unweighted = np.pad(np.concatenate([tastes, tower_queries], axis=1), ((0, 0), (0, 1)), constant_values=1)
+        if attention_queries is not None:
+            attention_queries = np.pad(attention_queries, ((0, 0), (self.dim, 1)))
         if self.profiles is None:
-            return QueryParts(served, unweighted, attended)
+            return QueryParts(served, unweighted, attention_queries)
         if new is None:
-            new = block.popular_alone(len(histories))
-        return QueryParts(served, unweighted, attended, np.pad(new, ((0, 0), (self.dim, 0))))
+            new = block.popularity_queries(len(histories))
+        return QueryParts(served, unweighted, attention_queries, np.pad(new, ((0, 0), (self.dim, 0))))
 
 
 def masked_sum(vectors: Vectors, mask: Mask) -> NDArray[np.float64]:

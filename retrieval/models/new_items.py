@@ -12,19 +12,19 @@ BLOCK = 8_192  # rows at once
 
 @dataclass(frozen=True, eq=False)
 class ColdStartModel:
-    """A sum over landmarks, each counted by its resemblance, and over words.
+    """Kernel ridge regression on landmarks (Nystroem), and a linear model of words.
 
     Attributes:
-        landmarks: (M, F) float32, descriptions of items that users touched.
-        nearness: How fast resemblance falls.
-        weights: (M, R) float32, what each landmark adds.
+        landmarks: (M, F) float32, features of items with interactions.
+        gamma: Of the RBF kernel, ``exp(-gamma * squared distance)``.
+        weights: (M, R) float32, of the landmarks.
         offset: (R,) float32.
-        additive: How many of the last columns say something by themselves.
-        by_word: (V, R) float32, what each word adds; None where words say nothing.
+        additive: Number of last columns whose inner product is added to the RBF kernel of the others.
+        by_word: (V, R) float32, weights of words; None where words are no features.
     """
 
     landmarks: Vectors
-    nearness: float
+    gamma: float
     weights: Vectors
     offset: Vectors
     additive: int = 0
@@ -37,7 +37,7 @@ class ColdStartModel:
         for start in range(0, len(items), BLOCK):
             block = slice(start, start + BLOCK)
             batch = items.take(block)
-            predicted[block] = batch.resemblance(landmarks, self.nearness) @ self.weights + self.offset
+            predicted[block] = batch.kernel(landmarks, self.gamma) @ self.weights + self.offset
             if self.by_word is not None and batch.words is not None:
                 predicted[block] += batch.words.times(self.by_word)
         return predicted

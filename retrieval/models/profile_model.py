@@ -19,7 +19,7 @@ from retrieval.features.item_texts import metadata_entry
 
 PROFILES = "profiles.safetensors"
 ProfilesLike: TypeAlias = pa.Table | Sequence[Mapping[str, Any]]
-"""One line a user: a table, or what is known of each by name; what is missing is not known."""
+"""One row a user: a table, or a mapping from attribute to value for each; a missing attribute is unknown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class ProfileModel:
     ignored: tuple[str, ...] = ()
 
     def queries(self, profiles: pa.Table) -> Vectors:
-        """Ask for B users of whom only the profile is known: (B, R) float32, popularity last."""
+        """Give the queries of B users without a history: (B, R) float32, popularity last."""
         features = centred(lines_of(self.columns, profiles), self.means)
         taste = np.float32(self.share) * (features @ self.weights)
         queries: Vectors = np.pad(taste, ((0, 0), (0, 1)), constant_values=1)
@@ -51,34 +51,37 @@ class ProfileModel:
         """Give profiles as a table of the attributes that are read.
 
         Raises:
-            InputError: When nothing is said of any of them, when there is one that nothing was learned from, or a value
-                that cannot be read.
+            InputError: When all of them are missing, one was not in training, or a value cannot be read.
         """
         names = [encoder.column for encoder in self.columns]
         if not isinstance(profiles, pa.Table):
             for user, profile in enumerate(profiles):
                 if unknown := sorted(set(profile) - {*names, *self.ignored}):
-                    raise InputError(f"the profile of user {user} has {unknown}; what was learned from is {names}")
+                    raise InputError(
+                        f"the profile of user {user} has {unknown}; the profile model was trained on {names}"
+                    )
             profiles = pa.table({name: _array(name, [profile.get(name) for profile in profiles]) for name in names})
         if not set(names) & set(profiles.column_names):
-            raise InputError(f"profiles have the columns {profiles.column_names}; what was learned from is {names}")
+            raise InputError(
+                f"profiles have the columns {profiles.column_names}; the profile model was trained on {names}"
+            )
         encoders = [encoder for encoder in self.columns if encoder.column in profiles.column_names]
         return pa.table({encoder.column: _readable(encoder, profiles[encoder.column]) for encoder in encoders})
 
-    def found_in(self, schema: pa.Schema) -> list[str]:
+    def columns_in(self, schema: pa.Schema) -> list[str]:
         """Give the columns to read from a large table of profiles.
 
         Raises:
-            InputError: When texts stand where numbers should: one of them, met late, would end all.
+            InputError: When a column of texts was a column of numbers in training.
         """
         encoders = [encoder for encoder in self.columns if encoder.column in schema.names]
         numbers = [encoder.column for encoder in encoders if isinstance(encoder, Numbers)]
         if texts := [name for name in numbers if pt.is_string(schema.field(name).type)]:
-            raise InputError(f"the columns {texts} of profiles hold texts; what was learned from them were numbers")
+            raise InputError(f"the columns {texts} of profiles hold texts; in training they held numbers")
         return [encoder.column for encoder in encoders]
 
     def to_bytes(self) -> bytes:
-        """Give everything as safetensors."""
+        """Serialise as safetensors."""
         columns = [encoder.told() for encoder in self.columns]
         metadata = json.dumps({"columns": columns, "share": self.share, "ignored": self.ignored})
         return save({"means": self.means, "weights": np.ascontiguousarray(self.weights)}, {"profiles": metadata})
@@ -90,7 +93,7 @@ class ProfileModel:
         Raises:
             DamagedFileError: When it is something else.
         """
-        with read_as("what profiles say", "fit again, or go back"):
+        with read_as("the profile model", "fit again, or go back"):
             metadata = metadata_entry(data, "profiles")
             columns, tensors = tuple(map(read_column, metadata["columns"])), finite_tensors(data)
             means, weights, share = tensors["means"], tensors["weights"], float(metadata["share"])
@@ -98,7 +101,7 @@ class ProfileModel:
             width = sum(encoder.width for encoder in columns)
         if means.shape != (width,) or weights.ndim != 2 or len(weights) != width:
             raise DamagedFileError(
-                f"what profiles say has shapes {means.shape} and {weights.shape} for {width} numbers"
+                f"the profile model has arrays of shapes {means.shape} and {weights.shape} for {width} features"
             )
         return cls(columns, means, weights, share, ignored)
 

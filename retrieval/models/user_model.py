@@ -44,20 +44,20 @@ class UserModel:
 
     @property
     def in_order(self) -> bool:
-        """Whether the order of a history says anything."""
+        """Whether histories are in the order of time."""
         return self.half_life < ALL_ALIKE
 
-    def worth(self, weights: Vectors) -> Vectors:
-        """Give the interaction weights that count: the logarithm of counts, other weights as they are.
+    def interaction_weights(self, weights: Vectors) -> Vectors:
+        """Give interaction weights: the logarithm of counts, other weights as they are.
 
-        >>> UserModel(counts=True).worth(np.array([1, 3, 255])).tolist()
+        >>> UserModel(counts=True).interaction_weights(np.array([1, 3, 255])).tolist()
         [1.0, 2.0, 8.0]
         """
         values = np.asarray(weights, np.float32)
         return np.log2(1 + np.maximum(values, 0)) if self.counts else values
 
     def weight_of(self, interaction_weight: float) -> float:
-        """Give the weight that counts so much."""
+        """Give the weight in the log of an interaction weight: the inverse of `interaction_weights`."""
         return 2**interaction_weight - 1 if self.counts else interaction_weight
 
     def is_liked(self, weights: Vectors) -> Mask:
@@ -71,7 +71,7 @@ class UserModel:
         mask: Mask = (values >= threshold) & (values > 0)
         return mask
 
-    def liked_of(
+    def liked_items(
         self, histories: Sequence[Rows], weights: Sequence[Vectors] | None
     ) -> tuple[Sequence[Rows], Sequence[Vectors] | None]:
         """Give the liked items of histories with their interaction weights; all items if there are no weights."""
@@ -79,7 +79,9 @@ class UserModel:
             return histories, None
         masks = [self.is_liked(values) for values in weights]
         rows = [history[mask] for history, mask in zip(histories, masks, strict=True)]
-        return rows, [self.worth(np.asarray(values)[mask]) for values, mask in zip(weights, masks, strict=True)]
+        return rows, [
+            self.interaction_weights(np.asarray(values)[mask]) for values, mask in zip(weights, masks, strict=True)
+        ]
 
     def weights(self, length: int) -> Vectors:
         """Weights of a history's items, oldest first, adding up to 1: (min(length, longest),) float32.
@@ -97,7 +99,7 @@ class UserModel:
 
         Args:
             lengths: (B,) int64, how many items of each history are read, none of them 0; T in all.
-            liked: For each of them how much each was liked; see `taste`.
+            liked: For each of them the interaction weights; see `taste`.
 
         >>> UserModel(half_life=1).shares(np.array([2, 1]), [np.array([2, 3]), np.array([5])]).tolist()
         [0.25, 0.75, 1.0]
@@ -127,8 +129,8 @@ class UserModel:
             vectors: (N, D) float32, the item vectors.
             histories: B arrays of rows, oldest first, none of them empty.
             centre: (D,) float32, the catalogue's mean vector; that of ``vectors`` when None.
-            liked: How much each item of each history was liked, as which it counts, nothing below 0; all alike when
-                None, and in a history of which nothing was liked.
+            liked: The interaction weight of each item of each history; negative ones count as 0. When None, or all 0
+                in a history, its items count equally.
         """
         centre = vectors.mean(axis=0) if centre is None else centre
         recent = [history[-self.longest :] for history in histories]
@@ -137,5 +139,5 @@ class UserModel:
         rows = np.concatenate([np.empty(0, np.int64), *recent])
         tastes = weighted_sums(shares[None], vectors, rows, lengths)[:, 0]
         centred = unit(tastes - centre)
-        # A history that sits exactly at the centre has no direction left; then the plain mean must do.
+        # A history exactly at the centre has no direction; the mean that is not centred stands for it.
         return np.where(centred.any(axis=1, keepdims=True), centred, unit(tastes))

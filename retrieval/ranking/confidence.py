@@ -1,9 +1,9 @@
-"""Whether the catalogue holds what a query asks for, instead of a flat cut of the cosine.
+"""Match confidence: the probability that the catalogue holds an answer to a query.
 
-The cosine of a good hit is another for each encoder, and for texts, pictures and sounds. So what it means is learned
-for one catalogue and one kind of query: from queries that are known to be answered, and from the same queries with
-their answer and what is nearest to it taken out. Where the queries came from people, and not out of the items, the
-score is also read beside what other queries score with the item: some items are near to every query.
+The cosine of a good hit differs between encoders, and between texts, images and audio, so no fixed threshold fits. A
+logistic regression is fitted for one catalogue and one kind of query: on queries with a known answer, and on the same
+queries with the answer and the items nearest to it left out. For queries that people wrote, the score is also compared
+with the scores of other queries for the same item, because some items are near to every query.
 """
 
 from dataclasses import dataclass
@@ -18,44 +18,44 @@ from indexing.media.files import Modality
 from retrieval.candidates import Candidates, check_num_rows
 
 Floats = NDArray[np.float64]
-# On standardised numbers: too little to move what the data decide, enough to stop where they are told apart perfectly.
+# On standardised features: too small to change the fit, large enough to converge where classes are separable.
 RIDGE = 1e-6
 STEPS = 100
 
 
 @dataclass(frozen=True, eq=False)
 class Logistic:
-    """A probability from F numbers: ``1 / (1 + exp(-(x weights + intercept)))``.
+    """Logistic regression on F features: ``1 / (1 + exp(-(x weights + intercept)))``.
 
     Attributes:
         weights: (F,) float64.
-        intercept: Added to the weighted sum.
+        intercept: The intercept.
     """
 
     weights: Floats
     intercept: float
 
     @classmethod
-    def fit(cls, x: NDArray[np.floating], yes: NDArray[np.bool_], ridge: float = RIDGE) -> "Logistic":
-        """Fit by Newton's method, halving steps that go too far.
+    def fit(cls, x: NDArray[np.floating], y: NDArray[np.bool_], ridge: float = RIDGE) -> "Logistic":
+        """Fit by Newton's method with step halving.
 
         Args:
-            x: (N, F), what is known.
-            yes: (N,) bool, what came of it.
-            ridge: Penalty on the squared weights of standardised numbers, beside the sum of log losses.
+            x: (N, F), the features.
+            y: (N,) bool, the outcomes.
+            ridge: Penalty on the squared weights of standardised features, added to the sum of log losses.
 
         Raises:
-            ShapeError: When x and yes do not fit.
+            ShapeError: When x and y do not fit.
             VectorError: When a number is not finite.
-            InputError: When there is but one outcome.
+            InputError: When all outcomes are the same.
         """
-        features, outcome = np.asarray(x, np.float64), np.asarray(yes, bool)
+        features, outcome = np.asarray(x, np.float64), np.asarray(y, bool)
         if features.ndim != 2 or outcome.shape != (len(features),):
-            raise ShapeError(f"x is {features.shape} and yes {outcome.shape}; expected (N, F) and (N,)")
+            raise ShapeError(f"x is {features.shape} and y {outcome.shape}; expected (N, F) and (N,)")
         if not np.isfinite(features).all():
-            raise VectorError(f"{np.count_nonzero(~np.isfinite(features).all(axis=1))} lines of x are not finite")
+            raise VectorError(f"{np.count_nonzero(~np.isfinite(features).all(axis=1))} rows of x are not finite")
         if outcome.all() or not outcome.any():
-            raise InputError(f"all {len(outcome)} outcomes are alike: give some of both")
+            raise InputError(f"all {len(outcome)} outcomes are the same: give some of both")
         mean, scale = features.mean(axis=0), features.std(axis=0)
         scale[scale == 0] = 1
         design = np.column_stack([(features - mean) / scale, np.ones(len(features))])
@@ -102,21 +102,21 @@ def _newton(design: Floats, outcome: Floats, ridge: Floats) -> Floats:
     return weights
 
 
-MAX_QUERIES = 500  # queries that are learned from
+MAX_QUERIES = 500  # that are fitted to
 MIN_QUERIES = 20
 MAX_SCORES = 16_000_000  # at a time: 64 MB of float32
 PASS_RATE = 0.95
-# Of all items, those so near to what a query came out of are taken for its answers; and whatever is the same thing.
+# This fraction of the items, nearest to the answer, counts as answers too, and so does a near-duplicate.
 NEAREST_FRACTION, SAME_ITEM = 0.01, 0.99
 
 
 @dataclass(frozen=True, eq=False)
-class Verdicts:
+class MatchConfidence:
     """Whether each of B queries has a good match.
 
     Attributes:
-        probability: (B,) float32, that it is answered, were as many queries answered as not.
-        good: (B,) bool, whether that is as high as for the share of answered queries that were to pass.
+        probability: (B,) float32, that it has an answer, with equal priors.
+        good: (B,) bool, whether the probability reaches the threshold.
     """
 
     probability: Vectors
@@ -124,13 +124,13 @@ class Verdicts:
 
 
 @dataclass(frozen=True, eq=False)
-class Matching:
-    """Tells queries that are answered from those that are not, for one catalogue and kind of query.
+class MatchClassifier:
+    """Classifies queries by whether they have an answer, for one catalogue and kind of query.
 
     Attributes:
-        cohort: (C, D) float32, other queries of the kind, unit length; none where they came out of the items.
-        model: Reads the `statistics` of a query.
-        threshold: The least probability of a good match.
+        cohort: (C, D) float32, other queries of the kind, unit length; empty for queries made from items.
+        model: Logistic regression on the `statistics` of a query.
+        threshold: Minimum probability of a good match.
     """
 
     cohort: Vectors
@@ -145,30 +145,30 @@ class Matching:
         answer_rows: Rows,
         *,
         from_items: bool = False,
-        passed: float = PASS_RATE,
-    ) -> "Matching":
-        """Learn from queries whose answers are known.
+        pass_rate: float = PASS_RATE,
+    ) -> "MatchClassifier":
+        """Fit to queries with known answers.
 
         Args:
             vectors: (N, D) float32, the items.
             queries: (Q, D) float32, of which at most 500 are used.
             answer_rows: (Q,) int64, the row that answers each query.
-            from_items: Whether each query came out of its item, as its title did. That item is then no witness of what
-                queries score; what answers the query is the nearest beside it.
-            passed: The share of answered queries that are to have a good match.
+            from_items: Whether each query was made from its item, such as its title. Its score with that item says
+                nothing then; the nearest other item is its answer.
+            pass_rate: Fraction of the queries with an answer that shall have a good match.
 
         Raises:
-            ShapeError: When queries and own do not fit.
-            InputError: When there are fewer than 20 queries or items, or the share is not between 0 and 1.
+            ShapeError: When queries and answer_rows do not fit.
+            InputError: When there are fewer than 20 queries or items, or ``pass_rate`` is not between 0 and 1.
         """
         if len(queries) != len(answer_rows):
             raise ShapeError(f"{len(queries)} queries but {len(answer_rows)} rows; give the row that answers each")
         if min(len(answer_rows), len(vectors)) < MIN_QUERIES:
             raise InputError(
-                f"{len(answer_rows)} queries to {len(vectors)} items are too few to learn from; give {MIN_QUERIES}"
+                f"{len(answer_rows)} queries to {len(vectors)} items are too few to fit to; give {MIN_QUERIES}"
             )
-        if not 0 < passed < 1:
-            raise InputError(f"passed is {passed}; give a share between 0 and 1, as 0.95")
+        if not 0 < pass_rate < 1:
+            raise InputError(f"pass_rate is {pass_rate}; give a fraction between 0 and 1, such as 0.95")
         sample = np.sort(np.random.default_rng(0).permutation(len(answer_rows))[:MAX_QUERIES])
         sampled = unit(np.asarray(queries[sample], np.float32))
         cohort = sampled[:0] if from_items else sampled
@@ -181,20 +181,20 @@ class Matching:
         )
         x = np.concatenate([statistics(vectors[best_of], sampled, cohort) for best_of in (answered, unanswered)])
         model = Logistic.fit(x, np.repeat([True, False], len(sampled)))
-        threshold = float(np.quantile(model.probability(x[: len(sampled)]), 1 - passed))
+        threshold = float(np.quantile(model.probability(x[: len(sampled)]), 1 - pass_rate))
         return cls(cohort, model, threshold)
 
-    def judge(self, best: Vectors, queries: Vectors) -> Verdicts:
-        """Judge B queries, (B, D) float32 of any length but 0, by the vectors of their best items, (B, D)."""
+    def predict(self, best: Vectors, queries: Vectors) -> MatchConfidence:
+        """Classify B queries, (B, D) float32 of any length but 0, by the vectors of their best items, (B, D)."""
         probability = self.model.probability(statistics(best, unit(queries), self.cohort))
-        return Verdicts(probability.astype(np.float32), probability >= self.threshold)
+        return MatchConfidence(probability.astype(np.float32), probability >= self.threshold)
 
 
 def statistics(best: Vectors, queries: Vectors, cohort: Vectors) -> Floats:
-    """Give what is known of B queries: (B, F).
+    """Give the features of B queries: (B, F).
 
-    That is the score of the best item, and where there is a cohort, by how many deviations it is above what that scores
-    with the item (as the t-norm of speaker verification).
+    They are the score of the best item and, with a cohort, its z-score among the scores of the cohort with the item
+    (the t-norm of speaker verification).
 
     Args:
         best: (B, D) float32, the vectors of the best items.
@@ -213,14 +213,14 @@ def statistics(best: Vectors, queries: Vectors, cohort: Vectors) -> Floats:
 def best_rows(
     vectors: Vectors, queries: Vectors, answer_rows: Rows, *, from_items: bool = False, nearest_fraction: float = 0.0
 ) -> tuple[Rows, Rows]:
-    """Give the best row for each query as it is, and without its own item, its like, and the share nearest to it.
+    """Give the best row for each query, and the best without its answer, near-duplicates and the nearest items.
 
     Args:
         vectors: (N, D) float32.
         queries: (Q, D) float32.
         answer_rows: (Q,) int64.
-        from_items: Whether the own item is no answer.
-        nearest_fraction: The share.
+        from_items: Whether the item of a query is left out of the best.
+        nearest_fraction: Fraction of the items, nearest to the answer, that is left out.
     """
     num_left_out = min(1 + int(np.ceil(nearest_fraction * len(vectors))), len(vectors) - 1)
     answered, unanswered = np.empty(len(answer_rows), np.int64), np.empty(len(answer_rows), np.int64)
@@ -243,8 +243,8 @@ def best_rows(
 QUERIES = 256  # at a time: 256 x 200 candidates x 512 dimensions of float32 are 100 MB
 
 
-def matching_of(bundle: Bundle, vectors: Vectors, kind: str) -> Matching:
-    """Learn to judge queries of a kind from the texts, pictures or sounds that the items hold.
+def fit_match_classifier(bundle: Bundle, vectors: Vectors, kind: str) -> MatchClassifier:
+    """Fit a classifier for queries of a kind to the texts, images or audio of the items.
 
     Args:
         bundle: The bundle.
@@ -257,7 +257,7 @@ def matching_of(bundle: Bundle, vectors: Vectors, kind: str) -> Matching:
     if kind not in list(Modality):
         raise InputError(f"there are no queries of kind {kind!r}; known are {', '.join(Modality)}")
     if bundle.manifest.encoder.separate:
-        raise InputError("the modalities of this bundle are different spaces: learn with `Matching.fit` from pairs")
+        raise InputError("the modalities of this bundle are different spaces: fit with `MatchClassifier.fit` to pairs")
     live = np.flatnonzero(bundle.is_live)
     frozen = bundle.modality_vectors
     modality = Modality(kind)
@@ -266,34 +266,34 @@ def matching_of(bundle: Bundle, vectors: Vectors, kind: str) -> Matching:
     live_vectors = vectors if len(live) == len(vectors) else vectors[live]
     queries = frozen.vectors[modality][live[answer_rows]].astype(np.float32) if len(answer_rows) else live_vectors[:0]
     try:
-        return Matching.fit(live_vectors, queries, answer_rows, from_items=True)
+        return MatchClassifier.fit(live_vectors, queries, answer_rows, from_items=True)
     except InputError as error:
         raise InputError(
-            f"what a good match of {kind} is cannot be learned from this bundle ({error}): use `Matching.fit` "
-            "on pairs, and hand it over"
+            f"no match classifier for {kind} can be fitted to this bundle ({error}): use `MatchClassifier.fit` "
+            "on pairs, and give the result as matching"
         ) from error
 
 
-def judged(candidates: Candidates, vectors: Vectors, matching: Matching) -> Verdicts:
-    """Judge queries by the best of their candidates, wherever a later stage has put it.
+def judge_candidates(candidates: Candidates, vectors: Vectors, matching: MatchClassifier) -> MatchConfidence:
+    """Classify queries by the best of their candidates, whatever its rank after later stages.
 
     Args:
         candidates: Of B queries for content.
         vectors: (N, D) float32, the content of all rows.
-        matching: What judges them.
+        matching: The classifier.
 
     Raises:
         InputError: When a query was made of a history, or is of another space.
         ShapeError: When the vectors are of other items.
     """
     if any(map(len, candidates.histories)):
-        raise InputError("only searches are judged: a history has no one answer that the catalogue holds or not")
+        raise InputError("only searches are judged: a history has no single answer")
     check_num_rows(len(vectors), candidates, "vectors")
     queries = candidates.queries[:, : vectors.shape[1]]
     if queries.shape[1] != vectors.shape[1]:
         raise InputError(
-            f"queries have dimension {queries.shape[1]}, the content of the bundle {vectors.shape[1]}; judge what a "
-            "search of this bundle found"
+            f"queries have dimension {queries.shape[1]}, the content of the bundle {vectors.shape[1]}; give "
+            "candidates of a search of this bundle"
         )
     best = np.full(len(candidates), -1)
     for start in range(0, len(candidates), QUERIES) if candidates.rows.shape[1] else ():
@@ -301,6 +301,6 @@ def judged(candidates: Candidates, vectors: Vectors, matching: Matching) -> Verd
         scores = np.einsum("bkd,bd->bk", vectors[rows], queries[start : start + QUERIES])
         positions = np.where(rows >= 0, scores, -np.inf).argmax(axis=1)
         best[start : start + QUERIES] = rows[np.arange(len(rows)), positions]
-    verdicts = matching.judge(vectors[best], queries)
+    verdicts = matching.predict(vectors[best], queries)
     verdicts.probability[best < 0] = 0
-    return Verdicts(verdicts.probability, verdicts.good & (best >= 0))
+    return MatchConfidence(verdicts.probability, verdicts.good & (best >= 0))

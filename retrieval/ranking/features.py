@@ -146,18 +146,18 @@ class ItemStatistics:
             rows: (B, K), none of them padding.
         """
         ages = np.log1p(np.maximum(times[:, None] - self.first_seen.take(rows), 0) / SECONDS_PER_DAY)
-        parts = (self._logs.take(rows), self.liked.take(rows), ages, self._trust.take(rows))
+        parts = (self._log_counts.take(rows), self.liked.take(rows), ages, self._confidence.take(rows))
         features: Vectors = np.stack([part.astype(np.float32) for part in parts]).transpose(1, 2, 0)
         return features
 
     @cached_property
-    def _logs(self) -> Vectors:
+    def _log_counts(self) -> Vectors:
         """(N,), logarithms of the counts; computed once for all queries."""
         logs: Vectors = np.log((self.counts + 1) / (self.mean + 1))
         return logs
 
     @cached_property
-    def _trust(self) -> Vectors:
+    def _confidence(self) -> Vectors:
         """(N,) from 0 to 1, the reliability of the counts."""
         trust: Vectors = self.counts / (self.counts + _SHRINKAGE)
         return trust

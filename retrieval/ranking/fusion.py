@@ -1,6 +1,6 @@
-"""Ranked lists of the same queries become one, though their scores are on different scales.
+"""Fusion of ranked lists of the same queries whose scores are on different scales.
 
-By scores between the lowest and the highest of each list: S. Bruch, S. Gai and A. Ingber, "An Analysis of Fusion
+By scores, min-max normalised in each list: S. Bruch, S. Gai and A. Ingber, "An Analysis of Fusion
 Functions for Hybrid Retrieval", ACM TOIS 2023. By ranks: G. V. Cormack, C. L. A. Clarke and S. Büttcher, "Reciprocal
 Rank Fusion outperforms Condorcet and individual Rank Learning Methods", SIGIR 2009.
 """
@@ -23,8 +23,8 @@ FUSED = "hybrid"
 FuseBy: TypeAlias = Literal["score", "rank"]
 
 
-class Place(NamedTuple):
-    """Where an item was in one list: its rank from 1, and its score there."""
+class Rank(NamedTuple):
+    """Rank of an item in one list, from 1, and its score there."""
 
     rank: int
     score: float
@@ -40,9 +40,9 @@ class Fused(Candidates):
     """
 
     names: tuple[str, ...] = ()
-    places: tuple[Mapping[int, Mapping[str, Place]], ...] = ()
+    places: tuple[Mapping[int, Mapping[str, Rank]], ...] = ()
 
-    def places_of(self, query: int) -> list[Mapping[str, Place]]:
+    def places_of(self, query: int) -> list[Mapping[str, Rank]]:
         """Give the places of each hit of a query, in the order of the hits."""
         return [self.places[query].get(row, {}) for row in self.rows[query].tolist() if row >= 0]
 
@@ -72,60 +72,61 @@ class Fused(Candidates):
 def fuse(
     lists: Mapping[str, Candidates], k: int, weights: Mapping[str, float] | None = None, by: FuseBy = "score"
 ) -> Fused:
-    """Order the items of several lists of the same queries by the weighted sum of what each list gives them.
+    """Order the items of several lists of the same queries by a weighted sum over the lists.
 
-    By score an item is given where its score lies between the lowest of the list, 0, and the highest, 1, which is also
-    that of all items of a list of equal scores. By rank it is given ``1 / (60 + rank)``. A list that an item is not in
-    gives it nothing. Equal sums are in the order of the lists. The source of a hit is that of the list that gave it
-    most.
+    By score, the summand of a list is the min-max normalised score: 0 for the lowest of the list, 1 for the highest,
+    and 1 for all where scores are equal. By rank it is ``1 / (60 + rank)``. It is 0 for an item that is not in the
+    list. Equal sums are in the order of the lists. The source of a hit is that of the list with the largest summand.
 
     Args:
         lists: Candidates of the same bundle and queries, by name; the first gives all but rows and scores.
-        k: Answers a query.
-        weights: How much each list counts, all alike when None; of one with weight 0 no item is taken.
-        by: ``"rank"`` where the scores of a list do not say how much better an item is than the next.
+        k: Hits a query.
+        weights: Weight of each list, equal when None; a list of weight 0 adds no items.
+        by: ``"score"`` or ``"rank"``; ``"rank"`` where differences of scores mean nothing.
     """
     check_choice(by, "by", get_args(FuseBy))
     first = next(iter(lists.values()))
     rows = np.full((len(first), k), -1, np.int64)
     scores = np.full((len(first), k), -np.inf, np.float32)
     codes = np.full((len(first), k), UNKNOWN, np.int8)
-    places: list[dict[int, dict[str, Place]]] = []
-    given = {name: _given(candidates, by) for name, candidates in lists.items()}
+    places: list[dict[int, dict[str, Rank]]] = []
+    summands = {name: _summands(candidates, by) for name, candidates in lists.items()}
     for query in range(len(first)):
-        known: dict[int, dict[str, Place]] = {}
+        known: dict[int, dict[str, Rank]] = {}
         sums: dict[int, float] = {}
-        most: dict[int, tuple[float, int]] = {}
+        best_sources: dict[int, tuple[float, int]] = {}
         for name, candidates in lists.items():
             weight = 1.0 if weights is None else weights[name]
-            values = given[name][query][candidates.rows[query] >= 0].tolist()
+            values = summands[name][query][candidates.rows[query] >= 0].tolist()
             for rank, (row, score, code) in enumerate(_hits(candidates, query), start=1):
-                known.setdefault(row, {})[name] = Place(rank, score)
+                known.setdefault(row, {})[name] = Rank(rank, score)
                 if weight > 0:
                     part = weight * values[rank - 1]
                     sums[row] = sums.get(row, 0.0) + part
-                    most[row] = max(most.get(row, (-1.0, UNKNOWN)), (part, code), key=lambda one: one[0])
+                    best_sources[row] = max(
+                        best_sources.get(row, (-1.0, UNKNOWN)), (part, code), key=lambda pair: pair[0]
+                    )
         best = sorted(sums, key=sums.__getitem__, reverse=True)[:k]
         rows[query, : len(best)], scores[query, : len(best)] = best, [sums[row] for row in best]
-        codes[query, : len(best)] = [most[row][1] for row in best]
+        codes[query, : len(best)] = [best_sources[row][1] for row in best]
         places.append({row: known[row] for row in best})
     found = (first.queries, rows, scores, first.items, FUSED, first.query_ids)
     return Fused(*found, sources=codes, names=tuple(lists), places=tuple(places))
 
 
-def _given(candidates: Candidates, by: FuseBy) -> NDArray[np.float64]:
-    """Say what a list gives each of its hits: (B, K), 0 for padding."""
-    there = candidates.rows >= 0
+def _summands(candidates: Candidates, by: FuseBy) -> NDArray[np.float64]:
+    """Give the summand of each hit of a list: (B, K), 0 for padding."""
+    valid = candidates.rows >= 0
     if by == "rank":
-        return np.where(there, 1 / (CONSTANT + there.cumsum(axis=1)), 0)
+        return np.where(valid, 1 / (CONSTANT + valid.cumsum(axis=1)), 0)
     scores = candidates.scores.astype(np.float64)
     highest, lowest = (
-        function(scores, axis=1, keepdims=True, where=there, initial=initial)
+        function(scores, axis=1, keepdims=True, where=valid, initial=initial)
         for function, initial in ((np.max, -np.inf), (np.min, np.inf))
     )
-    spread = highest - lowest
-    shares = np.divide(scores - lowest, spread, out=np.ones_like(scores), where=there & (spread > 0))
-    return np.where(there, shares, 0)
+    value_range = highest - lowest
+    shares = np.divide(scores - lowest, value_range, out=np.ones_like(scores), where=valid & (value_range > 0))
+    return np.where(valid, shares, 0)
 
 
 def _hits(candidates: Candidates, query: int) -> list[tuple[int, float, int]]:

@@ -28,7 +28,7 @@ from retrieval.postprocess.diversify import (
     objective,
 )
 from retrieval.postprocess.rules import Rule, Ruled, Rules, ShownImpressions
-from retrieval.ranking.confidence import Matching, Verdicts, judged
+from retrieval.ranking.confidence import MatchClassifier, MatchConfidence, judge_candidates
 from retrieval.ranking.explain import (
     Explanation,
     explain,
@@ -241,13 +241,15 @@ def explain_hits(
     return with_features(explanations, candidates, scored, state.reranker, max_reasons)
 
 
-def verdicts(state: LoadedBundle, candidates: Candidates, kind: str, matching: Matching | None) -> Verdicts:
+def verdicts(
+    state: LoadedBundle, candidates: Candidates, kind: str, matching: MatchClassifier | None
+) -> MatchConfidence:
     """Judge for each query whether the catalogue has a good match; see `Retriever.verdicts`."""
     candidates = state.here(candidates)
     check_kind(kind, str, "kind", "give 'text', 'image' or 'audio'")
     if matching is not None:
-        check_kind(matching, Matching, "matching", "give what Matching.fit gives, or None")
-    return judged(candidates, state.vectors, matching or state.matching(kind))
+        check_kind(matching, MatchClassifier, "matching", "give what MatchClassifier.fit gives, or None")
+    return judge_candidates(candidates, state.vectors, matching or state.matching(kind))
 
 
 def matched_parts(state: LoadedBundle, candidates: Candidates) -> list[list[Part | None]]:

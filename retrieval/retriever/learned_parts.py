@@ -159,7 +159,7 @@ def behaviour_queries(
         weights: How much each was liked.
         histories: What users did; pairs of items drawn at random when there are none.
     """
-    found = {kind: Queries(space.searched(one.vectors), one.item_rows) for kind, one in asked.items()}
+    found = {kind: Queries(space.content_queries(one.vectors), one.item_rows) for kind, one in asked.items()}
     if "history" in asked:
         count = len(asked["history"].vectors)
         rows = list(histories)[:count] or list(random_pairs(len(space.indexed), count))

@@ -28,7 +28,7 @@ from retrieval.models.behaviour import Behaviour
 from retrieval.models.item_space import ItemSpace, masked_sum
 from retrieval.models.user_model import UserModel
 from retrieval.postprocess.duplicates import GroupCodes, group_codes
-from retrieval.ranking.confidence import Matching, matching_of
+from retrieval.ranking.confidence import MatchClassifier, fit_match_classifier
 from retrieval.ranking.reranker import Reranker
 from retrieval.retriever.index_status import Status, measured_status, stored_recall_check, warn_if_degraded
 from retrieval.retriever.learned_parts import ItemRows, LearnedParts
@@ -73,7 +73,7 @@ class LoadedBundle:
         )  # of the generation, read when first asked for
         self._attributes: dict[str, Attribute] = {}  # read when first asked for
         self._group_codes: dict[str, GroupCodes] = {}
-        self._matching: dict[str, Matching] = {}
+        self._matching: dict[str, MatchClassifier] = {}
         self._statistics: dict[str, tuple[Vectors, float]] = {}
         self.rows: ItemRows = ItemRows(bundle, self.learned, previous.rows if previous else None)
         if bundle.index.dim != self.indexed.shape[1]:
@@ -249,7 +249,7 @@ class LoadedBundle:
         self, queries: Vectors, k: int, where: Where = (), exclude: Sequence[Rows] = (), kind: str | None = None
     ) -> Candidates:
         """Search the index by content alone, with queries (B, D) float32; see `search`."""
-        return self.search(self.space.searched(queries), k, where, exclude, kind).coming_from("content")
+        return self.search(self.space.content_queries(queries), k, where, exclude, kind).coming_from("content")
 
     def allowed_rows(self, where: Where) -> Mask | None:
         """Give the rows that may be answers, None for all: not deleted, and as the filter wants them."""
@@ -277,10 +277,10 @@ class LoadedBundle:
             self._group_codes[name] = group_codes(self.bundle.attributes, name)
         return self._group_codes[name]
 
-    def matching(self, kind: str) -> Matching:
+    def matching(self, kind: str) -> MatchClassifier:
         """Give what tells matches from others, learned from the bundle's own items once a kind of query."""
         if kind not in self._matching:
-            self._matching[kind] = matching_of(self.bundle, self.vectors, kind)
+            self._matching[kind] = fit_match_classifier(self.bundle, self.vectors, kind)
         return self._matching[kind]
 
     def here(self, candidates: Candidates, name: str = "candidates") -> Candidates:

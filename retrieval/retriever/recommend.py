@@ -132,7 +132,7 @@ def recommended(state: LoadedBundle, request: Request, k: int, stages: Stages) -
     def tastes(lines: Rows) -> Vectors:
         space, users = state.space.liking(request.min_relevance), request.users
         weights = None if users.weights is None else [users.weights[line] for line in lines.tolist()]
-        liked = space.users.liked_of([users.rows[line] for line in lines.tolist()], weights)
+        liked = space.users.liked_items([users.rows[line] for line in lines.tolist()], weights)
         return space.tastes(*liked, state.centre)
 
     return fill_short_lists(state, found, k, tastes=tastes, where=request.where, exclude=request.exclude)
@@ -229,7 +229,7 @@ def retrieval_sources(state: LoadedBundle, request: Request, found: Candidates) 
     """
     codes = codes_for(found.rows, "content" if state.behaviour is None else "behaviour")
     if state.behaviour is not None:
-        histories, _ = state.space.liking(request.min_relevance).users.liked_of(
+        histories, _ = state.space.liking(request.min_relevance).users.liked_items(
             request.users.rows, request.users.weights
         )
         if request.new is None:

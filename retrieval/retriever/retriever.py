@@ -18,7 +18,7 @@ from retrieval.postprocess.blend import Blend
 from retrieval.postprocess.diversify import Method
 from retrieval.postprocess.duplicates import Collapse, ShowOnce
 from retrieval.postprocess.rules import Rule, Ruled, Rules
-from retrieval.ranking.confidence import Matching, Verdicts
+from retrieval.ranking.confidence import MatchClassifier, MatchConfidence
 from retrieval.ranking.explain import Explanation
 from retrieval.ranking.reranker import Reranker
 from retrieval.retriever import after_retrieval as after
@@ -343,7 +343,9 @@ class Retriever:
         """
         return after.apply_rules(self.state, candidates, rules, k, after.shown_until(impressions, at))
 
-    def verdicts(self, candidates: Candidates, *, kind: str = "text", matching: Matching | None = None) -> Verdicts:
+    def verdicts(
+        self, candidates: Candidates, *, kind: str = "text", matching: MatchClassifier | None = None
+    ) -> MatchConfidence:
         """Judge for each query whether the catalogue has a good match; hits may have been reranked.
 
         ``kind`` is ``"text"``, ``"image"`` or ``"audio"``. ``matching`` is learned from the bundle's items when None.

@@ -149,7 +149,7 @@ def _find_vectors(state: LoadedBundle, vectors: Vectors, k: int, modality: str |
     asked = modality_of(modality, built)
     if asked is None or not built.separate:
         return state.search_content(check_vectors(vectors, built.dim, "queries"), k, where, kind=asked)
-    queries = state.space.searched(query_vectors(state.encoder, asked, vectors))
+    queries = state.space.content_queries(query_vectors(state.encoder, asked, vectors))
     allow, frozen, k = allowed(state.bundle.attributes, where), state.bundle.modality_vectors, check_k(k)
     scores, rows = search_own_part(state.index, frozen, queries, k, modality=asked, allow=allow)
     return Candidates(queries, rows, scores, state.items, "retrieve").coming_from("content")

@@ -16,7 +16,7 @@ from retrieval.ranking.sources import UserBatch
 MAX_DAYS, MIN_WINDOWS, MAX_WINDOWS = 14.0, 3, 5  # length of a window, and number of windows
 WINDOWS_FRACTION = 0.6  # of the time of a log that the windows cover at most
 MIN_WINDOW_USERS = 100  # of all windows together
-NO_OUTLIER = 0.999  # of the interactions
+OUTLIER_QUANTILE = 0.999  # of the interactions
 
 
 class Cutoff(NamedTuple):
@@ -103,7 +103,7 @@ def rolling_cutoffs(histories: Sequence[History]) -> list[Cutoff]:
     times = np.concatenate([np.empty(0, np.int64), *(history.timestamps for history in histories)])
     if not len(times) or times.max() <= EARLIEST:
         return []
-    for end in (int(times.max()), int(np.quantile(times, NO_OUTLIER, method="lower"))):
+    for end in (int(times.max()), int(np.quantile(times, OUTLIER_QUANTILE, method="lower"))):
         span = WINDOWS_FRACTION * (end - int(times.min()))
         length = min(MAX_DAYS * SECONDS_PER_DAY, span / MIN_WINDOWS)
         windows = max(MIN_WINDOWS, min(MAX_WINDOWS, int(span // max(length, 1))))

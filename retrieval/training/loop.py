@@ -1,7 +1,7 @@
-"""The one loop of everything that learns: early stopping, the last good state, and going on after a kill.
+"""The training loop of all models: early stopping, the best state, and checkpoints.
 
-Everything random comes from one numpy generator, whose state is in the checkpoint beside weights and optimizer: a
-training that was killed and goes on gives the same bits as one that was not.
+All random numbers come from one numpy generator, whose state is in the checkpoint beside weights and optimizer. So a
+training that was killed and continues gives the same bits as one that was not killed.
 """
 
 import hashlib
@@ -21,8 +21,9 @@ from indexing.errors import DamagedFileError, TrainingError
 from indexing.filesystem import fsops
 from retrieval.features.item_texts import metadata_entry
 
-_DIGEST = 32  # bytes of the checksum before a checkpoint
-SMALL, SELDOM = 2**25, 4  # bytes of parameters that are written after each pass, and how seldom larger ones are
+_DIGEST_BYTES = 32  # of the checksum at the start of a checkpoint
+# Parameters up to this size are written after each epoch, larger ones after every fourth.
+SMALL_BYTES, LARGE_EVERY = 2**25, 4
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,10 @@ class TrainingCurve:
     """The losses of one training.
 
     Attributes:
-        train: Mean loss of the batches of each epoch, while it learned from them.
-        valid: Loss on what was held out: before the first epoch, and after each; empty when nothing was.
-        best: The epoch whose state was kept; 0 is the start.
-        stopped: Why it ended before the last epoch, or "".
+        train: Mean loss of the batches of each epoch, before each update.
+        valid: Loss on held-out data, before the first epoch and after each; empty without held-out data.
+        best: The epoch whose state is kept; 0 is the initial state.
+        stopped: Why training ended before the last epoch, or "".
     """
 
     train: tuple[float, ...]
@@ -46,33 +47,32 @@ class TrainingCurve:
         return asdict(self)
 
 
-class Learner(Protocol):
-    """What learns: parameters in an optimizer, and losses."""
+class Trainable(Protocol):
+    """A model in training: its parameters in an optimizer, and its losses."""
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
-        """What takes the steps; it holds all that is learned."""
+        """The optimizer of all parameters."""
         ...
 
     def losses(self, rng: np.random.Generator) -> Iterator[torch.Tensor]:
-        """Make one pass: give the loss of one batch after another, each made from the weights of that moment."""
+        """Make one pass: yield the loss of each batch, computed with the current weights."""
         ...
 
     def valid(self) -> float | None:
-        """Give the loss on what is held out, the same for the same weights; None when nothing is."""
+        """Give the loss on held-out data, deterministic for given weights; None without such data."""
         ...
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long to learn.
+    """How long to train.
 
     Attributes:
-        epochs: Most passes.
-        patience: Passes without a better loss on what is held out before it stops; 0 never stops early.
-        checkpoint: Written after each pass, of what is large after each fourth and the last; where there is one,
-            learning goes on from it. That it is of the same data and settings is for the caller to see to, by its name:
-            `digest`.
+        epochs: Maximum number of passes.
+        patience: Passes without a better loss on held-out data before training stops; 0 never stops early.
+        checkpoint: Written after each pass, that of a large model after every fourth and the last. Training continues
+            from an existing one. The caller names it by its data and settings; see `digest`.
     """
 
     epochs: int
@@ -80,25 +80,25 @@ class Schedule:
     checkpoint: Path | None = None
 
 
-def learn(
-    learner: Learner, rng: np.random.Generator, schedule: Schedule, on_epoch: Callable[[int], None] | None = None
+def train(
+    task: Trainable, rng: np.random.Generator, schedule: Schedule, on_epoch: Callable[[int], None] | None = None
 ) -> TrainingCurve:
-    """Learn, and leave the learner with the state that was best on what is held out (the last one without).
+    """Train, and restore the state with the best loss on held-out data; without such data the last state.
 
-    When a loss is no longer finite it stops, and keeps the best state so far: that after a whole epoch, or the start
-    if that was measured.
+    Training stops when a loss is no longer finite, and keeps the best state so far: that after a whole epoch, or the
+    initial one if its loss was computed.
 
     Args:
-        learner: What learns.
-        rng: All that is random.
-        schedule: How long.
+        task: The model to train.
+        rng: Generator of all random numbers.
+        schedule: How long to train.
         on_epoch: Called after each epoch with its number, from 1.
 
     Raises:
         TrainingError: When a loss is not finite and there is no good state yet.
         DamagedFileError: When the checkpoint cannot be read.
     """
-    run = _Run(learner, rng)
+    run = _Run(task, rng)
     if schedule.checkpoint is None or not schedule.checkpoint.exists():
         run.begin()
     else:
@@ -106,20 +106,22 @@ def learn(
     stopped = ""
     while run.epoch < schedule.epochs and not stopped:
         if schedule.patience and run.epoch - run.best >= schedule.patience:
-            stopped = f"no better on what is held out since epoch {run.best}"
+            stopped = f"no better on held-out data since epoch {run.best}"
         elif not run.advance():
             stopped = f"the loss was no longer finite in epoch {run.epoch + 1}; the state of epoch {run.best} is kept"
         else:
-            if schedule.checkpoint is not None and (run.epoch == schedule.epochs or run.epoch % run.seldom == 0):
+            if schedule.checkpoint is not None and (
+                run.epoch == schedule.epochs or run.epoch % run.checkpoint_every == 0
+            ):
                 run.save(schedule.checkpoint)
             if on_epoch is not None:
                 on_epoch(run.epoch)
-    run.restore(run.kept)
+    run.restore(run.best_state)
     return TrainingCurve(tuple(run.train), tuple(run.valid), run.best, stopped)
 
 
 def digest(settings: object, *arrays: NDArray[Any]) -> str:
-    """Name a training by what it learns from: sixteen hexadecimal digits.
+    """Name a training by its settings and data: sixteen hexadecimal digits.
 
     >>> digest({"seed": 0}, np.arange(3)) == digest({"seed": 0}, np.arange(3))
     True
@@ -134,22 +136,22 @@ def digest(settings: object, *arrays: NDArray[Any]) -> str:
 class _Run:
     """The state of one training between two epochs."""
 
-    def __init__(self, learner: Learner, rng: np.random.Generator) -> None:
-        self.learner, self.rng = learner, rng
-        self.parameters = [part for group in learner.optimizer.param_groups for part in group["params"]]
+    def __init__(self, task: Trainable, rng: np.random.Generator) -> None:
+        self.task, self.rng = task, rng
+        self.parameters = [part for group in task.optimizer.param_groups for part in group["params"]]
         self.train, self.valid = list[float](), list[float]()
         self.best = 0
-        self.kept = self.state()
+        self.best_state = self.state()
 
     @property
     def epoch(self) -> int:
         return len(self.train)
 
     @property
-    def seldom(self) -> int:
-        """After so many epochs there is a checkpoint: what is large takes as long to write as some to learn."""
+    def checkpoint_every(self) -> int:
+        """Number of epochs between checkpoints."""
         size = sum(part.numel() * part.element_size() for part in self.parameters)
-        return 1 if size <= SMALL else SELDOM
+        return 1 if size <= SMALL_BYTES else LARGE_EVERY
 
     def state(self) -> list[torch.Tensor]:
         return [part.detach().clone() for part in self.parameters]
@@ -160,51 +162,49 @@ class _Run:
                 part.copy_(saved)
 
     def begin(self) -> None:
-        start = self.learner.valid()
+        start = self.task.valid()
         if start is not None:
             if not np.isfinite(start):
-                raise self._hopeless("before learning")
+                raise self._not_finite("before the first epoch")
             self.valid.append(start)
 
     def advance(self) -> bool:
-        """Learn for one epoch; False when a loss is not finite."""
+        """Train for one epoch; False when a loss is not finite."""
         batches = list[float]()
-        for loss in self.learner.losses(self.rng):
+        for loss in self.task.losses(self.rng):
             if not torch.isfinite(loss):
-                return self._lost()
-            self.learner.optimizer.zero_grad()
+                return self._diverged()
+            self.task.optimizer.zero_grad()
             loss.backward()
-            self.learner.optimizer.step()
+            self.task.optimizer.step()
             batches.append(loss.item())
-        valid_loss = self.learner.valid()
+        valid_loss = self.task.valid()
         if not all(torch.isfinite(part).all() for part in self.parameters) or not np.isfinite(valid_loss or 0.0):
-            return self._lost()
+            return self._diverged()
         better = valid_loss is None or valid_loss < self.valid[self.best]
         self.train.append(float(np.mean(batches)) if batches else 0.0)
         if valid_loss is not None:
             self.valid.append(valid_loss)
         if better:
-            self.best, self.kept = self.epoch, self.state()
+            self.best, self.best_state = self.epoch, self.state()
         return True
 
-    def _lost(self) -> bool:
+    def _diverged(self) -> bool:
         if not self.epoch and not self.valid:
-            raise self._hopeless("in the first epoch")
+            raise self._not_finite("in the first epoch")
         return False
 
     @staticmethod
-    def _hopeless(when: str) -> TrainingError:
-        return TrainingError(
-            f"the loss is not finite {when}; lower the learning rate, or look for broken vectors or weights"
-        )
+    def _not_finite(when: str) -> TrainingError:
+        return TrainingError(f"the loss is not finite {when}; lower the learning rate, or check vectors and weights")
 
     def save(self, path: Path) -> None:
-        """Write the checkpoint, in one file: it is whole or not there."""
-        # Tables of all items are large: none is copied but into the file, and none written twice.
+        """Write the checkpoint, in one file and atomically."""
+        # Tables of all items are large: they are copied once, into the file, and written once.
         tensors = {f"now.{n}": part.detach() for n, part in enumerate(self.parameters)}
         if self.best != self.epoch:
-            tensors |= {f"best.{n}": part for n, part in enumerate(self.kept)}
-        for n, values in self.learner.optimizer.state_dict()["state"].items():
+            tensors |= {f"best.{n}": part for n, part in enumerate(self.best_state)}
+        for n, values in self.task.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{n}.{name}": value for name, value in values.items()}
         metadata = {"train": self.train, "valid": self.valid, "best": self.best, "rng": self.rng.bit_generator.state}
         fsops.make_folder(path.parent)
@@ -219,13 +219,13 @@ class _Run:
     def load(self, path: Path) -> None:
         try:
             content = path.read_bytes()
-            data = content[_DIGEST:]
-            if hashlib.sha256(data).digest() != content[:_DIGEST]:
-                raise ValueError("its bytes are not those that were written")
+            data = content[_DIGEST_BYTES:]
+            if hashlib.sha256(data).digest() != content[:_DIGEST_BYTES]:
+                raise ValueError("its checksum is wrong")
             tensors, metadata = load(data), metadata_entry(data, "state")
             self.restore([tensors[f"now.{n}"] for n in range(len(self.parameters))])
             last = metadata["best"] == len(metadata["train"])
-            self.kept = self.state() if last else [tensors[f"best.{n}"] for n in range(len(self.parameters))]
+            self.best_state = self.state() if last else [tensors[f"best.{n}"] for n in range(len(self.parameters))]
         except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
             raise DamagedFileError(f"{path} is no checkpoint of this training ({error}); delete it") from error
         state = dict[int, dict[str, torch.Tensor]]()
@@ -233,7 +233,7 @@ class _Run:
             if name.startswith("optimizer."):
                 _, number, field = name.split(".")
                 state.setdefault(int(number), {})[field] = value
-        groups = self.learner.optimizer.state_dict()["param_groups"]
-        self.learner.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        groups = self.task.optimizer.state_dict()["param_groups"]
+        self.task.optimizer.load_state_dict({"state": state, "param_groups": groups})
         self.train, self.valid, self.best = metadata["train"], metadata["valid"], metadata["best"]
         self.rng.bit_generator.state = metadata["rng"]

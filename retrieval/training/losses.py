@@ -20,7 +20,7 @@ def sampled_softmax(
         logits: (B, C) float, score of each candidate for each query.
         targets: (B, C) float, grade of a candidate that is a positive of the query, 0 for all others.
         log_expected: (C,) or (B, C) float, log of how often a candidate is expected to be drawn; 0 for one that is
-            certain to be there. Positives are certain, whatever is said here.
+            always in the sample. It is ignored for positives.
         excluded: (B, C) bool, candidates that are no negatives of the query.
     """
     positive = targets > 0
@@ -34,25 +34,25 @@ def sampled_softmax(
 def log_expected_counts(probabilities: torch.Tensor, items: torch.Tensor, targets: int, uniform: int) -> torch.Tensor:
     """Log of how often each of C items is expected in a sample of two kinds of draws: (C,).
 
-    Both kinds are taken as one sample of a mixture (mixed negative sampling, Yang et al. 2020), so an item that no user
-    ever took has a place as well.
+    Both kinds are one sample of a mixture (mixed negative sampling, Yang et al. 2020), so items without interactions
+    are in it as well.
 
     Args:
         probabilities: (N,) float, for each item of the catalogue the probability that it is drawn as a target.
         items: (C,) int64, rows of the candidates.
-        targets: How many targets of others a query meets as candidates.
-        uniform: How many further candidates were drawn from all N items alike.
+        targets: Number of targets of other queries in the sample.
+        uniform: Number of further candidates, drawn uniformly from all N items.
     """
     expected = targets * probabilities[items].double() + uniform / len(probabilities)
     return expected.clamp(min=1e-12).log().to(probabilities.dtype)
 
 
 def accidental_hits(items: torch.Tensor, positives: torch.Tensor) -> torch.Tensor:
-    """Find the candidates that are the same item as one of a query's own: (B, C) bool, its own left out.
+    """Mark candidates with the same item as a positive of the query, other than the positives: (B, C) bool.
 
     Args:
-        items: (C,) int64, which item each candidate is.
-        positives: (B, C) bool, the candidates that belong to the query.
+        items: (C,) int64, the item of each candidate.
+        positives: (B, C) bool, the positives of each query.
     """
     distinct, index = torch.unique(items, return_inverse=True)
     owned = torch.zeros(len(positives), len(distinct)).index_add_(1, index, positives.float())
@@ -66,14 +66,14 @@ def next_item_loss(
     seen: torch.Tensor,
     weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Mean loss of B queries with one target each, against the targets of the others and whatever else was drawn.
+    """Mean loss of B queries with one target each, against the targets of the others and further negatives.
 
     Args:
-        logits: (B, C) float; candidate i is the target of query i, those after the first B were drawn besides.
-        items: (C,) int64, which item each candidate is.
+        logits: (B, C) float; candidate i is the target of query i, those after the first B are further negatives.
+        items: (C,) int64, the item of each candidate.
         log_expected: (C,) float, see `log_expected_counts`.
-        seen: (B, C) bool, whether the candidate is in the query's history: no negative for it.
-        weights: (B,) float, how much the loss of each query counts; 1 when None.
+        seen: (B, C) bool, whether the candidate is in the query's history and so no negative.
+        weights: (B,) float, weight of each query's loss; 1 when None.
     """
     positives = torch.eye(*logits.shape, dtype=torch.bool)
     excluded = accidental_hits(items, positives) | seen

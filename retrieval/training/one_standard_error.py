@@ -1,9 +1,8 @@
-"""Choosing among settings by what users were worth with each, so that rounding does not tip the scales.
+"""Selection among settings by the one-standard-error rule (Breiman et al. 1984), with paired differences.
 
-Two settings are compared user by user, as the same users judge both. What is within a standard error of the best is
-taken for as good, and of these the first is chosen: the simplest, where settings are named in that order (the
-one-standard-error rule of Breiman et al. 1984, with paired differences). The best alone would be another one on another
-processor wherever the top is flat.
+Settings are compared user by user. Those within a standard error of the best count as equally good, and the first of
+them is selected: the simplest, where settings are in that order. The best alone would depend on rounding, and so on the
+processor, wherever settings are about equally good.
 """
 
 from collections.abc import Sequence
@@ -12,28 +11,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
-SURE = 2.0  # standard errors that a difference must be from zero to be taken for one
+MIN_STANDARD_ERRORS = 2.0  # a difference from zero needs
 ROUNDING = 1e-9  # of sums of a few thousand values in double precision
 
 
 def first_as_good(values: Sequence[Values]) -> int:
-    """Give the place of the first setting that is within a standard error of the best.
+    """Give the index of the first setting within a standard error of the best.
 
     Args:
-        values: For each setting, the simplest first, (U,) what each user was worth, the same users in each.
+        values: For each setting, the simplest first, the metric of each of the same users: (U,).
     """
     best = values[int(np.argmax([setting.mean() for setting in values]))]
     return next(index for index, setting in enumerate(values) if not clearly_better(best, setting, errors=1.0))
 
 
-def clearly_better(values: Values, baseline: Values, errors: float = SURE) -> bool:
-    """Say whether users were worth more by one than by another, by more than so many standard errors.
+def clearly_better(values: Values, baseline: Values, errors: float = MIN_STANDARD_ERRORS) -> bool:
+    """Say whether the mean of a metric is above that of a baseline by more than some standard errors.
 
     Args:
-        values: (U,) what each user was worth.
-        baseline: (U,) what the same users were worth.
+        values: (U,), the metric of each user.
+        baseline: (U,), that of the same users with the baseline.
         errors: Standard errors of the mean difference.
     """
-    gained = values - baseline
-    error = float(gained.std(ddof=1) / np.sqrt(len(gained))) if len(gained) > 1 else 0.0
-    return bool(gained.mean() > errors * error + ROUNDING)
+    difference = values - baseline
+    error = float(difference.std(ddof=1) / np.sqrt(len(difference))) if len(difference) > 1 else 0.0
+    return bool(difference.mean() > errors * error + ROUNDING)

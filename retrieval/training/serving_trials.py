@@ -1,4 +1,4 @@
-"""Quality of many serving weights for one block: what the weights do not change is computed once."""
+"""Quality of many serving weights for one block; what does not depend on the weights is computed once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from retrieval.models.item_space import ItemSpace
 from retrieval.ranking.sources.pool import top_of
 
 K = 20
-_SCORES = 2**22  # at once
+_MAX_SCORES = 2**22  # in memory at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class ServingTrials:
     space: ItemSpace
     histories: Sequence[History]
     relevant: Sequence[Rows]
-    _directions: dict[tuple[float, ...], Vectors] = field(init=False, repr=False, default_factory=dict)
+    _tower_queries: dict[tuple[float, ...], Vectors] = field(init=False, repr=False, default_factory=dict)
 
     def values(self, block: Behaviour) -> NDArray[np.float64]:
         """Give ndcg@20 of each user, (U,) float64, with a block that differs in its serving weights alone."""
@@ -40,15 +40,15 @@ class ServingTrials:
         """Give the queries, as `ItemSpace.user_queries` does: (U, D) float32."""
         histories, _ = self._liked
         tastes = self._tastes if block.content else np.zeros((len(histories), self.space.dim), np.float32)
-        attended = self._attended if block.attention is not None and block.attention.share else None
-        behaviour_queries = block.weighed(self._directed(block), attended, histories)
+        attention_queries = self._attention_queries if block.attention is not None and block.attention.share else None
+        behaviour_queries = block.combine(self._cached_tower_queries(block), attention_queries, histories)
         return np.concatenate([block.content_queries(tastes, histories), behaviour_queries], axis=1)
 
     def best(self, queries: Vectors) -> Rows:
         """Give the rows of the best items: (U, 20) int64, -1 pads."""
         offset = 0 if queries[:, : self.space.dim].any() else self.space.dim
         items = self.space.indexed[:, offset:].T
-        batch_size = max(1, _SCORES // items.shape[1])
+        batch_size = max(1, _MAX_SCORES // items.shape[1])
         rows = np.full((len(queries), min(K, items.shape[1])), -1, np.int64)
         for start in range(0, len(queries), batch_size):
             batch = slice(start, start + batch_size)
@@ -64,7 +64,7 @@ class ServingTrials:
             [history.rows for history in self.histories],
             [history.weights for history in self.histories],
         )
-        liked, interaction_weights = self.space.users.liked_of(histories, weights)
+        liked, interaction_weights = self.space.users.liked_items(histories, weights)
         return liked, weights if interaction_weights is None else interaction_weights
 
     @cached_property
@@ -72,15 +72,15 @@ class ServingTrials:
         return self.space.tastes(*self._liked)
 
     @cached_property
-    def _attended(self) -> Vectors | None:
-        return None if self.space.behaviour is None else self.space.behaviour.attended(*self._liked)
+    def _attention_queries(self) -> Vectors | None:
+        return None if self.space.behaviour is None else self.space.behaviour.attention_queries(*self._liked)
 
-    def _directed(self, block: Behaviour) -> Vectors:
+    def _cached_tower_queries(self, block: Behaviour) -> Vectors:
         """Give the query of each tower, which depends on half-lives alone."""
         key = tuple(half_life for tower in block.towers for half_life in tower.half_lives.tolist())
-        if key not in self._directions:
-            self._directions[key] = block.directions(*self._liked)
-        return self._directions[key]
+        if key not in self._tower_queries:
+            self._tower_queries[key] = block.tower_queries(*self._liked)
+        return self._tower_queries[key]
 
 
 def ndcg(rows: Rows, targets: Sequence[Rows], items: int) -> NDArray[np.float64]:
@@ -92,12 +92,12 @@ def ndcg(rows: Rows, targets: Sequence[Rows], items: int) -> NDArray[np.float64]
     discounts = 1 / np.log2(np.arange(2, rows.shape[1] + 2))
     num_relevant = [min(len(np.unique(relevant)), len(discounts)) for relevant in targets]
     ideal = np.concatenate([[0.0], np.cumsum(discounts)])[num_relevant]
-    values: NDArray[np.float64] = held(rows[:, :, None], targets, items)[:, :, 0] @ discounts / ideal
+    values: NDArray[np.float64] = target_mask(rows[:, :, None], targets, items)[:, :, 0] @ discounts / ideal
     return values
 
 
-def held(rows: Rows, targets: Sequence[Rows], items: int) -> Mask:
-    """Say which of the rows (B, K, S), -1 pads, are targets of each of B users: (B, K, S) bool."""
+def target_mask(rows: Rows, targets: Sequence[Rows], items: int) -> Mask:
+    """Mark the rows (B, K, S), -1 pads, that are targets of each of B users: (B, K, S) bool."""
     pairs = np.sort(
         np.concatenate(
             [np.empty(0, np.int64), *(user * items + target_rows for user, target_rows in enumerate(targets))]

@@ -1,4 +1,4 @@
-"""Settings of learning as plain JSON values, and back."""
+"""Settings of training as plain JSON values, and back."""
 
 import dataclasses
 import json
@@ -15,7 +15,7 @@ from indexing.runtime.arguments import check_choice, distinct_keys, is_number, s
 Settings = TypeVar("Settings")
 # Fields of earlier versions that cannot be set any more, each with the values at which it did nothing, or which are
 # constants now; None where it never did anything. Stored settings are read without them.
-_LEFT: dict[str, dict[str, tuple[Any, ...] | None]] = {
+_REMOVED: dict[str, dict[str, tuple[Any, ...] | None]] = {
     "FitConfig": {
         "depth": (200,),
         "search_loss": (0.02,),
@@ -92,10 +92,10 @@ _RENAMED: dict[str, dict[str, str]] = {
 
 
 def settings_of(config_class: type[Settings], values: dict[str, Any], where: str = "") -> Settings:
-    """Make a dataclass, and those inside it, of what `dataclasses.asdict` gave; what is missing has its default.
+    """Make a dataclass, nested ones included, from what `dataclasses.asdict` gave; missing fields have defaults.
 
-    Names of earlier versions are read as those of today. Fields that there are no more are left out, where they did
-    nothing or had the value that is now the only one.
+    Names of earlier versions are mapped to the current ones. Removed fields are ignored if they had no effect, or the
+    value that is now fixed.
 
     Raises:
         InputError: When there are no names with values, a name is unknown, or a value is refused.
@@ -108,7 +108,7 @@ def settings_of(config_class: type[Settings], values: dict[str, Any], where: str
         raise InputError(
             f"{where.removesuffix('.') or config_class.__name__} is {shown(values)}; give names and values"
         )
-    hints, values = typing.get_type_hints(config_class), _without_what_left(config_class, values, where)
+    hints, values = typing.get_type_hints(config_class), _without_removed(config_class, values, where)
     names = [field.name for field in dataclasses.fields(config_class)]  # type: ignore[arg-type]
     if unknown := sorted(set(values) - set(names)):
         raise InputError(f"no such settings: {[where + name for name in unknown]}; there are {names}")
@@ -140,8 +140,8 @@ def write_settings(settings: Any, path: Path) -> None:  # noqa: ANN401 - any dat
     fsops.write_bytes(path, json.dumps(dataclasses.asdict(settings), indent=1).encode())
 
 
-def _without_what_left(config_class: type[Any], values: dict[str, Any], where: str) -> dict[str, Any]:
-    removed = _LEFT.get(config_class.__name__, {})
+def _without_removed(config_class: type[Any], values: dict[str, Any], where: str) -> dict[str, Any]:
+    removed = _REMOVED.get(config_class.__name__, {})
     values = _renamed(config_class, values, where)
     for name, idle in removed.items():
         if name in values and idle is not None and _as_stored(values[name]) not in idle:

@@ -23,8 +23,8 @@ from retrieval.models.item_space import ItemSpace
 from retrieval.ranking.sources import Neighbours, Source, space_sources, top_neighbours
 from retrieval.training.behaviour.behaviour import weight_bins_of
 from retrieval.training.behaviour.ease import solve_ease
-from retrieval.training.behaviour.ease_inverse import touches_of
-from retrieval.training.ranker.sources import learn_sources
+from retrieval.training.behaviour.ease_inverse import interaction_matrix
+from retrieval.training.ranker.sources import fit_sources
 from retrieval.training.ranker_config import SourcesConfig
 from scripts.benchmarks.recommend.baselines import Films, ask, told
 from scripts.benchmarks.recommend.film_bundle import STAGES
@@ -45,10 +45,10 @@ def main() -> None:
     split = Split("valid", films.part("split_user", "train"), films.part("split_user", "valid"))
     fits = Served(options.data, options.work, list(options.seeds), FitConfig())
     found: dict[str, dict[str, Any]] = {}
-    for name, learn in {"all": learn_sources, "kept": few_sources, "content": more_sources}.items():
+    for name, fit in {"all": fit_sources, "kept": few_sources, "content": more_sources}.items():
         served = kept_sources if name == "kept" else space_sources
         with (
-            patch("retrieval.training.ranker.ranker.learn_sources", learn),
+            patch("retrieval.training.ranker.ranker.fit_sources", fit),
             patch("retrieval.ranking.second_stage.space_sources", served),
         ):
             found[name] = {row: judged(films, fits, f"sources-{name}", [split], row) for row in STAGES}
@@ -64,7 +64,7 @@ def few_sources(
     histories: Sequence[History], space: ItemSpace, config: SourcesConfig | None = None
 ) -> tuple[Source, ...]:
     """Learn all, and keep those of KEPT."""
-    return tuple(source for source in learn_sources(histories, space, config) if source.name in KEPT)
+    return tuple(source for source in fit_sources(histories, space, config) if source.name in KEPT)
 
 
 def kept_sources(space: ItemSpace) -> tuple[Source, ...]:
@@ -77,11 +77,11 @@ def more_sources(
 ) -> tuple[Source, ...]:
     """Learn all, and EASE over the content too, which counts half of what users do."""
     config = config or SourcesConfig()
-    sources, count = learn_sources(histories, space, config), len(space.indexed)
+    sources, count = fit_sources(histories, space, config), len(space.indexed)
     counts, weight_bins = interaction_counts(histories, count), weight_bins_of(histories)
     warm = np.flatnonzero(counts)
     kept = np.sort(warm[np.argsort(-counts[warm], kind="stable")[: config.max_ease_items]])
-    interactions = touches_of(
+    interactions = interaction_matrix(
         histories, [history.weights / history.weights.mean() for history in histories], kept, count
     )
     content = space.indexed[kept, : space.dim] - space.indexed[:, : space.dim].mean(axis=0)
@@ -94,7 +94,9 @@ def more_sources(
     known = np.zeros(count, np.bool_)
     known[kept] = True
     bin_weights = (weight_bins / weight_bins.mean()).astype(np.float32)
-    added = Neighbours("ease_content", *lines, known, config.half_life, weight_bins, bin_weights, sources[0].book)
+    added = Neighbours(
+        "ease_content", *lines, known, config.half_life, weight_bins, bin_weights, sources[0].training_log
+    )
     return (*sources, added)
 
 

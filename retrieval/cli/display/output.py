@@ -17,7 +17,7 @@ from retrieval.cli.display.terminal import Cell, say, show_json, show_table, tit
 from retrieval.interactions.known_items import KnownItems
 from retrieval.postprocess.rules import Ruled
 from retrieval.postprocess.titles import titles_at, with_titles
-from retrieval.ranking.fusion import Fused, Place
+from retrieval.ranking.fusion import Fused, Rank
 
 NUM_EXAMPLES = 3  # rows and items that are shown as examples
 _CONTENT = source_code("content")  # the source of every hit of a search: a column of it would say nothing
@@ -97,7 +97,7 @@ def ids_in_short(item_ids: Sequence[str]) -> str:
     return f"{', '.join(item_ids[:NUM_EXAMPLES])}{more}"
 
 
-def _places(fused: Fused, places: Mapping[str, Place]) -> list[str]:
+def _places(fused: Fused, places: Mapping[str, Rank]) -> list[str]:
     """Say at which place of each list a hit was, and with which score."""
     known = ((places[name].rank, places[name].score) if name in places else None for name in fused.names)
     return ["" if at is None else f"{at[0]} ({at[1]:.3f})" for at in known]

@@ -62,11 +62,11 @@ class EASE:
         if len(items) > _MAX_ITEMS:
             raise InputError(f"{len(items)} items are too many to invert a matrix of; at most {_MAX_ITEMS} are taken")
         from retrieval.training.behaviour.ease import solve_ease  # torch is imported for fitting only
-        from retrieval.training.behaviour.ease_inverse import touches_of
+        from retrieval.training.behaviour.ease_inverse import interaction_matrix
 
         histories = histories_of(interactions, items)
         weights = [history.weights if weighted else np.ones(len(history), np.float32) for history in histories]
-        matrix = touches_of(histories, weights, np.arange(len(items)), len(items))
+        matrix = interaction_matrix(histories, weights, np.arange(len(items)), len(items))
         solution = solve_ease(matrix, regularisation, double=True).astype(np.float64, copy=False)
         return cls(solution, half_life)
 

@@ -103,7 +103,7 @@ class TrainingData:
         """Return the histories to recommend for, with liked items only if the model was fitted on these."""
         if feedback != "liked":
             return users.histories
-        return UserModel(min_relevance=self.min_relevance).liked_of(users.histories, users.weights)[0]
+        return UserModel(min_relevance=self.min_relevance).liked_items(users.histories, users.weights)[0]
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,7 +30,7 @@ def apply_serving(block: Behaviour, serving: Mapping[str, float]) -> Behaviour:
             average; the weights for returning users, with the prefix ``returning_``, where they differ; ``attention``,
             of a block that has it; ``few``, the history shrinkage, where it was selected.
     """
-    block = block.weighing(QueryWeights(*(serving[name] for name in QueryWeights._fields)))
+    block = block.with_weights(QueryWeights(*(serving[name] for name in QueryWeights._fields)))
     if f"{RETURNING}{QueryWeights._fields[0]}" in serving:
         returning = QueryWeights(*(serving[f"{RETURNING}{name}"] for name in QueryWeights._fields))
         block = replace(block, returning=returning)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from indexing.arrays import Vectors, matmul_into
 from retrieval.ranking.heads.base import HeadKind
 
-BLOCK = 3072  # candidates at once: long runs of each feature are read fastest, more would not stay in the cache
-FAR = 6.0  # standard deviations from the mean that a feature can be
+BLOCK = 3072  # candidates at once: as many as fit into the cache
+MAX_DEVIATIONS = 6.0  # features are clipped at this many standard deviations from the mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +39,11 @@ class NeuralHead:
 
     @property
     def width(self) -> int:
-        """F, how many features it reads."""
+        """F, the number of features."""
         return len(self.mean)
 
     def score(self, features: Vectors) -> Vectors:
-        """Map (…, F) float32 to (…) float32, higher is better; fastest where each feature's numbers lie together."""
+        """Map (…, F) float32 to (…) float32, higher is better; fastest where the values of a feature are contiguous."""
         columns = np.moveaxis(features, -1, 0).reshape(self.width, -1)
         scores = np.empty(columns.shape[1], np.float32)
         block_width = min(BLOCK, len(scores))
@@ -55,10 +55,10 @@ class NeuralHead:
         return scores.reshape(features.shape[:-1])
 
     def _score(self, columns: Vectors, x: Vectors, hidden: Vectors, scores: Vectors) -> None:
-        """Map (F, P) float32 to (P,) float32 by way of (F + 1, P), the last line of which is 1, and (H + 1, P)."""
+        """Map (F, P) float32 to (P,) float32 by way of (F + 1, P), with a last row of 1, and (H + 1, P)."""
         standardised = np.subtract(columns, self.mean[:, None], out=x[:-1])
         standardised *= self._unscale
-        np.clip(standardised, -FAR, FAR, out=standardised)
+        np.clip(standardised, -MAX_DEVIATIONS, MAX_DEVIATIONS, out=standardised)
         activations = matmul_into(self._first, x, hidden)[:-1]
         np.maximum(activations, 0, out=activations)
         np.matmul(self._second, hidden, out=scores)
@@ -70,7 +70,7 @@ class NeuralHead:
 
     @cached_property
     def _first(self) -> Vectors:
-        """(H + 1, F + 1), the first layer with what it adds, and below it ``v``, which nothing bends."""
+        """(H + 1, F + 1), the first layer with its bias, and below it the linear weights ``v``."""
         layer = np.zeros((len(self.b1) + 1, self.width + 1), np.float32)
         layer[:-1, :-1], layer[:-1, -1], layer[-1, :-1] = self.w1.T, self.b1, self.linear
         return layer
@@ -80,8 +80,8 @@ class NeuralHead:
         return np.append(self.w2, np.float32(1))
 
     @classmethod
-    def together(cls, heads: Sequence["NeuralHead"]) -> "NeuralHead":
-        """Give the mean of heads that standardise alike, as one: a wider network."""
+    def averaged(cls, heads: Sequence["NeuralHead"]) -> "NeuralHead":
+        """Average heads with the same standardisation: one wider network."""
         weight = np.float32(1 / len(heads))
         return cls(
             heads[0].mean,
@@ -93,7 +93,7 @@ class NeuralHead:
         )
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
-        """Give what it is made of."""
+        """Give its arrays by their names in files."""
         return {array.name: getattr(self, array.name) for array in fields(self)}
 
     @classmethod

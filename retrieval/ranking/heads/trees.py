@@ -39,7 +39,7 @@ class TreesHead:
 
     @property
     def width(self) -> int:
-        """F, how many features it reads."""
+        """F, the number of features."""
         return int(self._booster.num_feature())
 
     def score(self, features: Vectors) -> Vectors:

@@ -2,7 +2,7 @@
 
 from retrieval.ranking.sources.base import Source, TrainingLog, UserBatch, renumber_rows
 from retrieval.ranking.sources.inner_product import SpaceSource, inner_product_scores, space_sources, users_of_space
-from retrieval.ranking.sources.item_neighbours import Neighbours, neighbour_lines, neighbour_scores, top_neighbours
+from retrieval.ranking.sources.item_neighbours import Neighbours, neighbour_scores, neighbour_table, top_neighbours
 from retrieval.ranking.sources.pool import pool_candidates, top_rows_by_source
 from retrieval.ranking.sources.popularity import Popular, Recent
 
@@ -15,8 +15,8 @@ __all__ = [
     "TrainingLog",
     "UserBatch",
     "inner_product_scores",
-    "neighbour_lines",
     "neighbour_scores",
+    "neighbour_table",
     "pool_candidates",
     "renumber_rows",
     "space_sources",

@@ -1,4 +1,4 @@
-"""The protocol of candidate sources, the users who ask them, and the log that a source was trained on."""
+"""The protocol of candidate sources, their queries, and the log that a source was trained on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +20,7 @@ from retrieval.models.user_model import UserModel
 
 @dataclass(frozen=True, eq=False)
 class UserBatch:
-    """Users who ask.
+    """A batch of users to recommend to.
 
     Attributes:
         histories: B arrays of item rows, oldest first.
@@ -54,16 +54,16 @@ class UserBatch:
         context = None if self.context is None else self.context[rows]
         return UserBatch(self.histories[rows], self.weights[rows], self.times[rows], new, idle, context)
 
-    def of_space(self, space: ItemSpace) -> QueryParts:
-        """Give what `ItemSpace.asked_apart` does, computed once for all sources of a space."""
+    def query_parts(self, space: ItemSpace) -> QueryParts:
+        """Give `ItemSpace.query_parts` of these users, computed once for all sources of a space."""
         if space not in self._queries:
             queried = space if self.idle is None else space.for_returning
-            self._queries[space] = queried.asked_apart(self.histories, self.weights, self.new)
+            self._queries[space] = queried.query_parts(self.histories, self.weights, self.new)
         return self._queries[space]
 
     @classmethod
     def after(cls, histories: Sequence[History]) -> "UserBatch":
-        """Let each user ask just after the last interaction."""
+        """Put each request at the time of the last interaction."""
         times = [int(history.timestamps[-1]) if len(history) else 0 for history in histories]
         return cls(
             [history.rows for history in histories],
@@ -73,31 +73,35 @@ class UserBatch:
 
     @classmethod
     def visiting(cls, histories: Sequence[History], now: int) -> "UserBatch":
-        """Let all users ask at one time, in the visit of the last interaction."""
+        """Put all requests at one time, in the visit of the last interaction."""
         times = np.full(len(histories), now, np.int64)
         return cls([history.rows for history in histories], [history.weights for history in histories], times)
 
     @classmethod
-    def of(cls, candidates: Candidates, usual: float, now: int) -> "UserBatch":
+    def of(cls, candidates: Candidates, default_weight: float, now: int) -> "UserBatch":
         """Give the users whom candidates were made for.
 
         Args:
-            candidates: Of histories.
-            usual: Weight of an item without one.
-            now: Time of a request without one.
+            candidates: Candidates for histories.
+            default_weight: Weight of the items where there are no weights.
+            now: Time of the requests where there are no times.
         """
-        weights = candidates.weights or tuple(np.full(len(rows), usual, np.float32) for rows in candidates.histories)
+        weights = candidates.weights or tuple(
+            np.full(len(rows), default_weight, np.float32) for rows in candidates.histories
+        )
         times = np.full(len(candidates), now, np.int64) if candidates.times is None else candidates.times
         return cls(candidates.histories, weights, times, candidates.new, candidates.idle, candidates.context)
 
     def liking(self, users: UserModel | None) -> "UserBatch":
-        """Keep the items that each user liked; weights become what each item counts."""
+        """Keep the liked items of each user, with their interaction weights."""
         if users is None:
             return self
-        histories, weights = users.liked_of(self.histories, self.weights)
+        histories, weights = users.liked_items(self.histories, self.weights)
         return replace(self, histories=histories, weights=weights or [])
 
-    def knowing(self, taste: ProfileModel | None, profiles: Profiles | None, user_ids: Sequence[str]) -> "UserBatch":
+    def with_profiles(
+        self, taste: ProfileModel | None, profiles: Profiles | None, user_ids: Sequence[str]
+    ) -> "UserBatch":
         """Add the queries of the users' profiles, if there are profiles and a model of them."""
         if taste is None or profiles is None:
             return self
@@ -119,7 +123,7 @@ class TrainingLog(NamedTuple):
 
     @classmethod
     def of(cls, histories: Sequence[History], count: int) -> "TrainingLog":
-        """Enter all interactions."""
+        """Record the interactions of histories."""
         users = tuple(history.user_id for history in histories)
         pairs = [number * count + history.rows for number, history in enumerate(histories)]
         return cls(users, np.sort(np.concatenate([np.empty(0, np.int64), *pairs])), count)
@@ -145,7 +149,7 @@ class Source(Protocol):
         ...
 
     @property
-    def book(self) -> TrainingLog | None:
+    def training_log(self) -> TrainingLog | None:
         """What it was trained on; None where that is no longer known, as of a stored source."""
         ...
 
@@ -168,7 +172,7 @@ class Source(Protocol):
         ...
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
-        """Give its arrays, for a file."""
+        """Give its arrays by their names in files."""
         ...
 
 

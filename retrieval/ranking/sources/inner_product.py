@@ -1,4 +1,4 @@
-"""Sources that are inner products: content, behaviour as it is served, and each of its towers alone."""
+"""Sources that are inner products: the served query, content, and each tower of the behaviour block."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from retrieval.models.item_space import ItemSpace
 from retrieval.models.user_model import UserModel
 from retrieval.ranking.sources.base import TrainingLog, UserBatch
 
-WHOLE, CONTENT, ATTENTION, EARLY, PROFILE = "retrieval", "content", "attention", "early", "profile"
+RETRIEVAL, CONTENT, ATTENTION, EARLY, PROFILE = "retrieval", "content", "attention", "early", "profile"
 TOWERS = ("closed", "next_items")
 
 
@@ -23,19 +23,18 @@ class SpaceSource:
     """The inner product of a user's query with item vectors, or with some of their dimensions.
 
     Attributes:
-        name: What it is called.
+        name: Prefix of its features' names.
         space: Items and queries.
-        part: The dimensions that count.
-        book: What the space was learned from.
-        asks: Whether it asks as it is served, by itself whatever its share in that, with attention alone, or as if
-            nobody had done anything.
+        part: The dimensions that are multiplied.
+        training_log: The log that the space was trained on.
+        query_part: The queries of `QueryParts` that it uses.
     """
 
     name: str
     space: ItemSpace
     part: slice
-    book: TrainingLog | None = None
-    asks: Literal["served", "alone", "attention", "new"] = "served"
+    training_log: TrainingLog | None = None
+    query_part: Literal["served", "unweighted", "attention", "new"] = "served"
 
     def scores(self, batch: UserBatch, rows: Rows | None = None) -> Vectors:
         """Give (B, N) float32, or (B, K) of given rows; see `Source`."""
@@ -46,31 +45,31 @@ class SpaceSource:
 
     @cached_property
     def column(self) -> Vectors | None:
-        """(N,) float32 where a single dimension counts, for a product would read all the others too; None otherwise."""
+        """(N,) float32, the item values where ``part`` is a single dimension; None otherwise."""
         single = self.part.stop - self.part.start == 1
         return np.ascontiguousarray(self.space.indexed[:, self.part.start]) if single else None
 
     def queries(self, batch: UserBatch) -> Vectors:
-        """Give what users ask the part with, (B, d) float32."""
-        queries: Vectors = getattr(batch.of_space(self.space), self.asks)
+        """Give the queries in the dimensions of ``part``: (B, d) float32."""
+        queries: Vectors = getattr(batch.query_parts(self.space), self.query_part)
         return queries[:, self.part]
 
     def carried(self, origins: Rows, keep: NDArray[np.bool_]) -> "SpaceSource":
-        """Refuse: whoever changes the space makes its sources anew, by `space_sources`."""
+        """Raise: the sources of another space are made by `space_sources`."""
         raise NotImplementedError("a space is carried over by itself; make its sources anew")
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
-        """Give nothing: the space has files of its own."""
+        """Give nothing: the space is stored in files of its own."""
         return {}
 
 
 def users_of_space(sources: Iterable[object]) -> UserModel | None:
-    """Give what makes tastes of histories, as the first of these sources that has a space has it."""
+    """Give the user model of the first source with a space; None without one."""
     return next((source.space.users for source in sources if isinstance(source, SpaceSource)), None)
 
 
 def inner_product_scores(sources: Sequence[SpaceSource], batch: UserBatch, rows: Rows) -> Vectors:
-    """Give the scores of S sources over the same vectors, each of which is read once: (B, S, K) float32.
+    """Give the scores of S sources over the same item vectors, which are read once: (B, S, K) float32.
 
     Args:
         sources: One or more.
@@ -89,28 +88,32 @@ def inner_product_scores(sources: Sequence[SpaceSource], batch: UserBatch, rows:
     return scores
 
 
-def space_sources(space: ItemSpace, book: TrainingLog | None = None) -> tuple[SpaceSource, ...]:
-    """Give what is served, then each tower, attention if there is one, content, popularity, and profiles if they speak.
+def space_sources(space: ItemSpace, training_log: TrainingLog | None = None) -> tuple[SpaceSource, ...]:
+    """Give the sources of a space: the served query, each tower, attention, content, popularity and profiles.
 
-    Popularity is that with those who begin, and is foretold of items that nobody has met.
+    Attention and profiles are left out where the space has none. Popularity is that among new users, predicted for
+    items without interactions.
 
     Args:
-        space: As it is served.
-        book: What it was learned from.
+        space: The space that is served.
+        training_log: The log that it was trained on.
     """
-    whole = SpaceSource(WHOLE, space, slice(0, space.indexed.shape[1]), book)
+    whole = SpaceSource(RETRIEVAL, space, slice(0, space.indexed.shape[1]), training_log)
     if (block := space.behaviour) is None:
         return (whole,)
     starts = space.dim + np.cumsum([0, *(len(tower.start) for tower in block.towers)])
     parts = [slice(int(start), int(end)) for start, end in pairwise(starts)]
     sources = [
         whole,
-        *(SpaceSource(name, space, part, book, "alone") for name, part in zip(TOWERS, parts, strict=False)),
+        *(
+            SpaceSource(name, space, part, training_log, "unweighted")
+            for name, part in zip(TOWERS, parts, strict=False)
+        ),
     ]
     if block.attention is not None:
-        sources.append(SpaceSource(ATTENTION, space, slice(space.dim, parts[-1].stop), book, "attention"))
-    sources.append(SpaceSource(CONTENT, space, slice(0, space.dim), book, "alone"))
-    sources.append(SpaceSource(EARLY, space, slice(parts[-1].stop, space.indexed.shape[1]), book, "alone"))
+        sources.append(SpaceSource(ATTENTION, space, slice(space.dim, parts[-1].stop), training_log, "attention"))
+    sources.append(SpaceSource(CONTENT, space, slice(0, space.dim), training_log, "unweighted"))
+    sources.append(SpaceSource(EARLY, space, slice(parts[-1].stop, space.indexed.shape[1]), training_log, "unweighted"))
     if space.profiles is not None:
-        sources.append(SpaceSource(PROFILE, space, slice(space.dim, space.indexed.shape[1]), book, "new"))
+        sources.append(SpaceSource(PROFILE, space, slice(space.dim, space.indexed.shape[1]), training_log, "new"))
     return tuple(sources)

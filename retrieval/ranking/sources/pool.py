@@ -12,8 +12,8 @@ from retrieval.ranking.sources.base import Source, UserBatch
 from retrieval.ranking.sources.inner_product import users_of_space
 from retrieval.ranking.sources.item_neighbours import Neighbours
 
-CHUNK = 128  # scores of a line whose maximum is looked at first
-BLOCK, MAX_SCORES = 256, 2**24  # users whose scores of all items are in memory at once, and at most so many scores
+CHUNK = 128  # scores in a chunk, whose maximum is compared first
+BLOCK, MAX_SCORES = 256, 2**24  # maximum number of users, and of scores, in memory at once
 
 
 def pool_candidates(
@@ -26,25 +26,26 @@ def pool_candidates(
     exclude: Sequence[Rows] | None = None,
     allow: Mask | None = None,
 ) -> Candidates:
-    """Give each user the best of every source, each item once, in the order of its best rank; ties by source.
+    """Give each user the best items of every source, each item once, by its best rank; ties by source.
 
     The score of a candidate is one over its best rank.
 
     Args:
-        sources: One or more; scores that are NaN bring nothing up, nor do neighbours that nothing speaks for.
+        sources: One or more. Items with a score of NaN are left out, and by item-item sources those without a positive
+            one.
         batch: B users.
         items: The catalogue.
-        per_source: Candidates that a source may give.
+        per_source: Maximum number of candidates of a source.
         query_ids: Of the queries.
-        exclude: Rows that must not come up; the history of each when None.
-        allow: (N,) bool, the rows that may come up; all when None.
+        exclude: Rows to leave out for each user; the history when None.
+        allow: (N,) bool, the rows that may be given; all when None.
 
     Raises:
         InputError: Without a source, or for less than one candidate each.
     """
     if not sources or per_source < 1:
         raise InputError(
-            f"{len(sources)} sources with {per_source} candidates each bring nothing up; give one and more"
+            f"{len(sources)} sources with {per_source} candidates each give no candidates; give at least one of each"
         )
     exclude = batch.histories if exclude is None else exclude
     liked = batch.liking(users_of_space(sources))
@@ -80,7 +81,7 @@ def top_rows_by_source(
     num_items: int,
     allow: Mask | None = None,
 ) -> Iterator[tuple[slice, Rows]]:
-    """Give what every source would show, some users at a time: which of them, and rows (b, k, S); see `top_of`."""
+    """Give the best rows of S sources, in batches of users: the slice of the batch, and rows (b, k, S)."""
     num_users = min(BLOCK, max(1, MAX_SCORES // max(1, num_items)))
     for start in range(0, len(batch), num_users):
         block = slice(start, min(start + num_users, len(batch)))
@@ -95,13 +96,13 @@ def _best(source: Source, users: UserBatch, exclude: Sequence[Rows], max_rows: i
 
 
 def top_of(scores: Vectors, exclude: Sequence[Rows], max_rows: int, allow: Mask | None = None) -> Rows:
-    """Give the best rows of each line, ties by row: (B, min(most, N)) int64, -1 pads.
+    """Give the best rows of each user, ties by row: (B, min(max_rows, N)) int64, -1 pads.
 
     Args:
-        scores: (B, N), NaN where nothing is known.
-        exclude: B arrays of rows that must not come up.
-        max_rows: How many.
-        allow: (N,) bool, the rows that may come up; all when None.
+        scores: (B, N), NaN where unknown.
+        exclude: B arrays of rows to leave out.
+        max_rows: Maximum number of rows.
+        allow: (N,) bool, the rows that may be given; all when None.
     """
     allowed = np.where(np.isnan(scores), -np.inf, scores)
     if allow is not None:
@@ -117,9 +118,9 @@ def top_of(scores: Vectors, exclude: Sequence[Rows], max_rows: int, allow: Mask 
 
 
 def _largest(scores: Vectors, max_rows: int) -> Rows:
-    """Give the places of the largest of each line, in any order: (B, min(most, N)).
+    """Give the positions of the largest scores of each row, in any order: (B, min(max_rows, N)).
 
-    They lie in as many chunks as they are, those with the largest maxima: of a long line few are looked at twice.
+    They are in the ``max_rows`` chunks with the largest maxima, so few scores of a long row are compared twice.
     """
     num_rows, count = scores.shape
     chunks = count // CHUNK

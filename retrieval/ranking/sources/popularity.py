@@ -1,4 +1,4 @@
-"""Sources that know nothing of the user: what all take, and what all took of late."""
+"""Popularity sources: counts of interactions over the whole log, and over recent days; the same for all users."""
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,17 +14,17 @@ from retrieval.ranking.sources.base import TrainingLog, UserBatch, renumber_rows
 
 @dataclass(frozen=True, eq=False)
 class Popular:
-    """How often each item was taken, as a logarithm: the same for everybody.
+    """The logarithm of the number of interactions of each item.
 
     Attributes:
-        name: What it is called.
-        logs: (N,) float32; an item that came later has 0, for nobody has met it yet.
-        book: What it was learned from.
+        name: Prefix of its features' names.
+        logs: (N,) float32; 0 for a new item.
+        training_log: The log that it was trained on.
     """
 
     name: str
     logs: Vectors
-    book: TrainingLog | None = None
+    training_log: TrainingLog | None = None
 
     def scores(self, batch: UserBatch, rows: Rows | None = None) -> Vectors:
         """Give (B, N) float32, or (B, K) of given rows; see `Source`."""
@@ -38,7 +38,7 @@ class Popular:
         return replace(self, logs=np.where(old_rows >= 0, self.logs[old_rows], np.float32(0)))
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
-        """Give what it is made of."""
+        """Give its arrays by their names in files."""
         return {"logs": self.logs}
 
     @classmethod
@@ -49,15 +49,15 @@ class Popular:
 
 @dataclass(frozen=True, eq=False)
 class Recent:
-    """How often each item was taken in the days before a user asks, as a logarithm: never what came after.
+    """The logarithm of the number of interactions of each item in the days before a request.
 
     Attributes:
-        name: What it is called.
-        times: (n,) int64, never falling, of what users did.
-        rows: (n,) int64, what they did it with; -1 where the item is gone.
+        name: Prefix of its features' names.
+        times: (n,) int64, ascending times of interactions.
+        rows: (n,) int64, their items; -1 for an item that is gone.
         count: N.
-        days: So far back it looks.
-        book: What it was learned from.
+        days: Length of the period.
+        training_log: The log that it was trained on.
     """
 
     name: str
@@ -65,42 +65,42 @@ class Recent:
     rows: Rows
     count: int
     days: float
-    book: TrainingLog | None = None
+    training_log: TrainingLog | None = None
     _last: dict[tuple[int, int], Vectors] = field(init=False, repr=False, default_factory=dict)
 
     def scores(self, batch: UserBatch, rows: Rows | None = None) -> Vectors:
-        """Give (B, N) float32, or (B, K) of given rows; what was done in the second in which a user asks counts."""
+        """Give (B, N) float32, or (B, K) of given rows; an interaction in the second of the request counts."""
         times, user_time = np.unique(batch.times, return_inverse=True)
         ends = np.searchsorted(self.times, times, side="right")
         starts = np.searchsorted(self.times, times - int(self.days * SECONDS_PER_DAY), side="right")
-        if rows is not None and len(times) == 1:  # as all do who ask after what was learned from
-            return self._between(int(starts[0]), int(ends[0])).take(rows)
+        if rows is not None and len(times) == 1:  # the usual case: one time for all requests
+            return self._counts_between(int(starts[0]), int(ends[0])).take(rows)
         if rows is not None:
             keys = rows * (len(self.rows) + 1)
             count_before, count_until = (
-                np.searchsorted(self._places, keys + edges_of_time[user_time][:, None])
+                np.searchsorted(self._item_times, keys + edges_of_time[user_time][:, None])
                 for edges_of_time in (starts, ends)
             )
             return np.log1p((count_until - count_before).astype(np.float32))
-        scores: Vectors = np.stack([self._counted(*edges) for edges in zip(starts, ends, strict=True)])[user_time]
+        scores: Vectors = np.stack([self._log_counts(*edges) for edges in zip(starts, ends, strict=True)])[user_time]
         return scores
 
-    def _between(self, start: int, end: int) -> Vectors:
-        """Count once what all ask for; several threads may ask at once."""
+    def _counts_between(self, start: int, end: int) -> Vectors:
+        """Give `_log_counts`, cached for the last period; safe for several threads."""
         counts = self._last.get((start, end))
         if counts is None:
-            counts = self._counted(start, end)
+            counts = self._log_counts(start, end)
             self._last.clear()
             self._last[start, end] = counts
         return counts
 
-    def _counted(self, start: int, end: int) -> Vectors:
-        """Give (N,) float32."""
+    def _log_counts(self, start: int, end: int) -> Vectors:
+        """Give the logarithms of the counts in a slice of the log: (N,) float32."""
         return np.log1p(item_counts(self.rows[start:end], self.count).astype(np.float32))
 
     @cached_property
-    def _places(self) -> NDArray[np.int64]:
-        """Rising, for each item where in time it was taken: ``row * (n + 1) + place``."""
+    def _item_times(self) -> NDArray[np.int64]:
+        """Ascending keys of interactions by item, then time: ``row * (n + 1) + position``."""
         positions = np.flatnonzero(self.rows >= 0)
         return np.sort(self.rows[positions] * (len(self.rows) + 1) + positions)
 
@@ -110,7 +110,7 @@ class Recent:
         return replace(self, rows=np.where(self.rows >= 0, new_rows[self.rows], -1), count=len(old_rows))
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
-        """Give what those need who ask after all of this: the last days."""
+        """Give the arrays that requests after the log need: the last days."""
         last = int(self.times[-1]) if len(self.times) else 0
         recent = self.times > last - int(self.days * SECONDS_PER_DAY)
         return {

@@ -1,4 +1,4 @@
-"""Train the adapter, gate and residual together, by what users did next; `losses` says how a batch is judged."""
+"""Train the adapter, gate and residual together, to predict the next item of a history; see `losses`."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +16,7 @@ from indexing.store.collect import ModalityVectors, fuse
 from retrieval.models.adapter import Adapter, ModalityGate
 from retrieval.models.user_model import UserModel
 from retrieval.training.config import AdapterConfig
-from retrieval.training.loop import Schedule, TrainingCurve, digest, learn
+from retrieval.training.loop import Schedule, TrainingCurve, digest, train
 from retrieval.training.losses import log_expected_counts, next_item_loss, sampled_softmax
 
 
@@ -30,24 +30,23 @@ def train_adapter(
     start: Adapter | None = None,
     weights: Sequence[Vectors] | None = None,
 ) -> tuple[Adapter, TrainingCurve]:
-    """Learn an adapter from what users did next.
+    """Train an adapter on the next items of histories.
 
-    The last interaction of some users is held out, to stop when it is predicted no better; the best state is kept. The
-    query is the taste that serving asks with, `UserModel.taste`, and what came next counts by its weight.
+    The last interaction of some users is held out for early stopping; the best state is kept. The query is that of
+    serving, `UserModel.taste`, and targets are weighted by their interaction weights.
 
     Args:
         items: The frozen vectors of the N items.
-        histories: For each user the rows of their items, oldest first; those shorter than 2 teach nothing.
+        histories: For each user the rows of their items, oldest first; those shorter than 2 are ignored.
         users: Makes the query vectors.
-        config: How to learn.
-        progress: Called after each epoch with how many more are done: 1, or more when it goes on after a kill.
-        work: Folder in which a training that was killed goes on, with the same result; nothing is kept when None.
-        start: What it goes on from; an adapter that changes nothing when None.
-        weights: How much each item of each history was liked, more than 0; all alike when None. Twice as much for all
-            is the same.
+        config: The settings.
+        progress: Called after each epoch with the number of new epochs: 1, or more after a continued checkpoint.
+        work: Folder for checkpoints, from which a killed training continues, with the same result; None keeps none.
+        start: The adapter that training continues from; the identity when None.
+        weights: Interaction weight of each item of each history, above 0; equal when None. Their scale has no effect.
 
     Raises:
-        InputError: When the start is of another width, or a weight is not more than 0.
+        InputError: When the start is of another width, or a weight is not above 0.
         ShapeError: When weights and histories do not fit.
         TrainingError: When no history has two items, or the loss is not finite from the start.
     """
@@ -57,7 +56,7 @@ def train_adapter(
         raise TrainingError("no user has two or more known items: there is nothing to learn a next item from")
     rng = np.random.default_rng(config.seed)
     training_weights = None if liked is None else [liked[user] for user in usable]
-    learner = AdapterLearner(items, [histories[user] for user in usable], users, config, rng, start, training_weights)
+    training = AdapterTraining(items, [histories[user] for user in usable], users, config, rng, start, training_weights)
     name = "" if work is None else _name(items, histories, users, config, start, liked or ())
     checkpoint = None if work is None else work / f"adapter-{name}.safetensors"
     done = 0
@@ -68,8 +67,8 @@ def train_adapter(
             progress(epoch - done)
         done = epoch
 
-    curve = learn(learner, rng, Schedule(config.epochs_for(len(usable)), config.patience, checkpoint), on_epoch)
-    return learner.adapter(), curve
+    curve = train(training, rng, Schedule(config.epochs_for(len(usable)), config.patience, checkpoint), on_epoch)
+    return training.adapter(), curve
 
 
 def _liked(weights: Sequence[Vectors], histories: Sequence[Rows]) -> list[Vectors]:
@@ -100,7 +99,7 @@ def _name(
     return digest(settings, *arrays, lengths_of(histories), np.concatenate(histories), *weights)
 
 
-class AdapterLearner:
+class AdapterTraining:
     """The torch side of `Adapter`."""
 
     def __init__(
@@ -118,8 +117,8 @@ class AdapterLearner:
         start = start or Adapter.identity(dim, config.hidden, rng)
         if start.w1.shape != (dim, config.hidden):
             raise InputError(
-                f"the adapter in force is of shape {start.w1.shape}, one of {(dim, config.hidden)} is asked for: leave "
-                "the settings as they are, or learn anew, without refresh"
+                f"the published adapter is of shape {start.w1.shape}, but {(dim, config.hidden)} was set: leave "
+                "the settings as they are, or fit without refresh"
             )
         self.centre = torch.from_numpy(mean_fused(items))
         self.residual = [torch.from_numpy(part.copy()) for part in (start.w1, start.b1, start.w2)]
@@ -133,19 +132,19 @@ class AdapterLearner:
         self.histories, self.held_out = hold_out(histories, items.count, config.validation_fraction, rng)
         self.share = torch.from_numpy(target_probabilities(self.histories, items.count))
         self.weights = [np.ones(len(history), np.float32) for history in histories] if weights is None else weights
-        self.usual = mean_target_weight(
+        self.mean_weight = mean_target_weight(
             [values[: len(history)] for values, history in zip(self.weights, self.histories, strict=True)]
         )
 
     def adapter(self) -> Adapter:
-        """Give what was learned so far, for use in numpy."""
+        """Give the adapter as trained so far, for use in numpy."""
         parts = (part.detach().numpy().copy() for part in self.gate)
         gate = ModalityGate(*(dict(zip(self.modalities, part, strict=True)) for part in parts))
         w1, b1, w2 = (part.detach().numpy().copy() for part in self.residual)
         return Adapter(w1, b1, w2, gate)
 
     def losses(self, rng: np.random.Generator) -> Iterator[torch.Tensor]:
-        """Make one pass over the users; see `Learner`."""
+        """Make one pass over the users; see `Trainable`."""
         samples = [(user, int(t)) for user, history in enumerate(self.histories) for t in self._targets(history, rng)]
         rng.shuffle(samples)
         for start in range(0, len(samples), self.config.BATCH_SIZE):
@@ -159,7 +158,7 @@ class AdapterLearner:
         histories = [self.histories[user][part] for user, part in parts]
         liked = [self.weights[user][part] for user, part in parts]
         targets = np.array([self.histories[user][t] for user, t in batch])
-        target_weights = torch.tensor([float(self.weights[user][t]) / self.usual for user, t in batch])
+        target_weights = torch.tensor([float(self.weights[user][t]) / self.mean_weight for user, t in batch])
         candidates = np.concatenate([targets, rng.integers(0, self.items.count, self.config.UNIFORM_NEGATIVES)])
         rows, positions = np.unique(np.concatenate([*histories, candidates]), return_inverse=True)
         vectors, frozen = self.project(rows, rng)
@@ -176,27 +175,27 @@ class AdapterLearner:
         return loss + self.config.anchor_weight * (1 - (vectors * frozen).sum(dim=1)).mean()
 
     def project(self, rows: Rows, rng: np.random.Generator | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Give the vectors of some items as learned so far, and the frozen ones: two times (R, D).
+        """Give the vectors of some items as trained so far, and the frozen ones: two times (R, D).
 
-        With a generator, now and then one modality of an item that has several is taken from both.
+        With a generator, modality dropout is applied to both.
         """
         fused, frozen = self._fused(self.items.take(rows), rng)
         w1, b1, w2 = self.residual
         return F.normalize(fused + torch.tanh(fused @ w1 + b1) @ w2, dim=1), frozen
 
     def _fused(self, taken: ModalityVectors, rng: np.random.Generator | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Give some items fused by the gate as learned so far, and by the weights that were given."""
+        """Fuse some items by the gate as trained so far, and by the weights of the bundle."""
         exists = np.stack([taken.exists[modality] for modality in self.modalities])
         if rng is not None:
-            exists = dropped(exists, self.config.MODALITY_DROPOUT, rng)
-        if len(self.modalities) == 1:  # nothing to weigh, and weighing takes as long as all else
+            exists = drop_modalities(exists, self.config.MODALITY_DROPOUT, rng)
+        if len(self.modalities) == 1:  # the gate has no effect, and is as slow as all else
             vectors = torch.from_numpy(unit(taken.vectors[self.modalities[0]]))
             return vectors, vectors
         units = torch.from_numpy(np.stack([unit(taken.vectors[m]) for m in self.modalities]) * exists[:, :, None])
         slopes, offsets = self.gate
         base_weights = torch.tensor([self.items.weights.get(modality, 1.0) for modality in self.modalities])[:, None]
         logits = torch.einsum("mrd,md->mr", units, slopes) + offsets + base_weights.log()
-        # Not -inf: an item without any modality would be no number.
+        # Not -inf: an item without any modality would be NaN.
         weights = torch.softmax(logits.masked_fill(~torch.from_numpy(exists), -1e9), dim=0)
         fused = F.normalize(torch.einsum("mr,mrd->rd", weights, units), dim=1)
         return fused, F.normalize((units * base_weights[:, :, None]).sum(dim=0), dim=1)
@@ -204,7 +203,7 @@ class AdapterLearner:
     def _tastes(
         self, histories: Sequence[Rows], liked: Sequence[Vectors], positions: NDArray[np.int64], vectors: torch.Tensor
     ) -> torch.Tensor:
-        """Give the taste of each history, whose items stand at these places, one history after the other: (B, D)."""
+        """Give the taste of each of B concatenated histories, whose items are at these positions: (B, D)."""
         weights = torch.from_numpy(self.users.shares(lengths_of(histories), liked))
         starts = torch.from_numpy(np.cumsum([0, *map(len, histories[:-1])]))
         rows = torch.from_numpy(positions)
@@ -212,7 +211,7 @@ class AdapterLearner:
         return F.normalize(tastes - self.centre, dim=1)
 
     def valid(self) -> float | None:
-        """Give the loss of the softmax over the catalogue on what is held out; see `Learner`."""
+        """Give the softmax loss over the catalogue on the held-out interactions; see `Trainable`."""
         held_out = self.held_out
         if held_out is None:
             return None
@@ -234,7 +233,7 @@ class AdapterLearner:
 # Validation should cost less than an epoch of training.
 MAX_USERS = 500
 MAX_CANDIDATES = 20_000
-MIN_USERS = 10  # the loss of fewer says little
+MIN_USERS = 10  # the loss of fewer is too noisy
 
 
 @dataclass(frozen=True, eq=False)
@@ -294,17 +293,17 @@ def seen_mask(histories: Sequence[Rows], candidates: Rows, count: int) -> Mask:
     return seen
 
 
-def dropped(exists: Mask, fraction: float, rng: np.random.Generator) -> Mask:
-    """Take one modality, any of them alike, from a share of the items that have several: (M, R)."""
-    lost = (exists.sum(axis=0) >= 2) & (rng.random(exists.shape[1]) < fraction)
+def drop_modalities(exists: Mask, fraction: float, rng: np.random.Generator) -> Mask:
+    """Drop one modality, at random, from a fraction of the items that have several: (M, R)."""
+    chosen = (exists.sum(axis=0) >= 2) & (rng.random(exists.shape[1]) < fraction)
     modality = np.where(exists, rng.random(exists.shape), -1).argmax(axis=0)
-    left = exists.copy()
-    left[modality[lost], np.flatnonzero(lost)] = False
-    return left
+    remaining = exists.copy()
+    remaining[modality[chosen], np.flatnonzero(chosen)] = False
+    return remaining
 
 
 def target_probabilities(histories: Sequence[Rows], count: int) -> Vectors:
-    """Share of drawn targets that each of N items has: every position but the first is drawn alike."""
+    """The fraction of drawn targets that is each of N items: each position but the first is drawn equally often."""
     probabilities = np.zeros(count)
     for history in histories:
         np.add.at(probabilities, history[1:], 1 / (len(history) - 1))
@@ -312,7 +311,7 @@ def target_probabilities(histories: Sequence[Rows], count: int) -> Vectors:
 
 
 def mean_target_weight(weights: Sequence[Vectors]) -> float:
-    """The mean weight of drawn targets: every position but the first is drawn alike.
+    """The mean weight of drawn targets: each position but the first is drawn equally often.
 
     >>> mean_target_weight([np.array([9.0, 1.0]), np.array([9.0, 2.0, 4.0])])
     2.0

@@ -1,7 +1,7 @@
-"""Train an `Attention` for a behaviour block: at every position of a history, the next items, by softmax over items.
+"""Train an `Attention` for a behaviour block: a softmax over items predicts the next items at every position.
 
 Item vectors are fixed: the model learns a query in their space. It is trained alone, though it is served beside the
-towers: these fit their training histories too well for a joint training.
+towers: they fit their training histories too well for joint training.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +19,7 @@ from retrieval.interactions.histories import History
 from retrieval.models.attention import EPSILON, Attention, Layer
 from retrieval.models.behaviour import Behaviour
 from retrieval.training.config import AttentionConfig
-from retrieval.training.loop import Schedule, TrainingCurve, digest, learn
+from retrieval.training.loop import Schedule, TrainingCurve, digest, train
 from retrieval.training.losses import sampled_softmax
 
 
@@ -83,46 +83,46 @@ def window_targets(
     return torch.from_numpy(targets), torch.from_numpy(seen)
 
 
-_HALF_LIVES = (50.0, 3.0)  # at the start: heads in turn attend far back, and to what was done just now
-_SHARPNESS = 10.0  # of the softmax: items have a length of 1, and so have queries nearly
-_MEASURED = 1_000  # histories, of which the length of queries is taken
-_SMALL = 0.3  # of what a block adds at the start
+_HALF_LIVES = (50.0, 3.0)  # initial; long and short for the heads in turn
+_LOGIT_SCALE = 10.0  # one over the temperature of the softmax; items have length 1, queries about 1
+_SAMPLE_SIZE = 1_000  # histories that the mean length of queries is computed from
+_INITIAL_SCALE = 0.3  # of the residual branches
 
 
-def learn_attention(
+def train_attention(
     block: Behaviour,
     histories: Sequence[History],
     bin_weights: Vectors,
     warm: Rows,
     config: AttentionConfig,
-    progress: Callable[[int, "AttentionStates"], None] | None = None,
+    progress: Callable[[int, "AttentionTraining"], None] | None = None,
     work: Path | None = None,
-) -> "AttentionStates":
+) -> "AttentionTraining":
     """Train on all positions of each history.
 
     Args:
         block: Gives the item vectors that are scored, and the context vectors that are read.
         histories: Those shorter than 2 are ignored.
         bin_weights: (V,) weight as a target of each weight bin of the block.
-        warm: Rows of items with interactions, ascending; the only candidates, for nothing is known of the others.
+        warm: Rows of items with interactions, ascending; the only candidates.
         config: The settings.
         progress: Called after each epoch with its number, from 1, and the state.
-        work: Folder in which a training that was killed goes on, with the same result; nothing is kept when None.
+        work: Folder for checkpoints, from which a killed training continues, with the same result; None keeps none.
 
     Raises:
-        TrainingError: When no history has two items, there is no layer, heads do not part a state evenly, or the loss
-            is not finite in the first epoch.
+        TrainingError: When no history has two items, there is no layer, ``heads`` does not divide ``dims``, or the
+            loss is not finite in the first epoch.
     """
     if config.layers < 1 or config.heads < 1 or config.dims % config.heads:
         raise TrainingError(
-            f"{config.layers} layers with {config.heads} heads of {config.dims} dims; give one layer at least, and "
-            "heads that part the dims evenly"
+            f"{config.layers} layers with {config.heads} heads of {config.dims} dims; give at least one layer, and "
+            "heads that divide dims evenly"
         )
     usable = [history for history in histories if len(history) >= 2]
     if not usable:
         raise TrainingError("no user has two or more known items: there is nothing to learn a next item from")
     rng = np.random.default_rng(config.seed)
-    state = AttentionStates(block, usable, bin_weights, warm, config, rng)
+    state = AttentionTraining(block, usable, bin_weights, warm, config, rng)
     checkpoint = None
     if work is not None:
         lengths = np.array([len(history) for history in usable])
@@ -132,22 +132,22 @@ def learn_attention(
         )
         checkpoint = work / f"attention-{name}.safetensors"
     on_epoch = None if progress is None else lambda epoch: progress(epoch, state)
-    state.curve = learn(state, rng, Schedule(config.epochs_for(len(usable)), checkpoint=checkpoint), on_epoch)
+    state.curve = train(state, rng, Schedule(config.epochs_for(len(usable)), checkpoint=checkpoint), on_epoch)
     return state
 
 
 class _Layer(NamedTuple):
-    """The parameters of a `Layer`; of half-lives the logarithm is learned, so that they stay above zero."""
+    """The parameters of a `Layer`; half-lives as logarithms, so that they stay above zero."""
 
-    asks: torch.Tensor
-    gives: torch.Tensor
+    qkv: torch.Tensor
+    output: torch.Tensor
     half_lives: torch.Tensor
-    wide: torch.Tensor
-    offset: torch.Tensor
-    narrow: torch.Tensor
+    expand: torch.Tensor
+    bias: torch.Tensor
+    contract: torch.Tensor
 
 
-class AttentionStates:
+class AttentionTraining:
     """The torch side of an `Attention`."""
 
     curve: TrainingCurve
@@ -168,15 +168,15 @@ class AttentionStates:
             torch.from_numpy(block.context_factors),
             torch.from_numpy(block.items[:, :-1]),
         )
-        # What items say comes at any scale; learning starts as if each number of it had a deviation of 1.
+        # Context vectors come at any scale; each dimension is scaled to a standard deviation of 1.
         std = block.context_factors[warm].std(axis=0)
-        self.even = torch.from_numpy(1 / np.maximum(std, max(1e-3 * std.max(), 1e-9)))[:, None]
-        self.into = _drawn(rng, context_dims, dims)
-        self.liked = _SMALL * _drawn(rng, len(block.weight_bins), dims)
+        self.context_scale = torch.from_numpy(1 / np.maximum(std, max(1e-3 * std.max(), 1e-9)))[:, None]
+        self.input_weights = _random_weights(rng, context_dims, dims)
+        self.liked = _INITIAL_SCALE * _random_weights(rng, len(block.weight_bins), dims)
         self.layers = [_layer(rng, config) for _ in range(config.layers)]
-        self.out = torch.zeros(dims, block.items.shape[1] - 1)
+        self.output_weights = torch.zeros(dims, block.items.shape[1] - 1)
         small = [layer.half_lives for layer in self.layers]
-        large = [self.into, self.liked, self.out]
+        large = [self.input_weights, self.liked, self.output_weights]
         large += [part for layer in self.layers for part in layer if part is not layer.half_lives]
         for part in (*large, *small):
             part.requires_grad_()
@@ -187,7 +187,7 @@ class AttentionStates:
         self.optimizer = torch.optim.AdamW(groups)
 
     def losses(self, rng: np.random.Generator) -> Iterator[torch.Tensor]:
-        """Make one pass over the users; see `Learner`."""
+        """Make one pass over the users; see `Trainable`."""
         order = rng.permutation(len(self.histories))[: self.config.MAX_STEPS * self.config.BATCH_SIZE]
         for start in range(0, len(order), self.config.BATCH_SIZE):
             batch = [self.histories[number] for number in order[start : start + self.config.BATCH_SIZE]]
@@ -215,7 +215,7 @@ class AttentionStates:
 
     def logits(self, windows: Sequence[Window], rows: Rows, rng: np.random.Generator) -> torch.Tensor:
         """Give the scores of C rows at each of the T positions of the windows: (T, C)."""
-        return _SHARPNESS * (self.states(windows, rng) @ self.out @ self.items[torch.from_numpy(rows)].T)
+        return _LOGIT_SCALE * (self.states(windows, rng) @ self.output_weights @ self.items[torch.from_numpy(rows)].T)
 
     def states(self, windows: Sequence[Window], rng: np.random.Generator) -> torch.Tensor:
         """Give the state of each position of the windows, one window after the other: (T, E)."""
@@ -226,18 +226,18 @@ class AttentionStates:
         position = torch.zeros(exists.shape)
         position[exists] = torch.from_numpy(np.concatenate([part.positions for part in windows]).astype(np.float32))
         states = torch.zeros(*exists.shape, self.config.dims)
-        states[exists] = self.context_factors[rows] @ (self.even * self.into) + self.liked[bins]
+        states[exists] = self.context_factors[rows] @ (self.context_scale * self.input_weights) + self.liked[bins]
         states = self._drop(states, rng)
         distance = position[:, :, None] - position[:, None, :]
-        # Of what is later, or is there only to make windows equally long, nothing is read.
+        # Later positions and padding are masked.
         hidden = ~(exists[:, None, :] & torch.ones(distance.shape[1:], dtype=torch.bool).tril())
         for layer in self.layers:
             decay = distance[:, None] / layer.half_lives.exp()[:, None, None]
-            attended = _attend(_standard(states) @ layer.asks, decay, hidden[:, None])
-            states = states + self._drop(attended @ layer.gives, rng)
-            expanded = F.relu(_standard(states) @ layer.wide + layer.offset)
-            states = states + self._drop(expanded @ layer.narrow, rng)
-        return self._drop(_standard(states[exists]), rng)
+            attended = _attend(_layer_norm(states) @ layer.qkv, decay, hidden[:, None])
+            states = states + self._drop(attended @ layer.output, rng)
+            expanded = F.relu(_layer_norm(states) @ layer.expand + layer.bias)
+            states = states + self._drop(expanded @ layer.contract, rng)
+        return self._drop(_layer_norm(states[exists]), rng)
 
     def _drop(self, states: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
         keep = 1 - self.config.HIDDEN_DROPOUT
@@ -246,49 +246,51 @@ class AttentionStates:
         return states * torch.from_numpy(rng.random(tuple(states.shape), np.float32) < keep) / keep
 
     def attention(self) -> Attention:
-        """Give what was learned for use in numpy; what it asks for has a length of 1 on the average, as towers have."""
+        """Give the model for use in numpy; its queries have a mean length of 1, as those of the towers."""
         with torch.no_grad():
             layers = tuple(
                 Layer(**{name: part.clone().numpy() for name, part in layer._asdict().items()})
                 for layer in (parameters._replace(half_lives=parameters.half_lives.exp()) for parameters in self.layers)
             )
-            liked, out = self.liked.clone().numpy(), self.out.clone().numpy()
-            attention = Attention((self.even * self.into).numpy(), liked, layers, out, self.config.max_length)
-        sample = self.histories[:_MEASURED]
+            liked, output_weights = self.liked.clone().numpy(), self.output_weights.clone().numpy()
+            attention = Attention(
+                (self.context_scale * self.input_weights).numpy(), liked, layers, output_weights, self.config.max_length
+            )
+        sample = self.histories[:_SAMPLE_SIZE]
         rows, weights = (np.concatenate([getattr(history, name) for history in sample]) for name in ("rows", "weights"))
         queries = attention.queries(
             self.block.context_factors[rows], weights, self.block.weight_bins, lengths_of(sample)
         )
         length = float(np.linalg.norm(queries, axis=1).mean())
-        return replace(attention, out=(out / length).astype(np.float32)) if length else attention
+        return replace(attention, output_weights=(output_weights / length).astype(np.float32)) if length else attention
 
 
-def _drawn(rng: np.random.Generator, rows: int, columns: int) -> torch.Tensor:
-    """Draw weights that keep the deviation of what they are multiplied by."""
+def _random_weights(rng: np.random.Generator, rows: int, columns: int) -> torch.Tensor:
+    """Draw weights that keep the standard deviation of their inputs."""
     return torch.from_numpy((rng.normal(size=(rows, columns)) / rows**0.5).astype(np.float32))
 
 
 def _layer(rng: np.random.Generator, config: AttentionConfig) -> _Layer:
     dims = config.dims
     half_lives = torch.tensor([_HALF_LIVES[head % len(_HALF_LIVES)] for head in range(config.heads)]).log()
-    asks, gives = _drawn(rng, dims, 3 * dims), _SMALL * _drawn(rng, dims, dims)
-    wide, narrow = _drawn(rng, dims, 2 * dims), _SMALL * _drawn(rng, 2 * dims, dims)
-    return _Layer(asks, gives, half_lives, wide, torch.zeros(2 * dims), narrow)
+    qkv, output = _random_weights(rng, dims, 3 * dims), _INITIAL_SCALE * _random_weights(rng, dims, dims)
+    expand, contract = _random_weights(rng, dims, 2 * dims), _INITIAL_SCALE * _random_weights(rng, 2 * dims, dims)
+    return _Layer(qkv, output, half_lives, expand, torch.zeros(2 * dims), contract)
 
 
 def _attend(projected: torch.Tensor, decay: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-    """Attend in windows, (B, L, E), of what each place asks for, answers and tells, (B, L, 3 E).
+    """Give the output of the heads, (B, L, E), from queries, keys and values side by side, (B, L, 3 E).
 
-    By half for each 1 in far, (B, H, L, L), and not to what is hidden, (B, 1, L, L).
+    Attention halves with each 1 in ``decay``, (B, H, L, L), and skips what is ``hidden``, (B, 1, L, L).
     """
     windows, longest, width = projected.shape
     queries, keys, values = projected.reshape(windows, longest, 3, decay.shape[1], -1).permute(2, 0, 3, 1, 4)
     logits = queries @ keys.transpose(2, 3) / queries.shape[-1] ** 0.5 - np.log(2) * decay
-    likely = torch.softmax(logits.masked_fill(hidden, -1e9), dim=-1)  # a place that is not there reads anything
-    attended: torch.Tensor = (likely @ values).permute(0, 2, 1, 3).reshape(windows, longest, width // 3)
+    attention_weights = torch.softmax(logits.masked_fill(hidden, -1e9), dim=-1)  # a padded position may read anything
+    attended: torch.Tensor = (attention_weights @ values).permute(0, 2, 1, 3).reshape(windows, longest, width // 3)
     return attended
 
 
-def _standard(states: torch.Tensor) -> torch.Tensor:
-    """Take the mean from each line, and divide it by its deviation."""
+def _layer_norm(states: torch.Tensor) -> torch.Tensor:
+    """Subtract the mean of each row, and divide by its standard deviation."""
     return F.layer_norm(states, states.shape[-1:], eps=EPSILON)

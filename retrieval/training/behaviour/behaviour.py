@@ -14,10 +14,10 @@ from retrieval.interactions.histories import History
 from retrieval.interactions.item_popularity import interaction_counts, item_counts, recency_weights
 from retrieval.models.behaviour import DEFAULT_HISTORY_SHRINKAGE, DEFAULT_WEIGHTS, Behaviour, QueryTower
 from retrieval.models.new_items import BLOCK, ColdStartModel
-from retrieval.training.behaviour.attention import learn_attention
+from retrieval.training.behaviour.attention import train_attention
 from retrieval.training.behaviour.ease import Doubles, Whitening, low_rank_ease
-from retrieval.training.behaviour.new_items import Target, learn_predictor
-from retrieval.training.behaviour.next_items import NextItems, learn_next_items
+from retrieval.training.behaviour.new_items import Target, fit_cold_start
+from retrieval.training.behaviour.next_items import TowerTraining, train_next_items
 from retrieval.training.behaviour.warm_start import TowerStart
 from retrieval.training.config import BehaviourConfig, NextItemsConfig
 from retrieval.training.loop import TrainingCurve
@@ -38,9 +38,9 @@ class _TrainedTower(NamedTuple):
 
 
 class _TowerTraining(NamedTuple):
-    """Arguments of the training of the trained tower; see `learn_behaviour`."""
+    """Arguments of the training of the trained tower; see `train_behaviour`."""
 
-    progress: Callable[[int, NextItems], None] | None
+    progress: Callable[[int, TowerTraining], None] | None
     work: Path | None
     start: TowerStart | None
     ended: Callable[[TrainingCurve], None] | None
@@ -53,9 +53,9 @@ class _TowerTraining(NamedTuple):
         warm: Rows,
         features: Vectors,
         config: NextItemsConfig,
-    ) -> NextItems:
+    ) -> TowerTraining:
         training = histories if self.start is None else self.start.histories
-        state = learn_next_items(
+        state = train_next_items(
             training, weight_bins, bin_weights, warm, features, config, self.progress, self.work, self.start
         )
         if self.ended is not None:
@@ -63,11 +63,11 @@ class _TowerTraining(NamedTuple):
         return state
 
 
-def learn_behaviour(
+def train_behaviour(
     histories: Sequence[History],
     features: FeatureMatrix,
     config: BehaviourConfig | None = None,
-    progress: Callable[[int, NextItems], None] | None = None,
+    progress: Callable[[int, TowerTraining], None] | None = None,
     *,
     work: Path | None = None,
     start: TowerStart | None = None,
@@ -89,26 +89,26 @@ def learn_behaviour(
         ended: Called with the losses of the trained tower.
 
     Raises:
-        TrainingError: When there is nothing to learn from.
+        TrainingError: When fewer than two items have interactions.
     """
     config = config or BehaviourConfig()
     counts = interaction_counts(histories, len(features))
     warm = np.flatnonzero(counts)
     if len(warm) < 2:
-        raise TrainingError(f"users touched {len(warm)} known items; there is nothing to learn what goes with what")
+        raise TrainingError(f"users touched {len(warm)} known items; at least two are needed")
     weight_bins = weight_bins_of(histories)
     mean = float(np.mean(np.concatenate([history.weights for history in histories])))
     bin_weights = weight_bins / mean if mean else np.ones_like(weight_bins)
     training = _TowerTraining(progress, work, start, ended)
     parts = _train_towers(histories, weight_bins, bin_weights.astype(np.float32), features.shown, config, training)
-    popular = _popular(histories, warm, len(features), config)
+    popular = _popularity_column(histories, warm, len(features), config)
     trust = np.log1p(counts)
     targets = [
         *(Target(part.items, trust * part.known) for part in parts),
         Target(popular, trust),
         *(Target(part.context, trust * part.known) for part in parts),
     ]
-    predictor = learn_predictor(features, targets, config.ridge)
+    predictor = fit_cold_start(features, targets, config.ridge)
     confidence = counts / (counts + config.shrinkage)
     blended = _blended(parts, popular, confidence, features, predictor)
     items, context = np.split(blended, [sum(part.items.shape[1] for part in parts) + 1], axis=1)
@@ -128,11 +128,11 @@ def learn_behaviour(
     if config.attention is None:
         return block
     # It reads the context vectors of these towers, so that it cannot continue from an earlier state.
-    state = learn_attention(block, histories, bin_weights, warm, config.attention, work=work)
+    state = train_attention(block, histories, bin_weights, warm, config.attention, work=work)
     return replace(block, attention=state.attention())
 
 
-def _popular(histories: Sequence[History], warm: Rows, count: int, config: BehaviourConfig) -> Doubles:
+def _popularity_column(histories: Sequence[History], warm: Rows, count: int, config: BehaviourConfig) -> Doubles:
     """Give popularity as a column, standardised over the items with interactions: (N, 1) float64."""
     logs = popularity(
         histories,
@@ -161,11 +161,11 @@ def _blended(
             [*(part.items for part in batch_parts), popular[batch], *(part.context for part in batch_parts)], axis=1
         )
         predicted = predictor.predict(features.take(batch))
-        blended[batch] = _known(batch_parts, confidence[batch]) * (learned - predicted) + predicted
+        blended[batch] = _column_confidence(batch_parts, confidence[batch]) * (learned - predicted) + predicted
     return blended
 
 
-def _known(parts: Sequence[_TrainedTower], confidence: Doubles) -> Doubles:
+def _column_confidence(parts: Sequence[_TrainedTower], confidence: Doubles) -> Doubles:
     """Give the confidence of each value of an item: of item vectors, of popularity, and of context vectors."""
     by_tower = [confidence * part.known for part in parts]
     columns = [
@@ -206,9 +206,9 @@ def _train_towers(
     )
     white = Whitening.of(items[ease_rows])
     items_white, context = white.apply(items).astype(np.float32), (ease_context @ white.back).astype(np.float32)
-    closed = QueryTower(np.array([np.inf], np.float32), bin_weights[None], np.zeros(config.ease_dims, np.float32))
+    ease_tower = QueryTower(np.array([np.inf], np.float32), bin_weights[None], np.zeros(config.ease_dims, np.float32))
     is_known = np.isin(np.arange(len(counts)), ease_rows)
-    parts = [_TrainedTower(closed, items_white, context, is_known)]
+    parts = [_TrainedTower(ease_tower, items_white, context, is_known)]
     if config.next_items is not None:
         state = learned.tower(histories, weight_bins, bin_weights, warm, features, config.next_items)
         tower, items_white, context = state.tower(warm)

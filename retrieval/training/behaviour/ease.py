@@ -1,4 +1,4 @@
-"""What needs no training: EASE at low rank, and whitening."""
+"""EASE in closed form, its low-rank factorisation, and whitening."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 
 from indexing.arrays import Rows, Vectors
 from retrieval.interactions.histories import History
-from retrieval.training.behaviour.ease_inverse import Inverse, inverse_of, touches_of
+from retrieval.training.behaviour.ease_inverse import Inverse, interaction_matrix, inverse_of
 
 Doubles = NDArray[np.float64]
 
@@ -23,26 +23,28 @@ def low_rank_ease(
     rank: int,
     regularisation: float,
 ) -> tuple[Doubles, Doubles]:
-    """Factorise EASE by what it predicts for these users, not by its weights.
+    """Factorise the predictions of EASE for these users, not its weights.
 
-    With X the users' interactions and B EASE's weights, the item side V holds the first right singular vectors of X B:
-    the directions in which predictions differ. What an item of a history says is its row of B V.
+    With X the interactions and B the weights of EASE, the item vectors V are the first right singular vectors of the
+    predictions X B. The context vector of an item in a history is its row of B V.
 
     Args:
         histories: The histories.
         interaction_weights: For each of them the weights of its interactions.
-        rows: (K,) rows that take part; all others say nothing.
+        rows: (K,) rows that take part; the vectors of all others are zero.
         count: N.
         rank: Dimensions; with fewer items than that, the last are zero.
         regularisation: Of EASE.
 
     Returns:
-        What items say, and the item side: two times (N, rank).
+        Context vectors and item vectors: two times (N, rank).
     """
-    seen = _Predicted.of(inverse_of(touches_of(histories, interaction_weights, rows, count), regularisation))
-    basis = first_eigenvectors(seen, rank)
+    predicted = _Predicted.of(
+        inverse_of(interaction_matrix(histories, interaction_weights, rows, count), regularisation)
+    )
+    basis = first_eigenvectors(predicted, rank)
     context, items = np.zeros((count, rank)), np.zeros((count, rank))
-    context[rows, : basis.shape[1]], items[rows, : basis.shape[1]] = seen.weigh(basis), basis
+    context[rows, : basis.shape[1]], items[rows, : basis.shape[1]] = predicted.apply_weights(basis), basis
     return context, items
 
 
@@ -50,7 +52,7 @@ def ease(
     histories: Sequence[History], interaction_weights: Sequence[Vectors], rows: Rows, count: int, regularisation: float
 ) -> Vectors:
     """Solve for the weights of EASE: (K, K) float32 with nothing on the diagonal; see `low_rank_ease`."""
-    return solve_ease(touches_of(histories, interaction_weights, rows, count), regularisation).astype(
+    return solve_ease(interaction_matrix(histories, interaction_weights, rows, count), regularisation).astype(
         np.float32, copy=False
     )
 
@@ -60,14 +62,14 @@ def solve_ease(interactions: csr_matrix, regularisation: float, *, double: bool 
 
     Args:
         interactions: (U, K), X.
-        regularisation: Above 0. The larger it is, the less a few common users say.
+        regularisation: Above 0.
         double: Solve in double precision; else in single precision where that is within `CLOSE`.
 
     Returns:
         (K, K) float64, or float32 where solved in single precision, with zeros on the diagonal.
 
     Raises:
-        TrainingError: When the regularisation is too small to tell items apart.
+        TrainingError: When the regularisation is too small for a stable inverse.
 
     >>> solve_ease(csr_matrix([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]]), 1.0, double=True).round(6).tolist()
     [[0.0, 0.5, -0.2], [0.4, 0.0, 0.4], [-0.2, 0.5, 0.0]]
@@ -79,7 +81,7 @@ def solve_ease(interactions: csr_matrix, regularisation: float, *, double: bool 
 
 
 class Symmetric(Protocol):
-    """A symmetric matrix that is only ever multiplied by others."""
+    """A symmetric matrix that is only multiplied."""
 
     def __len__(self) -> int: ...
 
@@ -88,7 +90,7 @@ class Symmetric(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class _Predicted:
-    """``B' G B``, how predictions of EASE go together, of which nothing is formed but what stands for an inverse.
+    """``B' G B``, the Gram matrix of the predictions of EASE; only the inverse is computed.
 
     With ``P`` the inverse of ``G + l``, and ``S = 1 / diag(P)``, the weights ``B`` are ``1 - P S``; so ``G B`` is
     ``G - S + l P S``.
@@ -108,29 +110,31 @@ class _Predicted:
     def __len__(self) -> int:
         return len(self.scale)
 
-    def weigh(self, basis: Doubles) -> Doubles:
-        """Multiply by B, from the left."""
+    def apply_weights(self, basis: Doubles) -> Doubles:
+        """Give B times the basis."""
         product: Doubles = basis - self.inverse @ (self.scale * basis)
         return product
 
     def __matmul__(self, basis: Doubles) -> Doubles:
-        scaled, touches = self.scale * basis, self.inverse.touches
-        seen = touches.T @ (touches @ basis) - scaled + self.inverse.regularisation * (self.inverse @ scaled)
-        product: Doubles = seen - self.scale * (self.inverse @ seen)
-        return product
+        scaled, interactions = self.scale * basis, self.inverse.interactions
+        product = (
+            interactions.T @ (interactions @ basis) - scaled + self.inverse.regularisation * (self.inverse @ scaled)
+        )
+        result: Doubles = product - self.scale * (self.inverse @ product)
+        return result
 
 
 def first_eigenvectors(matrix: Symmetric, rank: int, rounds: int = 12) -> Doubles:
-    """Give the eigenvectors of the largest eigenvalues of a symmetric matrix without negative ones: (N, rank).
+    """Give the eigenvectors of the largest eigenvalues of a positive semi-definite matrix: (N, rank).
 
-    By subspace iteration: a large matrix is only multiplied, never decomposed.
+    By subspace iteration: the matrix is multiplied, never decomposed.
     """
     width = min(len(matrix), rank + 32)
     basis = np.linalg.qr(np.random.default_rng(0).normal(size=(len(matrix), width)))[0]
     for _ in range(rounds):
         basis = np.linalg.qr(matrix @ basis)[0]
-    _, turned = np.linalg.eigh(basis.T @ (matrix @ basis))
-    vectors: Doubles = basis @ turned[:, ::-1][:, :rank]
+    _, rotation = np.linalg.eigh(basis.T @ (matrix @ basis))
+    vectors: Doubles = basis @ rotation[:, ::-1][:, :rank]
     return vectors
 
 
@@ -138,12 +142,12 @@ def first_eigenvectors(matrix: Symmetric, rank: int, rounds: int = 12) -> Double
 class Whitening:
     """A change of basis after which the scores of all items for a query have its length as their standard deviation.
 
-    Inner products change by a constant for each query only.
+    Inner products change by one constant for each query.
 
     Attributes:
-        mean: (r,), of the items.
-        forward: (r, r), that item vectors are multiplied by once the mean is taken from them.
-        back: (r, r), that queries are multiplied by.
+        mean: (r,), of the item vectors.
+        forward: (r, r), multiplies centred item vectors.
+        back: (r, r), multiplies queries.
     """
 
     mean: Doubles
@@ -152,12 +156,12 @@ class Whitening:
 
     @classmethod
     def of(cls, items: Doubles) -> "Whitening":
-        """Find it for an item side, (N, r)."""
+        """Compute it from item vectors, (N, r)."""
         mean = items.mean(axis=0)
         values, vectors = np.linalg.eigh((items - mean).T @ (items - mean) / len(items))
         scale = np.sqrt(np.maximum(values, max(values[-1] * 1e-9, 1e-30)))
         return cls(mean, vectors / scale, vectors * scale)
 
     def apply(self, items: Doubles) -> Doubles:
-        """Give the item side in the new basis."""
+        """Give item vectors in the new basis."""
         return (items - self.mean) @ self.forward

@@ -1,8 +1,8 @@
-"""The inverse that EASE is made of, ``(X' X + l)^-1``, in single precision as far as that is enough.
+"""The inverse in EASE, ``(X' X + l)^-1``, in single precision where that is accurate enough.
 
-Two ways lead to it, and the shorter is taken: the Cholesky factor of ``X' X + l``, of items; or, where users are few,
-that of ``X X' + l``, of users, of which ``(1 - X' (X X' + l)^-1 X) / l`` is the same inverse (Woodbury). Some columns
-are tried against what they should be; where one is not close enough, all is done once more in double precision.
+It is computed from the Cholesky factor of ``X' X + l``, of items; or, where users are few, from that of ``X X' + l``,
+of users: ``(1 - X' (X X' + l)^-1 X) / l`` is the same inverse (Woodbury). The error of some columns is bounded; where
+it is too large, the inverse is computed again in double precision.
 """
 
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ from indexing.errors import TrainingError
 from retrieval.interactions.histories import History
 
 Doubles = NDArray[np.float64]
-CLOSE = 1e-4  # what a weight of EASE may be off: neighbours are told apart by some hundredths
-_TRIED, _BLOCK = 16, 1024
+CLOSE = 1e-4  # maximum error of a weight of EASE; the weights of neighbours differ by some hundredths
+_CHECKED, _BLOCK = 16, 1024
 
 
-def touches_of(
+def interaction_matrix(
     histories: Sequence[History], interaction_weights: Sequence[Vectors], rows: Rows, count: int
 ) -> csr_matrix:
-    """Give X, users by items: (U, K) float64, sparse.
+    """Give the interactions X, users by items: (U, K) float64, sparse.
 
     Args:
         histories: The histories.
@@ -47,14 +47,14 @@ class Inverse:
     """``P = (X' X + l)^-1``.
 
     Attributes:
-        touches: (U, K), X.
+        interactions: (U, K), X.
         regularisation: l.
         diagonal: (K,), of P.
         matrix: P itself, (K, K); or by users H, (U, K), with which P is ``(1 - H' H) / l``.
-        by_users: Which of both.
+        by_users: Whether ``matrix`` is H.
     """
 
-    touches: csr_matrix
+    interactions: csr_matrix
     regularisation: float
     diagonal: Doubles
     matrix: torch.Tensor
@@ -68,7 +68,7 @@ class Inverse:
         return (other - _doubles(self.matrix.T @ product)) / self.regularisation
 
     def dense(self) -> NDArray[np.floating]:
-        """Give P, (K, K) in the precision of the matrix, which may be written to: this inverse is used up."""
+        """Give P, (K, K) in the precision of ``matrix``, whose memory is reused: call it last."""
         inverse = self.matrix
         if self.by_users:
             inverse = inverse.T @ inverse
@@ -77,49 +77,49 @@ class Inverse:
         formed: NDArray[np.floating] = inverse.numpy()
         return formed
 
-    def off(self) -> float:
-        """Bound what the weights of EASE are off, by what is tried: columns of the most touched items, and others.
+    def max_error(self) -> float:
+        """Bound the error of the weights of EASE by some columns: of the most popular items, and random ones.
 
-        Of a column p of P, with e what it should be made to, ``r = (X' X + l) p - e`` is zero; p is off by no more than
-        ``|r| / l``, for no eigenvalue is smaller than l, and weights are p over its diagonal.
+        For a column p of P and the unit vector e, ``r = (X' X + l) p - e`` should be zero. The error of p is at most
+        ``|r| / l``, because no eigenvalue is smaller than l. Weights are p over its diagonal.
         """
-        count, x = len(self.diagonal), self.touches
-        popular = np.argsort(self.diagonal)[:_TRIED]
-        tried = np.union1d(popular, np.random.default_rng(0).permutation(count)[:_TRIED])
-        identity = np.zeros((count, len(tried)))
-        identity[tried, np.arange(len(tried))] = 1
+        count, x = len(self.diagonal), self.interactions
+        popular = np.argsort(self.diagonal)[:_CHECKED]
+        checked = np.union1d(popular, np.random.default_rng(0).permutation(count)[:_CHECKED])
+        identity = np.zeros((count, len(checked)))
+        identity[checked, np.arange(len(checked))] = 1
         columns = self @ identity
-        rest = np.linalg.norm(x.T @ (x @ columns) + self.regularisation * columns - identity, axis=0)
-        return float(np.max(rest / (self.regularisation * np.abs(self.diagonal[tried])), initial=0.0))
+        residuals = np.linalg.norm(x.T @ (x @ columns) + self.regularisation * columns - identity, axis=0)
+        return float(np.max(residuals / (self.regularisation * np.abs(self.diagonal[checked])), initial=0.0))
 
 
-def inverse_of(touches: csr_matrix, regularisation: float, *, double: bool = False) -> Inverse:
+def inverse_of(interactions: csr_matrix, regularisation: float, *, double: bool = False) -> Inverse:
     """Invert ``X' X + l``.
 
     Args:
-        touches: (U, K), X.
+        interactions: (U, K), X.
         regularisation: l, above zero.
         double: Use double precision without trying single precision first.
 
     Raises:
-        TrainingError: When l is too small to tell items apart.
+        TrainingError: When l is too small for a stable inverse.
     """
     precisions = (torch.float64,) if double else (torch.float32, torch.float64)
     for dtype in precisions if regularisation > 0 else ():
-        inverse = _inverted(touches, regularisation, dtype)
-        if inverse is not None and (dtype is torch.float64 or inverse.off() <= CLOSE):
+        inverse = _inverse(interactions, regularisation, dtype)
+        if inverse is not None and (dtype is torch.float64 or inverse.max_error() <= CLOSE):
             return inverse
     raise TrainingError(
-        f"EASE cannot be solved with a regularisation of {regularisation:g} for {touches.shape[1]} items and "
-        f"{touches.shape[0]} users; give a larger one"
+        f"EASE cannot be solved with a regularisation of {regularisation:g} for {interactions.shape[1]} items and "
+        f"{interactions.shape[0]} users; give a larger one"
     )
 
 
-def _inverted(touches: csr_matrix, regularisation: float, dtype: torch.dtype) -> Inverse | None:
+def _inverse(interactions: csr_matrix, regularisation: float, dtype: torch.dtype) -> Inverse | None:
     """Invert in a precision, or give None where rounding leaves no positive definite matrix."""
-    users, items = touches.shape
-    dense = torch.from_numpy(touches.toarray()).to(dtype) if 2 * users < items else None
-    square = _gram(touches, dtype) if dense is None else dense @ dense.T
+    users, items = interactions.shape
+    dense = torch.from_numpy(interactions.toarray()).to(dtype) if 2 * users < items else None
+    square = _gram(interactions, dtype) if dense is None else dense @ dense.T
     square.diagonal().add_(regularisation)
     factor, failed = torch.linalg.cholesky_ex(square)
     del square
@@ -127,19 +127,19 @@ def _inverted(touches: csr_matrix, regularisation: float, dtype: torch.dtype) ->
         return None
     if dense is None:
         torch.cholesky_inverse(factor, out=factor)
-        return Inverse(touches, regularisation, _doubles(factor.diagonal()), factor, by_users=False)
+        return Inverse(interactions, regularisation, _doubles(factor.diagonal()), factor, by_users=False)
     half = torch.linalg.solve_triangular(factor, dense, upper=False)
     diagonal = (1 - _doubles((half**2).sum(dim=0))) / regularisation
-    return Inverse(touches, regularisation, diagonal, half, by_users=True)
+    return Inverse(interactions, regularisation, diagonal, half, by_users=True)
 
 
-def _gram(touches: csr_matrix, dtype: torch.dtype) -> torch.Tensor:
-    """Give ``X' X``, (K, K), summed up in double precision, some lines at a time: sparse it takes three times that."""
-    turned = touches.T.tocsr()
-    gram = torch.empty((turned.shape[0], turned.shape[0]), dtype=dtype)
+def _gram(interactions: csr_matrix, dtype: torch.dtype) -> torch.Tensor:
+    """Give ``X' X``, (K, K), summed in double precision, in blocks of rows to save memory."""
+    transposed = interactions.T.tocsr()
+    gram = torch.empty((transposed.shape[0], transposed.shape[0]), dtype=dtype)
     for start in range(0, len(gram), _BLOCK):
         batch = slice(start, start + _BLOCK)
-        gram[batch] = torch.from_numpy((turned[batch] @ touches).toarray())
+        gram[batch] = torch.from_numpy((transposed[batch] @ interactions).toarray())
     return gram
 
 

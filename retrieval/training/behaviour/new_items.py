@@ -10,8 +10,8 @@ from retrieval.features.item_features import FeatureMatrix
 from retrieval.models.new_items import BLOCK, ColdStartModel
 from retrieval.training.behaviour.ease import Doubles
 
-MOST_LANDMARKS = 2_000  # a matrix of so many lines is decomposed, and one solved for each trust
-_LEAST = 1e-6  # of the largest eigenvalue: what is below is noise of single precision
+MAX_LANDMARKS = 2_000  # size of the matrix that is decomposed, and of a linear system for each target
+_MIN_EIGENVALUE = 1e-6  # relative to the largest; smaller ones are rounding errors of single precision
 
 
 class Target(NamedTuple):
@@ -21,14 +21,14 @@ class Target(NamedTuple):
     trust: Doubles
 
 
-def learn_predictor(
+def fit_cold_start(
     items: FeatureMatrix,
     targets: Sequence[Target],
     regularisation: float,
-    landmarks: int = MOST_LANDMARKS,
+    landmarks: int = MAX_LANDMARKS,
     seed: int = 0,
 ) -> ColdStartModel:
-    """Predict all targets side by side, from the similarity to items with known values.
+    """Fit a prediction of all targets from the similarity to items with known values.
 
     With as many landmarks as such items it is kernel ridge regression; with fewer, drawn at random, the nearest
     approximation in the space that they span. The kernel width comes from the data: at the mean squared distance of two
@@ -47,20 +47,20 @@ def learn_predictor(
     landmark_items = items.take(rows)
     gamma = 1 / mean_squared_distance(landmark_items.together)
     kernel, words = (
-        landmark_items.resemblance(landmark_items, gamma),
+        landmark_items.kernel(landmark_items, gamma),
         landmark_items.words.dense() if landmark_items.words else None,
     )
     if words is not None:
         kernel += words @ words.T
     values, vectors = np.linalg.eigh(kernel.astype(np.float64))
-    significant = values > values[-1] * _LEAST
+    significant = values > values[-1] * _MIN_EIGENVALUE
     basis = (vectors[:, significant] / np.sqrt(values[significant])).astype(np.float32)
     additive, nothing = items.additive, np.zeros(basis.shape[1], np.float32)
     by_word = None if words is None else words.T @ basis
     features = ColdStartModel(landmark_items.lines, gamma, basis, nothing, additive, by_word)
     weights = np.empty((len(rows), sum(target.values.shape[1] for target in targets)), np.float32)
     offset = np.empty(weights.shape[1], np.float32)
-    groups = _grouped_by_trust(targets)
+    groups = _group_by_trust(targets)
     solved = _ridges(items, features, [target for _, target in groups], regularisation)
     for (columns, _), (mean, slope) in zip(groups, solved, strict=True):
         weights[:, columns], offset[columns] = basis @ slope, mean
@@ -76,7 +76,7 @@ def mean_squared_distance(vectors: Vectors) -> float:
     return distance if distance > 1e-9 else 1.0
 
 
-def _grouped_by_trust(targets: Sequence[Target]) -> list[tuple[list[int], Target]]:
+def _group_by_trust(targets: Sequence[Target]) -> list[tuple[list[int], Target]]:
     """Join targets with equal weights, and give the columns of each group."""
     groups: list[tuple[list[int], list[Target]]] = []
     start = 0
@@ -107,10 +107,10 @@ def _ridges(
         regularisation: Of the weights.
     """
     sums = [_Sums(target, len(features.offset)) for target in targets]
-    trusted = np.flatnonzero(np.any([target.trust for target in targets], axis=0))  # the others add nothing
+    trusted = np.flatnonzero(np.any([target.trust for target in targets], axis=0))  # the weight of all others is 0
     for start in range(0, len(trusted), BLOCK):
         rows = trusted[start : start + BLOCK]
-        batch_features = features.predict(items.take(rows))  # in single precision: twice as fast, and a block is short
+        batch_features = features.predict(items.take(rows))  # in single precision: twice as fast
         for system in sums:
             system.add(rows, batch_features)
     return [system.solved(regularisation) for system in sums]
@@ -128,11 +128,11 @@ class _Sums:
         """Add some items, with their features (M, K)."""
         trust = self.target.trust[rows].astype(np.float32)
         trusted = trust != 0
-        if not trusted.all():  # of a large catalogue most may be trusted for some targets alone
+        if not trusted.all():  # in a large catalogue most may have a weight for some targets only
             rows, features, trust = rows[trusted], features[trusted], trust[trusted]
         root = np.sqrt(trust)[:, None]
         weighted = features * root
-        self.square += weighted.T @ weighted  # of a matrix and itself: numpy computes half of it
+        self.square += weighted.T @ weighted  # symmetric: numpy computes half of it
         self.product += weighted.T @ (root * self.target.values[rows].astype(np.float32))
         self.sums += np.sum(features * trust[:, None], axis=0, dtype=np.float64)
 

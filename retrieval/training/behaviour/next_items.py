@@ -17,14 +17,14 @@ from retrieval.models.behaviour import QueryTower
 from retrieval.models.user_model import ALL_ALIKE
 from retrieval.training.behaviour.ease import Whitening
 from retrieval.training.config import NextItemsConfig
-from retrieval.training.loop import Schedule, TrainingCurve, digest, learn
+from retrieval.training.loop import Schedule, TrainingCurve, digest, train
 from retrieval.training.losses import sampled_softmax
 
-_SPREAD = 0.05  # of random factors: scores start near zero
+_INITIAL_STD = 0.05  # of random factors; scores start near zero
 
 
 def in_order(histories: Sequence[History]) -> bool:
-    """Whether any interaction came later than another: without that, the order of a history says nothing."""
+    """Whether interactions differ in time; else histories have no order."""
     times = np.concatenate([np.empty(0, np.int64), *(history.timestamps for history in histories)])
     return len(times) > 0 and int(np.ptp(times)) > 0
 
@@ -32,7 +32,7 @@ def in_order(histories: Sequence[History]) -> bool:
 class InitialTower(Protocol):
     """A trained tower that training continues from, in place of random weights."""
 
-    def initialise(self, state: "NextItems") -> None:
+    def initialise(self, state: "TowerTraining") -> None:
         """Copy its weights into the tower to train."""
         ...
 
@@ -41,24 +41,24 @@ class InitialTower(Protocol):
         ...
 
 
-def learn_next_items(
+def train_next_items(
     histories: Sequence[History],
     weight_bins: Vectors,
     bin_weights: Vectors,
     warm: Rows,
     features: Vectors,
     config: NextItemsConfig,
-    progress: Callable[[int, "NextItems"], None] | None = None,
+    progress: Callable[[int, "TowerTraining"], None] | None = None,
     work: Path | None = None,
     start: InitialTower | None = None,
-) -> "NextItems":
+) -> "TowerTraining":
     """Train on random cuts of each history.
 
     Args:
         histories: Those shorter than 2 are ignored.
         weight_bins: (V,) float32, ascending; the weight of an interaction is replaced by the nearest bin.
         bin_weights: (V,) float32, weight of each bin: initially as an item of a history, always as a target.
-        warm: Rows of items with interactions; the only candidates, for nothing is known of the others.
+        warm: Rows of items with interactions; the only candidates.
         features: (N, F) float32, item features. An item's vector is a prediction from them plus the item's own vector,
             which is left out at random, so that the prediction is trained to do without it.
         config: The settings.
@@ -73,7 +73,7 @@ def learn_next_items(
     if not usable:
         raise TrainingError("no user has two or more known items: there is nothing to learn a next item from")
     rng = np.random.default_rng(config.seed)
-    state = NextItems(usable, features, weight_bins, bin_weights, warm, config, rng)
+    state = TowerTraining(usable, features, weight_bins, bin_weights, warm, config, rng)
     if start is not None:
         start.initialise(state)
     checkpoint = None
@@ -86,7 +86,7 @@ def learn_next_items(
         name = digest(asdict(config), weight_bins, bin_weights, warm, features, lengths, *interactions, *start_arrays)
         checkpoint = work / f"next-items-{name}.safetensors"
     on_epoch = None if progress is None else lambda epoch: progress(epoch, state)
-    state.curve = learn(state, rng, Schedule(config.epochs_for(len(usable)), checkpoint=checkpoint), on_epoch)
+    state.curve = train(state, rng, Schedule(config.epochs_for(len(usable)), checkpoint=checkpoint), on_epoch)
     return state
 
 
@@ -103,7 +103,7 @@ def _positions_in(rows: Rows, lists: Sequence[Rows]) -> tuple[torch.Tensor, torc
     return torch.from_numpy(list_index[exists]), torch.from_numpy(position[exists])
 
 
-class NextItems:
+class TowerTraining:
     """The torch side of a `QueryTower` and its items."""
 
     curve: TrainingCurve
@@ -149,7 +149,7 @@ class NextItems:
 
     @staticmethod
     def _random(count: int, dims: int, rng: np.random.Generator) -> torch.Tensor:
-        return torch.from_numpy(rng.normal(0, _SPREAD, (count, dims)).astype(np.float32))
+        return torch.from_numpy(rng.normal(0, _INITIAL_STD, (count, dims)).astype(np.float32))
 
     @property
     def sampled(self) -> bool:
@@ -157,7 +157,7 @@ class NextItems:
         return len(self.warm) > self.config.MAX_NEGATIVES
 
     def losses(self, rng: np.random.Generator) -> Iterator[torch.Tensor]:
-        """Make one pass over the users; see `Learner`."""
+        """Make one pass over the users; see `Trainable`."""
         samples = [
             (history, int(cut))
             for history in self.histories
@@ -178,7 +178,7 @@ class NextItems:
         nexts = [history[cut : cut + self.config.num_targets] for history, cut in batch]
         target_weights = self.target_weights[self._bins(np.concatenate([following.weights for following in nexts]))]
         targets[_positions_in(rows, [following.rows for following in nexts])] = target_weights
-        # The root: a user with many targets counts more than one with few, but less than in proportion.
+        # A user with many targets has a larger weight than one with few, but less than in proportion.
         grades = targets.sum(dim=1).sqrt()
         return (grades * sampled_softmax(self._scores(batch, rows, rng), targets, log_expected, excluded)).mean()
 
@@ -246,12 +246,11 @@ class NextItems:
 
 
 class RowAdam(torch.optim.Adam):
-    """Adam that steps only the rows with a gradient, where the gradient of a parameter is sparse.
+    """Adam that updates only the rows with a gradient where the gradient of a parameter is sparse.
 
-    The mean of squares fades with every step, also those at which a row is not read, as in Adam; so a row that is read
-    seldom moves as far each time as it does there. The mean of gradients is left out for such rows: it spreads each
-    gradient over later steps, and would have to be added to rows that nobody reads. All other parameters learn by Adam
-    as it is.
+    The second moment decays at every step, as in Adam, also for rows without a gradient; a rare row thus moves as far
+    at each update as with Adam. There is no first moment for such parameters: it would change rows without a gradient.
+    All other parameters are updated by Adam.
     """
 
     @torch.no_grad()
@@ -262,18 +261,18 @@ class RowAdam(torch.optim.Adam):
                 gradient = table.grad
                 if gradient is not None and gradient.is_sparse:
                     self._step_rows(table, gradient.coalesce(), group)
-                    table.grad = None  # so that Adam passes over it
+                    table.grad = None  # Adam skips it
         return super().step(closure)
 
     def _step_rows(self, table: torch.Tensor, gradient: torch.Tensor, group: dict[str, Any]) -> None:
-        fading, rows, values = group["betas"][1], gradient.indices()[0], gradient.values()
+        beta2, rows, values = group["betas"][1], gradient.indices()[0], gradient.values()
         state = self.state[table]
         if not state:
             state["step"] = torch.zeros(())
             state["squares"], state["last"] = torch.zeros_like(table), torch.zeros(len(table), 1)
         state["step"] += 1
-        passed = state["step"] - state["last"][rows]
-        squares = fading**passed * state["squares"][rows] + (1 - fading) * values**2
+        steps = state["step"] - state["last"][rows]
+        squares = beta2**steps * state["squares"][rows] + (1 - beta2) * values**2
         state["squares"][rows], state["last"][rows] = squares, state["step"]
-        denominator = (squares / (1 - fading ** state["step"])).sqrt() + group["eps"]
+        denominator = (squares / (1 - beta2 ** state["step"])).sqrt() + group["eps"]
         table.index_add_(0, rows, values / denominator, alpha=-group["lr"])

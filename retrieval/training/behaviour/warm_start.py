@@ -10,9 +10,9 @@ from indexing.arrays import Rows, Vectors
 from indexing.errors import InputError
 from retrieval.interactions.histories import History
 from retrieval.models.behaviour import Behaviour, QueryTower
-from retrieval.training.behaviour.next_items import NextItems
+from retrieval.training.behaviour.next_items import TowerTraining
 
-ITEMS, CONTEXT = 0.1, 0.085  # root mean square of their values: about that after a training from random weights
+ITEM_RMS, CONTEXT_RMS = 0.1, 0.085  # root mean squares, about as after a training from random weights
 MAX_ROWS = 4_000  # that the linear prediction is fitted to
 _RIDGE = 1.0
 
@@ -39,9 +39,9 @@ class TowerStart(NamedTuple):
         """Give the trained tower of a block; None when it has none."""
         if len(block.towers) < 2:
             return None
-        closed, tower = block.towers[:2]
-        offset, width = len(closed.start), len(tower.start)
-        items, context = block.items[:, offset : offset + width], block.context_factors[:, closed.width :]
+        ease_tower, tower = block.towers[:2]
+        offset, width = len(ease_tower.start), len(tower.start)
+        items, context = block.items[:, offset : offset + width], block.context_factors[:, ease_tower.width :]
         return cls(tower, items, context, block.weight_bins, histories)
 
     def arrays(self) -> list[Vectors]:
@@ -55,11 +55,11 @@ class TowerStart(NamedTuple):
             self.weight_bins,
         ]
 
-    def initialise(self, state: NextItems) -> None:
+    def initialise(self, state: TowerTraining) -> None:
         """Set the weights of a tower to train, so that it scores as this one.
 
         A served tower is rotated, scaled and blended with predictions of its items. Only the scores of items for a
-        history are restored, up to one factor; training starts from these.
+        history are restored, up to one factor.
 
         Raises:
             InputError: When the two differ in dimensions or items.
@@ -67,10 +67,10 @@ class TowerStart(NamedTuple):
         dims, channels = state.config.dims, len(state.context)
         if self.items.shape != (state.count, dims + 1) or len(self.tower.half_lives) != channels:
             raise InputError(
-                f"the learned tower in force is of shape {self.items.shape}, one of {(state.count, dims + 1)} is asked "
-                "for: leave the settings as they are, or learn anew, without refresh"
+                f"the published tower is of shape {self.items.shape}, but {(state.count, dims + 1)} was set: leave the "
+                "settings as they are, or fit without refresh"
             )
-        items, context, bias, scale = self._turned(dims, state.warm)
+        items, context, bias, scale = self._rotated(dims, state.warm)
         features, targets = state.features.numpy(), np.concatenate([items, bias], axis=1)
         feature_weights = _linear(features, targets, state.warm)
         residual = targets - features @ feature_weights
@@ -85,7 +85,7 @@ class TowerStart(NamedTuple):
             state.half_lives.copy_(torch.from_numpy(np.log(self.tower.half_lives)))
             state.bin_weights[0].copy_(torch.from_numpy(bin_weights))
 
-    def _turned(self, dims: int, warm: Rows) -> tuple[Vectors, list[Vectors], Vectors, float]:
+    def _rotated(self, dims: int, warm: Rows) -> tuple[Vectors, list[Vectors], Vectors, float]:
         """Give items (N, dims), context (N, dims) of each channel, bias (N, 1), and the log of the scale.
 
         Context vectors span as many dimensions as were trained; the score of an item outside of them is its bias.
@@ -95,7 +95,7 @@ class TowerStart(NamedTuple):
         gram = sum(channel.T.astype(np.float64) @ channel for channel in channels)
         basis: Vectors = np.linalg.eigh(gram)[1][:, ::-1][:, :dims].astype(np.float32)
         items, context = white @ basis, [channel @ basis for channel in channels]
-        item_scale, context_scale = ITEMS / _size(items[warm]), CONTEXT / _size(context[0][warm])
+        item_scale, context_scale = ITEM_RMS / _rms(items[warm]), CONTEXT_RMS / _rms(context[0][warm])
         bias = white @ self.tower.start
         return (
             items * item_scale,
@@ -105,7 +105,7 @@ class TowerStart(NamedTuple):
         )
 
 
-def _size(numbers: Vectors) -> np.float32:
+def _rms(numbers: Vectors) -> np.float32:
     return np.float32(max(float(np.sqrt(np.mean(numbers**2, dtype=np.float64))), 1e-9))
 
 
@@ -113,6 +113,6 @@ def _linear(features: Vectors, targets: Vectors, warm: Rows) -> Vectors:
     """Fit item vectors, (N, r), by item features, (N, F), with ridge regression: (F, r) float32."""
     rows = warm[:: -(-len(warm) // MAX_ROWS)]
     sample = features[rows].astype(np.float64)
-    regular = sample.T @ sample + _RIDGE * np.eye(sample.shape[1])
-    weights: Vectors = np.linalg.solve(regular, sample.T @ targets[rows]).astype(np.float32)
+    gram = sample.T @ sample + _RIDGE * np.eye(sample.shape[1])
+    weights: Vectors = np.linalg.solve(gram, sample.T @ targets[rows]).astype(np.float32)
     return weights

@@ -1,4 +1,4 @@
-"""Train the neural head: softmax over the candidates of each query, what is relevant sharing the mass."""
+"""Train a head: the neural one by a softmax over the candidates of each query, or trees by LightGBM."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -12,74 +12,74 @@ from numpy.typing import NDArray
 
 from indexing.arrays import Mask, Vectors
 from indexing.errors import TrainingError, import_extra
-from retrieval.ranking.heads.neural import FAR, NeuralHead
+from retrieval.ranking.heads.neural import MAX_DEVIATIONS, NeuralHead
 from retrieval.ranking.heads.trees import TreesHead
-from retrieval.training.loop import Schedule, TrainingCurve, digest, learn
+from retrieval.training.loop import Schedule, TrainingCurve, digest, train
 from retrieval.training.ranker_config import HeadConfig, TreesConfig
 
-MIN_QUERIES = 10  # queries that a head learns from
+MIN_QUERIES = 10  # that a head needs
 
 
 class Examples(NamedTuple):
-    """Candidates of B queries with what became of them.
+    """Candidates of B queries with their relevance.
 
     Attributes:
         features: (B, K, F) float32.
         gains: (B, K) float32, 1 where it is relevant, else 0.
-        kept: (B, K) bool, False for padding.
-        weights: (B, K) float32, what each counts, where impressions tell; see
-            `retrieval.training.ranker.shown_items.ShownItems.weights`. All alike when None.
+        mask: (B, K) bool, False for padding.
+        weights: (B, K) float32, weights from impressions; see
+            `retrieval.training.ranker.shown_items.ShownItems.weights`. Equal when None.
     """
 
     features: Vectors
     gains: Vectors
-    kept: Mask
+    mask: Mask
     weights: Vectors | None = None
 
     def useful(self) -> "Examples":
-        """Give the queries that teach: those with a relevant candidate.
+        """Keep the queries with a relevant candidate.
 
         Raises:
             TrainingError: When there are fewer than ten.
         """
-        rows = np.flatnonzero(((self.gains > 0) & self.kept).any(axis=1))
+        rows = np.flatnonzero(((self.gains > 0) & self.mask).any(axis=1))
         if len(rows) < MIN_QUERIES:
             raise TrainingError(f"only {len(rows)} users have a candidate they later took; at least 10 are needed")
         return Examples(*(array[rows] for array in self.arrays()))
 
     def arrays(self) -> list[NDArray[Any]]:
-        """Give the arrays that there are, in order."""
+        """Give the arrays that are not None, in order."""
         return [array for array in self if array is not None]
 
     @classmethod
     def joined(cls, parts: "list[Examples]") -> "Examples":
-        """Put the queries of several sets below each other, padded to the longest."""
+        """Put the queries of several sets below each other, padded to the longest list."""
         if any(part.weights is not None for part in parts):
             parts = [part._replace(weights=part.weights_or_ones()) for part in parts]
-        longest = max(part.kept.shape[1] for part in parts)
-        room = [(0, 0), (0, 0)]
+        max_candidates = max(part.mask.shape[1] for part in parts)
+        no_padding = [(0, 0), (0, 0)]
 
         def padded(array: NDArray[np.generic]) -> NDArray[np.generic]:
-            return np.pad(array, [room[0], (0, longest - array.shape[1]), *room[: array.ndim - 2]])
+            return np.pad(array, [no_padding[0], (0, max_candidates - array.shape[1]), *no_padding[: array.ndim - 2]])
 
         columns = zip(*(part.arrays() for part in parts), strict=True)
         return cls(*(np.concatenate([padded(array) for array in column]) for column in columns))
 
     def weights_or_ones(self) -> Vectors:
-        """Give what each counts: (B, K) float32."""
+        """Give the weights: (B, K) float32."""
         return np.ones_like(self.gains) if self.weights is None else self.weights
 
 
 def train_neural_head(
     examples: Examples, config: HeadConfig, progress: Callable[[int, int], None] | None = None, work: Path | None = None
 ) -> tuple[NeuralHead, TrainingCurve]:
-    """Learn to put relevant candidates first, with several seeds, whose mean is the head.
+    """Train networks from several seeds, whose mean is the head.
 
     Args:
-        examples: Of any users and moments.
-        config: How.
-        progress: Called after each epoch with how many are done, over all seeds, and how many there are.
-        work: Folder in which a training that was killed goes on, with the same result; nothing is kept when None.
+        examples: Of any users and cutoffs.
+        config: The settings.
+        progress: Called after each epoch with the number of epochs done, over all seeds, and their total.
+        work: Folder for checkpoints, from which a killed training continues, with the same result; None keeps none.
 
     Raises:
         TrainingError: When fewer than ten queries have a relevant candidate, or the loss is not finite from the start.
@@ -95,15 +95,15 @@ def train_neural_head(
         on_epoch = (
             None if progress is None else lambda epoch, counted=(done, total): progress(counted[0] + epoch, counted[1])
         )
-        curves.append(learn(network, rng, Schedule(network.epochs, checkpoint=checkpoint), on_epoch))
+        curves.append(train(network, rng, Schedule(network.epochs, checkpoint=checkpoint), on_epoch))
         heads.append(network.head())
-    return NeuralHead.together(heads), curves[0]
+    return NeuralHead.averaged(heads), curves[0]
 
 
 def scores_by_torch(head: NeuralHead, features: Vectors) -> Vectors:
-    """Give what `NeuralHead.score` gives, in the operations that it was learned by: (…, F) float32 to (…) float32."""
+    """Compute `NeuralHead.score` with the operations of training: (…, F) float32 to (…) float32."""
     mean, scale, linear, w1, b1, w2 = (torch.from_numpy(tensor) for tensor in head.tensors().values())
-    x = ((torch.from_numpy(features) - mean) / scale).clamp_(-FAR, FAR)
+    x = ((torch.from_numpy(features) - mean) / scale).clamp_(-MAX_DEVIATIONS, MAX_DEVIATIONS)
     scores: Vectors = (x @ linear + F.relu(x @ w1 + b1) @ w2).numpy()
     return scores
 
@@ -113,17 +113,17 @@ class _Network:
 
     def __init__(self, examples: Examples, config: HeadConfig, rng: np.random.Generator) -> None:
         self.config, self.count = config, len(examples.features)
-        seen = examples.features[examples.kept]
+        seen = examples.features[examples.mask]
         self.mean = torch.from_numpy(seen.mean(axis=0))
         self.scale = torch.from_numpy(np.maximum(seen.std(axis=0), np.float32(1e-3)))
         standard = (torch.from_numpy(examples.features) - self.mean) / self.scale
-        self.x = standard.clamp_(-FAR, FAR)
-        self.gains = torch.from_numpy(examples.gains * examples.kept).float()
-        self.padding = torch.from_numpy(~examples.kept)
+        self.x = standard.clamp_(-MAX_DEVIATIONS, MAX_DEVIATIONS)
+        self.gains = torch.from_numpy(examples.gains * examples.mask).float()
+        self.padding = torch.from_numpy(~examples.mask)
         self.weights = None if examples.weights is None else torch.from_numpy(examples.weights)
         width, hidden = examples.features.shape[2], config.hidden
         self.linear = torch.zeros(width)
-        self.linear[0] = 1.0  # it starts from the order of the first source
+        self.linear[0] = 1.0  # the initial order is that of the first source
         self.w1 = torch.from_numpy(rng.normal(0, width**-0.5, (width, hidden)).astype(np.float32))
         self.b1 = torch.zeros(hidden)
         self.w2 = torch.from_numpy(rng.normal(0, 0.3 * hidden**-0.5, hidden).astype(np.float32))
@@ -135,7 +135,7 @@ class _Network:
         self.steps = max(1, self.epochs * -(-self.count // config.batch_size))
 
     def losses(self, rng: np.random.Generator) -> Iterator[torch.Tensor]:
-        """Make one pass over the queries; see `Learner`."""
+        """Make one pass over the queries; see `Trainable`."""
         shuffled = torch.from_numpy(rng.permutation(self.count))
         for rows in shuffled.split(self.config.batch_size):
             self._warm_up_and_cool_down()
@@ -145,16 +145,16 @@ class _Network:
         """Nothing is held out: the schedule ends by itself."""
 
     def loss(self, rows: torch.Tensor, rng: np.random.Generator | None = None) -> torch.Tensor:
-        """Softmax over the candidates of each query; the root of what is relevant weighs the query.
+        """Softmax loss over the candidates of each query, weighted by the root of its number of relevant candidates.
 
-        Where candidates have weights, the logarithm of what is relevant counts so often, and what is not stands so
-        often among the others.
+        With weights, the log-likelihood of a relevant candidate is multiplied by its weight, and a negative counts as
+        that many candidates.
         """
         x, gains = self.x[rows], self.gains[rows]
         hidden = F.relu(x @ self.w1 + self.b1)
         if rng is not None and self.config.dropout:
             keep = 1 - self.config.dropout
-            mask = rng.random((len(rows), 1, self.config.hidden), np.float32) < keep  # alike for all candidates
+            mask = rng.random((len(rows), 1, self.config.hidden), np.float32) < keep  # the same for all candidates
             hidden = hidden * (torch.from_numpy(mask.astype(np.float32)) / keep)
         scores = (x @ self.linear + hidden @ self.w2).masked_fill(self.padding[rows], -torch.inf)
         relevant = gains.sum(dim=1)
@@ -166,12 +166,12 @@ class _Network:
         return (-(gains * logs).sum(dim=1) / relevant.sqrt()).mean()
 
     def head(self) -> NeuralHead:
-        """Give what was learned for use in numpy."""
+        """Give the head for use in numpy."""
         parts = (self.mean, self.scale, *self.trained)
         return NeuralHead(*(part.detach().numpy().copy() for part in parts))
 
     def _warm_up_and_cool_down(self) -> None:
-        """Raise the rate over the first three tenths of all steps, and lower it to nothing over the others."""
+        """Raise the learning rate over the first three tenths of all steps, then lower it by a cosine."""
         # Counted by the optimizer, whose state is in a checkpoint.
         done = float(self.optimizer.state.get(self.w1, {}).get("step", 0)) / self.steps
         factor = done / 0.3 if done < 0.3 else 0.5 + 0.5 * np.cos(np.pi * (done - 0.3) / 0.7)
@@ -180,11 +180,11 @@ class _Network:
 
 
 def train_trees_head(examples: Examples, config: TreesConfig | None = None) -> TreesHead:
-    """Grow trees.
+    """Train boosted trees by LightGBM with LambdaRank.
 
     Args:
-        examples: Of any users and moments.
-        config: How.
+        examples: Of any users and cutoffs.
+        config: The settings.
 
     Raises:
         TrainingError: When fewer than ten queries have a relevant candidate.
@@ -210,7 +210,7 @@ def train_trees_head(examples: Examples, config: TreesConfig | None = None) -> T
         "force_row_wise": True,
         "verbosity": -1,
     }
-    relevant = (useful.gains[useful.kept] > 0).astype(np.int64)
-    weights = None if useful.weights is None else useful.weights[useful.kept]
-    data = lightgbm.Dataset(useful.features[useful.kept], relevant, weight=weights, group=useful.kept.sum(axis=1))
+    relevant = (useful.gains[useful.mask] > 0).astype(np.int64)
+    weights = None if useful.weights is None else useful.weights[useful.mask]
+    data = lightgbm.Dataset(useful.features[useful.mask], relevant, weight=weights, group=useful.mask.sum(axis=1))
     return TreesHead(lightgbm.train(settings, data, num_boost_round=config.num_boost_round).model_to_string())

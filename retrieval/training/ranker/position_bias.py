@@ -1,8 +1,8 @@
-"""Position bias: how likely a place of a list is examined, learned from what was shown and taken.
+"""Position bias: the probability that a position of a list is examined, estimated from impressions.
 
 An item that is shown is taken when it is examined and liked: P(taken) = θ(position) · r(user, item), the position-based
-model. The same item was often shown to the same user at several positions, with the same r, so that rates of being
-taken at two positions compare their θ. This is intervention harvesting (Agarwal, Zaitsev, Wang, Li, Najork, Joachims:
+model. Where the same item was shown to the same user at several positions, r is the same, so the rates of being taken
+at two positions compare their θ. This is intervention harvesting (Agarwal, Zaitsev, Wang, Li, Najork, Joachims:
 Estimating Position Bias without Intrusive Interventions, WSDM 2019). For each two positions the ratio is that of Mantel
 and Haenszel over all pairs of user and item that were shown at both, with the variance of Greenland and Robins
 (Estimation of a Common Effect Parameter from Sparse Follow-up Data, Biometrics 1985); the curve is the weighted least
@@ -21,18 +21,18 @@ from indexing.errors import TrainingError
 Doubles = NDArray[np.float64]
 Unit = Literal["user and item", "item"]
 
-MAX_POSITIONS = 50  # of a list that the curve is learned for; what is deeper counts as the last
-MIN_TAKEN = 50  # impressions that were taken, of what was shown at several positions: fewer teach no curve
-MIN_PROPENSITY = 0.1  # what was taken counts at most ten times
+MAX_POSITIONS = 50  # of a list that have an estimate; deeper positions have that of the last
+MIN_TAKEN = 50  # taken impressions, of items that were shown at several positions, that a curve needs
+MIN_PROPENSITY = 0.1  # clipped: a weight is at most ten
 
 
 @dataclass(frozen=True)
 class PositionCurve:
-    """How likely each position is examined, relative to the first.
+    """Probability that each position is examined, relative to the first.
 
     Attributes:
-        propensities: Of the positions 1, 2, …; what is deeper counts as the last.
-        taken: How many taken impressions it was learned from.
+        propensities: Of the positions 1, 2, …; deeper positions have that of the last.
+        taken: Number of taken impressions that it was fitted to.
         unit: What was compared at several positions: the same item for the same user, or for all users where too few
             users saw an item again.
     """
@@ -56,8 +56,8 @@ class PositionCurve:
         }
 
 
-def learn_position_curve(users: Rows, items: Rows, positions: Rows, taken: NDArray[np.bool_]) -> PositionCurve:
-    """Learn the curve of M impressions.
+def fit_position_curve(users: Rows, items: Rows, positions: Rows, taken: NDArray[np.bool_]) -> PositionCurve:
+    """Fit the curve to M impressions.
 
     Args:
         users: (M,) int64, a number for each user.
@@ -66,7 +66,7 @@ def learn_position_curve(users: Rows, items: Rows, positions: Rows, taken: NDArr
         taken: (M,) bool, whether it was taken.
 
     Raises:
-        TrainingError: When too little was shown at several positions.
+        TrainingError: When too few items were shown at several positions.
     """
     counted = 0
     units: tuple[tuple[Unit, Rows], ...] = (
@@ -84,46 +84,46 @@ def learn_position_curve(users: Rows, items: Rows, positions: Rows, taken: NDArr
 
 
 def _ratios(strata: Rows, positions: Rows, taken: NDArray[np.bool_]) -> tuple[Doubles, Doubles, int]:
-    """Compare each two positions within strata: log ratios (P, P), their variances, and how many were taken.
+    """Compare each two positions within strata: log ratios (P, P), their variances, and the count of taken ones.
 
-    The entry (j, k) is of position j + 1 against k + 1; its variance is infinite where nothing compares them.
+    The entry (j, k) is of position j + 1 against k + 1; its variance is infinite where no stratum has both.
     """
-    kept = positions <= MAX_POSITIONS
-    strata, positions, taken = strata[kept], positions[kept], taken[kept]
+    mask = positions <= MAX_POSITIONS
+    strata, positions, taken = strata[mask], positions[mask], taken[mask]
     last = int(positions.max(initial=1))
     cells, inverse = np.unique(strata * last + positions - 1, return_inverse=True)
     shown, takes = (np.bincount(inverse, part).astype(np.float64) for part in (np.ones(len(taken)), taken))
     cell_strata, cell_positions = cells // last, cells % last
     several = np.isin(cell_strata, cell_strata[1:][np.diff(cell_strata) == 0])
-    at = [np.flatnonzero(several & (cell_positions == place)) for place in range(last)]
+    cells_at = [np.flatnonzero(several & (cell_positions == place)) for place in range(last)]
     log_ratios, variances = np.zeros((last, last)), np.full((last, last), np.inf)
-    for one in range(last):
-        for other in range(one + 1, last):
+    for j in range(last):
+        for k in range(j + 1, last):
             _, left, right = np.intersect1d(
-                cell_strata[at[one]], cell_strata[at[other]], assume_unique=True, return_indices=True
+                cell_strata[cells_at[j]], cell_strata[cells_at[k]], assume_unique=True, return_indices=True
             )
-            a, b = at[one][left], at[other][right]
+            a, b = cells_at[j][left], cells_at[k][right]
             ratio, variance = _common_ratio(takes[a], shown[a], takes[b], shown[b])
-            log_ratios[one, other], log_ratios[other, one] = ratio, -ratio
-            variances[one, other] = variances[other, one] = variance
+            log_ratios[j, k], log_ratios[k, j] = ratio, -ratio
+            variances[j, k] = variances[k, j] = variance
     return log_ratios, variances, int(takes[several].sum())
 
 
 def _common_ratio(taken: Doubles, shown: Doubles, others_taken: Doubles, others_shown: Doubles) -> tuple[float, float]:
     """Give the logarithm of the common ratio of two rates over S strata, and its variance."""
     total = shown + others_shown
-    here, there = float((taken * others_shown / total).sum()), float((others_taken * shown / total).sum())
-    if here <= 0 or there <= 0:
+    numerator, denominator = float((taken * others_shown / total).sum()), float((others_taken * shown / total).sum())
+    if numerator <= 0 or denominator <= 0:
         return 0.0, float("inf")
-    both = taken + others_taken
-    spread = (shown * others_shown * both / total**2 - taken * others_taken / total).sum()
-    return float(np.log(here / there)), max(float(spread), 1e-12) / (here * there)
+    taken_of_both = taken + others_taken
+    sum_of_variances = (shown * others_shown * taken_of_both / total**2 - taken * others_taken / total).sum()
+    return float(np.log(numerator / denominator)), max(float(sum_of_variances), 1e-12) / (numerator * denominator)
 
 
 def _curve(log_ratios: Doubles, variances: Doubles) -> Vectors:
-    """Fit log θ of P positions to all ratios by weighted least squares, with θ of the first 1: (P,) float64.
+    """Fit log θ of P positions to all ratios by weighted least squares, with θ = 1 for the first: (P,) float64.
 
-    A position that nothing compares with the first, even by way of others, has a value between its neighbours.
+    A position without a chain of ratios to the first is interpolated between its neighbours.
     """
     weights = np.where(np.isfinite(variances), 1 / variances, 0.0)
     connected = np.zeros(len(weights), np.bool_)

@@ -1,4 +1,4 @@
-"""Train the second stage at one or more cutoffs, on sources that were learned from earlier interactions only."""
+"""Train the second stage at one or more cutoffs, on sources that were trained on earlier interactions only."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,22 +21,22 @@ from retrieval.ranking.sources import Source, pool_candidates
 from retrieval.training.cutoffs import Cutoff
 from retrieval.training.ranker.neural_head import Examples, train_neural_head, train_trees_head
 from retrieval.training.ranker.shown_items import ShownItems
-from retrieval.training.ranker.sources import check_books, learn_sources
+from retrieval.training.ranker.sources import check_training_logs, fit_sources
 from retrieval.training.ranker_config import StageConfig
 
-LearnSources = Callable[[Sequence[History], ItemSpace], Sequence[Source]]
+FitSources = Callable[[Sequence[History], ItemSpace], Sequence[Source]]
 
 
 @dataclass(frozen=True, eq=False)
 class StageTrainer:
-    """Learns sources from histories up to a cutoff, and a head from the candidates at one or more cutoffs.
+    """Trains sources on histories up to a cutoff, and a head on the candidates at one or more cutoffs.
 
     Attributes:
         items: The catalogue.
         views: Item vectors by name; see `StageFeatures`.
-        space_of: Learns content and behaviour from histories alone; not needed by `learn_features`.
+        space_of: Trains the item space on histories; not needed by `fit_features`.
         config: The settings.
-        learn: Learns all sources from histories; `learn_sources` when None.
+        fit_sources: Trains all sources on histories; `fit_sources` when None.
         profiles: Attributes of users, where the space reads them.
         shown: Impressions, if there are any: they weight the candidates.
     """
@@ -45,26 +45,30 @@ class StageTrainer:
     views: Mapping[str, Vectors]
     space_of: Callable[[Sequence[History]], ItemSpace] | None = None
     config: StageConfig = field(default_factory=StageConfig)
-    learn: LearnSources | None = None
+    fit_sources: FitSources | None = None
     profiles: Profiles | None = None
     shown: ShownItems | None = None
 
     def features(self, histories: Sequence[History]) -> tuple[StageFeatures, ItemSpace]:
-        """Learn a space, and sources and features in it.
+        """Train a space, and sources and features in it.
 
         Raises:
             TrainingError: When ``space_of`` is None.
         """
         if self.space_of is None:
-            raise TrainingError("a space is learned at each cutoff; give space_of, or call learn_features with a space")
+            raise TrainingError("a space is trained at each cutoff; give space_of, or call fit_features with a space")
         space = self.space_of([history for history in histories if len(history)])
-        return self.learn_features(space, histories), space
+        return self.fit_features(space, histories), space
 
-    def learn_features(self, space: ItemSpace, histories: Sequence[History]) -> StageFeatures:
-        """Learn sources and item statistics from the histories that the space was learned from."""
+    def fit_features(self, space: ItemSpace, histories: Sequence[History]) -> StageFeatures:
+        """Train sources and item statistics on the histories that the space was trained on."""
         liked = (history.counted_by(space.users) for history in histories)
         non_empty = [history for history in liked if len(history)]
-        sources = self.learn(non_empty, space) if self.learn else learn_sources(non_empty, space, self.config.sources)
+        sources = (
+            self.fit_sources(non_empty, space)
+            if self.fit_sources
+            else fit_sources(non_empty, space, self.config.sources)
+        )
         return StageFeatures(sources, self.views, ItemStatistics.of(non_empty, len(self.items)))
 
     def examples(self, cutoff: Cutoff, features: StageFeatures | None = None) -> Examples:
@@ -72,18 +76,18 @@ class StageTrainer:
 
         Args:
             cutoff: Of all users.
-            features: Learned from the histories of the cutoff; learned here when None.
+            features: Trained on the histories of the cutoff; trained here when None.
 
         Raises:
-            TrainingError: When no user is active, or a source was learned from a target.
+            TrainingError: When no user is active, or a source was trained on a target.
         """
         features = features or self.features(cutoff.histories)[0]
         users = cutoff.active(new=self.config.new_users)
         if not users.histories:
-            raise TrainingError("no user has interactions both before a cut and after it: there is nothing to order")
-        check_books(features.sources, users.targets)
+            raise TrainingError("no user has interactions both before and after the cutoff: there is nothing to order")
+        check_training_logs(features.sources, users.targets)
         names = [history.user_id for history in users.histories]
-        batch = users.user_batch(features.statistics.now).knowing(features.profiles, self.profiles, names)
+        batch = users.user_batch(features.statistics.now).with_profiles(features.profiles, self.profiles, names)
         candidates = pool_candidates(features.sources, batch, self.items, self.config.candidates_per_source)
         gains, weights = self.gains(candidates, users.targets), None
         if self.shown is not None:
@@ -122,7 +126,7 @@ class StageTrainer:
         return head, {"head": head_kind} | curve.to_json()
 
     def stage(self, head: ScoringHead, histories: Sequence[History]) -> SecondStage:
-        """Give the stage that is served: sources are learned from all of the histories, the head is given."""
+        """Give the stage to serve: a trained head, with sources trained on all histories."""
         features, space = self.features(histories)
         return self.assemble(head, features, space)
 

@@ -1,8 +1,8 @@
-"""What was shown to users, for training the second stage: which of it was taken, and what each candidate counts.
+"""Impressions for training the second stage: which were taken, and the weight of each candidate.
 
-What was taken at a place that is seldom examined would have been taken more often at the top: it counts by its inverse
-propensity, clipped (Joachims, Swaminathan, Schnabel: Unbiased Learning-to-Rank with Biased Feedback, WSDM 2017). What
-was shown and not taken is a negative, the weaker the less its place is examined.
+An item that was taken at a position that is seldom examined is weighted by its clipped inverse propensity (Joachims,
+Swaminathan, Schnabel: Unbiased Learning-to-Rank with Biased Feedback, WSDM 2017). An item that was shown and not taken
+is a negative, with a smaller weight at positions that are seldom examined.
 """
 
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ from retrieval.interactions.histories import History, numbered
 from retrieval.interactions.impressions import Impressions
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.known_items import known_rows
-from retrieval.training.ranker.position_bias import PositionCurve, learn_position_curve
+from retrieval.training.ranker.position_bias import PositionCurve, fit_position_curve
 
-WINDOW = SECONDS_PER_DAY  # an item that is taken later than this after it was shown was found otherwise
-MAX_REJECTION = 2.0  # examinations without success that an item counts by, at most
+WINDOW = SECONDS_PER_DAY  # an interaction later than this after an impression is not its result
+MAX_REJECTION = 2.0  # maximum of the summed propensities of an item that was not taken
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,14 +47,13 @@ class ShownItems:
 
     @classmethod
     def of(cls, impressions: Impressions, interactions: Interactions, items: ItemIds) -> "ShownItems":
-        """Say what of the impressions was taken, and learn the curve of positions.
+        """Match impressions with interactions, and fit the curve of positions.
 
         Raises:
-            TrainingError: When the log has no times, no impression is of a known item, or nothing can be learned of
-                positions.
+            TrainingError: When the log has no times, no impression is of a known item, or no curve can be fitted.
         """
         if not interactions.has_times:
-            raise TrainingError("the log has no times, so that nobody knows which impressions were taken")
+            raise TrainingError("the log has no times, so it is unknown which impressions were taken")
         user_numbers, user_ids = numbered(impressions.table["user_id"])
         item_numbers, item_ids = numbered(impressions.table["item_id"])
         rows = known_rows(item_ids, items)[item_numbers]
@@ -66,41 +65,43 @@ class ShownItems:
         times = impressions.table["timestamp"].to_numpy()[order]
         positions = impressions.table["position"].to_numpy()[order].astype(np.int64)
         taken = _are_taken((numbers, rows, times), _events(interactions, user_ids, items))
-        curve = learn_position_curve(numbers, rows, positions, taken)
+        curve = fit_position_curve(numbers, rows, positions, taken)
         starts = np.searchsorted(numbers, np.arange(len(user_ids) + 1))
-        slices = {name: slice(*starts[one : one + 2].tolist()) for one, name in enumerate(user_ids)}
+        slices = {name: slice(*starts[number : number + 2].tolist()) for number, name in enumerate(user_ids)}
         return cls(slices, rows, times, curve.at(positions), taken, curve)
 
-    def weights(self, candidates: Rows, gains: Vectors, pasts: Sequence[History], wanted: Sequence[History]) -> Vectors:
-        """Say what each candidate counts in training: (B, K) float32, 1 where nothing is known.
+    def weights(
+        self, candidates: Rows, gains: Vectors, histories: Sequence[History], targets: Sequence[History]
+    ) -> Vectors:
+        """Give the weight of each candidate in training: (B, K) float32, 1 without impressions.
 
-        What is relevant counts by its inverse propensity, 1 on the average; what was shown after the past and not taken
-        counts 1 and the propensities of its positions, at most 3.
+        A relevant candidate has its inverse propensity, 1 on average. One that was shown after the history and not
+        taken has 1 plus the propensities of its positions, at most 3.
 
         Args:
             candidates: (B, K) int64, -1 pads.
-            gains: (B, K) float32, above 0 where it is relevant.
-            pasts: What each user had done.
-            wanted: What each did next.
+            gains: (B, K) float32, above 0 where relevant.
+            histories: The history of each user.
+            targets: The next interactions of each.
         """
         weights = np.ones(candidates.shape, np.float64)
-        for query, (past, following) in enumerate(zip(pasts, wanted, strict=True)):
-            if (part := self.users.get(past.user_id or following.user_id)) is None or not len(following):
+        for query, (history, following) in enumerate(zip(histories, targets, strict=True)):
+            if (part := self.users.get(history.user_id or following.user_id)) is None or not len(following):
                 continue
-            start = int(past.timestamps[-1]) if len(past) else np.iinfo(np.int64).min
+            start = int(history.timestamps[-1]) if len(history) else np.iinfo(np.int64).min
             for rows, counts in (self._rejected(part, following, start), self._propensities(part, following)):
                 order = np.argsort(rows)
-                places = np.searchsorted(rows[order], candidates[query])
-                found = places < len(rows)
-                found[found] = rows[order][places[found]] == candidates[query][found]
-                weights[query, found] = counts[order][places[found]]
+                positions = np.searchsorted(rows[order], candidates[query])
+                matched = positions < len(rows)
+                matched[matched] = rows[order][positions[matched]] == candidates[query][matched]
+                weights[query, matched] = counts[order][positions[matched]]
         relevant = gains > 0
         if relevant.any():
             weights[relevant] /= weights[relevant].mean()
         return weights.astype(np.float32)
 
     def gains(self, following: History, min_relevance: float) -> dict[int, float]:
-        """Give the inverse propensity of each row that a user liked; 1 for what was not shown before it was taken."""
+        """Give the inverse propensity of each liked row; 1 for an item that was not shown before."""
         gains = dict.fromkeys(following.liked(min_relevance).tolist(), 1.0)
         if (part := self.users.get(following.user_id)) is not None:
             rows, counts = self._propensities(part, following)
@@ -108,21 +109,21 @@ class ShownItems:
         return gains
 
     def _rejected(self, part: slice, following: History, start: int) -> tuple[Rows, NDArray[np.float64]]:
-        """Give what was shown and not taken between the past and the last of what follows, and what it counts."""
+        """Give the items that were shown and not taken after the history, up to the last target, and their weights."""
         rows, times = self.rows[part], self.times[part]
         mask = (times > start) & (times <= following.timestamps[-1]) & ~np.isin(rows, following.rows)
-        different, inverse = np.unique(rows[mask], return_inverse=True)
-        return different, 1 + np.minimum(np.bincount(inverse, self.propensities[part][mask]), MAX_REJECTION)
+        distinct, inverse = np.unique(rows[mask], return_inverse=True)
+        return distinct, 1 + np.minimum(np.bincount(inverse, self.propensities[part][mask]), MAX_REJECTION)
 
     def _propensities(self, part: slice, following: History) -> tuple[Rows, NDArray[np.float64]]:
-        """Give what was shown and then taken, and the inverse propensity of its position."""
+        """Give the items that were shown and then taken, and the inverse propensity of their positions."""
         rows, times, taken = self.rows[part], self.times[part], self.taken[part]
-        found: dict[int, float] = {}
+        matched: dict[int, float] = {}
         for row, time in zip(following.rows.tolist(), following.timestamps.tolist(), strict=True):
-            places = np.flatnonzero((rows == row) & taken & (times <= time) & (times >= time - WINDOW))
-            if len(places):
-                found[row] = 1 / float(self.propensities[part][places[-1]])
-        return np.array(list(found), np.int64), np.array(list(found.values()))
+            positions = np.flatnonzero((rows == row) & taken & (times <= time) & (times >= time - WINDOW))
+            if len(positions):
+                matched[row] = 1 / float(self.propensities[part][positions[-1]])
+        return np.array(list(matched), np.int64), np.array(list(matched.values()))
 
 
 def _events(interactions: Interactions, user_ids: list[str], items: ItemIds) -> tuple[Rows, Rows, NDArray[np.int64]]:
@@ -132,8 +133,8 @@ def _events(interactions: Interactions, user_ids: list[str], items: ItemIds) -> 
     users = np.array([numbers.get(name, -1) for name in names], np.int64)[user_codes]
     item_codes, item_ids = numbered(interactions.table["item_id"])
     rows = known_rows(item_ids, items)[item_codes]
-    kept = (users >= 0) & (rows >= 0)
-    return users[kept], rows[kept], interactions.table["timestamp"].to_numpy()[kept]
+    mask = (users >= 0) & (rows >= 0)
+    return users[mask], rows[mask], interactions.table["timestamp"].to_numpy()[mask]
 
 
 def _are_taken(shown: tuple[Rows, Rows, NDArray[np.int64]], events: tuple[Rows, Rows, NDArray[np.int64]]) -> Mask:

@@ -1,4 +1,4 @@
-"""Learn sources of candidates from a past, and from nothing else."""
+"""Train candidate sources on histories, and check that they have not seen the targets."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ from retrieval.ranking.sources import (
     Source,
     TrainingLog,
     UserBatch,
-    neighbour_lines,
+    neighbour_table,
     space_sources,
     top_neighbours,
     top_rows_by_source,
@@ -27,43 +27,43 @@ from retrieval.ranking.sources import (
 from retrieval.training.behaviour.behaviour import weight_bins_of
 from retrieval.training.behaviour.ease import Doubles, ease
 from retrieval.training.ranker_config import SourcesConfig
-from retrieval.training.serving_trials import held
+from retrieval.training.serving_trials import target_mask
 
 
-def learn_sources(
+def fit_sources(
     histories: Sequence[History], space: ItemSpace, config: SourcesConfig | None = None
 ) -> tuple[Source, ...]:
-    """Learn all sources.
+    """Train all sources.
 
-    EASE comes three times: by how much was liked, lately more; by what was liked more than usual; by how ratings differ
-    from the usual one, which tells what is liked from what is merely watched.
+    There are three of EASE: on interaction weights, recent ones with more weight; on the items with at least the mean
+    weight; and on differences from the mean weight, which separate liked items from merely watched ones.
 
     Args:
-        histories: What users did up to a cut.
-        space: Content and behaviour, learned from the same past.
-        config: How.
+        histories: Up to a cutoff.
+        space: Trained on the same histories.
+        config: The settings.
     """
     config = config or SourcesConfig()
     count = len(space.indexed)
     training_log, (_, bin_weights) = TrainingLog.of(histories, count), weighted_bins(histories)
     liked = (bin_weights >= 1).astype(np.float32)
-    lately = learn_ease("ease", histories, bin_weights, config.half_life, config, training_log)
-    if np.array_equal(liked, bin_weights):  # as where weights are all alike: the same matrix
-        of_liked = replace(lately, name="ease_liked", half_life=ALL_ALIKE)
+    recent_ease = fit_ease("ease", histories, bin_weights, config.half_life, config, training_log)
+    if np.array_equal(liked, bin_weights):  # all weights are equal: the same matrix
+        liked_ease = replace(recent_ease, name="ease_liked", half_life=ALL_ALIKE)
     else:
-        of_liked = learn_ease("ease_liked", histories, liked, ALL_ALIKE, config, training_log)
+        liked_ease = fit_ease("ease_liked", histories, liked, ALL_ALIKE, config, training_log)
     return (
         *space_sources(space, training_log),
-        lately,
-        of_liked,
-        learn_ease("ease_ratings", histories, bin_weights - 1, ALL_ALIKE, config, training_log),
-        *([learn_next(histories, count, config, training_log)] if config.window else []),
+        recent_ease,
+        liked_ease,
+        fit_ease("ease_ratings", histories, bin_weights - 1, ALL_ALIKE, config, training_log),
+        *([fit_next(histories, count, config, training_log)] if config.window else []),
         Popular("popular", np.log1p(interaction_counts(histories, count)).astype(np.float32), training_log),
-        *([learn_recent(histories, count, config.recent_days, training_log)] if config.recent_days else []),
+        *([fit_recent(histories, count, config.recent_days, training_log)] if config.recent_days else []),
     )
 
 
-def learn_ease(
+def fit_ease(
     name: str,
     histories: Sequence[History],
     bin_weights: Vectors,
@@ -71,15 +71,15 @@ def learn_ease(
     config: SourcesConfig,
     training_log: TrainingLog,
 ) -> Neighbours:
-    """Keep the strongest weights of EASE.
+    """Fit EASE, and keep its largest weights.
 
     Args:
         name: Of the source.
-        histories: What users did.
-        bin_weights: (V,) what an interaction counts at each of the levels of weight.
-        half_life: In a history, when it is served.
-        config: How.
-        training_log: Of these pasts.
+        histories: The histories.
+        bin_weights: (V,), the interaction weight of each weight bin.
+        half_life: Of items in a history, in serving.
+        config: The settings.
+        training_log: Of these histories.
     """
     count = training_log.items
     counts, weight_bins = interaction_counts(histories, count), weight_bins_of(histories)
@@ -92,17 +92,17 @@ def learn_ease(
             np.interp(history.weights, weight_bins, bin_weights).astype(np.float32) for history in histories
         ]
         weights = ease(histories, interaction_weights, ease_rows, count, config.regularisation)
-        lines = top_neighbours(weights, ease_rows, count, config.num_neighbours)
-    else:  # nobody says anything
+        neighbour_arrays = top_neighbours(weights, ease_rows, count, config.num_neighbours)
+    else:  # no interaction has a weight
         none = (0, config.num_neighbours)
-        lines = neighbour_lines(ease_rows[:0], np.empty(none, np.int32), np.empty(none, np.float32), count)
-    return Neighbours(name, *lines, is_known, half_life, weight_bins, bin_weights, training_log)
+        neighbour_arrays = neighbour_table(ease_rows[:0], np.empty(none, np.int32), np.empty(none, np.float32), count)
+    return Neighbours(name, *neighbour_arrays, is_known, half_life, weight_bins, bin_weights, training_log)
 
 
-def learn_next(
+def fit_next(
     histories: Sequence[History], count: int, config: SourcesConfig, training_log: TrainingLog | None = None
 ) -> Neighbours:
-    """Count what comes soon after an item, nearer ones more, against how common both are."""
+    """Count the items that follow an item, nearer ones with more weight, normalised by the popularity of both."""
     weight_bins, bin_weights = weighted_bins(histories)
     keys: NDArray[np.int64] = np.empty(0, np.int64)
     sums: Doubles = np.empty(0)
@@ -120,16 +120,16 @@ def learn_next(
     counts = interaction_counts(histories, count) + config.shrinkage
     items, successors = keys // count, keys % count
     strength = sums / counts[items] / np.sqrt(counts[successors])
-    lines = _strongest_pairs(items, successors, strength, count, config.num_neighbours)
+    neighbour_arrays = _strongest_pairs(items, successors, strength, count, config.num_neighbours)
     return Neighbours(
-        "next", *lines, counts > config.shrinkage, 2.0, weight_bins, np.ones_like(weight_bins), training_log
+        "next", *neighbour_arrays, counts > config.shrinkage, 2.0, weight_bins, np.ones_like(weight_bins), training_log
     )
 
 
-def learn_recent(
+def fit_recent(
     histories: Sequence[History], count: int, days: float, training_log: TrainingLog | None = None
 ) -> Recent:
-    """Keep what was done in the order of time."""
+    """Sort all interactions by time."""
     times = np.concatenate([np.empty(0, np.int64), *(history.timestamps for history in histories)])
     rows = np.concatenate([np.empty(0, np.int64), *(history.rows for history in histories)])
     order = np.argsort(times, kind="stable")
@@ -137,7 +137,7 @@ def learn_recent(
 
 
 def weighted_bins(histories: Sequence[History]) -> tuple[Vectors, Vectors]:
-    """Give the levels of weight and what each counts: in proportion, 1 on the average."""
+    """Give the weight bins, and the interaction weight of each: in proportion, 1 on average."""
     weight_bins = weight_bins_of(histories)
     mean = float(np.mean(np.concatenate([history.weights for history in histories])))
     return weight_bins, (weight_bins / mean if mean else np.ones_like(weight_bins)).astype(np.float32)
@@ -146,52 +146,54 @@ def weighted_bins(histories: Sequence[History]) -> tuple[Vectors, Vectors]:
 def _strongest_pairs(
     items: Rows, successors: Rows, strength: Doubles, count: int, num_neighbours: int
 ) -> tuple[Rows, NDArray[np.int32], Vectors]:
-    """Keep the strongest of each first: lines (N,), rows (M, K) and values (M, K), as `Neighbours` has them."""
+    """Keep the strongest successors of each item: ``table_rows``, ``rows`` and ``values`` of `Neighbours`."""
     order = np.lexsort((-strength, items))
     items, successors, strength = items[order], successors[order], strength[order]
-    item_rows, starts, line = np.unique(items, return_index=True, return_inverse=True)
-    positions = np.arange(len(items)) - starts[line]
+    item_rows, starts, number = np.unique(items, return_index=True, return_inverse=True)
+    positions = np.arange(len(items)) - starts[number]
     rows = np.full((len(item_rows), num_neighbours), -1, np.int32)
     values = np.zeros(rows.shape, np.float32)
     near = positions < num_neighbours
-    rows[line[near], positions[near]] = successors[near]
-    values[line[near], positions[near]] = strength[near]
-    return neighbour_lines(item_rows, rows, values, count)
+    rows[number[near], positions[near]] = successors[near]
+    values[number[near], positions[near]] = strength[near]
+    return neighbour_table(item_rows, rows, values, count)
 
 
-DEPTH = 20
-GROWTH, FLOOR = 2.0, 0.1
+DEPTH = 20  # of the lists whose recall is checked
+MAX_RATIO, MARGIN = 2.0, 0.1  # of the recall in training to that in validation
 
 
-def check_books(sources: Sequence[Source], targets: Sequence[History]) -> None:
-    """Check that no source was learned from anything that it is to find.
+def check_training_logs(sources: Sequence[Source], targets: Sequence[History]) -> None:
+    """Check that no source was trained on a target.
 
     Raises:
-        TrainingError: Naming the source, for one that was, or that does not say what it was learned from.
+        TrainingError: With the name of a source that was, or that has no training log.
     """
     checked = list[TrainingLog]()
     for source in sources:
-        if source.book is None:
-            raise TrainingError(f"source {source.name!r} does not say what it was learned from; give it a TrainingLog")
-        if any(source.book is training_log for training_log in checked):
+        if source.training_log is None:
+            raise TrainingError(f"source {source.name!r} has no training log; give it a TrainingLog")
+        if any(source.training_log is training_log for training_log in checked):
             continue
-        checked.append(source.book)
-        if seen := source.book.holds(targets):
+        checked.append(source.training_log)
+        if seen := source.training_log.holds(targets):
             raise TrainingError(
-                f"source {source.name!r} has seen {len(seen)} of the interactions that it is to find, as "
-                f"{seen[0]} (user, row): learn it from what came before"
+                f"source {source.name!r} was trained on {len(seen)} of the targets, such as "
+                f"{seen[0]} (user, row): train it on earlier interactions"
             )
 
 
 def recalls_of(
     sources: Sequence[Source], histories: Sequence[History], targets: Sequence[History], items: int
 ) -> NDArray[np.float64]:
-    """Give for each source the mean share of what each user did next that is among its first 20 of so many items."""
+    """Give the mean recall@20 of each source: (S,) float64."""
     batch = UserBatch.after(histories)
     shares = np.empty((len(sources), len(histories)))
     for part, rows in top_rows_by_source(sources, batch, batch.histories, DEPTH, items):
         following = [history.rows for history in targets[part]]
-        shares[:, part] = (held(rows, following, items).sum(axis=1) / np.maximum(lengths_of(following), 1)[:, None]).T
+        shares[:, part] = (
+            target_mask(rows, following, items).sum(axis=1) / np.maximum(lengths_of(following), 1)[:, None]
+        ).T
     recalls: NDArray[np.float64] = shares.mean(axis=1)
     return recalls
 
@@ -202,16 +204,16 @@ def check_recalls(
     later: tuple[Sequence[History], Sequence[History]],
     items: int,
 ) -> None:
-    """Check every source, whatever its book says.
+    """Check each source by its recall, whatever its training log.
 
     Args:
-        sources: Learned from what came before both.
-        earlier: Pasts, and what came next where the head learns, line by line.
-        later: The same where the head is judged.
-        items: How many there are.
+        sources: Trained on interactions before both.
+        earlier: Histories and targets that train the head.
+        later: Histories and targets that validate it.
+        items: N.
 
     Raises:
-        TrainingError: Naming the source that does too well where the head learns.
+        TrainingError: With the name of a source whose recall is too high where the head is trained.
     """
     recalls = (recalls_of(sources, *part, items) for part in (earlier, later))
     for source, earlier_recall, later_recall in zip(sources, *recalls, strict=True):
@@ -219,18 +221,18 @@ def check_recalls(
 
 
 def check_recall(name: str, earlier: float, later: float) -> None:
-    """Check that a source does not find what came next in training far better than it does later.
+    """Check that the recall of a source is not far higher in training than in validation.
 
     Args:
         name: Of the source.
-        earlier: Its recall where the head learns.
-        later: Its recall where the head is judged.
+        earlier: Its recall where the head is trained.
+        later: Its recall where the head is validated.
 
     Raises:
-        TrainingError: When it does.
+        TrainingError: When it is.
     """
-    if earlier > GROWTH * later + FLOOR:
+    if earlier > MAX_RATIO * later + MARGIN:
         raise TrainingError(
-            f"source {name!r} finds {earlier:.2f} of what came next where the head learns and {later:.2f} where it is "
-            "judged: it seems to have seen what it is to find; learn it from what came before"
+            f"source {name!r} has a recall of {earlier:.2f} where the head is trained and {later:.2f} where it is "
+            "validated: it seems to have seen the targets; train it on earlier interactions"
         )

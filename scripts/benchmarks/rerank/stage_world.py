@@ -21,7 +21,7 @@ from retrieval.ranking.features import ItemStatistics, StageFeatures
 from retrieval.ranking.heads import NeuralHead, TreesHead
 from retrieval.ranking.sources import Neighbours, Popular, Source, UserBatch, space_sources
 from retrieval.training.ranker.neural_head import Examples, train_neural_head, train_trees_head
-from retrieval.training.ranker.sources import learn_recent
+from retrieval.training.ranker.sources import fit_recent
 from retrieval.training.ranker_config import HeadConfig, TreesConfig
 
 CLUSTERS, LIKED = 200, 4
@@ -66,7 +66,7 @@ class World:
         sources += [
             _neighbours(name, clusters, members, rng) for name in ("ease", "ease_liked", "ease_ratings", "next")
         ]
-        sources += [Popular("popular", np.log1p(facts.counts)), learn_recent(pasts, count, 14.0)]
+        sources += [Popular("popular", np.log1p(facts.counts)), fit_recent(pasts, count, 14.0)]
         items = ItemIds([f"i{row}" for row in range(count)])
         return cls(items, clusters, members, StageFeatures(sources, views, facts), space)
 
@@ -77,7 +77,7 @@ class World:
         near: Neighbours = next(one for one in self.features.sources if isinstance(one, Neighbours))
         rows = np.empty((users, each), np.int64)
         for line, history in enumerate(asked.histories):
-            beside = rng.choice(near.rows[near.lines[history]].ravel(), each // 2)
+            beside = rng.choice(near.rows[near.table_rows[history]].ravel(), each // 2)
             popular = _popular(len(self.clusters), 2 * each, rng)
             drawn = np.concatenate([beside, popular, rng.integers(0, len(self.clusters), 2 * each)])
             _, first = np.unique(drawn, return_index=True)

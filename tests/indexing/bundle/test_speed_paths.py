@@ -91,7 +91,7 @@ def test_sources_of_a_space_ask_as_if_deleted_rows_were_not_there() -> None:
     pasts, weights = [np.array([0, 4, 8]), np.array([29])], [np.array([5, 1, 3], np.float32), np.ones(1, np.float32)]
     now = [np.searchsorted(np.flatnonzero(is_live), past) for past in pasts]
     for mine, theirs in zip(
-        space.asked_apart(pasts, weights)[:2], compacted.asked_apart(now, weights)[:2], strict=True
+        space.query_parts(pasts, weights)[:2], compacted.query_parts(now, weights)[:2], strict=True
     ):
         np.testing.assert_allclose(mine, theirs, atol=1e-5)
     whole = ItemSpace(

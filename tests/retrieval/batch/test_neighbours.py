@@ -36,7 +36,7 @@ def all_scores(retriever: Retriever, by: By) -> Vectors:
     block, behaviour = retriever.behaviour, []
     assert block is not None
     for row in range(len(retriever.items)):
-        towers = block.directions([np.array([row])])[0]
+        towers = block.tower_queries([np.array([row])])[0]
         starts = np.cumsum([0, *(len(tower.start) for tower in block.towers)])
         parts = [
             tower.share * (block.items[:, start : start + len(tower.start)] @ towers[start : start + len(tower.start)])

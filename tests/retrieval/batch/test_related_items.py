@@ -25,7 +25,7 @@ def test_complements_are_the_best_by_behaviour_less_likeness(retriever: Retrieve
     shares = np.repeat([tower.share for tower in block.towers], [len(tower.start) for tower in block.towers])
     for query, basket in enumerate(BASKETS):
         rows = retriever.items.rows(dict.fromkeys(basket))
-        together = block.items[:, :-1] @ (block.directions([rows])[0] * shares)
+        together = block.items[:, :-1] @ (block.tower_queries([rows])[0] * shares)
         together = (together - together.mean()) / together.std()
         scores = together - LIKENESS_PENALTY * content[rows].max(axis=0)
         scores[rows] = -np.inf

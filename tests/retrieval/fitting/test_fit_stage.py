@@ -34,7 +34,7 @@ from retrieval.retriever.learned_parts import compact
 from retrieval.training.cutoffs import Cutoff
 from retrieval.training.ranker.neural_head import Examples
 from retrieval.training.ranker.ranker import StageTrainer
-from retrieval.training.ranker.sources import learn_ease, learn_sources, weighted_bins
+from retrieval.training.ranker.sources import fit_ease, fit_sources, weighted_bins
 from retrieval.training.ranker_config import SourcesConfig
 from tests.agree import assert_hits_agree
 from tests.groups import CLOCK, COUNT, SMALL, STAGE, catalogue, items, log, walks
@@ -139,9 +139,9 @@ def test_a_head_learns_from_earlier_moments_with_sources_that_knew_no_later(
     for moment, features in taught:
         pairs = {(past.user_id, row) for past in moment.histories for row in past.rows.tolist()}
         for source in features.sources:
-            assert source.book is not None
-            assert len(source.book.pairs) == len(pairs), source.name
-            assert set(source.book.holds(moment.histories)) == pairs, source.name
+            assert source.training_log is not None
+            assert len(source.training_log.pairs) == len(pairs), source.name
+            assert set(source.training_log.holds(moment.histories)) == pairs, source.name
 
 
 def test_a_head_that_is_to_serve_new_users_learns_from_those_who_came_in_the_middle(
@@ -177,11 +177,11 @@ def test_a_source_that_has_seen_the_targets_is_named_by_fit(live: Path, monkeypa
     everything = histories(log(), Bundle.open(live).items)
 
     def planted(pasts: Sequence[History], space: ItemSpace, config: SourcesConfig) -> tuple[Source, ...]:
-        book = TrainingLog.of(everything, len(space.indexed))
-        seen = learn_ease("oracle", everything, weighted_bins(everything)[1], 9, config, book)
-        return (*learn_sources(pasts, space, config), seen)
+        training_log = TrainingLog.of(everything, len(space.indexed))
+        seen = fit_ease("oracle", everything, weighted_bins(everything)[1], 9, config, training_log)
+        return (*fit_sources(pasts, space, config), seen)
 
-    monkeypatch.setattr("retrieval.training.ranker.ranker.learn_sources", planted)
+    monkeypatch.setattr("retrieval.training.ranker.ranker.fit_sources", planted)
     report = fit(live, log(), replace(SMALL, reranker=STAGE))
     assert report.published == ("behaviour",)
     assert "source 'oracle' has seen" in report.notes["reranker"]
@@ -239,8 +239,8 @@ def test_each_window_is_learned_from_what_everybody_did_before_it_and_judged_by_
     for (cutoff, features), start in zip(windows, edges[:-1].tolist(), strict=True):
         assert {int(at) for at in cutoff.times} == {start - 1}
         for source in features.sources:
-            assert source.book is not None
-            assert len(source.book.pairs) == int((times < start).sum()), source.name
+            assert source.training_log is not None
+            assert len(source.training_log.pairs) == int((times < start).sum()), source.name
     assert trained[:2] == [(window_name(3, 3), 2), (WINDOWS, 3)]
     assert report.in_time is not None
     has_history = [np.unique(users[times < start]) for start in edges[:-1].tolist()]

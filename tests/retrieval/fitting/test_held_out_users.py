@@ -50,7 +50,7 @@ def test_the_head_orders_histories_from_the_length_on_above_which_it_never_loses
     loses: tuple[int, ...], shortest: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learner = SimpleNamespace(
-        learn_features=lambda _space, histories: histories,
+        fit_features=lambda _space, histories: histories,
         assemble=lambda _head, _features, _space, min_history: min_history,
     )
     trainer: Any = SimpleNamespace(stage_trainer=lambda: learner)

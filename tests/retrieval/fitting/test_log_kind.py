@@ -138,5 +138,7 @@ def test_each_part_is_asked_with_the_logarithm_of_counts(heard: tuple[FitReport,
 def test_a_weight_and_what_it_counts_are_told_from_each_other() -> None:
     users = UserModel(counts=True)
     for weight in (0.0, 1.0, 6.5, 1000.0):
-        assert users.weight_of(float(users.worth(np.array([weight]))[0])) == pytest.approx(weight, rel=1e-5, abs=1e-6)
+        assert users.weight_of(float(users.interaction_weights(np.array([weight]))[0])) == pytest.approx(
+            weight, rel=1e-5, abs=1e-6
+        )
     assert UserModel().weight_of(4.0) == 4.0

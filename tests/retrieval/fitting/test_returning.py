@@ -61,7 +61,7 @@ def test_those_who_come_back_ask_with_weights_of_their_own(
     block = Behaviour.from_bytes(replace(retriever.behaviour, returning=BACK).to_bytes())
     assert block.returning == pytest.approx(BACK)
     space = replace(retriever.state.space, behaviour=block)
-    plain = replace(space, behaviour=replace(block.weighing(BACK), returning=None))
+    plain = replace(space, behaviour=replace(block.with_weights(BACK), returning=None))
     histories, weights = [np.array([0, 3, 30])], [np.ones(3, np.float32)]
     np.testing.assert_allclose(
         space.for_returning.user_queries(histories, weights), plain.user_queries(histories, weights)
@@ -88,7 +88,7 @@ def test_weights_of_those_who_come_back_are_served_with_the_others(
     assert found.returning == BACK
     assert (found.popular, found.content, found.towers[1].share) == (0.0, 0.1, 2.0)
     assert found.towers[0].half_lives.tolist() == [3.0]
-    back = found.weighing(BACK)
+    back = found.with_weights(BACK)
     assert (back.popular, back.content, back.towers[1].share) == (1.5, 0.0, 0.5)
 
 

@@ -37,19 +37,21 @@ def random_attention(seed: int = 0, *, said: int = 10, asked: int = 7, heads: in
         )
         for _ in range(layers)
     ]
-    return Attention(drawn(said, WIDE), drawn(3, WIDE), tuple(made), drawn(WIDE, asked), longest=12, share=0.5)
+    return Attention(drawn(said, WIDE), drawn(3, WIDE), tuple(made), drawn(WIDE, asked), max_length=12, share=0.5)
 
 
 def attending_block() -> Behaviour:
     return replace(random_block(), attention=random_attention())
 
 
-def layer(asks: float, half_life: float) -> Layer:
+def layer(qkv: float, half_life: float) -> Layer:
     """Two numbers, one head that asks with what it sees, so many times, and tells it as it is."""
     one = np.eye(2, dtype=np.float32)
-    wide, narrow = np.array([[0], [1]], np.float32), np.array([[2, 0]], np.float32)
+    expand, contract = np.array([[0], [1]], np.float32), np.array([[2, 0]], np.float32)
     heads = np.array([half_life], np.float32)
-    return Layer(np.concatenate([asks * one, one, one], axis=1), one, heads, wide, np.array([0.5], np.float32), narrow)
+    return Layer(
+        np.concatenate([qkv * one, one, one], axis=1), one, heads, expand, np.array([0.5], np.float32), contract
+    )
 
 
 def test_two_items_by_hand() -> None:
@@ -124,7 +126,7 @@ def test_a_query_is_made_of_the_state_of_the_last_item() -> None:
         attention = random_attention(layers=layers)
         states: NDArray[np.float64] = attention.states(said, weights, LEVELS, lengths)[[2, 3, 8]].astype(np.float64)
         deviation = np.sqrt(states.var(axis=1, keepdims=True) + 1e-5)
-        expected = 0.5 * ((states - states.mean(axis=1, keepdims=True)) / deviation) @ attention.out
+        expected = 0.5 * ((states - states.mean(axis=1, keepdims=True)) / deviation) @ attention.output_weights
         np.testing.assert_allclose(attention.queries(said, weights, LEVELS, lengths), expected, atol=1e-5)
 
 
@@ -167,12 +169,12 @@ def test_parts_that_do_not_fit_are_refused() -> None:
     assert attention is not None
     first, second = attention.layers
     for broken in (
-        replace(attention, into=attention.into[:-1].copy()),
-        replace(attention, out=attention.out[:, :-1].copy()),
+        replace(attention, input_weights=attention.input_weights[:-1].copy()),
+        replace(attention, output_weights=attention.output_weights[:, :-1].copy()),
         replace(attention, liked=attention.liked[:-1].copy()),
-        replace(attention, layers=(first, replace(second, narrow=second.narrow[:-1].copy()))),
+        replace(attention, layers=(first, replace(second, contract=second.contract[:-1].copy()))),
         replace(attention, layers=(first, replace(second, half_lives=np.ones(3, np.float32)))),
-        replace(attention, longest=0),
+        replace(attention, max_length=0),
         replace(attention, layers=()),
     ):
         with pytest.raises(DamagedFileError, match="attention of a behaviour block"):
@@ -196,5 +198,5 @@ def test_popularity_is_a_source_for_everybody_alike() -> None:
     weights = [np.array([5, 5, 5], np.float32), np.empty(0, np.float32)]
     early = next(one for one in space_sources(space) if one.name == "early")
     found = early.scores(UserBatch(histories, weights, np.zeros(2, np.int64)))
-    expected = block.popular_alone(1) @ block.items.T  # what somebody who has done nothing is answered with
+    expected = block.popularity_queries(1) @ block.items.T  # what somebody who has done nothing is answered with
     np.testing.assert_allclose(found, np.repeat(expected, 2, axis=0), rtol=1e-6)

@@ -72,14 +72,14 @@ def test_without_a_history_popularity_alone_decides() -> None:
 def test_an_empty_history_has_no_direction_in_any_tower() -> None:
     block, nothing = random_block(), np.empty(0, np.int64)  # whose second tower starts from a vector of its own
     pasts = [nothing, np.array([4, 9]), nothing]
-    told = block.directions(pasts)
+    told = block.tower_queries(pasts)
     assert np.linalg.norm(told, axis=1).tolist() == pytest.approx([0, 2**0.5, 0], abs=1e-6)  # 1 in each of two towers
-    np.testing.assert_allclose(told[1], block.directions(pasts[1:2])[0], atol=1e-6)
-    assert not block.directions([nothing]).any()
+    np.testing.assert_allclose(told[1], block.tower_queries(pasts[1:2])[0], atol=1e-6)
+    assert not block.tower_queries([nothing]).any()
     # What sources of a second stage ask for a new user: nothing of content and towers, and what is popular.
     space = ItemSpace.of(unit(np.random.default_rng(1).normal(size=(30, 6)).astype(np.float32)), UserModel(), block)
     weights = [np.full(len(past), 5, np.float32) for past in pasts]
-    alone = space.asked_apart(pasts, weights).alone
+    alone = space.query_parts(pasts, weights).unweighted
     assert alone[0].tolist() == alone[2].tolist() == [0.0] * 13 + [1.0]
     assert np.linalg.norm(alone[1, :6]) == pytest.approx(1, abs=1e-5)
 

@@ -17,7 +17,7 @@ def test_resemblance_is_one_with_oneself_and_falls_with_the_squared_distance() -
     described, landmarks = drawn(0, 6, 3), drawn(1, 4, 3)
     landmarks[2] = described[5]
     expected = [[np.exp(-0.4 * np.sum((one - other) ** 2)) for other in landmarks] for one in described]
-    found = FeatureMatrix(described).resemblance(FeatureMatrix(landmarks), 0.4)
+    found = FeatureMatrix(described).kernel(FeatureMatrix(landmarks), 0.4)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     assert found[5, 2] == 1
 
@@ -29,7 +29,7 @@ def test_what_counts_by_itself_is_multiplied_beside_it() -> None:
         for one in described
     ]
     items = FeatureMatrix(described, additive=2)
-    found = items.resemblance(FeatureMatrix(landmarks, additive=2), 0.4)
+    found = items.kernel(FeatureMatrix(landmarks, additive=2), 0.4)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
     predictor = ColdStartModel(landmarks, 0.4, drawn(1, 4, 2), drawn(2, 2), additive=2)
     by_hand = np.array(expected) @ predictor.weights + predictor.offset

@@ -90,9 +90,9 @@ def test_what_cannot_be_read_is_named() -> None:
 
 def test_columns_of_many_lines_are_checked_before_the_first() -> None:
     fields = [("user_id", pa.string()), ("plan", pa.string()), ("age", pa.int64())]
-    assert TASTE.found_in(pa.schema(fields)) == ["age", "plan"]
+    assert TASTE.columns_in(pa.schema(fields)) == ["age", "plan"]
     with pytest.raises(InputError, match=r"\['age'\] of profiles hold texts"):
-        TASTE.found_in(pa.schema([*fields[:2], ("age", pa.string())]))
+        TASTE.columns_in(pa.schema([*fields[:2], ("age", pa.string())]))
 
 
 def test_saved_and_read_it_is_the_same_and_damage_is_told() -> None:

@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from indexing.errors import DamagedFileError
-from retrieval.ranking.sources import Neighbours, UserBatch, neighbour_lines, neighbour_scores
-from retrieval.training.ranker.sources import learn_sources
+from retrieval.ranking.sources import Neighbours, UserBatch, neighbour_scores, neighbour_table
+from retrieval.training.ranker.sources import fit_sources
 from retrieval.training.ranker_config import SourcesConfig
 from tests.retrieval.ranking.test_stage import PASTS, space_of
 from tests.retrieval.ranking.worlds import ITEMS
@@ -26,7 +26,7 @@ class Table(NamedTuple):
 
     @property
     def source(self) -> Neighbours:
-        lines = neighbour_lines(np.arange(len(self.rows)), self.rows, self.values, len(self.rows))
+        lines = neighbour_table(np.arange(len(self.rows)), self.rows, self.values, len(self.rows))
         return Neighbours("ease", *lines, self.known, 5.0, LEVELS, LEVELS / np.float32(5))
 
     def scores(self, batch: UserBatch) -> NDArray[np.float32]:
@@ -134,11 +134,11 @@ def test_arrays_of_other_lengths_are_damage(part: str) -> None:
 
 def test_learned_sources_hold_lines_of_the_items_that_ease_knows_alone() -> None:
     config = SourcesConfig(num_neighbours=5, max_ease_items=3)
-    sources = [one for one in learn_sources(PASTS, space_of(None), config) if isinstance(one, Neighbours)]
+    sources = [one for one in fit_sources(PASTS, space_of(None), config) if isinstance(one, Neighbours)]
     assert len(sources) == 4
     for source in sources:
-        lines = np.sort(source.lines[source.lines >= 0])
+        lines = np.sort(source.table_rows[source.table_rows >= 0])
         assert lines.tolist() == list(range(len(source.rows))), source.name
         assert (source.rows >= 0).any(axis=1).all(), source.name
-        assert len(source.lines) == len(ITEMS), source.name
+        assert len(source.table_rows) == len(ITEMS), source.name
         assert len(source.rows) <= (3 if source.name != "next" else len(ITEMS)), source.name

@@ -11,7 +11,7 @@ from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.columns import NamedColumns
 from indexing.errors import InputError, ShapeError
 from retrieval.ranking import confidence as verdict
-from retrieval.ranking.confidence import Matching, best_rows, statistics
+from retrieval.ranking.confidence import MatchClassifier, best_rows, statistics
 from retrieval.retriever.retriever import Retriever
 from tests.toy import ToyEncoder, toy_file
 
@@ -60,15 +60,15 @@ def test_what_is_not_there_is_told_and_as_many_pass_as_were_to(held: bool) -> No
     rng = np.random.default_rng(2)
     asked = catalogue if held else unit(catalogue + 0.1 * rng.normal(size=catalogue.shape).astype(np.float32))
     own = np.arange(0, len(catalogue), 2)
-    matching = Matching.fit(catalogue, asked[own], own, from_items=held, passed=0.9)
+    matching = MatchClassifier.fit(catalogue, asked[own], own, from_items=held, pass_rate=0.9)
     new, _ = groups(seed=0)
     queries = unit(new + 0.1 * rng.normal(size=new.shape).astype(np.float32)) * 3  # of any length
     best = catalogue[(queries @ catalogue.T).argmax(axis=1)]
-    found = matching.judge(best, queries)
+    found = matching.predict(best, queries)
     assert found.probability.dtype == np.float32
     assert found.good[~there].mean() < 0.1
     assert found.probability[there].mean() > 0.7 > 0.3 > found.probability[~there].mean()
-    known = matching.judge(catalogue[best_rows(catalogue, unit(asked[own]), own, from_items=held)[0]], asked[own])
+    known = matching.predict(catalogue[best_rows(catalogue, unit(asked[own]), own, from_items=held)[0]], asked[own])
     assert known.good.mean() == pytest.approx(0.9, abs=0.01)
     apart = np.abs(found.probability - matching.threshold) > 1e-6  # what is told is rounded to float32
     assert apart.mean() > 0.9
@@ -78,11 +78,11 @@ def test_what_is_not_there_is_told_and_as_many_pass_as_were_to(held: bool) -> No
 def test_what_cannot_be_learned_is_refused() -> None:
     vectors, _ = groups(count=2)
     with pytest.raises(ShapeError, match="20 queries but 19 rows"):
-        Matching.fit(vectors, vectors[:20], np.arange(19))
+        MatchClassifier.fit(vectors, vectors[:20], np.arange(19))
     with pytest.raises(InputError, match="19 queries to 30 items are too few to learn from; give 20"):
-        Matching.fit(vectors, vectors[:19], np.arange(19))
-    with pytest.raises(InputError, match=r"passed is 1\.0; give a share"):
-        Matching.fit(vectors, vectors[:20], np.arange(20), passed=1.0)
+        MatchClassifier.fit(vectors, vectors[:19], np.arange(19))
+    with pytest.raises(InputError, match=r"pass_rate is 1\.0; give a fraction"):
+        MatchClassifier.fit(vectors, vectors[:20], np.arange(20), pass_rate=1.0)
 
 
 def test_searches_of_a_bundle_are_judged(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_searches_of_a_bundle_are_judged(tmp_path: Path) -> None:
         retriever.verdicts(retriever.recommend([["red-mug"]], 3))
     with pytest.raises(InputError, match="no queries of kind 'smell'; known are text, image, audio"):
         retriever.verdicts(found, kind="smell")
-    with pytest.raises(InputError, match="a good match of audio is cannot be learned from this bundle"):
+    with pytest.raises(InputError, match="no match classifier for audio can be fitted to this bundle"):
         retriever.verdicts(found, kind="audio")
 
 
@@ -109,6 +109,6 @@ def test_pairs_teach_what_the_items_cannot(tmp_path: Path) -> None:
     build_bundle(catalogue, ToyEncoder(), tmp_path / "bundle")
     retriever = Retriever.load(tmp_path / "bundle", ToyEncoder())
     titles = [item_id.replace("-", " ") for item_id in retriever.items]
-    matching = Matching.fit(retriever.vectors, ToyEncoder().encode_texts(titles), np.arange(20))
+    matching = MatchClassifier.fit(retriever.vectors, ToyEncoder().encode_texts(titles), np.arange(20))
     found = retriever.search_texts(["red shoe", "gibberish nonsense"], 5)
     assert retriever.verdicts(found, matching=matching).good.tolist() == [True, False]

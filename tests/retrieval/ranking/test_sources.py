@@ -18,12 +18,12 @@ from retrieval.ranking.sources import (
     Recent,
     TrainingLog,
     UserBatch,
-    neighbour_lines,
+    neighbour_table,
     pool_candidates,
     top_neighbours,
 )
 from retrieval.ranking.sources.pool import top_of
-from retrieval.training.ranker.sources import learn_ease, learn_next, learn_recent, learn_sources, weighted_bins
+from retrieval.training.ranker.sources import fit_ease, fit_next, fit_recent, fit_sources, weighted_bins
 from retrieval.training.ranker_config import SourcesConfig
 from tests.retrieval.ranking.worlds import ITEMS, drawn, table_of
 
@@ -39,18 +39,18 @@ def history(user: str, rows: list[int], weights: list[float] | None = None, star
 def neighbours(dense: np.ndarray, half_life: float = 2.0) -> Neighbours:
     count = len(dense)
     lines = top_neighbours(dense.astype(np.float32), np.arange(count), count, count)
-    levels = np.array([1.0, 5.0], np.float32)
-    return Neighbours("ease", *lines, np.ones(count, np.bool_), half_life, levels, levels / np.float32(5))
+    weight_bins = np.array([1.0, 5.0], np.float32)
+    return Neighbours("ease", *lines, np.ones(count, np.bool_), half_life, weight_bins, weight_bins / np.float32(5))
 
 
 def test_what_is_stored_of_neighbours_is_what_some_item_says() -> None:
     lines = top_neighbours(np.array([[0, -3, 2], [0, 0, 0], [1, 0, 0]], np.float32), np.array([1, 4, 5]), 7, 2)
-    levels = np.array([1, 5], np.float32)
-    source = Neighbours("next", *lines, np.arange(7) > 3, 9.0, levels, levels / np.float32(5))
+    weight_bins = np.array([1, 5], np.float32)
+    source = Neighbours("next", *lines, np.arange(7) > 3, 9.0, weight_bins, weight_bins / np.float32(5))
     stored = source.tensors()
     assert stored["rows"].tolist() == [[4, 5], [1, -1]]  # of items 1 and 5; item 4 says nothing
     again = Neighbours.read("next", stored)
-    for field in ("lines", "rows", "values", "known", "levels", "worth", "half_life", "name"):
+    for field in ("table_rows", "rows", "values", "known", "weight_bins", "bin_weights", "half_life", "name"):
         np.testing.assert_array_equal(getattr(again, field), getattr(source, field), err_msg=field)
 
 
@@ -94,7 +94,7 @@ def test_ease_with_room_for_all_neighbours_is_ease() -> None:
     items = ItemIds(ITEMS)
     pasts = histories(log, items)
     config = SourcesConfig(num_neighbours=len(items), regularisation=5.0)
-    source = learn_ease("ease", pasts, weighted_bins(pasts)[1], 3.0, config, TrainingLog.of(pasts, len(items)))
+    source = fit_ease("ease", pasts, weighted_bins(pasts)[1], 3.0, config, TrainingLog.of(pasts, len(items)))
     asked = UserBatch.after(pasts)
     mean = np.concatenate([past.weights for past in pasts]).mean()
     oracle = EASE.fit(log, items, regularisation=5.0 * mean**2, weighted=True, half_life=3.0)
@@ -105,24 +105,24 @@ def test_ease_with_room_for_all_neighbours_is_ease() -> None:
 
 def test_what_comes_next_is_counted_by_hand() -> None:
     pasts = [history("ann", [0, 1, 2]), history("bob", [0, 1])]
-    source = learn_next(pasts, 4, SourcesConfig(num_neighbours=3, window=2, shrinkage=1.0))
+    source = fit_next(pasts, 4, SourcesConfig(num_neighbours=3, window=2, shrinkage=1.0))
     # 0 -> 1 twice in one step, 0 -> 2 once in two, 1 -> 2 once in one; 0 and 1 were taken twice, 2 once.
     told = {(0, 1): 2 / 3 / 3**0.5, (0, 2): 0.5 / 3 / 2**0.5, (1, 2): 1 / 3 / 2**0.5}
     found = {
         (row, int(other)): float(value)
         for row in range(4)
-        if (line := source.lines[row]) >= 0
+        if (line := source.table_rows[row]) >= 0
         for other, value in zip(source.rows[line], source.values[line], strict=True)
         if other >= 0
     }
-    assert source.lines.tolist() == [0, 1, -1, -1]
+    assert source.table_rows.tolist() == [0, 1, -1, -1]
     assert found == pytest.approx(told)
     assert source.known.tolist() == [True, True, True, False]
 
 
 def test_recent_counts_the_last_days_and_nothing_that_came_later() -> None:
     pasts = [history("ann", [0, 1, 2], start=0), history("bob", [2, 0], start=2 * DAY)]
-    source = learn_recent(pasts, 4, days=2.0)
+    source = fit_recent(pasts, 4, days=2.0)
     asked = UserBatch([np.array([3])] * 3, [np.ones(1, np.float32)] * 3, np.array([0, 2 * DAY, 3 * DAY]))
     counts = [[1, 0, 0, 0], [0, 1, 2, 0], [1, 0, 2, 0]]
     np.testing.assert_allclose(source.scores(asked), np.log1p(counts), rtol=1e-6)
@@ -157,8 +157,8 @@ def test_the_best_rows_are_those_of_a_full_sort() -> None:
 
 
 def test_a_book_knows_what_was_learned_from() -> None:
-    book = TrainingLog.of([history("ann", [0, 2]), history("bob", [1])], 4)
-    assert book.holds([history("bob", [0, 1]), history("ann", [3]), history("eve", [0])]) == [("bob", 1)]
+    training_log = TrainingLog.of([history("ann", [0, 2]), history("bob", [1])], 4)
+    assert training_log.holds([history("bob", [0, 1]), history("ann", [3]), history("eve", [0])]) == [("bob", 1)]
 
 
 def test_weights_and_times_fit_histories() -> None:
@@ -175,21 +175,25 @@ def test_the_three_kinds_of_ease_are_each_solved_for_what_counts_in_it(rated: bo
     ]
     space = ItemSpace.of(np.eye(len(ITEMS), dtype=np.float32), UserModel())
     config = SourcesConfig(num_neighbours=len(ITEMS), regularisation=5.0)
-    found = {source.name: source for source in learn_sources(pasts, space, config)}
+    found = {source.name: source for source in fit_sources(pasts, space, config)}
     x = np.zeros((len(pasts), len(ITEMS)))
     seen = np.zeros(x.shape, np.bool_)
     for line, past in enumerate(pasts):
         x[line, past.rows], seen[line, past.rows] = past.weights, True
     told = x / x[seen].mean()
     halves = {"ease": 20.0, "ease_liked": 1e9, "ease_ratings": 1e9}
-    for name, worth in {"ease": told, "ease_liked": told >= 1, "ease_ratings": np.where(seen, told - 1, 0)}.items():
-        solved = np.linalg.inv(worth.T.astype(float) @ worth + 5.0 * np.eye(len(ITEMS)))
+    for name, bin_weights in {
+        "ease": told,
+        "ease_liked": told >= 1,
+        "ease_ratings": np.where(seen, told - 1, 0),
+    }.items():
+        solved = np.linalg.inv(bin_weights.T.astype(float) @ bin_weights + 5.0 * np.eye(len(ITEMS)))
         expected = solved / -np.diag(solved)
         np.fill_diagonal(expected, 0)
         source = found[name]
         assert isinstance(source, Neighbours)
         dense = np.zeros((len(ITEMS), len(ITEMS) + 1))
-        for row, line in enumerate(source.lines):
+        for row, line in enumerate(source.table_rows):
             if line >= 0:
                 dense[row, source.rows[line]] = source.values[line]  # padding is in the last column
         np.testing.assert_allclose(dense[:, :-1], expected, atol=1e-5)  # single precision
@@ -215,7 +219,7 @@ def test_neighbours_bring_up_what_is_said_for_and_nothing_else() -> None:
     count, most = 60, 40
     rows = rng.integers(-1, count, (count, 6)).astype(np.int32)
     values = np.where(rows >= 0, rng.normal(size=rows.shape), 0).astype(np.float32)
-    lines = neighbour_lines(np.arange(count), rows, values, count)
+    lines = neighbour_table(np.arange(count), rows, values, count)
     source = Neighbours("ease", *lines, np.ones(count, np.bool_), 5.0, np.ones(1, np.float32), np.ones(1, np.float32))
     histories = [rng.choice(count, size, replace=False) for size in (1, 4, 9)] + [np.empty(0, np.int64)]
     asked = UserBatch(histories, [np.ones(len(one), np.float32) for one in histories], np.zeros(4, np.int64))

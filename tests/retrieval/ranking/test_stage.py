@@ -22,9 +22,9 @@ from retrieval.training.cutoffs import cutoff_at
 from retrieval.training.ranker.ranker import StageTrainer
 from retrieval.training.ranker.sources import (
     check_recall,
-    learn_ease,
-    learn_next,
-    learn_recent,
+    fit_ease,
+    fit_next,
+    fit_recent,
     recalls_of,
     weighted_bins,
 )
@@ -171,7 +171,7 @@ def test_several_networks_are_their_mean() -> None:
 
     heads, features = [network(), network()], rng.normal(size=(5, 6, 4)).astype(np.float32)
     mean = np.mean([head.score(features) for head in heads], axis=0)
-    np.testing.assert_allclose(NeuralHead.together(heads).score(features), mean, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(NeuralHead.averaged(heads).score(features), mean, rtol=1e-4, atol=1e-5)
 
 
 def test_items_that_nobody_has_met_keep_the_place_of_retrieval_unless_the_head_should_judge(stage: SecondStage) -> None:
@@ -230,16 +230,16 @@ def test_a_source_that_has_seen_the_targets_is_named() -> None:
         seen = Popular("oracle", np.zeros(COUNT, np.float32), TrainingLog.of(PASTS, COUNT))
         return [*space_sources(space, TrainingLog.of([], COUNT)), seen]
 
-    one = replace(learner(), learn=leaky)
+    one = replace(learner(), fit_sources=leaky)
     with pytest.raises(TrainingError, match=r"source 'oracle' has seen 120 of the interactions.*'u000'"):
         one.examples(moment_of(PASTS))
     with pytest.raises(TrainingError, match="source 'retrieval' does not say what it was learned from"):
-        replace(one, learn=lambda _, space: space_sources(space)).examples(moment_of(PASTS))
+        replace(one, fit_sources=lambda _, space: space_sources(space)).examples(moment_of(PASTS))
 
 
 def test_a_source_that_lies_about_its_past_does_too_well() -> None:
     moment = moment_of(PASTS)
-    honest = learn_ease(
+    honest = fit_ease(
         "ease", moment.histories, weighted_bins(moment.histories)[1], 9, SMALL.sources, TrainingLog.of([], COUNT)
     )
     recall = recalls_of([honest], *moment[:2], COUNT)[0]
@@ -253,7 +253,7 @@ def test_recalls_are_those_of_users_one_by_one(at_once: int, monkeypatch: pytest
     monkeypatch.setattr("retrieval.ranking.sources.pool.MAX_SCORES", at_once)
     moment = moment_of(PASTS)
     sources: list[Source] = [
-        learn_ease(
+        fit_ease(
             "ease", moment.histories, weighted_bins(moment.histories)[1], 9, SMALL.sources, TrainingLog.of([], COUNT)
         ),
         Popular("popular", np.log1p(np.arange(COUNT, dtype=np.float32))),
@@ -288,10 +288,10 @@ def test_every_source_says_the_same_in_a_batch(stage: SecondStage) -> None:
 
 
 def test_learned_sources_have_books() -> None:
-    book = TrainingLog.of(PASTS, COUNT)
+    training_log = TrainingLog.of(PASTS, COUNT)
     for source in (
-        learn_ease("ease", PASTS, weighted_bins(PASTS)[1], 9, SMALL.sources, book),
-        learn_next(PASTS, COUNT, SMALL.sources, book),
-        learn_recent(PASTS, COUNT, 14, book),
+        fit_ease("ease", PASTS, weighted_bins(PASTS)[1], 9, SMALL.sources, training_log),
+        fit_next(PASTS, COUNT, SMALL.sources, training_log),
+        fit_recent(PASTS, COUNT, 14, training_log),
     ):
-        assert source.book is book
+        assert source.training_log is training_log

@@ -68,7 +68,7 @@ def test_it_keeps_its_order_when_it_is_reranked_and_is_explained_as_it_was_asked
     (explained,) = retriever.explain(last)
     block, space = retriever.behaviour, retriever.state.space.for_new_items
     assert block is not None
-    plain = replace(space, behaviour=replace(block.weighing(FOR_NEW_ITEMS), history_shrinkage=0.0))
+    plain = replace(space, behaviour=replace(block.with_weights(FOR_NEW_ITEMS), history_shrinkage=0.0))
     (history,) = last.histories
     both, first = plain.user_queries([history, history[:1]], centre=retriever.centre)
     moved = float(block.history_fractions([history])[0, 0]) * (both - first)[:-1]  # all but popularity

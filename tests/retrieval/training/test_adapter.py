@@ -14,8 +14,8 @@ from indexing.store.collect import ModalityVectors, fuse
 from retrieval.models.adapter import Adapter
 from retrieval.models.user_model import UserModel
 from retrieval.training.adapter.adapter import (
-    AdapterLearner,
-    dropped,
+    AdapterTraining,
+    drop_modalities,
     mean_fused,
     seen_mask,
     target_probabilities,
@@ -113,7 +113,7 @@ def test_the_same_seed_gives_the_same_weights() -> None:
 def test_numpy_agrees_with_torch(weights: dict[Modality, float]) -> None:
     items = replace(frozen_items(missing=0.3), weights=weights)
     rng = np.random.default_rng(0)
-    learner = AdapterLearner(items, group_histories(20), USERS, SHORT, rng)
+    learner = AdapterTraining(items, group_histories(20), USERS, SHORT, rng)
     with torch.no_grad():
         for part in (*learner.residual, *learner.gate):
             part.copy_(torch.from_numpy(rng.normal(size=tuple(part.shape)).astype(np.float32)))
@@ -134,10 +134,10 @@ def test_the_loss_of_a_batch_is_that_of_plain_loops(kind: type[AdapterConfig], r
     config, uniform = kind(anchor_weight=0.5, validation_fraction=0.0), kind.UNIFORM_NEGATIVES
     items, histories = frozen_items(missing=0.3), group_histories(12)
     liked = stars(histories) if rated else [np.ones(6, np.float32)] * 12
-    learner = AdapterLearner(
+    learner = AdapterTraining(
         items, histories, USERS, config, np.random.default_rng(0), weights=liked if rated else None
     )
-    usual = np.mean([one[1:] for one in liked])
+    mean_weight = np.mean([one[1:] for one in liked])
     with torch.no_grad():
         learner.residual[2].copy_(torch.randn(config.hidden, DIM, generator=torch.Generator().manual_seed(0)) * 0.2)
     z, frozen = learner.adapter().apply(items).astype(np.float64), fuse(items).astype(np.float64)
@@ -160,7 +160,7 @@ def test_the_loss_of_a_batch_is_that_of_plain_loops(kind: type[AdapterConfig], r
             if other != place and row != history[t] and row not in history[:t]:
                 expected = (len(batch) - 1) * share[row] + uniform / COUNT
                 total += np.exp(taste @ z[row] / config.TEMPERATURE) / expected
-        losses.append(-np.log(target / total) * liked[place][t] / usual)
+        losses.append(-np.log(target / total) * liked[place][t] / mean_weight)
     stay = np.mean([1 - z[row] @ frozen[row] for row in met])
     assert found == pytest.approx(np.mean(losses) + 0.5 * stay, rel=1e-4)
 
@@ -170,7 +170,7 @@ def test_what_is_held_out_is_judged_by_the_softmax_over_all_items(rated: bool) -
     items, histories, config = frozen_items(), group_histories(40), replace(SHORT, validation_fraction=0.5)
     liked = stars(histories) if rated else [np.ones(6, np.float32)] * 40
     rng = np.random.default_rng(0)
-    learner = AdapterLearner(items, histories, USERS, config, rng, weights=liked if rated else None)
+    learner = AdapterTraining(items, histories, USERS, config, rng, weights=liked if rated else None)
     held = learner.held_out
     assert held is not None
     z, losses, worth = fuse(items).astype(np.float64), [], []
@@ -190,7 +190,7 @@ def test_the_query_of_learning_is_that_of_serving() -> None:
     """With ratings, as `UserModel.taste` counts them; and only the last items of a long history."""
     users, items, histories = UserModel(half_life=3, longest=4), frozen_items(), group_histories(8)
     liked = stars(histories)
-    learner = AdapterLearner(items, histories, users, SHORT, np.random.default_rng(0), weights=liked)
+    learner = AdapterTraining(items, histories, users, SHORT, np.random.default_rng(0), weights=liked)
     vectors, centre = fuse(items), mean_fused(items)
     pasts, told = [one[-4:] for one in histories], [one[-4:] for one in liked]
     found = learner._tastes(pasts, told, np.concatenate(pasts), torch.from_numpy(vectors)).numpy()
@@ -261,7 +261,7 @@ def test_too_little_to_learn_from_is_an_error() -> None:
 def test_only_items_with_several_modalities_lose_one() -> None:
     rng = np.random.default_rng(0)
     exists = rng.random((3, 4000)) < 0.6
-    left = dropped(exists, 0.25, rng)
+    left = drop_modalities(exists, 0.25, rng)
     lost = exists & ~left
     assert not (left & ~exists).any()
     several = exists.sum(axis=0) >= 2
@@ -270,7 +270,7 @@ def test_only_items_with_several_modalities_lose_one() -> None:
     assert lost[:, several].any(axis=0).mean() == pytest.approx(0.25, abs=0.03)
     three = exists.all(axis=0)
     np.testing.assert_allclose(lost[:, three].sum(axis=1) / lost[:, three].sum(), 1 / 3, atol=0.1)
-    np.testing.assert_array_equal(dropped(exists, 0.0, rng), exists)
+    np.testing.assert_array_equal(drop_modalities(exists, 0.0, rng), exists)
 
 
 def test_a_batch_knows_who_has_seen_what_and_how_often_targets_come() -> None:

@@ -14,14 +14,14 @@ from retrieval.interactions.histories import History, histories
 from retrieval.models.behaviour import Behaviour, QueryTower
 from retrieval.models.new_items import ColdStartModel
 from retrieval.training.behaviour.attention import (
-    AttentionStates,
+    AttentionTraining,
     Window,
     candidates,
-    learn_attention,
+    train_attention,
     window,
     window_targets,
 )
-from retrieval.training.behaviour.behaviour import learn_behaviour
+from retrieval.training.behaviour.behaviour import train_behaviour
 from retrieval.training.config import AttentionConfig, BehaviourConfig
 from retrieval.training.one_standard_error import Values
 from retrieval.training.settings import settings_of
@@ -59,15 +59,15 @@ WARM = np.arange(COUNT)
 
 @pytest.fixture(scope="module")
 def block() -> Behaviour:
-    return replace(learn_behaviour(PASTS, DESCRIBED, SMALL), popular=0.5)
+    return replace(train_behaviour(PASTS, DESCRIBED, SMALL), popular=0.5)
 
 
 def worth_of(block: Behaviour) -> np.ndarray:
     return block.weight_bins / np.float32(3)
 
 
-def learned(block: Behaviour, config: AttentionConfig = PLAIN) -> AttentionStates:
-    return learn_attention(block, PASTS, worth_of(block), WARM, config)
+def learned(block: Behaviour, config: AttentionConfig = PLAIN) -> AttentionTraining:
+    return train_attention(block, PASTS, worth_of(block), WARM, config)
 
 
 def test_before_learning_it_changes_nothing(block: Behaviour) -> None:
@@ -82,7 +82,8 @@ def test_numpy_says_what_torch_said_at_a_length_of_one(block: Behaviour) -> None
     lasts = [past[-PLAIN.max_length :] for past in PASTS]
     with torch.no_grad():
         whole = (
-            state.states([Window(past, np.arange(len(past))) for past in lasts], np.random.default_rng(0)) @ state.out
+            state.states([Window(past, np.arange(len(past))) for past in lasts], np.random.default_rng(0))
+            @ state.output_weights
         )
     ends = np.cumsum([len(past) for past in lasts]) - 1
     length = np.linalg.norm(whole[ends].numpy(), axis=1).mean()
@@ -90,7 +91,7 @@ def test_numpy_says_what_torch_said_at_a_length_of_one(block: Behaviour) -> None
     pasts = [past[: 1 + number % PLAIN.max_length] for number, past in enumerate(PASTS[:12])]
     windows = [Window(past, np.arange(len(past))) for past in pasts]
     with torch.no_grad():
-        states = (state.states(windows, np.random.default_rng(0)) @ state.out).numpy() / length
+        states = (state.states(windows, np.random.default_rng(0)) @ state.output_weights).numpy() / length
         logits = state.logits(windows, WARM, np.random.default_rng(0)).numpy() / length / 10
     lines = iter(zip(states, logits, strict=True))
     for past in pasts:
@@ -133,10 +134,10 @@ def test_the_loss_is_that_of_a_sum_over_places_by_hand(block: Behaviour) -> None
     assert found == pytest.approx(top / below, rel=1e-4)
 
 
-def _asked(state: AttentionStates, places: np.ndarray, past: History) -> np.ndarray:
+def _asked(state: AttentionTraining, places: np.ndarray, past: History) -> np.ndarray:
     """What attention adds after some places of a history, with nothing else in the batch."""
     with torch.no_grad():
-        states = state.states([Window(past, places)], np.random.default_rng(0)) @ state.out
+        states = state.states([Window(past, places)], np.random.default_rng(0)) @ state.output_weights
     return states[-1].double().numpy()
 
 
@@ -219,7 +220,7 @@ def test_it_learns_what_no_sum_of_items_can_say() -> None:
     shares = []
     for epochs in (0, 18):
         config = OneTarget(dims=16, layers=1, epochs=epochs, max_length=20, learning_rate=1e-2, dropout=0.0)
-        state = learn_attention(block, pasts, one, WARM, config)
+        state = train_attention(block, pasts, one, WARM, config)
         queries = replace(block, attention=state.attention()).queries([past.rows[:-1] for past in others])
         shares.append(float(np.mean(((queries @ items.T) @ kind > 0) == same)))
     assert shares[0] < 0.6
@@ -228,29 +229,29 @@ def test_it_learns_what_no_sum_of_items_can_say() -> None:
 
 def test_the_same_seed_gives_the_same_bytes_and_another_another() -> None:
     config = replace(SMALL, attention=DROPPING)
-    first, second = (learn_behaviour(PASTS, DESCRIBED, config).to_bytes() for _ in range(2))
+    first, second = (train_behaviour(PASTS, DESCRIBED, config).to_bytes() for _ in range(2))
     assert first == second
-    without = learn_behaviour(PASTS, DESCRIBED, SMALL)
+    without = train_behaviour(PASTS, DESCRIBED, SMALL)
     with_it = Behaviour.from_bytes(first)
     np.testing.assert_array_equal(with_it.items, without.items)  # the index does not grow
     rows = [past.rows[:3] for past in PASTS]
-    other = learn_behaviour(PASTS, DESCRIBED, replace(SMALL, attention=replace(PLAIN, seed=1)))
+    other = train_behaviour(PASTS, DESCRIBED, replace(SMALL, attention=replace(PLAIN, seed=1)))
     assert np.abs(with_it.queries(rows) - without.queries(rows)).max() > 1e-2
     assert np.abs(with_it.queries(rows) - other.queries(rows)).max() > 1e-2
 
 
 def test_a_killed_training_goes_on_to_the_same_bits(block: Behaviour, tmp_path: Path) -> None:
     given = (block, PASTS, worth_of(block), WARM, DROPPING)
-    whole = learn_attention(*given)
+    whole = train_attention(*given)
 
-    def kill(epoch: int, _: AttentionStates) -> None:
+    def kill(epoch: int, _: AttentionTraining) -> None:
         if epoch == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        learn_attention(*given, kill, work=tmp_path)
+        train_attention(*given, kill, work=tmp_path)
     done: list[int] = []
-    resumed = learn_attention(*given, lambda epoch, _: done.append(epoch), work=tmp_path)
+    resumed = train_attention(*given, lambda epoch, _: done.append(epoch), work=tmp_path)
     assert done == [3, 4]
     assert resumed.curve == whole.curve
     first, second = (state.attention().tensors() for state in (whole, resumed))
@@ -287,6 +288,6 @@ def test_settings_ask_for_it() -> None:
 
 def test_what_cannot_be_learned_is_refused(block: Behaviour) -> None:
     with pytest.raises(TrainingError, match="two or more"):
-        learn_attention(block, [past[:1] for past in PASTS], worth_of(block), WARM, PLAIN)
+        train_attention(block, [past[:1] for past in PASTS], worth_of(block), WARM, PLAIN)
     with pytest.raises(TrainingError, match="3 heads"):
-        learn_attention(block, PASTS, worth_of(block), WARM, replace(PLAIN, heads=3))
+        train_attention(block, PASTS, worth_of(block), WARM, replace(PLAIN, heads=3))

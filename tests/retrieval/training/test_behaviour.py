@@ -17,9 +17,9 @@ from retrieval.features.item_features import FeatureMatrix
 from retrieval.interactions.histories import History, histories
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.item_popularity import interaction_counts
-from retrieval.training.behaviour.behaviour import learn_behaviour, popularity, weight_bins_of
+from retrieval.training.behaviour.behaviour import popularity, train_behaviour, weight_bins_of
 from retrieval.training.behaviour.ease import Whitening, first_eigenvectors, low_rank_ease
-from retrieval.training.behaviour.next_items import NextItems, learn_next_items
+from retrieval.training.behaviour.next_items import TowerTraining, train_next_items
 from retrieval.training.config import BehaviourConfig, NextItemsConfig
 
 GROUPS, SIZE = 5, 12
@@ -56,7 +56,9 @@ def test_without_times_the_order_of_a_history_says_nothing() -> None:
     undated = [replace(history, timestamps=np.zeros(len(history), np.int64)) for history in dated]
     levels = weight_bins_of(dated)
     given = (LINES, levels, levels / np.float32(3), np.arange(COUNT), NextItemsConfig(dims=4))
-    found = [NextItems(some, *given, np.random.default_rng(0)).half_lives.exp().tolist() for some in (dated, undated)]
+    found = [
+        TowerTraining(some, *given, np.random.default_rng(0)).half_lives.exp().tolist() for some in (dated, undated)
+    ]
     assert found[0] == pytest.approx([15, 3, 15])
     assert found[1] == pytest.approx([1e9] * 3)
 
@@ -109,7 +111,7 @@ def test_whitening_keeps_differences_of_scores_and_makes_length_their_spread() -
 
 def test_items_that_nobody_touched_are_recommended_by_their_content() -> None:
     log = log_of(hidden=3)
-    block = learn_behaviour(histories(log, ITEMS), DESCRIBED, SMALL)
+    block = train_behaviour(histories(log, ITEMS), DESCRIBED, SMALL)
     never = np.arange(COUNT) % SIZE >= SIZE - 3
     assert (block.confidence[never] == 0).all()
     both = np.concatenate([block.items, block.context_factors], axis=1)
@@ -123,16 +125,16 @@ def test_items_that_nobody_touched_are_recommended_by_their_content() -> None:
 
 def test_confidence_grows_with_interactions() -> None:
     pasts = histories(log_of(), ITEMS)
-    block = learn_behaviour(pasts, DESCRIBED, replace(SMALL, next_items=None, shrinkage=2.0))
+    block = train_behaviour(pasts, DESCRIBED, replace(SMALL, next_items=None, shrinkage=2.0))
     counts = interaction_counts(pasts, COUNT)
     np.testing.assert_allclose(block.confidence, counts / (counts + 2), rtol=1e-6)
 
 
 def test_the_same_seed_gives_the_same_block() -> None:
     pasts = histories(log_of(), ITEMS)
-    first, second = (learn_behaviour(pasts, DESCRIBED, SMALL) for _ in range(2))
+    first, second = (train_behaviour(pasts, DESCRIBED, SMALL) for _ in range(2))
     assert first.to_bytes() == second.to_bytes()
-    other = learn_behaviour(pasts, DESCRIBED, replace(SMALL, next_items=NextItemsConfig(dims=6, epochs=2, seed=1)))
+    other = train_behaviour(pasts, DESCRIBED, replace(SMALL, next_items=NextItemsConfig(dims=6, epochs=2, seed=1)))
     assert np.abs(first.items - other.items).max() > 1e-3
 
 
@@ -140,7 +142,7 @@ def test_numpy_scores_as_torch_did() -> None:
     pasts = histories(log_of(), ITEMS)
     config = AllFeatures(dims=6, epochs=2, dropout=0.0, id_dropout=0.0)
     levels = weight_bins_of(pasts)
-    state = learn_next_items(pasts, levels, levels / np.float32(3), np.arange(COUNT), LINES, config)
+    state = train_next_items(pasts, levels, levels / np.float32(3), np.arange(COUNT), LINES, config)
     tower, items, told = state.tower(np.arange(COUNT))
     said = told.astype(np.float32)
     with torch.no_grad():
@@ -157,7 +159,7 @@ def test_a_drawn_sample_stands_for_all_items() -> None:
     pasts = histories(log_of(), ITEMS)
     plain = AllFeatures(dims=6, epochs=2, dropout=0.0, id_dropout=0.0)
     levels, warm = weight_bins_of(pasts), np.arange(COUNT)
-    state = learn_next_items(pasts, levels, levels / np.float32(3), warm, LINES, plain)
+    state = train_next_items(pasts, levels, levels / np.float32(3), warm, LINES, plain)
     batch, rng = [(past, 3) for past in pasts], np.random.default_rng(0)
     with torch.no_grad():
         whole = float(state._loss(batch, rng))
@@ -177,7 +179,7 @@ def test_of_a_sample_only_the_rows_that_are_read_have_gradients_and_move() -> No
     levels = weight_bins_of(pasts)
     config = Sampled(dims=6, dropout=0.0, id_dropout=0.0)
     given = pasts, LINES, levels, levels / np.float32(3), np.arange(COUNT), config
-    state = NextItems(*given, np.random.default_rng(0))
+    state = TowerTraining(*given, np.random.default_rng(0))
     before = [table.detach().clone() for table in (state.items, state.context[0])]
     batch = [(pasts[0], 3), (pasts[1], 4)]
     rows, _ = state._candidates(batch, np.random.default_rng(1))
@@ -198,11 +200,11 @@ def test_gradients_by_row_are_those_of_the_table(monkeypatch: pytest.MonkeyPatch
     found = []
     for sparse in (True, False):
         config = Sampled(dims=6)
-        state = NextItems(
+        state = TowerTraining(
             pasts, LINES, levels, levels / np.float32(3), np.arange(COUNT), config, np.random.default_rng(0)
         )
         candidates = state._candidates([(past, 3) for past in pasts[:9]], np.random.default_rng(1))
-        monkeypatch.setattr(NextItems, "_candidates", lambda *_, drawn=candidates: drawn)
+        monkeypatch.setattr(TowerTraining, "_candidates", lambda *_, drawn=candidates: drawn)
         state.config = Sampled(dims=6) if sparse else AllFeatures(dims=6)
         state._loss([(past, 3) for past in pasts[:9]], np.random.default_rng(1)).backward()
         monkeypatch.undo()
@@ -212,9 +214,9 @@ def test_gradients_by_row_are_those_of_the_table(monkeypatch: pytest.MonkeyPatch
 
 def test_the_block_does_not_depend_on_how_many_rows_are_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     pasts = histories(log_of(), ITEMS)
-    whole = learn_behaviour(pasts, DESCRIBED, SMALL)
+    whole = train_behaviour(pasts, DESCRIBED, SMALL)
     monkeypatch.setattr("retrieval.training.behaviour.behaviour.BLOCK", 7)
-    parts = learn_behaviour(pasts, DESCRIBED, SMALL)
+    parts = train_behaviour(pasts, DESCRIBED, SMALL)
     np.testing.assert_allclose(parts.items, whole.items, atol=1e-5)
     np.testing.assert_allclose(parts.context_factors, whole.context_factors, atol=1e-5)
 
@@ -225,7 +227,7 @@ def test_training_brings_up_what_comes_next() -> None:
     shares = []
     for epochs in (0, 8):
         config = NextItemsConfig(dims=8, epochs=epochs)
-        state = learn_next_items(pasts, levels, levels / np.float32(3), np.arange(COUNT), 0 * LINES, config)
+        state = train_next_items(pasts, levels, levels / np.float32(3), np.arange(COUNT), 0 * LINES, config)
         tower, items, told = state.tower(np.arange(COUNT))
         said = told.astype(np.float32)
         best = [np.argsort(-(items @ tower.query(said[p.rows[:3]], p.weights[:3], levels)))[:SIZE] for p in others]
@@ -257,7 +259,7 @@ def test_a_count_that_knows_the_future_is_found() -> None:
 def test_popularity_and_confidence_are_those_of_the_past() -> None:
     split = at_time(log_of(), share=0.3)
     pasts = histories(split.past, ITEMS)
-    block = learn_behaviour(pasts, DESCRIBED, replace(SMALL, shrinkage=1.0))
+    block = train_behaviour(pasts, DESCRIBED, replace(SMALL, shrinkage=1.0))
     counts = block.confidence / (1 - block.confidence.astype(np.float64))
     check_past_only(dict(zip(ITEMS, np.round(counts).tolist(), strict=True)), split.past)
 
@@ -265,9 +267,9 @@ def test_popularity_and_confidence_are_those_of_the_past() -> None:
 def test_too_little_is_refused() -> None:
     single = [History("ann", np.array([0]), np.array([0]), np.ones(1, np.float32))]
     with pytest.raises(TrainingError, match="touched 1"):
-        learn_behaviour(single, DESCRIBED, SMALL)
+        train_behaviour(single, DESCRIBED, SMALL)
     with pytest.raises(TrainingError, match="two or more"):
-        learn_next_items(
+        train_next_items(
             single, np.ones(1, np.float32), np.ones(1, np.float32), np.array([0]), LINES, NextItemsConfig()
         )
 
@@ -276,16 +278,16 @@ def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     pasts = histories(log_of(), ITEMS)
     levels = weight_bins_of(pasts)
     given = (pasts, levels, levels / np.float32(3), np.arange(COUNT), LINES, NextItemsConfig(dims=4, epochs=4))
-    whole = learn_next_items(*given)
+    whole = train_next_items(*given)
 
-    def kill(epoch: int, _: NextItems) -> None:
+    def kill(epoch: int, _: TowerTraining) -> None:
         if epoch == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        learn_next_items(*given, kill, work=tmp_path)
+        train_next_items(*given, kill, work=tmp_path)
     done: list[int] = []
-    resumed = learn_next_items(*given, lambda epoch, _: done.append(epoch), work=tmp_path)
+    resumed = train_next_items(*given, lambda epoch, _: done.append(epoch), work=tmp_path)
     assert done == [3, 4]
     assert resumed.curve == whole.curve
     assert len(resumed.curve.train) == 4
@@ -299,6 +301,6 @@ def test_a_loss_that_is_not_finite_stops() -> None:
     levels = weight_bins_of(pasts)
     broken = np.full_like(LINES, np.nan)
     with pytest.raises(TrainingError, match="finite"):
-        learn_next_items(
+        train_next_items(
             pasts, levels, levels / np.float32(3), np.arange(COUNT), broken, NextItemsConfig(dims=4, epochs=1)
         )

@@ -9,7 +9,7 @@ from indexing.errors import TrainingError
 from retrieval.interactions.histories import History
 from retrieval.training.behaviour import ease_inverse as inverse
 from retrieval.training.behaviour.ease import ease
-from retrieval.training.behaviour.ease_inverse import CLOSE, Inverse, inverse_of, touches_of
+from retrieval.training.behaviour.ease_inverse import CLOSE, Inverse, interaction_matrix, inverse_of
 
 ITEMS = 60
 # Single precision has 6e-8; sums of hundreds of squares lose a factor of some hundreds of that.
@@ -36,8 +36,8 @@ def dense(pasts: list[History]) -> np.ndarray:
     return found
 
 
-def touches(pasts: list[History]) -> csr_matrix:
-    return touches_of(pasts, [past.weights for past in pasts], np.arange(ITEMS), ITEMS)
+def interactions(pasts: list[History]) -> csr_matrix:
+    return interaction_matrix(pasts, [past.weights for past in pasts], np.arange(ITEMS), ITEMS)
 
 
 @pytest.mark.parametrize(("users", "by_users"), [(5, True), (29, True), (31, False), (400, False)])
@@ -45,7 +45,7 @@ def test_the_inverse_is_that_of_numpy(users: int, by_users: bool) -> None:
     pasts = drawn(users)
     x = dense(pasts)
     expected = np.linalg.inv(x.T @ x + 7.0 * np.eye(ITEMS))
-    found = inverse_of(touches(pasts), 7.0)
+    found = inverse_of(interactions(pasts), 7.0)
     assert found.by_users == by_users
     np.testing.assert_allclose(found.diagonal, np.diag(expected), rtol=SINGLE)
     other = np.random.default_rng(1).normal(size=(ITEMS, 4))
@@ -72,29 +72,29 @@ def test_what_single_precision_cannot_tell_apart_is_solved_in_double(users: int)
     solved = np.linalg.inv(x.T @ x + 1e-4 * np.eye(ITEMS))
     expected = solved / -np.diag(solved)
     np.fill_diagonal(expected, 0)
-    found = inverse_of(touches(pasts), 1e-4)
+    found = inverse_of(interactions(pasts), 1e-4)
     assert found.matrix.dtype is torch.float64
     weights = ease(pasts, [past.weights for past in pasts], kept, ITEMS, 1e-4)
     np.testing.assert_allclose(weights, expected, atol=1e-5)
 
 
 def test_a_wrong_inverse_is_noticed() -> None:
-    found = inverse_of(touches(drawn(200)), 7.0)
-    assert found.off() < CLOSE
+    found = inverse_of(interactions(drawn(200)), 7.0)
+    assert found.max_error() < CLOSE
     found.matrix[:, np.argmin(found.diagonal)] *= 1.01  # of the most touched item
-    assert found.off() > CLOSE
+    assert found.max_error() > CLOSE
 
 
 def test_what_fails_the_check_is_done_in_double_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Inverse, "off", lambda _: 2 * CLOSE)
-    found = inverse_of(touches(drawn(200)), 7.0)
+    monkeypatch.setattr(Inverse, "max_error", lambda _: 2 * CLOSE)
+    found = inverse_of(interactions(drawn(200)), 7.0)
     assert found.matrix.dtype is torch.float64
 
 
 @pytest.mark.parametrize("regularisation", [0.0, -1.0])
 def test_without_regularisation_there_is_no_inverse(regularisation: float) -> None:
     with pytest.raises(TrainingError, match=r"regularisation of -?\d for 60 items and 5 users; give a larger one"):
-        inverse_of(touches(drawn(5)), regularisation)
+        inverse_of(interactions(drawn(5)), regularisation)
 
 
 def test_the_gram_matrix_is_that_of_all_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,4 +102,4 @@ def test_the_gram_matrix_is_that_of_all_blocks(monkeypatch: pytest.MonkeyPatch) 
     pasts = drawn(200)
     x = dense(pasts)
     expected = np.linalg.inv(x.T @ x + 7.0 * np.eye(ITEMS))
-    np.testing.assert_allclose(inverse_of(touches(pasts), 7.0).dense(), expected, atol=SINGLE * expected.max())
+    np.testing.assert_allclose(inverse_of(interactions(pasts), 7.0).dense(), expected, atol=SINGLE * expected.max())

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load
 
 from indexing.errors import DamagedFileError, TrainingError
-from retrieval.training.loop import Schedule, digest, learn
+from retrieval.training.loop import Schedule, digest, train
 
 
 class Walk:
@@ -31,13 +31,13 @@ class Walk:
 
 def run(walk: Walk, epochs: int = 6, patience: int = 0) -> tuple[float, list[int], int, str]:
     seen: list[int] = []
-    curve = learn(walk, np.random.default_rng(0), Schedule(epochs, patience), seen.append)
+    curve = train(walk, np.random.default_rng(0), Schedule(epochs, patience), seen.append)
     return walk.at.item(), seen, curve.best, curve.stopped
 
 
 def test_without_anything_held_out_the_last_state_stays() -> None:
     assert run(Walk(), 3) == (-3.0, [1, 2, 3], 3, "")
-    curve = learn(Walk(), np.random.default_rng(0), Schedule(3))
+    curve = train(Walk(), np.random.default_rng(0), Schedule(3))
     assert (curve.train, curve.valid) == ((-0.25, -1.25, -2.25), ())
     assert curve.to_json() == {"train": (-0.25, -1.25, -2.25), "valid": (), "best": 3, "stopped": ""}
 
@@ -106,7 +106,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("killed_after", [1, 2, 5])
 def test_after_a_kill_it_goes_on_to_the_same_bits(tmp_path: Path, killed_after: int) -> None:
     whole = Noisy()
-    curve = learn(whole, np.random.default_rng(0), Schedule(5))
+    curve = train(whole, np.random.default_rng(0), Schedule(5))
     schedule = Schedule(5, checkpoint=tmp_path / "work" / "run.safetensors")
 
     def kill(epoch: int) -> None:
@@ -114,9 +114,9 @@ def test_after_a_kill_it_goes_on_to_the_same_bits(tmp_path: Path, killed_after: 
             raise Killed
 
     with pytest.raises(Killed):
-        learn(Noisy(), np.random.default_rng(0), schedule, kill)
+        train(Noisy(), np.random.default_rng(0), schedule, kill)
     again, after = Noisy(), list[int]()
-    resumed = learn(again, np.random.default_rng(99), schedule, after.append)  # the generator is the one of before
+    resumed = train(again, np.random.default_rng(99), schedule, after.append)  # the generator is the one of before
     assert after == list(range(killed_after + 1, 6))
     assert resumed == curve
     for first, second in zip(whole.parts, again.parts, strict=True):
@@ -127,8 +127,8 @@ def test_what_is_large_is_written_after_each_fourth_pass_and_the_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = Noisy()
-    curve = learn(whole, np.random.default_rng(0), Schedule(10))
-    monkeypatch.setattr("retrieval.training.loop.SMALL", 20 * 4)  # bytes; there is one number more
+    curve = train(whole, np.random.default_rng(0), Schedule(10))
+    monkeypatch.setattr("retrieval.training.loop.SMALL_BYTES", 20 * 4)  # bytes; there is one number more
     path = tmp_path / "run.safetensors"
 
     def kill(epoch: int) -> None:
@@ -137,14 +137,14 @@ def test_what_is_large_is_written_after_each_fourth_pass_and_the_last(
             raise Killed
 
     with pytest.raises(Killed):
-        learn(Noisy(), np.random.default_rng(0), Schedule(10, checkpoint=path), kill)
+        train(Noisy(), np.random.default_rng(0), Schedule(10, checkpoint=path), kill)
     again, after = Noisy(), list[int]()
-    assert learn(again, np.random.default_rng(99), Schedule(10, checkpoint=path), after.append) == curve
+    assert train(again, np.random.default_rng(99), Schedule(10, checkpoint=path), after.append) == curve
     assert after == [5, 6, 7, 8, 9, 10]
     for first, second in zip(whole.parts, again.parts, strict=True):
         np.testing.assert_array_equal(first.detach().numpy(), second.detach().numpy())
     nothing: list[int] = []
-    learn(Noisy(), np.random.default_rng(99), Schedule(10, checkpoint=path), nothing.append)
+    train(Noisy(), np.random.default_rng(99), Schedule(10, checkpoint=path), nothing.append)
     assert nothing == []  # the last is there
 
 
@@ -157,9 +157,9 @@ def test_the_best_state_is_kept_through_a_kill_also_when_it_was_not_the_last(kil
             raise Killed
 
     with pytest.raises(Killed):
-        learn(Walk([5.0, 1.0, 2.0, 3.0, 4.0]), np.random.default_rng(0), schedule, kill)
+        train(Walk([5.0, 1.0, 2.0, 3.0, 4.0]), np.random.default_rng(0), schedule, kill)
     walk = Walk([5.0, 1.0, 2.0, 3.0, 4.0])
-    curve = learn(walk, np.random.default_rng(0), schedule)
+    curve = train(walk, np.random.default_rng(0), schedule)
     assert (walk.at.item(), curve.best, curve.valid) == (-1.0, 1, (5.0, 1.0, 2.0, 3.0, 4.0))
     tensors = load((tmp_path / "run.safetensors").read_bytes()[32:])  # behind the checksum
     assert {name.split(".")[0] for name in tensors} == {"now", "best"}
@@ -167,12 +167,12 @@ def test_the_best_state_is_kept_through_a_kill_also_when_it_was_not_the_last(kil
 
 def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "run.safetensors"
-    learn(Walk(), np.random.default_rng(0), Schedule(1, checkpoint=path))
+    train(Walk(), np.random.default_rng(0), Schedule(1, checkpoint=path))
     with pytest.raises(DamagedFileError, match="no checkpoint of this training"):
-        learn(Noisy(), np.random.default_rng(0), Schedule(1, checkpoint=path))
+        train(Noisy(), np.random.default_rng(0), Schedule(1, checkpoint=path))
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(DamagedFileError, match="delete it"):
-        learn(Walk(), np.random.default_rng(0), Schedule(1, checkpoint=path))
+        train(Walk(), np.random.default_rng(0), Schedule(1, checkpoint=path))
 
 
 def test_a_name_tells_settings_and_data_apart() -> None:
@@ -189,12 +189,12 @@ def test_a_name_tells_settings_and_data_apart() -> None:
 @pytest.mark.parametrize("place", [0, 40, 300, -5, -1])
 def test_a_checkpoint_with_one_flipped_bit_is_refused(tmp_path: Path, place: int) -> None:
     path = tmp_path / "run.safetensors"
-    learn(Walk(), np.random.default_rng(0), Schedule(1, checkpoint=path))
+    train(Walk(), np.random.default_rng(0), Schedule(1, checkpoint=path))
     data = bytearray(path.read_bytes())
     data[place] ^= 4
     path.write_bytes(data)
     with pytest.raises(DamagedFileError, match=r"its bytes are not those that were written.*delete it"):
-        learn(Walk(), np.random.default_rng(0), Schedule(2, checkpoint=path))
+        train(Walk(), np.random.default_rng(0), Schedule(2, checkpoint=path))
     path.write_bytes(bytes(data[:20]))
     with pytest.raises(DamagedFileError, match="delete it"):
-        learn(Walk(), np.random.default_rng(0), Schedule(2, checkpoint=path))
+        train(Walk(), np.random.default_rng(0), Schedule(2, checkpoint=path))

@@ -8,7 +8,7 @@ import torch
 
 from indexing.errors import TrainingError
 from retrieval.ranking.heads import NeuralHead
-from retrieval.ranking.heads.neural import FAR
+from retrieval.ranking.heads.neural import MAX_DEVIATIONS
 from retrieval.training.ranker.neural_head import Examples, _Network, scores_by_torch, train_neural_head
 from retrieval.training.ranker_config import HeadConfig
 
@@ -31,7 +31,7 @@ def trained(epochs: int = 15, networks: int = 2) -> NeuralHead:
 
 def found_first(head: NeuralHead, seed: int) -> float:
     one = examples(seed)
-    scores = np.where(one.kept, head.score(one.features), -np.inf)
+    scores = np.where(one.mask, head.score(one.features), -np.inf)
     return float((one.gains > 0)[np.arange(QUERIES), scores.argmax(axis=1)].mean())
 
 
@@ -68,8 +68,8 @@ def test_scores_are_alike_whatever_the_layout_and_however_many_there_are() -> No
     mean, scale = rng.normal(size=width).astype(np.float32), rng.uniform(0.01, 1.01, width).astype(np.float32)
     head = NeuralHead(mean, scale, linear, w1, b1, w2)
     features = rng.normal(0, 3, (2, count // 2, width)).astype(np.float32)
-    x = np.clip((features.astype(np.float64) - mean) / scale, -FAR, FAR)
-    assert (np.abs(x) == FAR).mean() > 0.05  # some are too far from the mean to count in full
+    x = np.clip((features.astype(np.float64) - mean) / scale, -MAX_DEVIATIONS, MAX_DEVIATIONS)
+    assert (np.abs(x) == MAX_DEVIATIONS).mean() > 0.05  # some are too far from the mean to count in full
     expected = x @ linear + np.maximum(x @ w1 + b1, 0) @ w2
     columns = np.ascontiguousarray(np.moveaxis(features, -1, 0))
     for given in (features, np.moveaxis(columns, 0, -1)):
@@ -92,10 +92,10 @@ def test_the_loss_is_the_softmax_over_candidates_without_padding() -> None:
 
 def test_sets_of_different_depth_are_joined() -> None:
     long = examples()
-    short = Examples(long.features[:, :5], long.gains[:, :5], long.kept[:, :5])
+    short = Examples(long.features[:, :5], long.gains[:, :5], long.mask[:, :5])
     joined = Examples.joined([short, examples(1)])
     assert joined.features.shape == (2 * QUERIES, DEPTH, FEATURES)
-    assert not joined.kept[:QUERIES, 5:].any()
+    assert not joined.mask[:QUERIES, 5:].any()
     np.testing.assert_array_equal(joined.features[:QUERIES, :5], short.features)
     np.testing.assert_array_equal(joined.gains[QUERIES:], examples(1).gains)
 

@@ -9,7 +9,7 @@ from indexing.errors import TrainingError
 from retrieval import Impressions, Interactions
 from retrieval.interactions.histories import History
 from retrieval.training.ranker.neural_head import Examples, train_neural_head, train_trees_head
-from retrieval.training.ranker.position_bias import PositionCurve, learn_position_curve
+from retrieval.training.ranker.position_bias import PositionCurve, fit_position_curve
 from retrieval.training.ranker.shown_items import ShownItems
 from retrieval.training.ranker_config import HeadConfig, TreesConfig
 
@@ -34,7 +34,7 @@ def simulated(curve: np.ndarray, seed: int, *, users: int = 300, visits: int = 2
 @pytest.mark.parametrize("name", CURVES)
 @pytest.mark.parametrize("seed", range(3))
 def test_the_curve_of_a_simulation_is_found(name: str, seed: int) -> None:
-    learned = learn_position_curve(*simulated(CURVES[name], seed))
+    learned = fit_position_curve(*simulated(CURVES[name], seed))
     assert learned.unit == "user and item"
     np.testing.assert_allclose(learned.propensities, CURVES[name], atol=0.05)
 
@@ -56,7 +56,7 @@ def test_the_ratio_of_two_positions_is_that_of_mantel_and_haenszel() -> None:
         )
     ]
     taken = np.concatenate([np.arange(count) < takes for _, _, takes, count in shown])
-    learned = learn_position_curve(columns[0], np.zeros(len(taken), np.int64), columns[1], taken)
+    learned = fit_position_curve(columns[0], np.zeros(len(taken), np.int64), columns[1], taken)
     expected = (10 * 100 / 150 + 40 * 60 / 180) / (40 * 50 / 150 + 30 * 120 / 180)
     np.testing.assert_allclose(learned.propensities, [1, expected], rtol=1e-9)
     assert learned.taken == 120
@@ -64,7 +64,7 @@ def test_the_ratio_of_two_positions_is_that_of_mantel_and_haenszel() -> None:
 
 def test_where_no_user_saw_an_item_again_items_are_compared() -> None:
     users, items, positions, taken = simulated(CURVES["flat"], 0, users=4000, visits=1)
-    learned = learn_position_curve(np.arange(len(users)), items, positions, taken)
+    learned = fit_position_curve(np.arange(len(users)), items, positions, taken)
     assert learned.unit == "item"
     assert learned.propensities[0] == 1
 
@@ -72,7 +72,7 @@ def test_where_no_user_saw_an_item_again_items_are_compared() -> None:
 def test_a_place_that_nothing_compares_lies_between_its_neighbours() -> None:
     users, items, positions, taken = simulated(CURVES["steep"], 0)
     kept = positions != 4
-    learned = learn_position_curve(users[kept], items[kept], positions[kept], taken[kept])
+    learned = fit_position_curve(users[kept], items[kept], positions[kept], taken[kept])
     third, fourth, fifth = np.log(learned.propensities[2:5])
     assert fourth == pytest.approx((third + fifth) / 2)
 
@@ -80,7 +80,7 @@ def test_a_place_that_nothing_compares_lies_between_its_neighbours() -> None:
 def test_a_list_that_is_never_mixed_teaches_no_curve() -> None:
     positions = np.tile(np.arange(1, 11), 100)
     with pytest.raises(TrainingError, match=r"only 0 impressions were taken of items that were shown at several"):
-        learn_position_curve(np.repeat(np.arange(100), 10), positions, positions, np.ones(1000, np.bool_))
+        fit_position_curve(np.repeat(np.arange(100), 10), positions, positions, np.ones(1000, np.bool_))
 
 
 def test_propensities_are_clipped_and_deep_places_count_as_the_last() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from retrieval.features.item_features import FeatureMatrix
 from retrieval.features.tfidf import SparseRows, Words
-from retrieval.training.behaviour.new_items import Target, learn_predictor, mean_squared_distance
+from retrieval.training.behaviour.new_items import Target, fit_cold_start, mean_squared_distance
 
 COUNT = 90
 RNG = np.random.default_rng(0)
@@ -26,24 +26,24 @@ def oracle(
     alone = alone if words is None else np.concatenate([alone, words.dense()], axis=1)
     described = together[there]
     pairs = np.sum((described[:, None] - described[None]) ** 2, axis=2)
-    nearness = 1 / pairs.mean()
-    alike = np.exp(-nearness * pairs) + alone[there] @ alone[there].T
+    gamma = 1 / pairs.mean()
+    alike = np.exp(-gamma * pairs) + alone[there] @ alone[there].T
     inverse = np.diag(regularisation / trust[there])
     system = np.block([[alike + inverse, np.ones((len(there), 1))], [np.ones((1, len(there))), np.zeros((1, 1))]])
     solved = np.linalg.solve(system, np.concatenate([wanted[there], np.zeros((1, wanted.shape[1]))]))
     apart = np.sum((together[:, None] - described[None]) ** 2, axis=2)
-    expected: np.ndarray = (np.exp(-nearness * apart) + alone @ alone[there].T) @ solved[:-1] + solved[-1]
+    expected: np.ndarray = (np.exp(-gamma * apart) + alone @ alone[there].T) @ solved[:-1] + solved[-1]
     return expected
 
 
 @pytest.mark.parametrize("regularisation", [0.05, 1.0, 50.0])
 def test_with_all_items_as_landmarks_it_is_kernel_ridge_regression(regularisation: float) -> None:
-    predictor = learn_predictor(ITEMS, [Target(WANTED, TRUST)], regularisation)
+    predictor = fit_cold_start(ITEMS, [Target(WANTED, TRUST)], regularisation)
     np.testing.assert_allclose(predictor.predict(ITEMS), oracle(TRUST, WANTED, regularisation), atol=2e-3)
 
 
 def test_what_counts_by_itself_is_part_of_the_kernel() -> None:
-    predictor = learn_predictor(FeatureMatrix(DESCRIBED, additive=1), [Target(WANTED, TRUST)], 1.0)
+    predictor = fit_cold_start(FeatureMatrix(DESCRIBED, additive=1), [Target(WANTED, TRUST)], 1.0)
     expected = oracle(TRUST, WANTED, 1.0, additive=1)
     np.testing.assert_allclose(predictor.predict(FeatureMatrix(DESCRIBED, additive=1)), expected, atol=2e-3)
     assert np.abs(expected - oracle(TRUST, WANTED, 1.0)).max() > 0.1
@@ -54,7 +54,7 @@ def test_words_are_part_of_the_kernel() -> None:
     words = Words(("black", "blue", "green", "grey", "red"), np.ones(5, np.float32))
     described = FeatureMatrix(DESCRIBED, 1, words.lines(texts))
     wanted = WANTED + np.array([["red" in text, -("blue" in text)] for text in texts])
-    predictor = learn_predictor(described, [Target(wanted, TRUST)], 1.0)
+    predictor = fit_cold_start(described, [Target(wanted, TRUST)], 1.0)
     expected = oracle(TRUST, wanted, 1.0, additive=1, words=described.words)
     np.testing.assert_allclose(predictor.predict(described), expected, atol=2e-3)
     mute = replace(described, words=None)  # as items of a bundle that lost its text columns
@@ -69,14 +69,14 @@ def test_what_counts_by_itself_is_learned_from_items_that_are_unlike_in_all_else
     off = {}
     for additive in (0, 2):
         known, new = (FeatureMatrix(some, additive) for some in (described[:40], described[40:]))
-        off[additive] = np.abs(learn_predictor(known, wanted, 1.0).predict(new)[:, 0] - year[40:]).mean()
+        off[additive] = np.abs(fit_cold_start(known, wanted, 1.0).predict(new)[:, 0] - year[40:]).mean()
     assert off[2] < 0.1 < 0.3 < off[0]
 
 
 def test_what_is_not_trusted_does_not_matter() -> None:
     trust, wanted = TRUST.copy(), WANTED.copy()
     trust[60:], wanted[60:] = 0.0, 1e6
-    predictor = learn_predictor(ITEMS, [Target(wanted, trust)], 1.0)
+    predictor = fit_cold_start(ITEMS, [Target(wanted, trust)], 1.0)
     assert len(predictor.landmarks) == 60
     np.testing.assert_allclose(predictor.predict(ITEMS), oracle(trust, wanted, 1.0), atol=2e-3)
 
@@ -84,7 +84,7 @@ def test_what_is_not_trusted_does_not_matter() -> None:
 def test_targets_keep_their_places_whoever_shares_their_trust() -> None:
     halved = np.where(np.arange(COUNT) % 2, TRUST, 0.0)
     first, second = WANTED[:, :1], WANTED[:, 1:]
-    both = learn_predictor(ITEMS, [Target(first, TRUST), Target(second, halved), Target(WANTED, TRUST)], 1.0)
+    both = fit_cold_start(ITEMS, [Target(first, TRUST), Target(second, halved), Target(WANTED, TRUST)], 1.0)
     found = both.predict(ITEMS)
     np.testing.assert_allclose(found[:, [0]], oracle(TRUST, first, 1.0), atol=2e-3)
     np.testing.assert_allclose(found[:, 2:], oracle(TRUST, WANTED, 1.0), atol=2e-3)
@@ -96,7 +96,7 @@ def test_a_straight_line_and_a_product_are_learned() -> None:
     rng = np.random.default_rng(1)
     described = rng.uniform(-1, 1, (400, 3)).astype(np.float32)
     wanted = np.stack([described @ [1.0, 2.0, 0.0], described[:, 0] * described[:, 1]], axis=1)
-    predictor = learn_predictor(FeatureMatrix(described[:300]), [Target(wanted[:300], np.ones(300))], 1e-2)
+    predictor = fit_cold_start(FeatureMatrix(described[:300]), [Target(wanted[:300], np.ones(300))], 1e-2)
     asked = np.clip(described[300:], -0.8, 0.8)  # at the edge there is less to go by
     expected = np.stack([asked @ [1.0, 2.0, 0.0], asked[:, 0] * asked[:, 1]], axis=1)
     np.testing.assert_allclose(predictor.predict(FeatureMatrix(asked)), expected, atol=0.1)
@@ -108,7 +108,7 @@ def test_fewer_landmarks_are_drawn_by_seed_and_do_nearly_as_well() -> None:
     wanted = (np.sin(3 * described[:, :1]) * described[:, 1:]).astype(np.float64)
     target = [Target(wanted, np.ones(2000))]
     items = FeatureMatrix(described)
-    first, again, other = (learn_predictor(items, target, 0.01, landmarks=60, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (fit_cold_start(items, target, 0.01, landmarks=60, seed=seed) for seed in (0, 0, 1))
     assert first.landmarks.shape == (60, 2)
     np.testing.assert_array_equal(first.weights, again.weights)
     assert not np.array_equal(first.landmarks, other.landmarks)
@@ -124,7 +124,7 @@ def test_the_usual_distance_is_that_of_all_pairs() -> None:
 def test_where_descriptions_tell_nothing_apart_the_mean_is_predicted(described: np.ndarray) -> None:
     trust, wanted = TRUST[:20], WANTED[:20]
     items = FeatureMatrix(described.astype(np.float32))
-    found = learn_predictor(items, [Target(wanted, trust)], 1.0).predict(items)
+    found = fit_cold_start(items, [Target(wanted, trust)], 1.0).predict(items)
     np.testing.assert_allclose(found, np.tile(np.average(wanted, axis=0, weights=trust), (20, 1)), rtol=1e-5)
 
 
@@ -132,7 +132,7 @@ def test_resemblance_is_what_distances_and_products_make_it_and_nothing_is_writt
     rng = np.random.default_rng(0)
     lines, others = (rng.normal(size=(count, 7)).astype(np.float32) for count in (9, 5))
     kept = lines.copy(), others.copy()
-    found = FeatureMatrix(lines, additive=2).resemblance(FeatureMatrix(others, additive=2), 0.3)
+    found = FeatureMatrix(lines, additive=2).kernel(FeatureMatrix(others, additive=2), 0.3)
     apart = ((lines[:, None, :5].astype(np.float64) - others[None, :, :5]) ** 2).sum(axis=2)
     expected = np.exp(-0.3 * apart) + lines[:, 5:].astype(np.float64) @ others[:, 5:].T
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)  # single precision

@@ -14,7 +14,7 @@ def table() -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)).requires_grad_()
 
 
-def learn(optimizer: torch.optim.Optimizer, part: torch.Tensor, *, sparse: bool) -> None:
+def train(optimizer: torch.optim.Optimizer, part: torch.Tensor, *, sparse: bool) -> None:
     for number, rows in enumerate(BATCHES):
         optimizer.zero_grad()
         read = F.embedding(torch.tensor(rows), part, sparse=sparse)
@@ -24,23 +24,23 @@ def learn(optimizer: torch.optim.Optimizer, part: torch.Tensor, *, sparse: bool)
 
 def test_rows_that_are_read_move_as_in_adam_without_momentum() -> None:
     whole, by_row = table(), table()
-    learn(torch.optim.Adam([whole], lr=0.1, betas=(0.0, 0.999)), whole, sparse=False)
-    learn(RowAdam([by_row], lr=0.1), by_row, sparse=True)
+    train(torch.optim.Adam([whole], lr=0.1, betas=(0.0, 0.999)), whole, sparse=False)
+    train(RowAdam([by_row], lr=0.1), by_row, sparse=True)
     torch.testing.assert_close(by_row, whole)
     assert torch.equal(by_row[5], table()[5])  # nobody read it
 
 
 def test_what_has_a_whole_gradient_learns_by_adam() -> None:
     whole, same = table(), table()
-    learn(torch.optim.Adam([whole], lr=0.1), whole, sparse=False)
-    learn(RowAdam([same], lr=0.1), same, sparse=False)
+    train(torch.optim.Adam([whole], lr=0.1), whole, sparse=False)
+    train(RowAdam([same], lr=0.1), same, sparse=False)
     assert torch.equal(same, whole)
 
 
 @pytest.mark.parametrize("after", [1, 4])
 def test_goes_on_from_its_state(after: int) -> None:
     straight, stopped = table(), table()
-    learn(RowAdam([straight], lr=0.1), straight, sparse=True)
+    train(RowAdam([straight], lr=0.1), straight, sparse=True)
     first = RowAdam([stopped], lr=0.1)
     for number, rows in enumerate(BATCHES):
         if number == after:

@@ -14,7 +14,7 @@ from retrieval.interactions.histories import History
 from retrieval.models.behaviour import Behaviour
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.user_model import ALL_ALIKE, UserModel
-from retrieval.training.serving_trials import ServingTrials, held, ndcg
+from retrieval.training.serving_trials import ServingTrials, ndcg, target_mask
 from tests.retrieval.models.test_behaviour import random_block
 
 DIM, ITEMS, LEAST = 5, 30, 2.5
@@ -89,8 +89,8 @@ def test_ndcg_is_that_of_evaluation_for_lists_that_end_early_and_more_wanted_tha
 
 def test_what_is_among_the_wanted_is_said_line_by_line() -> None:
     rows = np.array([[[1, -1], [2, 0]], [[1, 1], [-1, 2]]])
-    assert held(rows, [np.array([2, 0]), np.array([1])], 3).tolist() == [
+    assert target_mask(rows, [np.array([2, 0]), np.array([1])], 3).tolist() == [
         [[False, False], [True, True]],
         [[True, True], [False, False]],
     ]
-    assert not held(rows, [np.empty(0, np.int64)] * 2, 3).any()
+    assert not target_mask(rows, [np.empty(0, np.int64)] * 2, 3).any()

@@ -13,8 +13,8 @@ from indexing.arrays import Vectors
 from indexing.errors import InputError
 from retrieval.interactions.histories import History, histories
 from retrieval.interactions.item_popularity import interaction_counts
-from retrieval.training.behaviour.behaviour import learn_behaviour, weight_bins_of
-from retrieval.training.behaviour.next_items import NextItems
+from retrieval.training.behaviour.behaviour import train_behaviour, weight_bins_of
+from retrieval.training.behaviour.next_items import TowerTraining
 from retrieval.training.behaviour.warm_start import TowerStart
 from retrieval.training.config import NextItemsConfig
 from retrieval.training.loop import TrainingCurve
@@ -23,18 +23,18 @@ from tests.retrieval.training.test_behaviour import COUNT, DESCRIBED, ITEMS, SMA
 PLAIN = AllFeatures(dims=6, epochs=2, dropout=0.0, id_dropout=0.0)
 
 
-def begun(pasts: Sequence[History], start: TowerStart) -> NextItems:
+def begun(pasts: Sequence[History], start: TowerStart) -> TowerTraining:
     levels = weight_bins_of(pasts)
     worth = (levels / levels.mean()).astype(np.float32)
     warm = np.flatnonzero(interaction_counts(pasts, COUNT))
-    state = NextItems(pasts, DESCRIBED.lines, levels, worth, warm, PLAIN, np.random.default_rng(0))
+    state = TowerTraining(pasts, DESCRIBED.lines, levels, worth, warm, PLAIN, np.random.default_rng(0))
     start.initialise(state)
     return state
 
 
 def test_it_scores_as_what_is_served_up_to_one_factor_and_a_constant_for_each_query() -> None:
     pasts = histories(log_of(hidden=2), ITEMS)  # of two items of each group nobody knows anything: they are predicted
-    block = learn_behaviour(pasts, DESCRIBED, SMALL)
+    block = train_behaviour(pasts, DESCRIBED, SMALL)
     start = TowerStart.of(block, pasts)
     assert start is not None
     state, some = begun(pasts, start), pasts[:20]
@@ -66,7 +66,7 @@ def _total(start: TowerStart, past: History, levels: Vectors) -> NDArray[np.floa
 
 def test_numbers_begin_as_large_as_learning_makes_them() -> None:
     pasts = histories(log_of(), ITEMS)
-    start = TowerStart.of(learn_behaviour(pasts, DESCRIBED, SMALL), pasts)
+    start = TowerStart.of(train_behaviour(pasts, DESCRIBED, SMALL), pasts)
     assert start is not None
     state = begun(pasts, start)
     with torch.no_grad():
@@ -80,12 +80,12 @@ def test_learning_goes_on_from_there_with_the_histories_that_are_given() -> None
     pasts = histories(log_of(), ITEMS)
     first, again, anew = list[TrainingCurve](), list[TrainingCurve](), list[TrainingCurve]()
     config = replace(SMALL, next_items=replace(PLAIN, epochs=12))
-    block = learn_behaviour(pasts, DESCRIBED, config, ended=first.append)
+    block = train_behaviour(pasts, DESCRIBED, config, ended=first.append)
     one = replace(config, next_items=replace(PLAIN, epochs=1))
-    learn_behaviour(pasts, DESCRIBED, one, ended=anew.append)
-    warm = learn_behaviour(pasts, DESCRIBED, one, start=TowerStart.of(block, pasts), ended=again.append)
+    train_behaviour(pasts, DESCRIBED, one, ended=anew.append)
+    warm = train_behaviour(pasts, DESCRIBED, one, start=TowerStart.of(block, pasts), ended=again.append)
     assert again[0].train[0] < (first[0].train[0] + first[0].train[-1]) / 2 < anew[0].train[0]
-    few = learn_behaviour(pasts, DESCRIBED, one, start=TowerStart.of(block, pasts[:9]))
+    few = train_behaviour(pasts, DESCRIBED, one, start=TowerStart.of(block, pasts[:9]))
     assert not np.array_equal(few.items, warm.items)
     # What is counted is counted of everybody: popularity, but for the scale of all.
     np.testing.assert_allclose(few.items[:, -1] / few.items[0, -1], warm.items[:, -1] / warm.items[0, -1], rtol=1e-5)
@@ -97,28 +97,28 @@ def test_after_a_kill_it_goes_on_from_where_it_was_and_not_from_the_start(
 ) -> None:
     pasts = histories(log_of(), ITEMS)
     config = replace(SMALL, next_items=kind(dims=6, epochs=4))
-    start = TowerStart.of(learn_behaviour(pasts, DESCRIBED, config), pasts[:30])
-    whole = learn_behaviour(pasts, DESCRIBED, config, start=start)
+    start = TowerStart.of(train_behaviour(pasts, DESCRIBED, config), pasts[:30])
+    whole = train_behaviour(pasts, DESCRIBED, config, start=start)
 
-    def kill(epoch: int, _: NextItems) -> None:
+    def kill(epoch: int, _: TowerTraining) -> None:
         if epoch == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        learn_behaviour(pasts, DESCRIBED, config, kill, work=tmp_path, start=start)
+        train_behaviour(pasts, DESCRIBED, config, kill, work=tmp_path, start=start)
     after: list[int] = []
-    again = learn_behaviour(pasts, DESCRIBED, config, lambda epoch, _: after.append(epoch), work=tmp_path, start=start)
+    again = train_behaviour(pasts, DESCRIBED, config, lambda epoch, _: after.append(epoch), work=tmp_path, start=start)
     assert after == [3, 4]
     assert again.to_bytes() == whole.to_bytes()
-    learn_behaviour(pasts, DESCRIBED, config, work=tmp_path)  # from another start it is another training
+    train_behaviour(pasts, DESCRIBED, config, work=tmp_path)  # from another start it is another training
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_another_shape_is_refused() -> None:
     pasts = histories(log_of(), ITEMS)
-    block = learn_behaviour(pasts, DESCRIBED, SMALL)
+    block = train_behaviour(pasts, DESCRIBED, SMALL)
     wide = replace(SMALL, next_items=replace(PLAIN, dims=7))
     with pytest.raises(InputError, match=r"of shape \(60, 7\), one of \(60, 8\) is asked for"):
-        learn_behaviour(pasts, DESCRIBED, wide, start=TowerStart.of(block, pasts))
-    alone = learn_behaviour(pasts, DESCRIBED, replace(SMALL, next_items=None))
+        train_behaviour(pasts, DESCRIBED, wide, start=TowerStart.of(block, pasts))
+    alone = train_behaviour(pasts, DESCRIBED, replace(SMALL, next_items=None))
     assert TowerStart.of(alone, pasts) is None
