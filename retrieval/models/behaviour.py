@@ -296,7 +296,7 @@ class Behaviour:
         """Give everything as safetensors."""
         tensors = {name: getattr(self, attribute) for name, attribute in _TABLES.items()}
         tensors |= {f"predictor.{name}": getattr(self.predictor, name) for name in _PREDICTOR}
-        tensors["predictor.gamma"] = np.array([self.predictor.gamma])
+        tensors["predictor.nearness"] = np.array([self.predictor.gamma])
         tensors["predictor.additive"] = np.array([self.predictor.additive])
         if self.predictor.by_word is not None:
             tensors["predictor.by_word"] = self.predictor.by_word
@@ -330,7 +330,7 @@ class Behaviour:
             for number, share in enumerate(shares)
         )
         landmarks, weights, offset = (tensors[f"predictor.{name}"] for name in _PREDICTOR)
-        gamma = tensors["predictor.gamma"].item()
+        gamma = tensors["predictor.nearness"].item()
         additive = tensors["predictor.additive"].item() if "predictor.additive" in tensors else 0  # as for few
         predictor = ColdStartModel(landmarks, gamma, weights, offset, additive, tensors.get("predictor.by_word"))
         items, context, confidence, weight_bins = (tensors[name] for name in _TABLES)

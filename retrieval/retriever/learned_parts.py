@@ -72,7 +72,7 @@ class LearnedParts:
             return None
         taste = ProfileModel.from_bytes(bundle.read(PROFILES))
         if self.behaviour is None or taste.weights.shape[1] != self.behaviour.items.shape[1] - 1:
-            raise DamagedFileError("what profiles say does not fit the behaviour block: fit again, or go back")
+            raise DamagedFileError("the profile model does not fit the behaviour block: fit again, or go back")
         return taste
 
     def project(self, items: ModalityVectors) -> Vectors:

@@ -73,10 +73,7 @@ class Retriever:
     load = open
 
     def latest(self) -> "Retriever":
-        """Give a retriever of the state that is published now: this one if it is the same.
-
-        This one goes on answering, so that threads may change over one by one; what both share is in memory once.
-        """
+        """Give a retriever of the current state, or this one if it is current; both share memory and can be used."""
         bundle = self.bundle.latest()
         if bundle is self.bundle:
             return self

@@ -78,7 +78,7 @@ def test_lines_and_tables_ask_alike() -> None:
 
 
 def test_what_cannot_be_read_is_named() -> None:
-    with pytest.raises(InputError, match=r"user 1 has \['shoe'\]; what was learned from is \['age', 'plan'\]"):
+    with pytest.raises(InputError, match=r"user 1 has \['shoe'\]; the profile model was trained on \['age', 'plan'\]"):
         TASTE.table([{}, {"shoe": 41}])
     with pytest.raises(InputError, match=r"'age' of profiles cannot be read.*forty"):
         TASTE.table([{"age": "forty"}])
@@ -102,5 +102,5 @@ def test_saved_and_read_it_is_the_same_and_damage_is_told() -> None:
     assert (again.columns, again.ignored) == (TASTE.columns, ("name",))
     with pytest.raises(DamagedFileError, match="cannot be read"):
         ProfileModel.from_bytes(data[:40])
-    with pytest.raises(DamagedFileError, match="for 16 numbers"):
+    with pytest.raises(DamagedFileError, match="for 16 features"):
         ProfileModel.from_bytes(ProfileModel((AGE, PLAN), MEANS[:15], WEIGHTS, 0.5).to_bytes())

@@ -30,9 +30,9 @@ def test_a_perfect_score_has_finite_weights() -> None:
 
 
 def test_what_cannot_be_fitted_is_refused() -> None:
-    with pytest.raises(InputError, match="all 3 outcomes are alike"):
+    with pytest.raises(InputError, match="all 3 outcomes are the same"):
         Logistic.fit(np.arange(3.0)[:, None], np.ones(3, bool))
-    with pytest.raises(ShapeError, match=r"x is \(3,\) and yes \(3,\)"):
+    with pytest.raises(ShapeError, match=r"x is \(3,\) and y \(3,\)"):
         Logistic.fit(np.arange(3.0), np.ones(3, bool))
     with pytest.raises(VectorError, match="1 lines of x are not finite"):
         Logistic.fit(np.array([[1], [np.nan]]), np.array([True, False]))

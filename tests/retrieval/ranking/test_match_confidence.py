@@ -79,7 +79,7 @@ def test_what_cannot_be_learned_is_refused() -> None:
     vectors, _ = groups(count=2)
     with pytest.raises(ShapeError, match="20 queries but 19 rows"):
         MatchClassifier.fit(vectors, vectors[:20], np.arange(19))
-    with pytest.raises(InputError, match="19 queries to 30 items are too few to learn from; give 20"):
+    with pytest.raises(InputError, match="19 queries to 30 items are too few to fit to; give 20"):
         MatchClassifier.fit(vectors, vectors[:19], np.arange(19))
     with pytest.raises(InputError, match=r"pass_rate is 1\.0; give a fraction"):
         MatchClassifier.fit(vectors, vectors[:20], np.arange(20), pass_rate=1.0)

@@ -231,9 +231,9 @@ def test_a_source_that_has_seen_the_targets_is_named() -> None:
         return [*space_sources(space, TrainingLog.of([], COUNT)), seen]
 
     one = replace(learner(), fit_sources=leaky)
-    with pytest.raises(TrainingError, match=r"source 'oracle' has seen 120 of the interactions.*'u000'"):
+    with pytest.raises(TrainingError, match=r"source 'oracle' was trained on 120 of the targets.*'u000'"):
         one.examples(moment_of(PASTS))
-    with pytest.raises(TrainingError, match="source 'retrieval' does not say what it was learned from"):
+    with pytest.raises(TrainingError, match="source 'retrieval' has no training log"):
         replace(one, fit_sources=lambda _, space: space_sources(space)).examples(moment_of(PASTS))
 
 
@@ -244,7 +244,7 @@ def test_a_source_that_lies_about_its_past_does_too_well() -> None:
     )
     recall = recalls_of([honest], *moment[:2], COUNT)[0]
     check_recall("ease", recall, recall)
-    with pytest.raises(TrainingError, match=r"source 'oracle' finds 0.90 .* 0.20 where it is judged"):
+    with pytest.raises(TrainingError, match=r"source 'oracle' has a recall of 0.90 .* 0.20 where it is validated"):
         check_recall("oracle", 0.9, 0.2)
 
 

@@ -247,7 +247,7 @@ def test_a_loss_that_is_not_finite_stops_and_says_so() -> None:
     assert "no longer finite in epoch 1; the state of epoch 0 is kept" in curve.stopped
     np.testing.assert_allclose(adapter.apply(items), fuse(items), atol=1e-6)
     broken = ModalityVectors({m: v * np.float16(np.nan) for m, v in items.vectors.items()}, items.exists)
-    with pytest.raises(TrainingError, match="not finite before learning"):
+    with pytest.raises(TrainingError, match="not finite before the first epoch"):
         train_adapter(broken, histories, USERS, SHORT)
     with pytest.raises(TrainingError, match="not finite in the first epoch"):
         train_adapter(broken, histories, USERS, replace(SHORT, validation_fraction=0.0))

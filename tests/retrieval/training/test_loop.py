@@ -48,7 +48,7 @@ def test_the_best_state_is_kept_and_patience_ends_it() -> None:
     assert run(Walk(places), epochs=4) == (-2.0, [1, 2, 3, 4], 2, "")  # no better is not better
     place, seen, best, stopped = run(Walk(places), patience=2)
     assert (place, seen, best) == (-2.0, [1, 2, 3, 4], 2)
-    assert stopped == "no better on what is held out since epoch 2"
+    assert stopped == "no better on held-out data since epoch 2"
 
 
 def test_the_start_is_kept_when_nothing_is_better() -> None:
@@ -67,7 +67,7 @@ def test_a_loss_that_is_not_finite_stops_at_the_last_good_state() -> None:
 def test_without_a_good_state_it_is_an_error() -> None:
     with pytest.raises(TrainingError, match="not finite in the first epoch"):
         run(Walk(broken_in=1))
-    with pytest.raises(TrainingError, match="not finite before learning"):
+    with pytest.raises(TrainingError, match="not finite before the first epoch"):
         run(Walk([np.inf]))
 
 
@@ -193,7 +193,7 @@ def test_a_checkpoint_with_one_flipped_bit_is_refused(tmp_path: Path, place: int
     data = bytearray(path.read_bytes())
     data[place] ^= 4
     path.write_bytes(data)
-    with pytest.raises(DamagedFileError, match=r"its bytes are not those that were written.*delete it"):
+    with pytest.raises(DamagedFileError, match=r"its checksum is wrong.*delete it"):
         train(Walk(), np.random.default_rng(0), Schedule(2, checkpoint=path))
     path.write_bytes(bytes(data[:20]))
     with pytest.raises(DamagedFileError, match="delete it"):

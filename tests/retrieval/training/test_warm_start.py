@@ -118,7 +118,7 @@ def test_another_shape_is_refused() -> None:
     pasts = histories(log_of(), ITEMS)
     block = train_behaviour(pasts, DESCRIBED, SMALL)
     wide = replace(SMALL, next_items=replace(PLAIN, dims=7))
-    with pytest.raises(InputError, match=r"of shape \(60, 7\), one of \(60, 8\) is asked for"):
+    with pytest.raises(InputError, match=r"of shape \(60, 7\), but \(60, 8\) was set"):
         train_behaviour(pasts, DESCRIBED, wide, start=TowerStart.of(block, pasts))
     alone = train_behaviour(pasts, DESCRIBED, replace(SMALL, next_items=None))
     assert TowerStart.of(alone, pasts) is None
