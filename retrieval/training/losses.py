@@ -23,12 +23,13 @@ def sampled_softmax(
             always in the sample. It is ignored for positives.
         excluded: (B, C) bool, candidates that are no negatives of the query.
     """
-    positive = targets > 0
-    corrected = torch.where(positive, logits, logits - log_expected)
-    likely = torch.log_softmax(corrected.masked_fill(excluded & ~positive, -torch.inf), dim=1)
     grades = targets.sum(dim=1, keepdim=True)
-    shares = torch.where(positive, targets / torch.where(grades > 0, grades, 1.0), 0.0)
-    return -(likely.masked_fill(~positive, 0.0) * shares).sum(dim=1)
+    has_positive = grades[:, 0] > 0
+    offsets = torch.where(excluded, torch.inf, log_expected).masked_fill_(targets > 0, 0.0)
+    offsets[~has_positive] = 0.0  # or everything might be masked
+    whole = torch.logsumexp(logits - offsets, dim=1)
+    shares = targets / torch.where(grades > 0, grades, 1.0)
+    return has_positive * whole - torch.bmm(logits[:, None, :], shares[:, :, None])[:, 0, 0]
 
 
 def log_expected_counts(probabilities: torch.Tensor, items: torch.Tensor, targets: int, uniform: int) -> torch.Tensor:

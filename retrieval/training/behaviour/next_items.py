@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from indexing.arrays import Rows, Vectors
+from indexing.arrays import Rows, Vectors, lengths_of, steps_back
 from indexing.errors import TrainingError
 from retrieval.interactions.histories import History
 from retrieval.models.behaviour import QueryTower
@@ -94,12 +95,13 @@ def _cuts(length: int, count: int, rng: np.random.Generator) -> NDArray[np.int64
     return rng.integers(max(1, length // 4), length, count if length > 4 else 1)
 
 
-def _positions_in(rows: Rows, lists: Sequence[Rows]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Find the items of lists among ascending rows: for each that is there, the number of its list and its position."""
-    flat = np.concatenate(lists)
-    list_index = np.repeat(np.arange(len(lists)), [len(part) for part in lists])
-    position = np.minimum(np.searchsorted(rows, flat), len(rows) - 1)
-    exists = rows[position] == flat
+def _positions_in(rows: Rows, lists: Sequence[Rows], count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Find the items of lists among some of N rows: for each that is there, the number of its list and its position."""
+    position_of = np.full(count, -1)
+    position_of[rows] = np.arange(len(rows))
+    position = position_of[np.concatenate(lists)]
+    list_index = np.repeat(np.arange(len(lists)), lengths_of(lists))
+    exists = position >= 0
     return torch.from_numpy(list_index[exists]), torch.from_numpy(position[exists])
 
 
@@ -173,11 +175,11 @@ class TowerTraining:
     def _loss(self, batch: Sequence[tuple[History, int]], rng: np.random.Generator) -> torch.Tensor:
         rows, log_expected = self._candidates(batch, rng)
         excluded = torch.isinf(log_expected).repeat(len(batch), 1)
-        excluded[_positions_in(rows, [history.rows[:cut] for history, cut in batch])] = True
+        excluded[_positions_in(rows, [history.rows[:cut] for history, cut in batch], self.count)] = True
         targets = torch.zeros(len(batch), len(rows))
         nexts = [history[cut : cut + self.config.num_targets] for history, cut in batch]
         target_weights = self.target_weights[self._bins(np.concatenate([following.weights for following in nexts]))]
-        targets[_positions_in(rows, [following.rows for following in nexts])] = target_weights
+        targets[_positions_in(rows, [following.rows for following in nexts], self.count)] = target_weights
         # A user with many targets has a larger weight than one with few, but less than in proportion.
         grades = targets.sum(dim=1).sqrt()
         return (grades * sampled_softmax(self._scores(batch, rows, rng), targets, log_expected, excluded)).mean()
@@ -198,33 +200,45 @@ class TowerTraining:
         return rows, torch.from_numpy(expected.astype(np.float32))
 
     def _bins(self, weights: Vectors) -> torch.Tensor:
-        return torch.from_numpy(np.abs(weights[:, None] - self.weight_bins).argmin(axis=1))
+        """Give the nearest bin of each weight; of two that are as near, the lower."""
+        edges = (self.weight_bins[1:] + self.weight_bins[:-1]) / 2
+        return torch.from_numpy(np.searchsorted(edges, weights))
 
     def _scores(self, batch: Sequence[tuple[History, int]], candidates: Rows, rng: np.random.Generator) -> torch.Tensor:
-        rows = torch.from_numpy(np.concatenate([history.rows[:cut] for history, cut in batch]))
-        bins = self._bins(np.concatenate([history.weights[:cut] for history, cut in batch]))
-        ages = torch.from_numpy(np.concatenate([np.arange(cut)[::-1] for _, cut in batch]).astype(np.float32))
-        starts = torch.from_numpy(np.cumsum([0, *(cut for _, cut in batch[:-1])]))
-        keep = 1 - self.config.dropout
-        mask = torch.from_numpy((rng.random(len(rows)) < keep).astype(np.float32)) / keep
+        lengths, keep = np.array([cut for _, cut in batch]), 1 - self.config.dropout
+        included = np.flatnonzero(rng.random(int(lengths.sum())) < keep)
+        rows = torch.from_numpy(np.concatenate([history.rows[:cut] for history, cut in batch])[included])
+        bins = self._bins(np.concatenate([history.weights[:cut] for history, cut in batch])[included])
+        ages = torch.from_numpy(steps_back(lengths)[included].astype(np.float32))
+        starts = torch.from_numpy(np.searchsorted(included, np.cumsum(lengths) - lengths))
         queries: torch.Tensor = torch.zeros(())
         for context, half_life, bin_weights in zip(self.context, self.half_lives, self._bin_weights(), strict=True):
-            counts = bin_weights[bins] * torch.exp2(-ages / half_life.exp()) * mask
+            counts = bin_weights[bins] * torch.exp2(-ages / half_life.exp()) / keep
             queries = queries + F.embedding_bag(
                 rows, context, starts, mode="sum", per_sample_weights=counts, sparse=self.sampled
             )
         has_own = torch.from_numpy((rng.random((len(candidates), 1)) >= self.config.id_dropout).astype(np.float32))
         candidate_rows = torch.from_numpy(candidates)
-        vectors, bias = self._predicted(candidate_rows, rng)
+        vectors, bias = self._predicted(candidates, rng)
         items, biases = (F.embedding(candidate_rows, table, sparse=self.sampled) for table in (self.items, self.bias))
         vectors, bias = vectors + has_own * items, bias + has_own * biases
-        return self.scale.exp() * (queries @ vectors.T) + bias.T
+        return torch.addmm(bias.T, self.scale.exp() * queries, vectors.T)
 
-    def _predicted(self, rows: torch.Tensor, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    def _predicted(self, rows: Rows, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Give item vectors and biases as predicted from the features that are not left out."""
         keep = 1 - self.config.FEATURE_DROPOUT
-        mask = torch.from_numpy((rng.random(len(self.feature_weights)) < keep).astype(np.float32)) / keep
-        predicted = self.features[rows] @ (mask[:, None] * self.feature_weights)
+        included = torch.from_numpy(np.flatnonzero(rng.random(len(self.feature_weights)) < keep))
+        weights = self.feature_weights.index_select(0, included) / keep
+        if rows is self.warm:  # in every batch the same
+            predicted = self._warm_columns.index_select(0, included).T @ weights
+        else:
+            predicted = self.features[torch.from_numpy(rows)].index_select(1, included) @ weights
         return predicted[:, :-1], predicted[:, -1:]
+
+    @cached_property
+    def _warm_columns(self) -> torch.Tensor:
+        """The features of warm items, (F, W) float32: one feature after the other, for some are left out."""
+        return self.features[torch.from_numpy(self.warm)].T.contiguous()
 
     def _bin_weights(self) -> torch.Tensor:
         return self.is_trained * self.bin_weights + (1 - self.is_trained) * self.initial_bin_weights
@@ -250,8 +264,11 @@ class RowAdam(torch.optim.Adam):
 
     The second moment decays at every step, as in Adam, also for rows without a gradient; a rare row thus moves as far
     at each update as with Adam. There is no first moment for such parameters: it would change rows without a gradient.
-    All other parameters are updated by Adam.
+    All other parameters are updated by Adam, in one pass over each of them.
     """
+
+    def __init__(self, params: Any, lr: float = 1e-3) -> None:  # noqa: ANN401 - as Adam
+        super().__init__(params, lr, fused=True)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> Any:  # noqa: ANN401 - as Adam

@@ -212,6 +212,21 @@ def test_gradients_by_row_are_those_of_the_table(monkeypatch: pytest.MonkeyPatch
     torch.testing.assert_close(*found)
 
 
+def test_features_kept_for_all_batches_are_those_of_the_rows() -> None:
+    pasts = histories(log_of(), ITEMS)
+    levels, warm = weight_bins_of(pasts), np.arange(5, COUNT)
+    config = NextItemsConfig(dims=4)
+    state = NextItems(pasts, LINES, levels, levels / np.float32(3), warm, config, np.random.default_rng(0))
+    with torch.no_grad():
+        state.feature_weights.copy_(torch.arange(float(state.feature_weights.numel())).view_as(state.feature_weights))
+        (kept, kept_bias), (read, bias) = (state._predicted(rows, np.random.default_rng(1)) for rows in (warm, +warm))
+        left_out = np.random.default_rng(1).random(LINES.shape[1]) >= 0.5
+        by_hand = LINES[5:] @ np.where(left_out[:, None], 0, 2 * state.feature_weights.numpy())
+    assert 0 < left_out.sum() < len(left_out)
+    torch.testing.assert_close((kept, kept_bias), (read, bias))
+    np.testing.assert_allclose(np.hstack([kept, kept_bias]), by_hand, rtol=1e-5)
+
+
 def test_the_block_does_not_depend_on_how_many_rows_are_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     pasts = histories(log_of(), ITEMS)
     whole = train_behaviour(pasts, DESCRIBED, SMALL)
