@@ -151,12 +151,14 @@ class _Network:
         that many candidates.
         """
         x, gains = self.x[rows], self.gains[rows]
-        hidden = F.relu(x @ self.w1 + self.b1)
+        hidden = F.relu(torch.addmm(self.b1, x.flatten(0, 1), self.w1)).view(*x.shape[:2], -1)
+        output = self.w2.expand(len(rows), 1, -1)
         if rng is not None and self.config.dropout:
             keep = 1 - self.config.dropout
             mask = rng.random((len(rows), 1, self.config.hidden), np.float32) < keep  # the same for all candidates
-            hidden = hidden * (torch.from_numpy(mask.astype(np.float32)) / keep)
-        scores = (x @ self.linear + hidden @ self.w2).masked_fill(self.padding[rows], -torch.inf)
+            output = output * (torch.from_numpy(mask.astype(np.float32)) / keep)
+        scores = x @ self.linear + torch.bmm(hidden, output.mT)[:, :, 0]
+        scores = scores.masked_fill(self.padding[rows], -torch.inf)
         relevant = gains.sum(dim=1)
         if self.weights is not None:
             weights = self.weights[rows]

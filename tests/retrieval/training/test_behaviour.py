@@ -216,11 +216,11 @@ def test_features_kept_for_all_batches_are_those_of_the_rows() -> None:
     pasts = histories(log_of(), ITEMS)
     levels, warm = weight_bins_of(pasts), np.arange(5, COUNT)
     config = NextItemsConfig(dims=4)
-    state = NextItems(pasts, LINES, levels, levels / np.float32(3), warm, config, np.random.default_rng(0))
+    state = TowerTraining(pasts, LINES, levels, levels / np.float32(3), warm, config, np.random.default_rng(0))
     with torch.no_grad():
         state.feature_weights.copy_(torch.arange(float(state.feature_weights.numel())).view_as(state.feature_weights))
         (kept, kept_bias), (read, bias) = (state._predicted(rows, np.random.default_rng(1)) for rows in (warm, +warm))
-        left_out = np.random.default_rng(1).random(LINES.shape[1]) >= 0.5
+        left_out = np.greater_equal(np.random.default_rng(1).random(LINES.shape[1]), 0.5)
         by_hand = LINES[5:] @ np.where(left_out[:, None], 0, 2 * state.feature_weights.numpy())
     assert 0 < left_out.sum() < len(left_out)
     torch.testing.assert_close((kept, kept_bias), (read, bias))
