@@ -1,17 +1,23 @@
-"""Train the prediction of behaviour vectors from item features: kernel ridge regression on landmarks (Nystroem)."""
+"""Train the prediction of behaviour vectors from item features: kernel ridge regression.
+
+With few items each of them is a landmark, and the regression is solved as it stands. With more, landmarks are drawn
+(Nystroem), and of many items those that the regression is fitted to.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import cho_factor, cho_solve, cholesky, solve_triangular
 
 from indexing.arrays import Rows, Vectors
 from retrieval.features.item_features import FeatureMatrix
 from retrieval.models.new_items import BLOCK, ColdStartModel
 from retrieval.training.behaviour.ease import Doubles
 
-MAX_LANDMARKS = 2_000  # size of the matrix that is decomposed, and of a linear system for each target
-_MIN_EIGENVALUE = 1e-6  # relative to the largest; smaller ones are rounding errors of single precision
+MAX_LANDMARKS = 2_000  # size of the matrix that is factorised, and of a linear system for each target
+MAX_FITTED = 10_000  # items: five for each landmark
+_MIN_EIGENVALUE = 1e-6  # relative to a bound of the largest; smaller ones are rounding errors of single precision
 
 
 class Target(NamedTuple):
@@ -41,7 +47,7 @@ def fit_cold_start(
         landmarks: Maximum number of landmarks.
         seed: Of their random choice.
     """
-    rows = np.flatnonzero(np.sum([target.trust for target in targets], axis=0))
+    trusted = rows = np.flatnonzero(np.sum([target.trust for target in targets], axis=0))
     if len(rows) > landmarks:
         rows = np.sort(np.random.default_rng(seed).choice(rows, landmarks, replace=False))
     landmark_items = items.take(rows)
@@ -52,21 +58,32 @@ def fit_cold_start(
     )
     if words is not None:
         kernel += words @ words.T
-    values, vectors = np.linalg.eigh(kernel.astype(np.float64))
-    significant = values > values[-1] * _MIN_EIGENVALUE
-    basis = (vectors[:, significant] / np.sqrt(values[significant])).astype(np.float32)
-    additive, nothing = items.additive, np.zeros(basis.shape[1], np.float32)
-    by_word = None if words is None else words.T @ basis
-    features = ColdStartModel(landmark_items.lines, gamma, basis, nothing, additive, by_word)
+
+    def of_landmarks(weights: Vectors, offset: Vectors) -> ColdStartModel:
+        by_word = None if words is None else words.T @ weights
+        return ColdStartModel(landmark_items.lines, gamma, weights, offset, items.additive, by_word)
+
+    basis = None if len(trusted) <= landmarks else _basis(kernel)
     weights = np.empty((len(rows), sum(target.values.shape[1] for target in targets)), np.float32)
     offset = np.empty(weights.shape[1], np.float32)
-    groups = _group_by_trust(targets)
-    solved = _ridges(items, features, [target for _, target in groups], regularisation)
-    for (columns, _), (mean, slope) in zip(groups, solved, strict=True):
-        weights[:, columns], offset[columns] = basis @ slope, mean
-    return ColdStartModel(
-        landmark_items.lines, gamma, weights, offset, additive, None if words is None else words.T @ weights
-    )
+    for columns, members in _group_by_trust(targets):
+        known = _KnownItems.of(members, seed)
+        if basis is None:
+            weights[:, columns], offset[columns] = _kernel_ridge(kernel, known, rows, regularisation)
+        else:
+            features = of_landmarks(basis, np.zeros(basis.shape[1], np.float32))
+            slope, offset[columns] = _ridge(items, features, known, regularisation)
+            weights[:, columns] = basis @ slope
+    return of_landmarks(weights, offset)
+
+
+def _basis(kernel: Vectors) -> Vectors:
+    """Give the matrix that maps similarities to K landmarks to K features with the kernel as inner product."""
+    matrix = kernel.astype(np.float64)
+    matrix[np.diag_indices_from(matrix)] += _MIN_EIGENVALUE * np.linalg.norm(matrix, np.inf)
+    factor = cholesky(matrix, lower=True, overwrite_a=True)
+    basis: Vectors = solve_triangular(factor, np.eye(len(factor)), lower=True, overwrite_b=True).T.astype(np.float32)
+    return basis
 
 
 def mean_squared_distance(vectors: Vectors) -> float:
@@ -76,8 +93,8 @@ def mean_squared_distance(vectors: Vectors) -> float:
     return distance if distance > 1e-9 else 1.0
 
 
-def _group_by_trust(targets: Sequence[Target]) -> list[tuple[list[int], Target]]:
-    """Join targets with equal weights, and give the columns of each group."""
+def _group_by_trust(targets: Sequence[Target]) -> list[tuple[list[int], list[Target]]]:
+    """Group targets with equal weights, and give the columns of each group."""
     groups: list[tuple[list[int], list[Target]]] = []
     start = 0
     for target in targets:
@@ -89,58 +106,71 @@ def _group_by_trust(targets: Sequence[Target]) -> list[tuple[list[int], Target]]
                 break
         else:
             groups.append((columns, [target]))
-    return [
-        (columns, Target(np.concatenate([member.values for member in members], axis=1), members[0].trust))
-        for columns, members in groups
-    ]
+    return groups
 
 
-def _ridges(
-    items: FeatureMatrix, features: ColdStartModel, targets: Sequence[Target], regularisation: float
-) -> list[tuple[Doubles, Doubles]]:
-    """Give offset (R,) and weights (K, R) of a weighted ridge regression with a free offset for each target.
+class _KnownItems(NamedTuple):
+    """The items that a regression is fitted to: their rows (n,), values (n, R), and weights (n,)."""
+
+    rows: Rows
+    values: Vectors
+    trust: Doubles
+
+    @classmethod
+    def of(cls, members: Sequence[Target], seed: int) -> "_KnownItems":
+        """Join targets with equal weights. Of many items a random sample is taken, whose weights have the same sum."""
+        trust = members[0].trust
+        rows = np.flatnonzero(trust)
+        if len(rows) > MAX_FITTED:
+            rows = np.sort(np.random.default_rng([seed, 1]).choice(rows, MAX_FITTED, replace=False))
+        values = np.concatenate([member.values[rows].astype(np.float32) for member in members], axis=1)
+        return cls(rows, values, trust[rows] * (trust.sum() / trust[rows].sum()))
+
+
+def _kernel_ridge(
+    kernel: Vectors, known: _KnownItems, landmarks: Rows, regularisation: float
+) -> tuple[Doubles, Doubles]:
+    """Solve a weighted kernel ridge regression with a free offset: weights of the landmarks (K, R), and offset (R,).
+
+    Args:
+        kernel: (K, K), of the landmarks.
+        known: Some of the landmarks, and their values.
+        landmarks: (K,) their rows, ascending.
+        regularisation: Of the weights.
+    """
+    places, root = np.searchsorted(landmarks, known.rows), np.sqrt(known.trust)[:, None]
+    system = kernel[np.ix_(places, places)] * (root * root.T)
+    system[np.diag_indices_from(system)] += regularisation
+    right = root * np.concatenate([known.values, np.ones_like(root)], axis=1)
+    solved = root * cho_solve(cho_factor(system, lower=True, overwrite_a=True), right)
+    offset = solved[:, :-1].sum(axis=0) / solved[:, -1].sum()
+    weights = np.zeros((len(landmarks), len(offset)))
+    weights[places] = solved[:, :-1] - solved[:, -1:] * offset
+    return weights, offset
+
+
+def _ridge(
+    items: FeatureMatrix, features: ColdStartModel, known: _KnownItems, regularisation: float
+) -> tuple[Doubles, Doubles]:
+    """Solve a weighted ridge regression with a free offset: weights (K, R), and offset (R,).
 
     Args:
         items: The items.
-        features: Gives K features of each item; they are computed once for all targets, in batches of items.
-        targets: The vectors to predict.
+        features: Gives K features of each item.
+        known: The items that it is fitted to.
         regularisation: Of the weights.
     """
-    sums = [_Sums(target, len(features.offset)) for target in targets]
-    trusted = np.flatnonzero(np.any([target.trust for target in targets], axis=0))  # the weight of all others is 0
-    for start in range(0, len(trusted), BLOCK):
-        rows = trusted[start : start + BLOCK]
-        batch_features = features.predict(items.take(rows))  # in single precision: twice as fast
-        for system in sums:
-            system.add(rows, batch_features)
-    return [system.solved(regularisation) for system in sums]
-
-
-class _Sums:
-    """The sums over all items that a weighted ridge regression needs."""
-
-    def __init__(self, target: Target, width: int) -> None:
-        self.target = target
-        self.square, self.sums = np.zeros((width, width)), np.zeros(width)
-        self.product = np.zeros((width, target.values.shape[1]))
-
-    def add(self, rows: Rows, features: Vectors) -> None:
-        """Add some items, with their features (M, K)."""
-        trust = self.target.trust[rows].astype(np.float32)
-        trusted = trust != 0
-        if not trusted.all():  # in a large catalogue most may have a weight for some targets only
-            rows, features, trust = rows[trusted], features[trusted], trust[trusted]
-        root = np.sqrt(trust)[:, None]
-        weighted = features * root
-        self.square += weighted.T @ weighted  # symmetric: numpy computes half of it
-        self.product += weighted.T @ (root * self.target.values[rows].astype(np.float32))
-        self.sums += np.sum(features * trust[:, None], axis=0, dtype=np.float64)
-
-    def solved(self, regularisation: float) -> tuple[Doubles, Doubles]:
-        """Give offset and weights."""
-        total, target_sums = float(self.target.trust.sum()), self.target.trust @ self.target.values
-        square = self.square + regularisation * np.eye(len(self.sums)) - np.outer(self.sums, self.sums / total)
-        product = self.product - np.outer(self.sums, target_sums / total)
-        weights = np.linalg.solve(square, product).astype(np.float64)
-        offset = ((target_sums - self.sums @ weights) / total).astype(np.float64)
-        return offset, weights
+    width = len(features.offset)
+    square, product, sums = np.zeros((width, width)), np.zeros((width, known.values.shape[1])), np.zeros(width)
+    for start in range(0, len(known.rows), BLOCK):
+        batch = slice(start, start + BLOCK)
+        block = features.predict(items.take(known.rows[batch]))  # in single precision: twice as fast
+        trust = known.trust[batch].astype(np.float32)[:, None]
+        weighted = block * np.sqrt(trust)
+        square += weighted.T @ weighted  # symmetric: numpy computes half of it
+        product += weighted.T @ (np.sqrt(trust) * known.values[batch])
+        sums += np.sum(block * trust, axis=0, dtype=np.float64)
+    total, target_sums = float(known.trust.sum()), known.trust @ known.values
+    square += regularisation * np.eye(width) - np.outer(sums, sums / total)
+    weights = np.linalg.solve(square, product - np.outer(sums, target_sums / total)).astype(np.float64)
+    return weights, (target_sums - sums @ weights) / total

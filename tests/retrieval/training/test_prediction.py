@@ -115,6 +115,21 @@ def test_fewer_landmarks_are_drawn_by_seed_and_do_nearly_as_well() -> None:
     assert np.sqrt(np.mean((first.predict(items) - wanted) ** 2)) < 0.02
 
 
+def test_of_many_items_a_sample_weighs_as_much_as_all_and_does_nearly_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    described = rng.uniform(-1, 1, (2000, 2)).astype(np.float32)
+    wanted = np.sin(3 * described[:, :1]) * described[:, 1:]
+    target, items = [Target(wanted, rng.uniform(0.5, 2.0, 2000))], FeatureMatrix(described)
+    whole = fit_cold_start(items, target, 0.5, landmarks=60).predict(items)
+    monkeypatch.setattr("retrieval.training.behaviour.new_items.MAX_FITTED", 500)
+    sampled = fit_cold_start(items, target, 0.5, landmarks=60).predict(items)
+    # A sample that weighed a quarter would be held back as by four times the regularisation.
+    held_back = fit_cold_start(items, target, 2.0, landmarks=60).predict(items)
+    off, off_if_held_back = (np.sqrt(np.mean((found - whole) ** 2)) for found in (sampled, held_back))
+    assert 0 < off < 0.01
+    assert off < off_if_held_back / 2
+
+
 def test_the_usual_distance_is_that_of_all_pairs() -> None:
     pairs = np.sum((DESCRIBED[:, None] - DESCRIBED[None]) ** 2, axis=2)
     assert mean_squared_distance(DESCRIBED) == pytest.approx(pairs.mean(), rel=1e-5)
