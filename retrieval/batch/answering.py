@@ -1,6 +1,6 @@
 """Recommendations for very many users in chunks: retrieve, or take given candidates, then apply the later stages."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,11 +18,12 @@ from retrieval.batch.tables import MemoryTables, ParquetFiles
 from retrieval.batch.user_rows import ListedUsers
 from retrieval.candidates import FOLDED, Candidates
 from retrieval.filters import Where
+from retrieval.interactions.context import request_context
 from retrieval.postprocess.titles import BESIDE, TITLE, with_titles
 from retrieval.ranking.reranker import ExactReranker
 from retrieval.retriever.postprocessing import Postprocessing
 from retrieval.retriever.query_inputs import MAX_SECONDS, idle_days, warn_of_later_interactions
-from retrieval.retriever.recommend import new_queries, user_queries
+from retrieval.retriever.recommend import context_columns, new_queries, user_queries
 from retrieval.retriever.retriever import Retriever
 
 Step: TypeAlias = Callable[[Candidates], Candidates]
@@ -60,6 +61,7 @@ class BatchConfig:
         titles: Add the title of each hit.
         at: When all users ask, in seconds since 1970, so that they return after the days since their last interaction;
             see ``times`` of `Retriever.recommend`. None asks now, in a visit that goes on.
+        context: What holds at the request of all users, where their lines have no column of it; see `Request`.
     """
 
     k: int = 10
@@ -71,6 +73,7 @@ class BatchConfig:
     chunk: int = 4096
     titles: bool = False
     at: int | None = None
+    context: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("k", "depth", "chunk"):
@@ -83,8 +86,8 @@ class BatchConfig:
     def to_json(self) -> dict[str, Any]:
         """Give the settings that change answers as plain JSON values; filters as the text that `parse_filter` reads."""
         where = self.where if isinstance(self.where, list | tuple) else [self.where]
-        later = {"titles": self.titles, "at": self.at is not None}  # jobs of earlier versions go on
-        settings = {name: value for name, value in vars(self).items() if later.get(name, True)}
+        added = {"titles": self.titles, "at": self.at is not None, "context": bool(self.context)}  # by later versions
+        settings = {name: value for name, value in vars(self).items() if added.get(name, True)}
         return {**settings, "where": [str(condition) for condition in where], "shape": self.shape.to_json()}
 
     @property
@@ -224,6 +227,7 @@ def retrieved(retriever: Retriever, users: UserLines, config: BatchConfig, steps
         times=config.at,
         last_times=None if config.at is None else _last_times(users, config.at).tolist(),
         profiles=users.profiles,
+        context=_context(users, config),
         min_relevance=users.min_relevance,
         **config.shape.collapse.as_arguments(),
     )
@@ -245,6 +249,7 @@ def listed_candidates(retriever: Retriever, users: UserLines, at: int | None = N
         at: When all of them ask; None asks now, in a visit that goes on.
     """
     item_rows, given_scores = users.candidates or (), users.scores
+    times = None if at is None else np.full(len(users), at, np.int64)
     lengths = lengths_of(item_rows)
     is_candidate = np.arange(lengths.max(initial=0)) < lengths[:, None]
     rows = np.full(is_candidate.shape, -1, np.int64)
@@ -270,9 +275,10 @@ def listed_candidates(retriever: Retriever, users: UserLines, at: int | None = N
         users.names,
         users.histories,
         users.weights or (),
-        None if at is None else np.full(len(users), at, np.int64),
+        times,
         profile_queries,
         None if at is None else idle_days(at, _last_times(users, at)),
+        context=request_context(users.context, context_columns(retriever.state), times, len(users)),
     )
     return (
         candidates
@@ -295,6 +301,17 @@ def _blocks(users: UserLines, config: BatchConfig) -> Iterator[slice]:
         widest = max(widest, width)
     if start < len(widths):
         yield slice(start, len(widths))
+
+
+def _context(users: UserLines, config: BatchConfig) -> pa.Table | Mapping[str, str] | None:
+    """Give the context of users: of their lines, and for all others columns that hold for all."""
+    if users.context is None:
+        return config.context or None
+    table = users.context
+    for name, value in config.context.items():
+        if name not in table.column_names:
+            table = table.append_column(name, pa.array([value] * len(users), pa.string()))
+    return table
 
 
 def _plain(weights: tuple[Vectors, ...] | None) -> list[list[float]] | None:

@@ -28,6 +28,7 @@ class UserLines:
         min_relevance: Interactions of a smaller weight are dislikes; as the bundle has it when None.
         last: (B,) int64, the time of the last interaction in seconds since 1970, -1 for an empty history; None where
             it was not read.
+        context: A line of what holds at the request of each; None when nothing is known of it.
     """
 
     names: tuple[str, ...]
@@ -38,6 +39,7 @@ class UserLines:
     profiles: pa.Table | None = field(default=None, kw_only=True)
     min_relevance: float | None = field(default=None, kw_only=True)
     last: NDArray[np.int64] | None = field(default=None, kw_only=True)
+    context: pa.Table | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -50,9 +52,10 @@ class UserLines:
             for column in (self.weights, self.candidates, self.scores)
         )
         names, histories = (tuple(each[number] for number in numbers) for each in (self.names, self.histories))
-        known = None if self.profiles is None else self.profiles.take(pa.array(numbers, pa.int64()))
-        last = None if self.last is None else self.last[numbers]
-        return UserLines(names, histories, *kept, profiles=known, min_relevance=self.min_relevance, last=last)
+        places, tables = pa.array(numbers, pa.int64()), (self.profiles, self.context)
+        known, context = (None if table is None else table.take(places) for table in tables)
+        last, least = None if self.last is None else self.last[numbers], self.min_relevance
+        return UserLines(names, histories, *kept, profiles=known, min_relevance=least, last=last, context=context)
 
     def num_later(self, at: int | None) -> int:
         """Count the users with an interaction after a time; 0 without one."""

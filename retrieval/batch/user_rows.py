@@ -18,6 +18,7 @@ from retrieval.interactions.histories import LoggedHistories
 from retrieval.interactions.parse_values import NO_TIME, plain, read_times
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.retriever.query_inputs import check_has_times
+from retrieval.retriever.recommend import context_columns
 from retrieval.retriever.retriever import Retriever
 
 LISTS = ("history", "weights", "candidates", "scores")
@@ -33,8 +34,9 @@ class ListedUsers:
 
     The columns are ``user_id``; ``history``, item_ids, oldest first, where null is an empty one; if there are any,
     ``weights`` of these, where null means all alike; where the bundle has learned from profiles, the attributes that it
-    reads; and for reranking ``candidates``, item_ids, with ``scores`` if there are any. Users who are asked for at a
-    time have ``last_time``, when they did the last interaction, as times of a log are written.
+    reads; the columns of the context that its second stage has learned; and for reranking ``candidates``, item_ids,
+    with ``scores`` if there are any. Users who are asked for at a time have ``last_time``, when they did the last
+    interaction, as times of a log are written.
 
     Args:
         tables: Where they are.
@@ -52,6 +54,7 @@ class ListedUsers:
         self.tables, self.retriever, self.given = tables, retriever, given
         self._columns = [name for name in wanted if name in tables.schema.names]
         self._known = taste.columns_in(tables.schema) if (taste := retriever.learned.profiles) else []
+        self._context = [name for name in context_columns(retriever.state) if name in tables.schema.names]
 
     @property
     def items(self) -> ItemIds:
@@ -81,7 +84,7 @@ class ListedUsers:
 
     def chunks(self, start: int, size: int, *, timed: bool = False) -> Iterator[Chunk]:
         """Give the users from a line on, so many at once."""
-        columns = dict.fromkeys([*self._columns, *self._known, *([LAST_TIME] if timed else [])])
+        columns = dict.fromkeys([*self._columns, *self._known, *self._context, *([LAST_TIME] if timed else [])])
         for table in self.tables.pieces([*columns], start, size):
             yield self._chunk(table, start, timed=timed)
             start += len(table)
@@ -98,14 +101,12 @@ class ListedUsers:
         last = _last_times(table, past, problems) if timed else None
         good = problems.good(len(table))
         columns = (None if one is None else take_rows(one, good) for one in (liked, rows, scores))
-        known = table.select(self._known).take(pa.array(good)) if self._known else None
-        users = UserLines(
-            tuple(names.take(pa.array(good)).to_pylist()),
-            take_rows(past, good),
-            *columns,
-            profiles=known,
-            last=None if last is None else last[good],
+        known, context = (
+            table.select(chosen).take(pa.array(good)) if chosen else None for chosen in (self._known, self._context)
         )
+        ids = tuple(names.take(pa.array(good)).to_pylist())
+        last = None if last is None else last[good]
+        users = UserLines(ids, take_rows(past, good), *columns, profiles=known, last=last, context=context)
         quarantined = problems.quarantined(first + np.arange(len(table)), names.to_pylist() if problems.reasons else [])
         return Chunk(first, len(table), users, quarantined, unknown)
 

@@ -28,7 +28,7 @@ from indexing.bundle.change_log import require_bundle
 from indexing.bundle.maintenance.compact import compact
 from indexing.bundle.publish import FITTING
 from indexing.catalogue.readers.arrow_tables import ArrowStream
-from indexing.errors import CommonspaceError, InputError, TrainingError
+from indexing.errors import CommonspaceError, TrainingError
 from indexing.filesystem import fsops
 from indexing.filesystem.locks import write_lock
 from indexing.runtime.arguments import check_call, check_path
@@ -37,17 +37,19 @@ from retrieval.fitting.exposure_limit import LimitedExposure, allowed_exposure, 
 from retrieval.fitting.fit_config import FitConfig
 from retrieval.fitting.fit_ranker import (
     ReturningUsers,
+    TrainedStage,
     answer_visits,
     retrain_with_last_part,
     select_shortest_history,
     train_for_returning,
+    train_in_context,
     train_second_stage,
 )
 from retrieval.fitting.fitted_model import FittedModel, ServedBehaviour, check_index_memory, publish_fitted
 from retrieval.fitting.log_kind import LogKind, TrainingData
-from retrieval.fitting.publish_gate import unchanged_since, why_not_better, why_not_published
+from retrieval.fitting.publish_gate import unchanged_since, why_keep_published, why_not_published
 from retrieval.fitting.published_model import PublishedModel
-from retrieval.fitting.report import FitReport, check_fit_arguments, manifest_record
+from retrieval.fitting.report import FitReport, Gains, check_fit_arguments, manifest_record
 from retrieval.fitting.selection.behaviour_selection import (
     fit_item_features,
     sample_users,
@@ -55,8 +57,8 @@ from retrieval.fitting.selection.behaviour_selection import (
     validation_users,
 )
 from retrieval.fitting.selection.held_out_new_users import ShortHistories, hold_out_users
-from retrieval.fitting.selection.temporal_split import split_at, split_since, temporal_split
-from retrieval.fitting.selection.validation import MIN_USERS, NUM_CANDIDATES, Gain, Validation, why_too_few
+from retrieval.fitting.selection.temporal_split import split_since, temporal_split
+from retrieval.fitting.selection.validation import MIN_USERS, NUM_CANDIDATES, Validation
 from retrieval.fitting.steps import BEFORE, EARLY, EVERYTHING, Step, StepCounter, expected_refresh_steps, expected_steps
 from retrieval.fitting.trainer import Trainer
 from retrieval.interactions.histories import History, histories
@@ -149,20 +151,13 @@ class _Fit:
         progress: Callable[[Step], None] | None,
     ) -> None:
         self.bundle, self.config, self.published = bundle, config, published
-        if published is not None and published.space.profiles is not None and data.profiles is None:
-            raise InputError("what is in force has learned from profiles of users: give them to a refresh too")
         interactions, self.known, self.preparation = data.cleaned(bundle.items, config.prepare)
         check_index_memory(bundle, config.behaviour)
         self.histories = histories(interactions, bundle.items)
         kind = LogKind.of_log(self.histories, interactions)
         if published is not None:
+            data.check_refresh(published.space.profiles, published.reranker)
             kind = kind.continued_from(published.space.users)
-        if config.split == "time" and self.histories and not kind.in_order:
-            raise InputError(
-                "all of the log is of one second, or it has no times: nothing was before and after a moment",
-                python='name the column of times, or cut by split="user"',
-                cli="name the column of times by --time-column, or leave out --split",
-            )
         self.config = config = kind.config(config)
         log, by = self.histories, config.split
         self.splits = (split_since(log, published.until) if published else temporal_split(log, by)) if log else []
@@ -176,12 +171,11 @@ class _Fit:
         flags = (data.profiles is not None, len(self.cutoffs), "until" in bundle.manifest.learned)
         expected = expected_refresh_steps(published.fitted.names) if published else expected_steps(config, *flags)
         inputs = (description, kind.min_relevance, data.profiles, published, work, progress)
-        self.trainer = Trainer(bundle, config.scaled(), *inputs, steps=StepCounter(expected), shown=self.shown)
-        self.ndcg: dict[str, float] = {}
+        context, steps = interactions.context_columns, StepCounter(expected)
+        self.trainer = Trainer(bundle, config.scaled(), *inputs, steps=steps, shown=self.shown, context=context)
+        self.ndcg, self.new_users = dict[str, float](), dict[str, float]()
         self.short_histories: dict[str, dict[str, float]] = {}
-        self.new_users: dict[str, float] = {}
-        self.gain: Gain | None = None
-        self.in_time: Gain | None = None
+        self.gains = Gains()
         self.best: Candidates | None = None  # of the best model so far
 
     def run(self) -> FitReport:
@@ -190,8 +184,8 @@ class _Fit:
         if refused:
             return replace(report, refused=refused)
         limited = self._limit_exposure(self.trainer.retrain(accepted, self.histories, EVERYTHING))
-        final, limited_ids = limited.parts, tuple(self.bundle.items[row] for row in limited.rows)
-        report = replace(report, exposure=limited.exposure, held_back=limited_ids, training=self.trainer.curves)
+        final, ids = limited.parts, tuple(self.bundle.items[row] for row in limited.rows)
+        report = replace(report, exposure=limited.exposure, held_back=ids, training=self.trainer.curves)
         if final.names and (refused := exposure_problem(limited.exposure)):
             return replace(report, refused=refused)
         continued_from = self.published.generation if self.published else None
@@ -218,8 +212,7 @@ class _Fit:
             known=self.known,
             training=self.trainer.curves,
             in_force=self.bundle.manifest.features,
-            gain=self.gain,
-            in_time=self.in_time,
+            **self.gains,
             position_curve=None if self.shown is None else self.shown.curve.to_json(),
         )
 
@@ -238,8 +231,9 @@ class _Fit:
         except TrainingError as error:
             return current, f"what came since cannot teach yet: {error}"
         after = self._recommend(new, self.validation.histories)
-        self.ndcg["refreshed"], self.gain = self.validation.ndcg(after), self.validation.gain(before, after)
-        if self.gain.high >= 0:  # not surely worse, and trained on more interactions
+        self.ndcg["refreshed"], gain = self.validation.ndcg(after), self.validation.gain(before, after)
+        self.gains["gain"] = gain
+        if gain.high >= 0:  # not surely worse, and trained on more interactions
             return current, ""
         return current, (
             f"what is in force does better on what {users} users did since: ndcg@10 {self.ndcg['in force']:.4f} "
@@ -248,12 +242,7 @@ class _Fit:
 
     def _fit_parts(self) -> tuple[FittedModel, str]:
         """Train part after part, keep those that help, and return why the published parts should stay, or ""."""
-        if len(self.validation.splits) < MIN_USERS:
-            raise TrainingError(
-                f"only {len(self.validation.splits)} users have known items both before and after the cut (by "
-                f"{self.config.split}; five in all where each history is cut for itself); learning and judging need at "
-                f"least {MIN_USERS}.{why_too_few(self.histories, self.validation.min_relevance)} {self.known}".rstrip()
-            )
+        self.validation.check_enough(self.histories, self.config.split, str(self.known))
         accepted = self._train_parts()
         return accepted, self._why_keep_published(accepted)
 
@@ -283,12 +272,13 @@ class _Fit:
             lambda: train_second_stage(trainer, accepted, self.splits, self.validation),
             lambda trained: answer_visits(self.trainer, trained.stage, self.validation.histories),
         )
-        self.gain = self.validation.gain(before, self.best) if self.best is not before else None
+        self.gains["gain"] = self.validation.gain(before, self.best) if self.best is not before else None
+        staged = self._train_in_context(accepted, staged, before)
         if staged is None:
             return accepted
         stage = staged.stage
         if self.config.retrains_reranker:
-            stage = replace(stage, head=retrain_with_last_part(trainer, accepted, staged.examples, self.splits))
+            stage = replace(stage, head=retrain_with_last_part(trainer, accepted, staged, self.splits))
         stage = self._with_returning(stage, returning)
         if short is not None and stage.min_history:
             validated = (staged.stage, accepted, self.splits, whole, self.validation)
@@ -300,10 +290,7 @@ class _Fit:
         """Train a part that the settings name; give it if its gain over the best so far is surely above zero."""
         if getattr(self.config, name) is None or self.best is None:
             return None
-        try:
-            part = train()
-        except TrainingError as error:  # the other parts may help all the same
-            self.notes[name] = str(error)
+        if (part := self._train_or_note(name, train)) is None:
             return None
         candidates = rank(part)
         self.ndcg[name], gain = self.validation.ndcg(candidates), self.validation.gain(self.best, candidates)
@@ -313,11 +300,39 @@ class _Fit:
         self.best = candidates
         return part
 
+    def _train_or_note(self, name: str, train: Callable[[], Part]) -> Part | None:
+        """Train a part; note why, where it cannot be trained: the other parts may help all the same."""
+        try:
+            return train()
+        except TrainingError as error:
+            self.notes[name] = str(error)
+            return None
+
+    def _train_in_context(
+        self, accepted: FittedModel, staged: TrainedStage | None, before: Candidates
+    ) -> TrainedStage | None:
+        """Train the second stage with the context of requests too; give it if it is surely better than without."""
+        if not self.trainer.context or self.config.reranker is None or self.best is None:
+            return staged
+        curves, best = dict(self.trainer.curves), self.best
+        inputs = (self.trainer, accepted, self.splits, self.validation, best)
+        found = self._train_or_note("context", lambda: train_in_context(*inputs))
+        if found is None:
+            return staged
+        self.gains["in_context"] = found.gain
+        if reason := why_not_published(found.gain):
+            self.notes["context"] = reason
+            self.trainer.curves.update(curves)
+            return staged
+        self.notes.pop("reranker", None)  # which may have been no better without
+        self.gains["gain"] = self.validation.gain(before, found.answers, found.targets)
+        return found.staged
+
     def _with_returning(self, stage: SecondStage, returning: ReturningUsers) -> SecondStage:
         """Add the head for returning and for new users where its gain is surely above zero; note where it is not."""
         if self.config.split != "both":
             return stage
-        self.in_time = returning.gain
+        self.gains["in_time"] = returning.gain
         notes = returning.why_not_served(fast=not self.config.trains_on_windows)
         self.notes |= {name: f"left to retrieval, {why}" for name, why in notes.items()}
         if "returning users" not in notes:
@@ -339,12 +354,9 @@ class _Fit:
         if block is None:
             self.notes["profiles"] = "new users are answered by the behaviour block, and there is none"
             return None
-        try:
-            taste, record = self.trainer.train_profile_model(train, block)
-        except TrainingError as error:
-            self.notes["profiles"] = str(error)
-            return None
-        self.new_users = record._asdict()
+        trained = self._train_or_note("profiles", lambda: self.trainer.train_profile_model(train, block))
+        taste, record = trained or (None, None)
+        self.new_users = record._asdict() if record else {}
         return taste
 
     def _recommend_adapted(self, adapter: Adapter) -> Candidates:
@@ -374,18 +386,11 @@ class _Fit:
         configured = [name for name in _PARTS if getattr(self.config, name) is not None]
         if not accepted.names and configured:
             return "nothing that was learned helps on later interactions; what is in force stays"
-        until = self.bundle.manifest.learned.get("until")
-        if until is None:
-            return ""
-        since = [split_at(history, until) for history in self.histories]
-        histories = [part.before_test for part in since]
-        users = sample_users(validation_users(since, self.validation.min_relevance), len(self.bundle.items))
-        return why_not_better(
-            self.bundle,
-            replace(self.validation, splits=users),
-            lambda: self.trainer.retrain_space(accepted, histories, BEFORE, from_scratch=True).space,
-            self.ndcg,
-        )
+
+        def retrain(histories: Sequence[History]) -> ItemSpace:
+            return self.trainer.retrain_space(accepted, histories, BEFORE, from_scratch=True).space
+
+        return why_keep_published(self.bundle, self.validation, self.histories, retrain, self.ndcg)
 
     def _limit_exposure(self, final: FittedModel) -> LimitedExposure:
         """Lower the scores of items that would be shown to the validation users out of proportion."""

@@ -49,6 +49,7 @@ def train_second_stage(
     accepted: FittedModel,
     splits: Sequence[TemporalSplit],
     validation: Validation,
+    context: Sequence[str] = (),
 ) -> TrainedStage:
     """Train the second stage on the validation part of each history: a visit that continues.
 
@@ -57,13 +58,14 @@ def train_second_stage(
         accepted: The parts that helped so far, trained on the train part.
         splits: Of all users.
         validation: The validation users; their recall must not show that a source has seen their test part.
+        context: Columns of the context that are features of the head.
 
     Raises:
         TrainingError: When there is too little to learn from, or a source was learned from its targets.
     """
     from retrieval.training.ranker.sources import check_recalls
 
-    learner = trainer.stage_trainer()
+    learner = trainer.stage_trainer(context)
     by_time = trainer.config.split == "time"
     users = sample_users(
         training_users(splits, validation.min_relevance, new=by_time and learner.config.new_users),
@@ -84,6 +86,45 @@ def train_second_stage(
     check_recalls(features.sources, on_train, on_test, len(trainer.bundle.items))
     stage = learner.assemble(head, features, accepted.space, min_history)
     return TrainedStage(stage, examples)
+
+
+class StageInContext(NamedTuple):
+    """A second stage with the context of requests, and what it gains.
+
+    Attributes:
+        staged: The stage.
+        answers: Its lists for the validation users, each in the context of the first interaction that was liked.
+        targets: The interactions of the test part in that context.
+        gain: Of the answers over the best lists so far, by the targets.
+    """
+
+    staged: TrainedStage
+    answers: Candidates
+    targets: list[History]
+    gain: Gain
+
+
+def train_in_context(
+    trainer: Trainer,
+    accepted: FittedModel,
+    splits: Sequence[TemporalSplit],
+    validation: Validation,
+    best: Candidates,
+) -> StageInContext:
+    """Train the second stage once more, with the context of requests; see `train_second_stage`.
+
+    Args:
+        trainer: Trains the parts.
+        accepted: The parts that helped so far, trained on the train part.
+        splits: Of all users.
+        validation: The validation users.
+        best: The best lists for them so far.
+    """
+    staged = train_second_stage(trainer, accepted, splits, validation, trainer.context)
+    cutoff = Cutoff.between(validation.histories, [split.test for split in validation.splits])
+    cutoff = cutoff.in_first_context(validation.min_relevance)
+    answers = answer_at(trainer, staged.stage, cutoff)
+    return StageInContext(staged, answers, cutoff.targets, validation.gain(best, answers, cutoff.targets))
 
 
 class ReturningUsers(NamedTuple):
@@ -235,24 +276,25 @@ def _with_serving(fitted: FittedModel, weights: dict[str, float]) -> FittedModel
 
 
 def retrain_with_last_part(
-    trainer: Trainer, accepted: FittedModel, examples: "list[Examples]", splits: Sequence[TemporalSplit]
+    trainer: Trainer, accepted: FittedModel, staged: TrainedStage, splits: Sequence[TemporalSplit]
 ) -> "ScoringHead":
     """Train the head of a stage that helps once more, on the test part too.
 
     Args:
         trainer: Trains the parts.
         accepted: The parts that are published, trained on the train part.
-        examples: The examples that it was trained on for validation.
+        staged: The stage, and the examples that its head was trained on for validation.
         splits: Of all users.
     """
-    learner = trainer.stage_trainer()
+    learner = trainer.stage_trainer(staged.stage.features.context_columns)
     users = sample_users(validation_users(splits, trainer.min_relevance), len(trainer.bundle.items))
     histories, curves = [part.before_test for part in splits], dict(trainer.curves)
     space = trainer.retrain_space(accepted, histories, BEFORE).space
     trainer.curves.update(curves)  # those of the parts that are served
     trainer.report_progress("sources", BEFORE, 0, 0)
     cutoff = Cutoff.between([part.before_test for part in users], [part.test for part in users])
-    return _train_head(trainer, [*examples, learner.examples(cutoff, learner.fit_features(space, histories))], BEFORE)
+    later = learner.examples(cutoff, learner.fit_features(space, histories))
+    return _train_head(trainer, [*staged.examples, later], BEFORE)
 
 
 def _train_head(trainer: Trainer, examples: "list[Examples]", part_of_log: str) -> "ScoringHead":
@@ -321,7 +363,8 @@ def select_shortest_history(
     Returns:
         The minimum length of a history, and for each length ndcg@10 of ``retrieval`` and of the ``reranker``.
     """
-    learner, held_out_ids = trainer.stage_trainer(), {history.user_id for history in held_out}
+    learner = trainer.stage_trainer(stage.features.context_columns)
+    held_out_ids = {history.user_id for history in held_out}
     features = learner.fit_features(
         accepted.space, [part.train for part in splits if part.train.user_id not in held_out_ids]
     )

@@ -7,16 +7,19 @@ from typing import NamedTuple
 import numpy as np
 
 from indexing.catalogue.item_ids import ItemIds
-from indexing.errors import InputError, TrainingError
+from indexing.errors import InputError, TrainingError, examples
 from retrieval.fitting.fit_config import FitConfig
 from retrieval.interactions.cleaning import PreparationReport, PrepareConfig, prepare
 from retrieval.interactions.columns import Repeats
+from retrieval.interactions.context import MAX_VALUES, rare_values
 from retrieval.interactions.histories import History, check_weights, min_liked_weight
 from retrieval.interactions.impressions import Impressions
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.known_items import KnownItems, known_items
 from retrieval.interactions.user_profiles import Profiles
+from retrieval.models.profile_model import ProfileModel
 from retrieval.models.user_model import ALL_ALIKE, UserModel
+from retrieval.ranking.second_stage import SecondStage
 from retrieval.training.ranker.shown_items import ShownItems
 
 
@@ -36,9 +39,31 @@ class TrainingData(NamedTuple):
     @property
     def notes(self) -> dict[str, str]:
         """What is worth saying of it."""
-        if not (unread := self.interactions.unread_events):
-            return {}
-        return {"events": f"the column {unread!r} was not read, so that all events weigh alike; say what each weighs"}
+        notes, log = {}, self.interactions
+        if unread := log.unread_events:
+            notes["events"] = (
+                f"the column {unread!r} was not read, so that all events weigh alike; say what each weighs"
+            )
+        if rare := rare_values(log.table, log.context_columns):
+            left_out = ", ".join(f"{count} of {name!r}" for name, count in rare.items())
+            notes["values of the context"] = f"left out: {left_out}, as more than {MAX_VALUES} are more frequent"
+        return notes
+
+    def check_refresh(self, profiles: ProfileModel | None, stage: SecondStage | None) -> None:
+        """Check that there is what the published parts were learned from.
+
+        Raises:
+            InputError: When profiles or columns of the context are missing.
+        """
+        if profiles is not None and self.profiles is None:
+            raise InputError("what is in force has learned from profiles of users: give them to a refresh too")
+        names = () if stage is None else stage.features.context_columns
+        if missing := [name for name in names if name not in self.interactions.context_columns]:
+            raise InputError(
+                f"what is in force has learned from the context {examples(missing)}: give it to a refresh too",
+                python="read the log with Interactions.open(…, context=[…])",
+                cli="name the columns with --context",
+            )
 
     def cleaned(
         self, items: ItemIds, config: PrepareConfig | None
@@ -155,7 +180,17 @@ class LogKind:
         return users if self.in_order else replace(users, half_life=ALL_ALIKE)
 
     def config(self, config: FitConfig) -> FitConfig:
-        """Give settings by which such a log is learned from."""
+        """Give settings by which such a log is learned from.
+
+        Raises:
+            InputError: When it is to be split in time, and has no times.
+        """
+        if config.split == "time" and self.largest > 0 and not self.in_order:  # of an empty log it is 0
+            raise InputError(
+                "all of the log is of one second, or it has no times: nothing was before and after a moment",
+                python='name the column of times, or cut by split="user"',
+                cli="name the column of times by --time-column, or leave out --split",
+            )
         config = replace(config, user_model=self.users(config.user_model))
         if self.in_order:
             return config

@@ -1,13 +1,17 @@
 """What is published: parts whose gain is above zero by its interval, unless the published parts do better."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.generation import part_of
 from retrieval.fitting.fit_config import FitConfig, same_config
 from retrieval.fitting.fitted_model import LEARNED
+from retrieval.fitting.selection.behaviour_selection import sample_users, validation_users
+from retrieval.fitting.selection.temporal_split import split_at
 from retrieval.fitting.selection.validation import MIN_USERS, Gain, Validation
+from retrieval.interactions.histories import History
 from retrieval.models.item_space import ItemSpace
 from retrieval.retriever.learned_parts import LearnedParts
 
@@ -17,6 +21,31 @@ def why_not_published(gain: Gain) -> str:
     if gain.is_sure:
         return ""
     return f"not published, for its gain is not surely above zero: {gain}, on {gain.users} users"
+
+
+def why_keep_published(
+    bundle: Bundle,
+    validation: Validation,
+    histories: Sequence[History],
+    retrain: Callable[[Sequence[History]], ItemSpace],
+    ndcg: dict[str, float],
+) -> str:
+    """Return why the published parts should stay, or "": they do better on interactions since they were trained.
+
+    Args:
+        bundle: With the published parts.
+        validation: Of what would be published.
+        histories: Of all users.
+        retrain: Trains what would be published on other histories.
+        ndcg: Receives both means; see `why_not_better`.
+    """
+    until = bundle.manifest.learned.get("until")
+    if until is None:
+        return ""
+    since = [split_at(history, until) for history in histories]
+    users = sample_users(validation_users(since, validation.min_relevance), len(bundle.items))
+    before = [part.before_test for part in since]
+    return why_not_better(bundle, replace(validation, splits=users), lambda: retrain(before), ndcg)
 
 
 def why_not_better(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 import pyarrow as pa
 
@@ -41,6 +41,14 @@ def check_fit_arguments(config: object, profiles: object, impressions: object, r
             )
 
 
+class Gains(TypedDict, total=False):
+    """Fields of a `FitReport` that are gains."""
+
+    gain: Gain | None
+    in_time: Gain | None
+    in_context: Gain | None
+
+
 @dataclass(frozen=True, repr=False)
 class FitReport:
     """The parts that were trained, and their quality on the test part of each history.
@@ -71,6 +79,8 @@ class FitReport:
         in_force: The parts of the current generation afterwards.
         in_time: The gain of the head for returning users over retrieval, in windows after those that it was trained
             on; None where it could not be validated.
+        in_context: The gain of the second stage with the context of requests over lists without it, by what was liked
+            later in the context of the first of it; None where the log has no context.
         held_back: Items with lowered scores, because they would have been shown out of proportion.
         gain: The new parts against those before, on the same users; None where nothing could be compared.
         position_curve: How likely each position of a list is examined, learned from impressions; None without. See
@@ -94,6 +104,7 @@ class FitReport:
     in_force: tuple[str, ...] = ()
     gain: Gain | None = None
     in_time: Gain | None = None
+    in_context: Gain | None = None
     held_back: tuple[str, ...] = ()
     position_curve: dict[str, Any] | None = None
 
@@ -121,7 +132,7 @@ class FitReport:
         return asdict(self) | gains | {"summary": str(self)}
 
     def _gains(self) -> dict[str, Gain | None]:
-        return {"gain": self.gain, "in_time": self.in_time}
+        return {"gain": self.gain, "in_time": self.in_time, "in_context": self.in_context}
 
     def to_arrow(self) -> pa.Table:
         """Give one row for each validated part: ``part, ndcg@10, published``."""

@@ -52,6 +52,7 @@ class Trainer:
         curves: Receives the losses of the last training of each part.
         steps: Numbers the steps that ``on_step`` is called with.
         shown: Impressions, if there are any: the second stage is trained on them too.
+        context: Columns of the context of interactions.
     """
 
     bundle: Bundle
@@ -65,6 +66,7 @@ class Trainer:
     curves: dict[str, Any] = field(default_factory=dict)
     steps: StepCounter = field(default_factory=StepCounter)
     shown: ShownItems | None = None
+    context: Sequence[str] = ()
 
     @cached_property
     def frozen(self) -> ModalityVectors:
@@ -150,15 +152,17 @@ class Trainer:
             ended=None if is_short else lambda curve: self.curves.update(behaviour=curve.to_json()),
         )
 
-    def stage_trainer(self) -> "StageTrainer":
-        """Give the trainer of the second stage."""
+    def stage_trainer(self, context: Sequence[str] = ()) -> "StageTrainer":
+        """Give the trainer of the second stage, with some columns of the context as features."""
         from retrieval.training.ranker.ranker import StageTrainer  # torch is loaded only by those who learn
 
         views = views_of(self.description, self.frozen, self.bundle.attributes)
         config = self.config.reranker or StageConfig()
         if config.min_relevance is None:  # dislikes are not relevant, as in validation
             config = replace(config, min_relevance=self.min_relevance)
-        return StageTrainer(self.bundle.items, views, config=config, profiles=self.profiles, shown=self.shown)
+        return StageTrainer(
+            self.bundle.items, views, config=config, profiles=self.profiles, shown=self.shown, context=context
+        )
 
     def retrain(
         self, accepted: FittedModel, histories: Sequence[History], part_of_log: str, *, from_scratch: bool = False
@@ -179,7 +183,7 @@ class Trainer:
         if stage is None:
             return fitted
         self.report_progress("sources", part_of_log, 0, 0)
-        features = self.stage_trainer().fit_features(fitted.space, histories)
+        features = self.stage_trainer(stage.features.context_columns).fit_features(fitted.space, histories)
         return fitted._replace(reranker=replace(stage, features=features, vectors=fitted.space.indexed))
 
     def train_profile_model(

@@ -192,7 +192,9 @@ def request_context(
     table = None if given is None else _request_table(given, count)
     if table is not None and (unlearned := [name for name in table.column_names if name not in columns]):
         learned = f"what was learned is {list(columns)}" if columns else "no context was learned"
-        _warn(f"the context has {examples(unlearned)}, which is ignored: {learned}; `fit` learns columns of the log")
+        warn_of_context(
+            f"the context has {examples(unlearned)}, which is ignored: {learned}; `fit` learns columns of the log"
+        )
     if not columns:
         return None
     parts = {} if table is None else {name: table[name] for name in table.column_names if name in columns}
@@ -207,7 +209,9 @@ def request_context(
         if name in texts.column_names:
             missed = texts[name].filter(pa.array(context.codes[:, place] == UNKNOWN))
             if rare := [value for value in missed.unique().to_pylist() if value]:
-                _warn(f"nothing was learned of {examples(rare)} of {name!r}, only of {examples(values, MAX_VALUES)}")
+                warn_of_context(
+                    f"nothing was learned of {examples(rare)} of {name!r}, only of {examples(values, MAX_VALUES)}"
+                )
     return context
 
 
@@ -236,5 +240,6 @@ def _array(name: str, values: list[Any]) -> pa.Array:
         raise InputError(f"the column {name!r} of the context has values of several kinds: {error}") from error
 
 
-def _warn(text: str) -> None:
+def warn_of_context(text: str) -> None:
+    """Warn that a context, or a part of it, is ignored."""
     warnings.warn(text, ContextWarning, stacklevel=2)

@@ -49,12 +49,15 @@ class History:
         context = None if self.context is None else self.context[part]
         return History(self.user_id, self.rows[part], self.timestamps[part], self.weights[part], context)
 
+    def at(self, places: NDArray[np.int64]) -> "History":
+        """Give the interactions at some places, in that order."""
+        context = None if self.context is None else self.context[places]
+        return History(self.user_id, self.rows[places], self.timestamps[places], self.weights[places], context)
+
     def counted_by(self, users: UserModel) -> "History":
         """Give the liked items, with interaction weights in place of the weights of the log."""
-        liked = np.flatnonzero(users.is_liked(self.weights))
-        context = None if self.context is None else self.context[liked]
-        weights = users.interaction_weights(self.weights[liked])
-        return History(self.user_id, self.rows[liked], self.timestamps[liked], weights, context)
+        liked = self.at(np.flatnonzero(users.is_liked(self.weights)))
+        return replace(liked, weights=users.interaction_weights(liked.weights))
 
     def liked(self, min_relevance: float) -> Rows:
         """Give the rows of what weighs at least so much."""

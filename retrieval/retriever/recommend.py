@@ -13,6 +13,7 @@ from indexing.runtime.arguments import check_array, check_choice, check_flag, ch
 from retrieval.candidates import Candidates
 from retrieval.candidates.sources import Codes, codes_for, source_code
 from retrieval.filters import Where, selected
+from retrieval.interactions.context import Context, ContextColumns, ContextLike, request_context, warn_of_context
 from retrieval.models.profile_model import ProfilesLike
 from retrieval.postprocess.duplicates import ShowOnce
 from retrieval.ranking.explain import finite_weights
@@ -53,6 +54,9 @@ class Request(NamedTuple):
         their visit goes on at ``times`` too. That of an empty history is not read.
     profiles: What is known of each user beside the history, ``{"age": 31, "plan": "team"}``, or a table with a line
         for each; only where `fit` learned from profiles. It counts less the longer the history is.
+    context: What holds at the request, ``{"device": "phone"}`` for all users, or one for each, or a table with a line
+        for each; read by the second stage, for a visit that goes on, where `fit` learned from such columns of the log.
+        What was not learned is neutral, with a `ContextWarning`.
 
     Attributes:
         users: B users by their histories.
@@ -62,6 +66,7 @@ class Request(NamedTuple):
         exclude_seen: Leave out the items of the history.
         min_relevance: Interactions of a smaller weight are dislikes: half of the largest weight of the ratings learned
             from when None, or of the same history where nothing was learned. Give 0 where weights are no ratings.
+        context: Of each request; None where nothing is known of it.
     """
 
     users: UserHistories
@@ -69,6 +74,7 @@ class Request(NamedTuple):
     where: Where
     exclude_seen: bool
     min_relevance: float | None
+    context: Context | None = None
 
     @property
     def exclude(self) -> list[Rows]:
@@ -84,7 +90,8 @@ class Request(NamedTuple):
         """Keep the users at some positions, None for all."""
         if at is None:
             return self
-        return self._replace(users=self.users.take(at), new=None if self.new is None else self.new[at])
+        new, context = None if self.new is None else self.new[at], None if self.context is None else self.context[at]
+        return self._replace(users=self.users.take(at), new=new, context=context)
 
 
 def users_of(
@@ -109,6 +116,7 @@ def request_of(
     state: LoadedBundle,
     users: UserHistories,
     profiles: ProfilesLike | None,
+    context: ContextLike | None,
     where: Where,
     exclude_seen: bool,
     min_relevance: float | None,
@@ -121,7 +129,23 @@ def request_of(
         else check_number(min_relevance, "min_relevance", "give a number, or None")
     )
     new = new_queries(state, profiles, len(users.rows))
-    return Request(users, new, selected(state.bundle.attributes, where), exclude_seen, min_relevance)
+    allowed = selected(state.bundle.attributes, where)
+    return Request(users, new, allowed, exclude_seen, min_relevance, context_of(state, users, context))
+
+
+def context_columns(state: LoadedBundle) -> ContextColumns:
+    """Give the columns of the context that the second stage has learned, and their values; perhaps none."""
+    stage = state.reranker
+    learned = stage.features.context if isinstance(stage, SecondStage) else None
+    return {} if learned is None else learned.columns
+
+
+def context_of(state: LoadedBundle, users: UserHistories, given: ContextLike | None) -> Context | None:
+    """Read the context of requests by what the second stage has learned; see `request_context`."""
+    context = request_context(given, context_columns(state), users.times, len(users.rows))
+    if context is not None and given is not None and users.idle is not None:
+        warn_of_context("the context is read during a visit: it is ignored for users who return at the times given")
+    return context
 
 
 def recommended(state: LoadedBundle, request: Request, k: int, stages: Stages) -> Candidates:
@@ -191,7 +215,7 @@ def user_batch_of(stage: SecondStage, request: Request) -> UserBatch:
     users, facts = request.users, stage.features.statistics
     weights = users.weights or [np.full(len(rows), stage.features.default_weight, np.float32) for rows in users.rows]
     times = np.full(len(users.rows), facts.now, np.int64) if users.times is None else users.times
-    return UserBatch(users.rows, weights, times, request.new, users.idle)
+    return UserBatch(users.rows, weights, times, request.new, users.idle, request.context)
 
 
 def retrieved(state: LoadedBundle, request: Request, k: int, *, new_items: bool) -> Candidates:
@@ -216,6 +240,7 @@ def retrieved(state: LoadedBundle, request: Request, k: int, *, new_items: bool)
         times=users.times,
         new=request.new,
         idle=users.idle,
+        context=request.context,
         learned=state.learned.learned_from,
         new_items=new_items,
     )

@@ -12,6 +12,7 @@ from indexing.index import VectorIndex
 from indexing.runtime.arguments import check_kind, renamed_arguments
 from retrieval.candidates import Candidates
 from retrieval.filters import Where
+from retrieval.interactions.context import ContextLike
 from retrieval.interactions.impressions import Impressions
 from retrieval.models.profile_model import ProfilesLike
 from retrieval.postprocess.blend import Blend
@@ -148,8 +149,8 @@ class Retriever:
     ) -> Candidates:
         """Find the k items nearest to each item, which is itself left out.
 
-        Near is what looks and reads alike (``"content"``), what users take together (``"behaviour"``), or what has the
-        largest sum of both standard scores. ``"all"`` is every item; `retrieval.batch.write_neighbours` streams them.
+        Near is what looks and reads alike (``"content"``), what users take together (``"behaviour"``), or both by the
+        sum of standard scores. ``"all"`` is every item; `retrieval.batch.write_neighbours` streams them.
 
         Raises:
             UnknownItemError: When an id is not in the bundle.
@@ -203,6 +204,7 @@ class Retriever:
         times: int | Sequence[int] | None = None,
         last_times: Sequence[int] | None = None,
         profiles: ProfilesLike | None = None,
+        context: ContextLike | None = None,
         min_relevance: float | None = None,
         **once: Unpack[ShowOnce],
     ) -> Candidates:
@@ -213,10 +215,10 @@ class Retriever:
         Raises:
             UnknownItemError: When an id is not in the bundle.
             InputError: When profiles cannot be used, or a user is not in the log.
-            ShapeError: When weights, times or profiles and histories do not fit.
+            ShapeError: When weights, times, profiles or context and histories do not fit.
         """
         users = users_of(self.state, histories, user_ids, weights, times, last_times)
-        request = request_of(self.state, users, profiles, where, exclude_seen, min_relevance)
+        request = request_of(self.state, users, profiles, context, where, exclude_seen, min_relevance)
         return recommended_once(self.state, request, k, stages, once)
 
     def top_items(
@@ -251,6 +253,7 @@ class Retriever:
         times: int | Sequence[int] | None = None,
         last_times: Sequence[int] | None = None,
         profiles: ProfilesLike | None = None,
+        context: ContextLike | None = None,
     ) -> Candidates:
         """Give each user at most ``per_source`` candidates of each source, for `rerank`; as in training when None.
 
@@ -258,13 +261,13 @@ class Retriever:
             InputError: When no second stage was learned.
         """
         users = users_of(self.state, histories, user_ids, weights, times, last_times)
-        return pool_of(self.state, request_of(self.state, users, profiles, where, exclude_seen, None), per_source)
+        request = request_of(self.state, users, profiles, context, where, exclude_seen, None)
+        return pool_of(self.state, request, per_source)
 
     def rerank(self, candidates: Candidates, k: int | None = None) -> Candidates:
-        """Order candidates anew by the learned head, and keep the best k of each query (all when None).
+        """Order candidates anew by the learned head, or by exact score (stage ``"exact"``), and keep k (all when None).
 
-        Without a learned head the order is that of the exact score, and the stage is ``"exact"``. What both stages of
-        `recommend` gave keeps its order; that of another state or bundle is ordered anew.
+        What both stages of `recommend` gave keeps its order; that of another state or bundle is ordered anew.
         """
         return after.rerank(self.state, candidates, k)
 
@@ -288,9 +291,7 @@ class Retriever:
         shown: Candidates | None = None,
         exposure_weight: float = 0.1,
     ) -> Candidates:
-        """Pick the k of each query that are relevant and varied, and keep these (all, reordered, when None).
-
-        The arguments are those of `retrieval.retriever.after_retrieval.Diversity`.
+        """Pick the k of each query that are relevant and varied, by `retrieval.retriever.after_retrieval.Diversity`.
 
         Raises:
             InputError: For an unknown method or attribute, or a number that cannot be used.

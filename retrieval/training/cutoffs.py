@@ -1,6 +1,7 @@
 """Cutoffs in time: the history of each user before one, and the interactions after it as targets."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from indexing.arrays import Mask
 from indexing.catalogue.arrow_values import SECONDS_PER_DAY
 from retrieval.interactions.cleaning.config import EARLIEST
+from retrieval.interactions.context import Context, joined_context
 from retrieval.interactions.histories import History
 from retrieval.ranking.sources import UserBatch
 
@@ -17,6 +19,7 @@ MAX_DAYS, MIN_WINDOWS, MAX_WINDOWS = 14.0, 3, 5  # length of a window, and numbe
 WINDOWS_FRACTION = 0.6  # of the time of a log that the windows cover at most
 MIN_WINDOW_USERS = 100  # of all windows together
 OUTLIER_QUANTILE = 0.999  # of the interactions
+MAX_CONTEXTS = 3  # of a user, the first ones, of which each is a query
 
 
 class Cutoff(NamedTuple):
@@ -63,17 +66,48 @@ class Cutoff(NamedTuple):
         histories, targets = [self.histories[row] for row in rows], [self.targets[row] for row in rows]
         return Cutoff(histories, targets, self.times[list(rows)], self.visiting)
 
+    @property
+    def context(self) -> Context | None:
+        """The context of each query: that of its first target; None where no target has one."""
+        return joined_context([(one[:1].context if len(one) else None, 1) for one in self.targets])
+
+    def by_context(self) -> tuple["Cutoff", list[int]]:
+        """Make a query of each context of a user's targets, the first three, with the targets of that context.
+
+        Returns:
+            The queries, and for each the position of its user.
+        """
+        parts = [(row, part) for row, one in enumerate(self.targets) for part in _contexts_of(one)[:MAX_CONTEXTS]]
+        rows = [row for row, _ in parts]
+        return self.take(rows)._replace(targets=[part for _, part in parts]), rows
+
+    def in_first_context(self, min_relevance: float) -> "Cutoff":
+        """Keep of each user's targets those in the context of the first that was liked."""
+        targets = []
+        for one in self.targets:
+            parts = _contexts_of(one)
+            targets.append(next((part for part in parts if len(part.liked(min_relevance))), one))
+        return self._replace(targets=targets)
+
     def user_batch(self, now: int) -> UserBatch:
         """Give the users as a batch of queries, for sources that were learned up to ``now``, in seconds since 1970."""
         if self.visiting:
-            return UserBatch.visiting(self.histories, now)
+            return replace(UserBatch.visiting(self.histories, now), context=self.context)
         last = [
             int(history.timestamps[-1]) if len(history) else int(time)
             for history, time in zip(self.histories, self.times, strict=True)
         ]
         idle = np.maximum(self.times - np.array(last, np.int64), 0) / SECONDS_PER_DAY
         rows, weights = [history.rows for history in self.histories], [history.weights for history in self.histories]
-        return UserBatch(rows, weights, self.times, idle=idle.astype(np.float32))
+        return UserBatch(rows, weights, self.times, idle=idle.astype(np.float32), context=self.context)
+
+
+def _contexts_of(history: History) -> list[History]:
+    """Split a history by the context of its interactions, in the order of their first; whole where it has none."""
+    if history.context is None or not len(history):
+        return [history]
+    _, first, group = np.unique(history.context.codes, axis=0, return_index=True, return_inverse=True)
+    return [history.at(np.flatnonzero(group.ravel() == number)) for number in np.argsort(first).tolist()]
 
 
 def cutoff_at(histories: Sequence[History], cut: int, end: int) -> Cutoff:

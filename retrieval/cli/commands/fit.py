@@ -1,5 +1,6 @@
 """`commonspace fit` and `tune`."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def fit(
     if learning.refresh and learning.effort and not learning.config:
         raise UsageError("--refresh trains as the published model was trained: leave --effort out, or give --config")
     learned = learned_events(Bundle.open(bundle)) if learning.refresh else None
-    train = _train_part(interactions, log, learning.hold_out, learning.split, learned)
+    train = _train_part(interactions, log, learning.hold_out, learning.split, learned, learning.context_columns)
     config = None
     if learning.config or not learning.refresh:
         config = _settings(learning.config, learning.split, learning.effort)
@@ -104,10 +105,15 @@ def tune(
 
 
 def _train_part(
-    path: str, log: LogOptions, fraction: float, by: SplitBy | None, learned: LearnedEvents | None = None
+    path: str,
+    log: LogOptions,
+    fraction: float,
+    by: SplitBy | None,
+    learned: LearnedEvents | None = None,
+    context: Sequence[str] = (),
 ) -> Interactions:
     """Read a log without the interactions that are held out."""
-    interactions = log.open(path, learned=learned)
+    interactions = log.open(path, learned=learned, context=context)
     return held_out(interactions, fraction, by).past if fraction else interactions
 
 

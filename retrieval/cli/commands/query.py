@@ -201,8 +201,8 @@ def recommend(
     retriever = Retriever.open(bundle)
     where = _filters(retriever, search.where)
     if users.users or (users.interactions and not users.user and _is_folder(output.out)):
-        sizes = (search.k, search.num_candidates, search.rerank)
-        config = BatchConfig(*sizes, where=where, shape=shape, chunk=users.chunk_size, at=users.at)
+        sizes, context = (search.k, search.num_candidates, search.rerank), users.context_values
+        config = BatchConfig(*sizes, where=where, shape=shape, chunk=users.chunk_size, at=users.at, context=context)
         recommend_job(retriever, users, log, config, output)
         return
     known: KnownItems | None = None
@@ -223,6 +223,7 @@ def recommend(
         times=users.at,
         last_times=batch.last_times,
         profiles=batch.profiles,
+        context=users.context_values or None,
         min_relevance=batch.users.min_relevance,
         **shape.collapse.as_arguments(),
     )

@@ -61,6 +61,7 @@ def show_report(title: str, report: FitReport) -> None:
         ),
         "new users, ndcg@20 of what they did first": _new_users(report.new_users),
         "users who return, in later windows, ndcg@10": _in_time(report.in_time),
+        "with the context of requests, ndcg@10": _in_context(report),
         "how likely a position is examined": _curve(report.position_curve),
         "held back, for they would be shown out of proportion": examples(report.held_back) if report.held_back else "",
         **{part: why for part, why in report.notes.items()},
@@ -97,6 +98,12 @@ def _in_time(gain: Gain | None) -> str:
     if gain is None:
         return ""
     return f"{gain.after:.4f} by both stages, {gain.before:.4f} by retrieval; difference {gain}, {gain.users} users"
+
+
+def _in_context(report: FitReport) -> str:
+    if (gain := report.in_context) is None or "context" in report.notes:
+        return ""
+    return f"{gain.after:.4f} with it, {gain.before:.4f} without; difference {gain}, {gain.users} users"
 
 
 def _new_users(ndcg: Mapping[str, float]) -> str:

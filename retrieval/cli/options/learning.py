@@ -34,6 +34,15 @@ ImpressionsFile = Annotated[
         "The reranker is then corrected for the positions of what was taken.",
     ),
 ]
+ContextColumnsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--context",
+        rich_help_panel=LEARNING,
+        help="Columns of the log that say what held at the moment, like 'device,utc_hour': the reranker reads them "
+        "where that helps. The time gives utc_hour and utc_weekday.",
+    ),
+]
 Refresh = Annotated[
     bool,
     typer.Option(
@@ -104,6 +113,12 @@ class FitOptions:
     checkpoint_dir: CheckpointDir = None
     loss_curve: LossCurve = None
     impressions: ImpressionsFile = None
+    context: ContextColumnsOption = None
+
+    @property
+    def context_columns(self) -> tuple[str, ...]:
+        """The columns of the context."""
+        return tuple(name.strip() for name in (self.context or "").split(",") if name.strip())
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Options that say how a log of interactions is read."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -144,6 +145,7 @@ class LogColumns:
         apply_min_weight: bool = True,
         notes: bool = True,
         learned: LearnedEvents | None = None,
+        context: Sequence[str] = (),
     ) -> Interactions:
         """Read a log, or the shipped sample with its simulated users.
 
@@ -153,6 +155,7 @@ class LogColumns:
             apply_min_weight: Read only rows of at least `min_weight`.
             notes: Note on standard error what could not be used.
             learned: By which types of events the log is read where none are given: those that a bundle learned with.
+            context: Columns of what held at each interaction.
         """
         events = self.events
         log = Interactions.open(
@@ -163,6 +166,7 @@ class LogColumns:
             events=events,
             default_events=None if learned is None else learned.types,
             repeats=self.repeats,
+            context=context,
         )
         if learned is not None:
             learned.compare(log.events, unread=log.unread_events, given=events is not None)
@@ -178,9 +182,11 @@ class LogOptions(LogColumns):
 
     rows: Rows = None
 
-    def open(self, source: str, *, notes: bool = True, learned: LearnedEvents | None = None) -> Interactions:
+    def open(
+        self, source: str, *, notes: bool = True, learned: LearnedEvents | None = None, context: Sequence[str] = ()
+    ) -> Interactions:
         """Read the rows that were asked for; see `LogColumns.read`."""
-        return self.read(source, rows=self.rows, notes=notes, learned=learned)
+        return self.read(source, rows=self.rows, notes=notes, learned=learned, context=context)
 
     def to_json(self) -> dict[str, Any]:
         """Return the options that answers to a log depend on, under their names in job files."""

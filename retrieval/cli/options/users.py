@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import pyarrow as pa
 import typer
@@ -37,6 +37,15 @@ UserIds = Annotated[
     list[str] | None,
     typer.Option(
         "--user", rich_help_panel=USERS, help="Only this user of the log or of the profiles; repeat for several."
+    ),
+]
+RequestContext = Annotated[
+    str | None,
+    typer.Option(
+        "--context",
+        rich_help_panel=USERS,
+        help="What holds now for all users, like 'device=phone, utc_hour=20', by columns that fit learned. A file of "
+        "--users may have such columns of its own.",
     ),
 ]
 UsersFile = Annotated[
@@ -105,6 +114,7 @@ class UserOptions(RequestOptions):
         user: Some users of the log.
         profiles: A file of profiles of the users.
         users: A file with one user per row.
+        context: What holds for all users.
     """
 
     history: Histories = None
@@ -113,6 +123,12 @@ class UserOptions(RequestOptions):
     user: UserIds = None
     profiles: ProfilesFile = None
     users: UsersFile = None
+    context: RequestContext = None
+
+    @property
+    def context_values(self) -> dict[str, str]:
+        """What holds for all users, by the columns of the context."""
+        return {} if self.context is None else parse_pairs(self.context, "--context", "device=phone, utc_hour=20")
 
     def check(self) -> None:
         """Check that the options go together.
@@ -131,10 +147,15 @@ class UserOptions(RequestOptions):
             )
 
 
-def parse_profile(text: str) -> dict[str, Any]:
-    """Read ``name=value, name=value``.
+def parse_profile(text: str) -> dict[str, str]:
+    """Read the profile of a user; see `parse_pairs`."""
+    return parse_pairs(text, "--profile", "age=31, plan=team")
 
-    >>> parse_profile("age=31, plan=team")
+
+def parse_pairs(text: str, option: str, example: str) -> dict[str, str]:
+    """Read ``name=value, name=value`` of an option.
+
+    >>> parse_pairs("age=31, plan=team", "--profile", "age=31")
     {'age': '31', 'plan': 'team'}
 
     Raises:
@@ -143,10 +164,8 @@ def parse_profile(text: str) -> dict[str, Any]:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise UsageError(f"--profile {text[:80]!r} holds half a character; give text that is Unicode") from error
+        raise UsageError(f"{option} {text[:80]!r} holds half a character; give text that is Unicode") from error
     pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
     if malformed := [name for name, equals, _ in pairs if not equals or not name.strip()]:
-        raise UsageError(
-            f"cannot read {malformed[0].strip()!r} of --profile {text!r}; write it like 'age=31, plan=team'"
-        )
+        raise UsageError(f"cannot read {malformed[0].strip()!r} of {option} {text!r}; write it like {example!r}")
     return {name.strip(): value.strip() for name, _, value in pairs}

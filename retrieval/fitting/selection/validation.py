@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from indexing.arrays import Rows
 from indexing.catalogue.item_ids import ItemIds
+from indexing.errors import TrainingError
 from indexing.index import FlatIndex
 from indexing.index.search import retrieve_tastes
 from retrieval.candidates import Candidates
@@ -114,6 +115,24 @@ class Validation:
     num_candidates: int
     min_relevance: float = 0.0
     shown: ShownItems | None = None
+
+    def check_enough(self, histories: Sequence[History], split: str, known: str) -> None:
+        """Check that there are enough users to validate on.
+
+        Args:
+            histories: Of all users.
+            split: How they were split.
+            known: What is worth saying of items that the bundle lacks.
+
+        Raises:
+            TrainingError: When there are fewer than ten.
+        """
+        if len(self.splits) < MIN_USERS:
+            raise TrainingError(
+                f"only {len(self.splits)} users have known items both before and after the cut (by {split}; five in "
+                f"all where each history is cut for itself); learning and judging need at least {MIN_USERS}."
+                f"{why_too_few(histories, self.min_relevance)} {known}".rstrip()
+            )
 
     @property
     def histories(self) -> list[History]:

@@ -14,6 +14,7 @@ from retrieval.candidates import Candidates
 from retrieval.interactions.histories import History
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.models.item_space import ItemSpace
+from retrieval.ranking.context_affinity import ContextAffinity
 from retrieval.ranking.features import ItemStatistics, StageFeatures
 from retrieval.ranking.heads import ScoringHead
 from retrieval.ranking.second_stage import SecondStage
@@ -39,6 +40,7 @@ class StageTrainer:
         fit_sources: Trains all sources on histories; `fit_sources` when None.
         profiles: Attributes of users, where the space reads them.
         shown: Impressions, if there are any: they weight the candidates.
+        context: Columns of the context of interactions that are features.
     """
 
     items: ItemIds
@@ -48,6 +50,7 @@ class StageTrainer:
     fit_sources: FitSources | None = None
     profiles: Profiles | None = None
     shown: ShownItems | None = None
+    context: Sequence[str] = ()
 
     def features(self, histories: Sequence[History]) -> tuple[StageFeatures, ItemSpace]:
         """Train a space, and sources and features in it.
@@ -69,7 +72,9 @@ class StageTrainer:
             if self.fit_sources
             else fit_sources(non_empty, space, self.config.sources)
         )
-        return StageFeatures(sources, self.views, ItemStatistics.of(non_empty, len(self.items)))
+        count = len(self.items)
+        context = ContextAffinity.of(non_empty, self.views, count, self.context)
+        return StageFeatures(sources, self.views, ItemStatistics.of(non_empty, count), context=context)
 
     def examples(self, cutoff: Cutoff, features: StageFeatures | None = None) -> Examples:
         """Give the candidates of the active users at a cutoff, labelled by their targets.
@@ -85,13 +90,17 @@ class StageTrainer:
         users = cutoff.active(new=self.config.new_users)
         if not users.histories:
             raise TrainingError("no user has interactions both before and after the cutoff: there is nothing to order")
+        targets = users.targets
+        if features.context is not None:
+            users, rows = users.by_context()
+            targets = [targets[row] for row in rows]  # what was taken in another context was not rejected
         check_training_logs(features.sources, users.targets)
         names = [history.user_id for history in users.histories]
         batch = users.user_batch(features.statistics.now).with_profiles(features.profiles, self.profiles, names)
         candidates = pool_candidates(features.sources, batch, self.items, self.config.candidates_per_source)
         gains, weights = self.gains(candidates, users.targets), None
         if self.shown is not None:
-            weights = self.shown.weights(candidates.rows, gains, users.histories, users.targets)
+            weights = self.shown.weights(candidates.rows, gains, users.histories, targets)
         return Examples(features.of(candidates), gains, candidates.rows >= 0, weights)
 
     def gains(self, candidates: Candidates, targets: Sequence[History]) -> Vectors:

@@ -53,7 +53,7 @@ def test_the_head_orders_histories_from_the_length_on_above_which_it_never_loses
         fit_features=lambda _space, histories: histories,
         assemble=lambda _head, _features, _space, min_history: min_history,
     )
-    trainer: Any = SimpleNamespace(stage_trainer=lambda: learner)
+    trainer: Any = SimpleNamespace(stage_trainer=lambda _context: learner)
     monkeypatch.setattr(fit_ranker, "answer_visits", lambda _, fewest, begun: (fewest, max(map(len, begun))))
 
     def mean(found: tuple[int, int], _wanted: object, _measure: str) -> float:
@@ -61,7 +61,7 @@ def test_the_head_orders_histories_from_the_length_on_above_which_it_never_loses
         return 0.5 if fewest > 1 else 0.4 if items in loses else 0.5
 
     arguments: list[Any] = [
-        SimpleNamespace(head=None, min_history=1),
+        SimpleNamespace(head=None, min_history=1, features=SimpleNamespace(context_columns=())),
         SimpleNamespace(space=None),
         [],
         [history(list(range(30)), [5] * 30)] * 12,

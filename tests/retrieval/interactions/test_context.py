@@ -1,0 +1,197 @@
+"""Columns of the context: how a log has them, how requests give them, and what is learned of items in them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from indexing.catalogue.item_ids import ItemIds
+from indexing.errors import InputError, InteractionsError
+from retrieval import Interactions
+from retrieval.interactions.cleaning import PrepareConfig, prepare
+from retrieval.interactions.context import (
+    Context,
+    ContextColumns,
+    ContextWarning,
+    joined_context,
+    rare_values,
+    request_context,
+)
+from retrieval.interactions.histories import History, histories, hold_out_last
+from retrieval.models.user_model import UserModel
+from retrieval.ranking.context_affinity import ContextAffinity
+from retrieval.training.cutoffs import Cutoff
+
+DAY = 86_400
+ONE = {"device": ("phone", "desk")}
+COLUMNS = {"device": ("phone", "desk"), "floor": ("1",)}
+LOG: dict[str, list[Any]] = {
+    "user": ["b", "a", "a", "a", "b"],
+    "item": ["mug", "cup", "jar", "mug", "cup"],
+    "time": [5 * DAY, 3 * DAY + 7_200, 1 * DAY, 2 * DAY, 4 * DAY],
+    "device": ["tv", "phone", "", None, "phone"],
+    "floor": [1.0, 2.5, 1.0, 2.0, None],
+}
+
+
+def read(context: Sequence[str] = ()) -> Interactions:
+    return Interactions.from_arrow(pa.table(LOG), context=context)
+
+
+def test_a_log_keeps_columns_as_text_in_its_order(tmp_path: Path) -> None:
+    log = read(context=["device", "floor", "utc_hour", "utc_weekday"])
+    assert log.context_columns == ["device", "floor", "utc_hour", "utc_weekday"]
+    assert log.table.select(log.context_columns).to_pydict() == {
+        "device": ["", "", "phone", "phone", "tv"],
+        "floor": ["1", "2", "2.5", "", "1"],
+        "utc_hour": ["0", "0", "2", "0", "0"],
+        "utc_weekday": ["friday", "saturday", "sunday", "monday", "tuesday"],
+    }
+    assert read().context_columns == []
+    table = pa.table({name: [str(value) for value in LOG[name]] for name in ("user", "item", "time", "device")})
+    lines = [",".join(table.column_names), *(",".join(row.values()) for row in table.to_pylist())]
+    (tmp_path / "log.csv").write_text("\n".join(lines))
+    assert Interactions.open(tmp_path / "log.csv", context=["device"]).table["device"].to_pylist()[2:] == [
+        "phone",
+        "phone",
+        "tv",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        (["phone"], "there is no column 'phone' for the context; the columns are"),
+        (["weight"], "context names 'weight', which the log has anyway"),
+        ("device", "context"),
+    ],
+)
+def test_columns_that_cannot_be_the_context(names: Sequence[str], text: str) -> None:
+    with pytest.raises(InputError, match=text):
+        read(names)
+
+
+def test_the_hour_needs_times() -> None:
+    with pytest.raises(
+        InteractionsError, match="no column 'utc_hour' for the context, and no times that would tell it"
+    ):
+        Interactions.from_arrow(pa.table(LOG).select(["user", "item"]), context=["utc_hour"])
+
+
+def test_histories_and_their_parts_keep_the_context() -> None:
+    log = read(context=["device"])
+    ann, bob = histories(log, ItemIds(["cup", "jar", "mug"]))
+    assert ann.context is not None
+    assert (ann.rows.tolist(), ann.context.codes.ravel().tolist()) == ([1, 2, 0], [-1, -1, 0])
+    assert dict(ann.context.columns) == {"device": ("phone", "tv")}
+    parts = [ann[1:], ann[:1].joined(ann[1:]), ann.counted_by(UserModel()), ann.after(2 * DAY)]
+    contexts = [part.context.codes.ravel().tolist() for part in parts if part.context is not None]
+    assert contexts == [[-1, 0], [-1, -1, 0], [-1, -1, 0], [0]]
+    assert bob.context is not None
+    assert bob.context.codes.ravel().tolist() == [0, 1]
+    cleaned, _ = prepare(log, PrepareConfig())
+    earlier, later = hold_out_last(cleaned, 0.5)
+    assert [part.table["device"].to_pylist() for part in (earlier, later)] == [["", "phone"], ["", "phone", "tv"]]
+
+
+def test_the_most_frequent_values_are_known() -> None:
+    table = pa.table({"page": [*map(str, range(40)), "39", "7", ""]})
+    context = Context.of_log(table, ["page"])
+    assert context is not None
+    assert context.columns["page"][:3] == ("39", "7", "0")
+    assert len(context.columns["page"]) == 32
+    assert context.codes[[39, 40, 41, 42], 0].tolist() == [0, 0, 1, -1]
+    assert rare_values(table, ["page"]) == {"page": 8}
+    moved = context[np.array([41, 39])].in_columns({"side": ("a",), "page": ("7",)})
+    assert moved.codes.tolist() == [[-1, 0], [-1, -1]]
+    both = joined_context([(None, 1), (context[:1], 1)])
+    assert both is not None
+    assert both.codes.ravel().tolist() == [-1, context.codes[0, 0]]
+    assert joined_context([(None, 2)]) is None
+
+
+def codes(given: object, times: list[int] | None = None, columns: ContextColumns = COLUMNS) -> list[list[int]] | None:
+    found = request_context(given, columns, None if times is None else np.array(times), 2)
+    if found is None:
+        return None
+    listed: list[list[int]] = found.codes.tolist()
+    return listed
+
+
+def test_requests_give_their_context() -> None:
+    assert codes(None) is None
+    assert codes({}) is None
+    assert codes({"device": "desk"}) == [[1, -1], [1, -1]]
+    assert codes([{"floor": 1.0}, {"device": "phone", "floor": None}]) == [[-1, 0], [0, -1]]
+    assert codes(pa.table({"device": ["", None], "floor": [1, 1]})) == [[-1, 0], [-1, 0]]
+    hours = {"utc_hour": ("2", "0"), "utc_weekday": ("friday", "saturday")}
+    assert codes(None, [DAY, 2 * DAY + 7_300], hours) == [[1, 0], [0, 1]]
+    assert codes({"utc_hour": 2}, [DAY, 2 * DAY], hours) == [[0, 0], [0, 1]]
+    with pytest.warns(ContextWarning, match="no context was learned"):
+        assert codes({"device": "desk"}, columns={}) is None
+    with pytest.warns(ContextWarning, match="nothing was learned of '2' of 'floor', only of '1'"):
+        assert codes([{"floor": 2}, {"floor": 1}]) == [[-1, -1], [-1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ([{"device": "phone"}, "desk"], r"context\[1\] is 'desk' of type str; give names and values"),
+        ([{"device": "phone"}, {"device": 3}], "the column 'device' of the context has values of several kinds"),
+        ([{"device": ["phone"]}] * 2, "the column 'device' of the context cannot be read as text"),
+        (7, "context is 7 of type int, expected a list"),
+    ],
+)
+def test_requests_that_cannot_be_read(given: object, text: str) -> None:
+    with pytest.raises(InputError, match=text):
+        codes(given)
+
+
+def history(rows: list[int], values: list[int], columns: ContextColumns = ONE) -> History:
+    count = len(rows)
+    context = Context(columns, np.array(values, np.int16)[:, None])
+    return History("ann", np.array(rows), np.arange(count), np.ones(count, np.float32), context)
+
+
+def test_affinities_by_hand() -> None:
+    views = {"text": np.array([[1, 0], [0, 1], [1, 0]], np.float32)}
+    log = [history([0, 1], [0, 1]), history([0, 1], [0, 0]), history([0], [-1])]
+    learned = ContextAffinity.of(log, views, 3, ["device", "mood"])
+    assert learned is not None
+    # Of 4 interactions 3 are on the phone; item 0 was taken twice there, item 1 once of two times, item 2 never;
+    # ten more interactions with each are 7.5 on the phone and 2.5 at the desk.
+    expected = np.log(
+        np.array([[(2 + 7.5) / 12 / 0.75, 2.5 / 12 / 0.25], [(1 + 7.5) / 12 / 0.75, 3.5 / 12 / 0.25], [1, 1]], float)
+    )
+    np.testing.assert_allclose(learned.items, expected, atol=1e-3)  # of half precision
+    # The mean of all is (1/2, 1/2); of the 3 on the phone (2/3, 1/3), of the one at the desk (0, 1).
+    directions = [[(2 - 1.5) / 13, (1 - 1.5) / 13], [(0 - 0.5) / 11, (1 - 0.5) / 11]]
+    np.testing.assert_allclose(learned.directions["text"], directions, rtol=1e-5)
+    context = Context({"device": ("desk", "phone", "tv")}, np.array([[1], [2], [0]], np.int16))
+    found = learned.at(context, np.array([[0, 2], [0, 1], [1, 1]]))
+    np.testing.assert_allclose(found[0], np.stack([expected[[0, 2], 0], np.zeros(2), expected[[1, 1], 1]]), atol=1e-3)
+    np.testing.assert_allclose(found[1], np.repeat([[0.5 / 13], [0], [0.5 / 11]], 2, axis=1), atol=1e-3)
+    assert not learned.at(None, np.zeros((2, 3), np.int64)).any()
+    assert ContextAffinity.of([history([0], [0])], views, 3, ["mood"]) is None
+
+
+def test_queries_are_made_of_each_context() -> None:
+    targets = [history([4, 5, 6, 7], [1, 0, 1, -1]), history([8], [0])]
+    past = [history([0], [0]), history([1], [1])]
+    cutoff = Cutoff.between(past, targets)
+    split, users = cutoff.by_context()
+    assert ([one.rows.tolist() for one in split.targets], users) == ([[4, 6], [5], [7], [8]], [0, 0, 0, 1])
+    assert [one.rows.tolist() for one in split.histories] == [[0], [0], [0], [1]]
+    context = split.user_batch(9).context
+    assert context is not None
+    assert context.codes.ravel().tolist() == [1, 0, -1, 0]
+    disliked = History(
+        "ann", targets[0].rows, targets[0].timestamps, np.array([0, 1, 0, 1], np.float32), targets[0].context
+    )
+    first = cutoff._replace(targets=[disliked, targets[1]]).in_first_context(0.5)
+    assert [one.rows.tolist() for one in first.targets] == [[5], [8]]
+    plain = Cutoff.between([History.empty("a")], [History.empty("a")])
+    assert plain.user_batch(0).context is None
