@@ -122,9 +122,9 @@ def train_in_context(
     """
     staged = train_second_stage(trainer, accepted, splits, validation, trainer.context)
     cutoff = Cutoff.between(validation.histories, [split.test for split in validation.splits])
-    cutoff = cutoff.in_first_context(validation.min_relevance)
-    answers = answer_at(trainer, staged.stage, cutoff)
-    return StageInContext(staged, answers, cutoff.targets, validation.gain(best, answers, cutoff.targets))
+    targets = cutoff.in_first_context(validation.min_relevance).targets
+    answers = answer_visits(trainer, staged.stage, validation.histories, targets)
+    return StageInContext(staged, answers, targets, validation.gain(best, answers, targets))
 
 
 class ReturningUsers(NamedTuple):
@@ -305,9 +305,12 @@ def _train_head(trainer: Trainer, examples: "list[Examples]", part_of_log: str) 
     return head
 
 
-def answer_visits(trainer: Trainer, stage: SecondStage, histories: Sequence[History]) -> Candidates:
-    """Recommend to users within their visit, as `Retriever.recommend` does."""
-    return answer_at(trainer, stage, Cutoff.between(list(histories), [history[:0] for history in histories]))
+def answer_visits(
+    trainer: Trainer, stage: SecondStage, histories: Sequence[History], targets: Sequence[History] = ()
+) -> Candidates:
+    """Recommend to users within their visit, as `Retriever.recommend` does, in the context of the first target."""
+    following = list(targets) or [history[:0] for history in histories]
+    return answer_at(trainer, stage, Cutoff.between(list(histories), following))
 
 
 def answer_at(trainer: Trainer, stage: SecondStage, cutoff: Cutoff) -> Candidates:
@@ -376,9 +379,12 @@ def select_shortest_history(
     for length in reversed(LENGTH_RANGES):
         if (users := ShortHistories.of(held_out, validation.min_relevance, length.items)) is None:
             continue
+        relevant = users.relevant
+        if stage.features.context is not None:
+            relevant = Cutoff.between(users.histories, relevant).in_first_context(validation.min_relevance).targets
         values = {
-            name: validation.mean(answer_visits(trainer, stage, users.histories), users.relevant, VALIDATION_METRIC)
-            for name, stage in stages.items()
+            name: validation.mean(answer_visits(trainer, tried, users.histories, relevant), relevant, VALIDATION_METRIC)
+            for name, tried in stages.items()
         }
         measured[length.name] = values
         if values["reranker"] < values["retrieval"]:

@@ -54,14 +54,14 @@ def test_the_head_orders_histories_from_the_length_on_above_which_it_never_loses
         assemble=lambda _head, _features, _space, min_history: min_history,
     )
     trainer: Any = SimpleNamespace(stage_trainer=lambda _context: learner)
-    monkeypatch.setattr(fit_ranker, "answer_visits", lambda _, fewest, begun: (fewest, max(map(len, begun))))
+    monkeypatch.setattr(fit_ranker, "answer_visits", lambda _, fewest, begun, _targets: (fewest, max(map(len, begun))))
 
     def mean(found: tuple[int, int], _wanted: object, _measure: str) -> float:
         fewest, items = found
         return 0.5 if fewest > 1 else 0.4 if items in loses else 0.5
 
     arguments: list[Any] = [
-        SimpleNamespace(head=None, min_history=1, features=SimpleNamespace(context_columns=())),
+        SimpleNamespace(head=None, min_history=1, features=SimpleNamespace(context=None, context_columns=())),
         SimpleNamespace(space=None),
         [],
         [history(list(range(30)), [5] * 30)] * 12,
