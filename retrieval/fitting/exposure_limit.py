@@ -2,6 +2,10 @@
 
 An item that 1 % of the users interacted with may be in somewhat more than 1 % of the lists, but not in half of them.
 Such an item is promoted by an error of training or by an attack. Its score is lowered until its share is in proportion.
+
+Shares are of the lists of users whose visit continues. Users who return, and new users, are answered with more of what
+is popular: the more popular, the more lists, and of new users all have the same. No share of these lists is in
+proportion to an audience, so they are not counted. What is held back is held back in them too.
 """
 
 import math
@@ -17,11 +21,12 @@ from retrieval.fitting.fitted_model import FittedModel
 from retrieval.interactions.histories import History
 from retrieval.interactions.item_popularity import interaction_counts, item_counts
 from retrieval.ranking.reranker import NO_ROWS
+from retrieval.ranking.second_stage import score_spread
 
 TOP_K = 10
 GROWTH = 3.0  # an item's share of top-10 lists, as a multiple of its share of users
 RECENT = 0.1  # the last part of all interactions: their users tell what is trending
-MIN_PENALTY = 0.01  # taken from a score
+MIN_PENALTY = 0.01  # in standard deviations of the scores of a list
 ROUNDS = 12  # of lowering scores; each computes all lists anew
 Shares: TypeAlias = NDArray[np.float64]
 
@@ -77,10 +82,11 @@ def allowed_exposure(histories: Sequence[History], count: int, floor: float, gro
 
 
 def score_penalties(candidates: Candidates, allowed: Shares) -> Shares | None:
-    """Return what to subtract from the scores of over-exposed items, so that their shares are in proportion.
+    """Return by how much to lower the scores of over-exposed items, so that their shares are in proportion.
 
     In a list that such an item must leave, its score is above that of the first item below the list by a margin. As
-    many of the smallest margins are closed as there are lists too many.
+    many of the smallest margins are closed as there are lists too many. Margins are in standard deviations of the
+    scores of a list, so that they hold for lists with scores of another kind.
 
     Args:
         candidates: Lists of more than ten items.
@@ -94,12 +100,13 @@ def score_penalties(candidates: Candidates, allowed: Shares) -> Shares | None:
     if not len(over_exposed):
         return None
     top = candidates.rows[:, :TOP_K]
+    spreads = np.maximum(score_spread(candidates.scores, candidates.rows)[:, 0], 1e-9)
     next_best = candidates.scores[:, min(TOP_K, candidates.scores.shape[1] - 1)]
     penalties = np.zeros(len(shares))
     for row in over_exposed.tolist():
         queries, positions = np.nonzero(top == row)
-        rest = np.where(np.isfinite(next_best[queries]), next_best[queries], candidates.scores[queries, positions] - 1)
-        margins = np.sort(candidates.scores[queries, positions] - rest)
+        own, below = candidates.scores[queries, positions], next_best[queries]
+        margins = np.sort(np.where(np.isfinite(below), (own - below) / spreads[queries], 1))
         num_lists = min(len(margins), math.ceil((shares[row] - allowed[row]) * users - 1e-9))
         penalties[row] = max(float(margins[num_lists - 1]), 0.0) * 1.01 + MIN_PENALTY
     return penalties

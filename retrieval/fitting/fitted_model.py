@@ -76,11 +76,12 @@ class FittedModel(NamedTuple):
         """Lower scores: by penalties of the reranker, or, without one, by shrinking behaviour vectors.
 
         Args:
-            penalties: (N,) float64, subtracted from scores; 0 for most.
+            penalties: (N,) float64, in standard deviations of the scores of a list; 0 for most.
             rows: The items that are still over-exposed.
         """
         if self.reranker is not None:
-            return self._replace(reranker=replace(self.reranker, penalties=penalties.astype(np.float32)))
+            lowered = replace(self.reranker, penalties=penalties.astype(np.float32), plain_penalties=False)
+            return self._replace(reranker=lowered)
         if self.block is None:
             return self
         items = self.block.behaviour.items.copy()

@@ -297,7 +297,8 @@ def _feature_effects(
     rows, scores, by_head = reranked.rows[0][valid], reranked.scores[0][valid], by_head[valid]
     head = stage.head_of(reranked, 0)
     features = stage.features.of(reranked)[0][valid][:, : head.width]
-    head_scores = head.score(features) - stage.penalties_of(rows)
+    raw_scores = head.score(features)
+    head_scores = stage.held_back(raw_scores[None], rows[None])[0]
     if not np.allclose(head_scores[by_head], scores[by_head], rtol=_TOLERANCE, atol=_TOLERANCE):
         raise InputError(
             f"the candidates of query {reranked.query_ids[0]!r} were cut or changed since the head ordered them, or "
@@ -309,7 +310,7 @@ def _feature_effects(
     occluded: Vectors = np.stack(
         [np.where(group[: head.width], means, features[positions]) for group in columns.values()]
     )
-    effects = (head_scores[positions] + stage.penalties_of(rows)[positions] - head.score(occluded)).T.tolist()
+    effects = (raw_scores[positions] - head.score(occluded)).T.tolist()
     return {
         row: dict(zip(columns, row_effects, strict=True))
         for row, row_effects in zip(rows[positions].tolist(), effects, strict=True)

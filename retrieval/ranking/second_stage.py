@@ -46,11 +46,13 @@ class SecondStage:
         new_items: Whether the head orders new items too, as that of an earlier version may. Else they have the rank
             that the first source gives them: a head would put items with interactions before all of them.
         per_source: Candidates that a source retrieves, in serving as in training.
-        penalties: (N,) float32, subtracted from the scores of items that would be shown too often, 0 for all others;
-            None where there are none. See `retrieval.fitting.exposure_limit`.
+        penalties: (N,) float32, by how much the scores of items that would be shown too often are lowered, 0 for all
+            others; None where there are none. See `retrieval.fitting.exposure_limit`.
         returning: Scores candidates for users who come back, and for new ones; ``head`` does where it is None.
         leaves_returning: Whether these users keep the order of retrieval, because a head for them did worse.
         orders_new: Whether ``returning`` orders the candidates of users without a history too.
+        plain_penalties: Whether penalties are subtracted as they are, from scores of the heads alone, as in a stage of
+            an earlier version. Else they are in standard deviations of the scores of a list, whatever ordered it.
     """
 
     features: StageFeatures
@@ -63,6 +65,7 @@ class SecondStage:
     returning: ScoringHead | None = None
     leaves_returning: bool = False
     orders_new: bool = True
+    plain_penalties: bool = False
 
     def __post_init__(self) -> None:
         widths, width = (
@@ -149,7 +152,8 @@ class SecondStage:
         A pool for users without a history stays as it is.
         """
         if candidates.queries.shape[1]:
-            return candidates.reordered(exact_scores(candidates, self.vectors), STAGE)
+            scores = exact_scores(candidates, self.vectors)
+            return candidates.reordered(self.held_back(scores, candidates.rows, by_head=False), STAGE)
         scores = candidates.scores.copy()
         if len(with_history := np.flatnonzero(lengths_of(candidates.histories))):
             subset = candidates.take(with_history)
@@ -157,7 +161,7 @@ class SecondStage:
                 self.space.users
             )
             scores[with_history] = self.features.sources[0].scores(batch, np.maximum(subset.rows, 0))
-        return candidates.reordered(scores, STAGE)
+        return candidates.reordered(self.held_back(scores, candidates.rows, by_head=False), STAGE)
 
     def _order_blocks(self, head: ScoringHead, blocks: Sequence[Candidates]) -> Iterable[Candidates]:
         """Order blocks of candidates in several threads: numpy releases the lock while it computes."""
@@ -169,11 +173,11 @@ class SecondStage:
 
     def _order(self, head: ScoringHead, candidates: Candidates) -> Candidates:
         columns = self.features.columns(candidates)
-        scores = head.score(columns[: head.width].transpose(1, 2, 0)) - self.penalties_of(candidates.rows)
+        scores = self.held_back(head.score(columns[: head.width].transpose(1, 2, 0)), candidates.rows)
         unseen = self._are_unseen(candidates.rows)
         if not unseen.any():
             return candidates.reordered(scores, STAGE)
-        z_scores = columns[0] - self.penalties_of(candidates.rows)  # z-scores of the first source
+        z_scores = self.held_back(columns[0], candidates.rows)  # z-scores of the first source
         retrieval = np.where(candidates.rows >= 0, z_scores, np.float32(-np.inf))
         retrieval = exchange_values(retrieval.astype(np.float32), self._scores_as_new(candidates, unseen), unseen)
         order = np.argsort(np.where(unseen.any(axis=1, keepdims=True), -retrieval, 0), axis=1, kind="stable")
@@ -187,7 +191,7 @@ class SecondStage:
         subset, space = candidates.take(queries), self.space.for_new_items
         batch = UserBatch.of(subset, self.features.default_weight, self.features.statistics.now).liking(space.users)
         source = SpaceSource("new items", space, slice(0, space.indexed.shape[1]))
-        scores[queries] = source.scores(batch, np.maximum(subset.rows, 0)) - self.penalties_of(subset.rows)
+        scores[queries] = self.held_back(source.scores(batch, np.maximum(subset.rows, 0)), subset.rows)
         return scores
 
     def _are_unseen(self, rows: Rows) -> Mask:
@@ -200,12 +204,15 @@ class SecondStage:
         hits = candidates.rows[candidates.rows >= 0]
         return candidates.new_items and not self.new_items and self.space.has_only_new(hits)
 
-    def penalties_of(self, rows: Rows) -> Vectors:
-        """Give what is subtracted from the scores of items: float32, in the shape of ``rows``, 0 for padding."""
-        if self.penalties is None:
-            return np.zeros(rows.shape, np.float32)
-        penalties: Vectors = np.where(rows >= 0, self.penalties.take(rows, mode="clip"), np.float32(0))
-        return penalties
+    def held_back(self, scores: Vectors, rows: Rows, *, by_head: bool = True) -> Vectors:
+        """Lower the scores of lists, (B, K) float32, for items that would be shown too often."""
+        if self.penalties is None or (self.plain_penalties and not by_head):
+            return scores
+        penalties = np.where(rows >= 0, self.penalties.take(rows, mode="clip"), np.float32(0))
+        if not self.plain_penalties:
+            penalties *= score_spread(scores, rows)
+        lowered: Vectors = scores - penalties
+        return lowered
 
     def ordered_by_head(self, candidates: Candidates) -> Mask:
         """Mark the candidates that a head orders: (B, K) bool."""
@@ -248,6 +255,7 @@ class SecondStage:
             self.penalties,
             self.returning,
             self.features.context,
+            self.plain_penalties,
         ).to_bytes()
 
     @classmethod
@@ -296,6 +304,7 @@ class SecondStage:
                 stored.returning,
                 bool(stored.metadata.get("leaves_returning")),
                 bool(stored.metadata.get("orders_new", True)),
+                stored.plain_penalties,
             )
 
 
@@ -312,6 +321,20 @@ def exchange_values(values: Vectors, scores: Vectors, mask: Mask) -> Vectors:
     exchanged = np.empty_like(values)
     np.put_along_axis(exchanged, score_order, np.take_along_axis(values, value_order, axis=1), axis=1)
     return exchanged
+
+
+def score_spread(scores: Vectors, rows: Rows) -> Vectors:
+    """Give the standard deviation of the scores of each list, (B, 1) float32, without padding.
+
+    >>> score_spread(np.array([[3.0, 1.0, -np.inf]]), np.array([[7, 2, -1]])).tolist()
+    [[1.0]]
+    """
+    valid = rows >= 0
+    count = np.maximum(valid.sum(axis=1, keepdims=True), 1)
+    deviations = np.where(valid, scores, 0)
+    deviations = np.where(valid, deviations - deviations.sum(axis=1, keepdims=True) / count, 0)
+    spread: Vectors = np.sqrt((deviations**2).sum(axis=1, keepdims=True) / count).astype(np.float32)
+    return spread
 
 
 def _names(features: StageFeatures) -> list[str]:

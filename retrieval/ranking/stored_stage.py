@@ -40,6 +40,7 @@ class StoredStage(NamedTuple):
     penalties: Vectors | None = None
     returning: ScoringHead | None = None
     context: ContextAffinity | None = None
+    plain_penalties: bool = False
 
     def carried(self, origins: Rows, rows: Mask) -> "StoredStage":
         """Give the contents for other rows; see `carried_over`."""
@@ -60,7 +61,7 @@ class StoredStage(NamedTuple):
         if self.returning is not None:
             tensors |= _add_prefix("returning", self.returning.tensors())
         if self.penalties is not None:
-            tensors["held"] = self.penalties
+            tensors["held" if self.plain_penalties else "penalties"] = self.penalties
         if self.context is not None:
             tensors |= _add_prefix("context", self.context.tensors())
         sources = [[source.name, type(source).__name__] for source in self.sources]
@@ -74,7 +75,8 @@ class StoredStage(NamedTuple):
             SOURCES[kind](name, _with_prefix(tensors, f"source.{name}")) for name, kind in metadata["sources"]
         )
         head = _HEADS[metadata["head"]](_with_prefix(tensors, "head"))
-        statistics, penalties = ItemStatistics.read(_with_prefix(tensors, "facts")), tensors.get("held")
+        statistics = ItemStatistics.read(_with_prefix(tensors, "facts"))
+        penalties = tensors.get("penalties", tensors.get("held"))  # as earlier stages have them
         if penalties is not None and penalties.shape != statistics.counts.shape:
             raise DamagedFileError(
                 f"the second stage holds back {penalties.shape} of {statistics.counts.shape} items: {HINT}"
@@ -84,7 +86,7 @@ class StoredStage(NamedTuple):
         context = None
         if columns := metadata.get("context"):
             context = ContextAffinity.read(columns, _with_prefix(tensors, "context"))
-        return cls(metadata, head, statistics, sources, penalties, returning, context)
+        return cls(metadata, head, statistics, sources, penalties, returning, context, "held" in tensors)
 
 
 def carried_over(data: bytes, origins: Rows, rows: Mask) -> bytes:

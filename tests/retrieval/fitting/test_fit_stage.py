@@ -281,3 +281,21 @@ def test_users_who_return_have_a_head_where_it_surely_gains(live: Path, monkeypa
     assert found == [(True, False, set()), (True, False, {"new"}), (False, True, {"returning", "new"})]
     fast = fit(live, log, replace(SMALL, reranker=STAGE, split="both", effort="fast"))
     assert fast.in_time is None
+
+
+def test_lists_that_are_served_keep_the_bound_that_fit_judged(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed = np.full(COUNT, 0.14)  # the most shown item would be in 17.5 % of the lists
+    monkeypatch.setattr("retrieval.fitting.fit.allowed_exposure", lambda *_: allowed)
+    report = fit(live, walks(), replace(SMALL, reranker=STAGE))
+    assert (report.refused, report.published) == ("", ("behaviour", "reranker"))
+    assert report.held_back
+    retriever = Retriever.load(live)
+    found = retriever.recommend(walks(), 10)
+    shares = np.bincount(found.rows[found.rows >= 0].ravel(), minlength=COUNT) / len(found)
+    assert report.exposure is not None
+    assert (round(float(shares.max()), 4), report.exposure.allowed) == (report.exposure.share, 0.14)
+    assert shares.max() <= 0.14
+    stage = retriever.reranker
+    assert isinstance(stage, SecondStage)
+    free = replace(stage, penalties=None).rerank(retriever.pool(walks())).top(10)
+    assert np.bincount(free.rows.ravel(), minlength=COUNT).max() / len(free) > 0.14
