@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.arrays import Rows, Vectors
+from indexing.errors import InputError, examples
 from retrieval.candidates.candidates import Candidates
 from retrieval.candidates.sources import UNKNOWN, Codes
 from retrieval.interactions.context import joined_context
@@ -48,10 +49,14 @@ def with_lists(candidates: Kind, positions: Rows, lists: Candidates) -> Kind:
 def concatenated(first: Candidates, second: Candidates) -> Candidates:
     """Append the queries of other candidates of the same bundle, which are named otherwise; shorter lists are padded.
 
-    The stage is that of the first. Times and new users' queries that are not known of both are not known of any. Where
-    one lacks sources, weights or what hits stand for, these are unknown, or empty, for its queries alone; and its users
-    count as not idle.
+    The stage is that of the first. Where one lacks sources, weights or what hits stand for, these are unknown, or
+    empty, for its queries alone. Users without a history are joined to those of visits and to those who return.
+
+    Raises:
+        InputError: When one has users who return and the other visits, or the times of requests or the queries by
+            profiles are known of one alone: reranked together, some would be answered as others.
     """
+    _check_alike(first, second)
     width, counts = max(first.rows.shape[1], second.rows.shape[1]), (len(first), len(second))
     both = (first, second)
 
@@ -86,6 +91,23 @@ def concatenated(first: Candidates, second: Candidates) -> Candidates:
         sources=joined([_codes(one) for one in both], UNKNOWN) if has_sources else None,
         folded=entries("folded", {}),
     )
+
+
+def _check_alike(first: Candidates, second: Candidates) -> None:
+    """Check that what heads read of users is known of both; see `concatenated`."""
+    for one, other in ((first, second), (second, first)):
+        visits = [name for name, rows in zip(other.query_ids, other.histories, strict=True) if len(rows)]
+        missing = {
+            "users who return, and visits that go on": one.idle is not None and other.idle is None and bool(visits),
+            "requests with a time, and without": one.times is not None and other.times is None,
+            "users with profiles, and without": one.new is not None and other.new is None,
+        }
+        for what, differs in missing.items():
+            if differs and len(one) and len(other):
+                raise InputError(
+                    f"these are of {what}: {examples(one.query_ids)} and {examples(visits or other.query_ids)}; rerank "
+                    "them apart, and join the tables of `to_arrow`, or recommend to all of them in the same way"
+                )
 
 
 def _idle(candidates: Candidates) -> Vectors:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -80,7 +81,8 @@ def test_a_varied_list_keeps_them() -> None:
 
 def test_joined_queries_keep_all_that_is_known_of_either() -> None:
     first = replace(found(), folded=({2: np.array([5])}, {}), histories=(np.array([1]), np.array([0, 4])))
-    second = replace(more(), query_ids=("s", "t"), sources=None, idle=np.array([3, 4], np.float32))
+    first = replace(first, idle=np.array([3, 4], np.float32))
+    second = replace(more(), query_ids=("s", "t"), sources=None)  # users without a history
     joined = concatenated(first, second)
     assert joined.query_ids == ("q", "r", "s", "t")
     assert joined.rows.tolist() == [[2, 0, 1, 4], [3, 0, -1, -1], [1, 5, 3, -1], [5, 3, 1, -1]]
@@ -89,9 +91,33 @@ def test_joined_queries_keep_all_that_is_known_of_either() -> None:
     assert {hit.source for line in joined.take([2, 3]) for hit in line} == {None}
     assert [joined.folded_ids(query) for query in range(4)] == [[["f"], [], [], []], [[], []], [[]] * 3, [[]] * 3]
     assert joined.idle is not None
-    assert joined.idle.tolist() == [0, 0, 3, 4]
+    assert joined.idle.tolist() == [3, 4, 0, 0]
     assert [history.tolist() for history in joined.histories] == [[1], [0, 4], [], []]
     assert (joined.times, joined.weights) == (None, ())
+
+
+@pytest.mark.parametrize(
+    ("known", "message"),
+    [
+        ({"idle": np.array([3, 4], np.float32)}, r"users who return, and visits that go on: \['q', 'r'\] and \['t'\]"),
+        (
+            {"times": np.array([3, 4])},
+            r"requests with a time, and without: .*; rerank them apart",
+        ),
+        ({"new": np.ones((2, 3), np.float32)}, r"users with profiles, and without: \['q', 'r'\] and \['t'\]"),
+    ],
+)
+def test_queries_that_are_answered_in_different_ways_are_not_joined(known: dict[str, Any], message: str) -> None:
+    first = replace(found(), histories=(np.array([1]), np.array([0, 4])))
+    second = replace(more(), query_ids=("s", "t"), histories=(np.array([], np.int64), np.array([2])))
+    for one, other in ((first, second), (second, first)):
+        concatenated(one, other)
+        concatenated(replace(first, **known), replace(second, **known))
+    with pytest.raises(InputError, match=message):
+        concatenated(replace(first, **known), second)
+    with pytest.raises(InputError, match=message):
+        concatenated(second, replace(first, **known))
+    assert len(concatenated(replace(first, **known), second.take([]))) == 2
 
 
 def test_candidates_without_sources_work_as_before() -> None:
