@@ -105,8 +105,8 @@ def _check_alike(first: Candidates, second: Candidates) -> None:
         for what, differs in missing.items():
             if differs and len(one) and len(other):
                 raise InputError(
-                    f"these are of {what}: {examples(one.query_ids)} and {examples(visits or other.query_ids)}; rerank "
-                    "them apart, and join the tables of `to_arrow`, or recommend to all of them in the same way"
+                    f"these are of {what}: {examples(one.query_ids)} beside {examples(visits or other.query_ids)}; "
+                    "rerank them apart, and join the tables of `to_arrow`, or recommend to all of them in the same way"
                 )
 
 
