@@ -62,7 +62,7 @@ from retrieval.fitting.selection.validation import MIN_USERS, NUM_CANDIDATES, Va
 from retrieval.fitting.steps import BEFORE, EARLY, EVERYTHING, Step, StepCounter, expected_refresh_steps, expected_steps
 from retrieval.fitting.trainer import Trainer
 from retrieval.interactions.histories import History, histories
-from retrieval.interactions.impressions import Impressions
+from retrieval.interactions.impressions import ImpressionsLike
 from retrieval.interactions.interactions import Interactions, as_interactions
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.models.adapter import Adapter
@@ -81,8 +81,8 @@ def fit(
     interactions: Interactions | ArrowStream,
     config: FitConfig | None = None,
     *,
-    profiles: Profiles | None = None,
-    impressions: Impressions | None = None,
+    profiles: Profiles | ArrowStream | Path | str | None = None,
+    impressions: ImpressionsLike | None = None,
     refresh: bool = False,
     work: Path | str | None = None,
     progress: Callable[[Step], None] | None = None,
@@ -98,10 +98,10 @@ def fit(
         interactions: The log, or a table of it; for a refresh too, the whole log. Interactions with items that the
             bundle lacks, and those that `retrieval.interactions.cleaning` removes, are left out.
         config: The settings; for a refresh those of the published parts when None. It keeps parts and query weights.
-        profiles: Attributes of users, if there are any: a model of what new users like is trained on them, and
-            published where it does better than popularity.
-        impressions: The items that were shown to users, if known: they train the reranker. An item that was taken is
-            weighted by inverse propensity; one that was not taken is a negative. A refresh takes no impressions.
+        profiles: Attributes of users, or a table or file of them: a model of what new users like is trained on them,
+            and published where it does better than popularity.
+        impressions: The items that were shown to users, or a table or file of them: they train the reranker. An item
+            that was taken is weighted by inverse propensity; another is a negative. A refresh takes no impressions.
         refresh: Continue from the published parts, on users with new interactions and some others, in fewer passes.
         work: Folder for checkpoints, which stays: after a kill the same call continues, and publishes the same bits.
             When None, a folder inside the bundle, which is removed afterwards.
@@ -115,7 +115,7 @@ def fit(
         BundleError: When another generation became current meanwhile; that one stays.
     """
     root = check_path(bundle, "the folder of the bundle")
-    check_fit_arguments(config, profiles, impressions, refresh)
+    known, shown = check_fit_arguments(config, profiles, impressions, refresh)
     interactions = as_interactions(interactions, learned_events(Bundle.open(root)) if refresh else None)
     check_call(progress, "progress")
     checkpoints = None if work is None else check_path(work, "work")
@@ -129,7 +129,7 @@ def fit(
         published = PublishedModel.of(compacted) if refresh else None
         settings = config or (published.config if published else FitConfig())
         try:
-            data = TrainingData(interactions, profiles, impressions)
+            data = TrainingData(interactions, known, shown)
             report = _Fit(compacted, data, settings, published, checkpoints or default_work, progress).run()
         except CommonspaceError:  # it would be raised again: there is nothing to continue
             fsops.remove(default_work)

@@ -15,30 +15,29 @@ from retrieval.interactions.cleaning import PreparationReport
 from retrieval.interactions.cleaning.config import EARLIEST
 from retrieval.interactions.event_types import EventTypes
 from retrieval.interactions.histories import History
-from retrieval.interactions.impressions import require_impressions
+from retrieval.interactions.impressions import Impressions, ImpressionsLike, as_impressions
 from retrieval.interactions.known_items import KnownItems
-from retrieval.interactions.user_profiles import Profiles
+from retrieval.interactions.user_profiles import Profiles, as_profiles
 
 
-def check_fit_arguments(config: object, profiles: object, impressions: object, refresh: object) -> None:
-    """Check the arguments of `fit`.
+def check_fit_arguments(
+    config: object, profiles: object, impressions: ImpressionsLike | None, refresh: object
+) -> tuple[Profiles | None, Impressions | None]:
+    """Check the arguments of `fit`, and read profiles and impressions.
 
     Raises:
         InputError: When one is of a wrong type, or two exclude each other.
     """
     if config is not None:
         check_kind(config, FitConfig, "config", "give FitConfig(…), or None")
-    if profiles is not None:
-        check_kind(profiles, Profiles, "profiles", "give what Profiles.open or Profiles.from_arrow reads, or None")
-    check_flag(refresh, "refresh")
-    if impressions is not None:
-        require_impressions(impressions)
-        if refresh:
-            raise InputError(
-                "a refresh trains no head, which is what impressions teach",
-                python="leave out impressions, or fit without refresh",
-                cli="leave out --impressions, or --refresh",
-            )
+    if check_flag(refresh, "refresh") and impressions is not None:
+        raise InputError(
+            "a refresh trains no head, which is what impressions teach",
+            python="leave out impressions, or fit without refresh",
+            cli="leave out --impressions, or --refresh",
+        )
+    shown = None if impressions is None else as_impressions(impressions)
+    return None if profiles is None else as_profiles(profiles), shown
 
 
 class Gains(TypedDict, total=False):

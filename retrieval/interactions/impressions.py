@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from indexing.arrays import Mask, Rows
 from indexing.catalogue.arrow_values import SECONDS_PER_DAY, python_value
 from indexing.catalogue.item_ids import ItemIds
-from indexing.catalogue.readers.arrow_tables import ArrowStream, arrow_table
+from indexing.catalogue.readers.arrow_tables import ArrowStream, arrow_table, is_table
 from indexing.errors import InputError, InteractionsError
 from indexing.filesystem.checked_files import content_hash
 from indexing.runtime.arguments import check_kind, check_number, check_whole
@@ -262,18 +262,24 @@ class Impressions:
         return np.array(names, object), np.append(0, np.cumsum(counts)), np.argsort(numbers, kind="stable")
 
 
-def require_impressions(impressions: object) -> Impressions:
-    """Check that impressions are some.
+def as_impressions(given: "ImpressionsLike") -> Impressions:
+    """Give impressions as such: some, or what `Impressions.open` reads.
 
     Raises:
-        InputError: When they are something else, as a data frame.
+        InputError: When they are something else.
+        InteractionsError: When a table or file of them cannot be read.
     """
-    return check_kind(
-        impressions,
-        Impressions,
-        "impressions",
-        "read it by Impressions.open(…), from a file, a DataFrame or an Arrow table",
+    if isinstance(given, Impressions):
+        return given
+    if isinstance(given, Path | str) or is_table(given):
+        return Impressions.open(given)
+    raise InputError(
+        f"impressions are a {type(given).__name__}; give Impressions, a DataFrame, an Arrow table or the path of a file"
     )
+
+
+ImpressionsLike: TypeAlias = Impressions | ArrowStream | Path | str
+"""Impressions; or a table of them, the path of a file, or the URL of a database, with the usual names of columns."""
 
 
 def _checked(columns: ImpressionColumns | None) -> ImpressionColumns:

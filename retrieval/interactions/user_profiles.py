@@ -117,3 +117,18 @@ class Profiles:
         """Give a row of attributes for each user, null where a value is missing."""
         lines = self.lines(user_ids)
         return self.attributes.take(pa.array(lines, mask=lines < 0))
+
+
+def as_profiles(given: object) -> Profiles:
+    """Give profiles as such: some, or what `Profiles.open` reads.
+
+    Raises:
+        InputError: When they are something else.
+    """
+    if isinstance(given, Profiles):
+        return given
+    if isinstance(given, Path | str) or is_table(given):
+        return Profiles.open(given)  # type: ignore[arg-type]
+    raise InputError(
+        f"profiles are a {type(given).__name__}; give Profiles, a DataFrame, an Arrow table or the path of a file"
+    )

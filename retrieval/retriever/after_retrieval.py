@@ -13,7 +13,7 @@ from indexing.errors import InputError
 from indexing.media.files import Modality
 from indexing.runtime.arguments import check_kind, check_list, check_mapping, check_whole
 from retrieval.candidates import Candidates, require_candidates
-from retrieval.interactions.impressions import Impressions, require_impressions
+from retrieval.interactions.impressions import ImpressionsLike, as_impressions
 from retrieval.postprocess.diversify import (
     METHODS,
     Cap,
@@ -192,7 +192,7 @@ def apply_rules(
     return after if k is None else cast(Ruled, after.top(k))
 
 
-def shown_until(impressions: Impressions | None, at: datetime | int | None) -> ShownImpressions | None:
+def shown_until(impressions: ImpressionsLike | None, at: datetime | int | None) -> ShownImpressions | None:
     """Join impressions and the time of a request, in UTC where it has no zone; None without impressions.
 
     Raises:
@@ -206,7 +206,7 @@ def shown_until(impressions: Impressions | None, at: datetime | int | None) -> S
         if at is not None:
             raise InputError("at is the time up to which impressions count, and there are none; give impressions, too")
         return None
-    return ShownImpressions(require_impressions(impressions), at)
+    return ShownImpressions(as_impressions(impressions), at)
 
 
 def explain_hits(

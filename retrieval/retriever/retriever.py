@@ -13,7 +13,7 @@ from indexing.runtime.arguments import check_kind, renamed_arguments
 from retrieval.candidates import Candidates
 from retrieval.filters import Where
 from retrieval.interactions.context import ContextLike
-from retrieval.interactions.impressions import Impressions
+from retrieval.interactions.impressions import ImpressionsLike
 from retrieval.models.profile_model import ProfilesLike
 from retrieval.postprocess.blend import Blend
 from retrieval.postprocess.diversify import Method
@@ -326,7 +326,7 @@ class Retriever:
         rules: Rules | Sequence[Rule],
         k: int | None = None,
         *,
-        impressions: Impressions | None = None,
+        impressions: ImpressionsLike | None = None,
         at: datetime | int | None = None,
     ) -> Ruled:
         """Apply business rules, as the last stage, and keep the best k of each query; hits know what touched them.

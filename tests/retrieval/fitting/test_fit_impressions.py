@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from indexing.bundle.build import build_bundle
@@ -13,9 +14,11 @@ from indexing.encoders import load_encoder
 from indexing.errors import InputError
 from retrieval import Impressions, fit
 from retrieval.fitting.log_kind import TrainingData
-from retrieval.fitting.report import manifest_record
+from retrieval.fitting.report import check_fit_arguments, manifest_record
 from retrieval.fitting.selection.validation import weighted_ndcg
 from retrieval.interactions.histories import histories
+from retrieval.interactions.user_profiles import Profiles
+from retrieval.retriever.after_retrieval import shown_until
 from tests.groups import COUNT, SMALL, STAGE, catalogue, items, log
 
 
@@ -74,8 +77,32 @@ def test_impressions_that_teach_nothing_are_noted(bundle: Path) -> None:
 def test_a_refresh_takes_no_impressions(bundle: Path) -> None:
     with pytest.raises(InputError, match=r"a refresh trains no head, which is what impressions teach"):
         fit(bundle, log(), impressions=shown_and_taken(), refresh=True)
-    with pytest.raises(InputError, match=r"impressions"):
+    with pytest.raises(InputError, match=r"impressions are a list; give Impressions, a DataFrame, an Arrow table or"):
         fit(bundle, log(), impressions=[("ann", "mug")])  # type: ignore[arg-type]
+
+
+def test_impressions_and_profiles_are_given_as_tables_and_files(tmp_path: Path) -> None:
+    shown, known = shown_and_taken(), pa.table({"user_id": ["ann"], "age": [31]})
+    table = shown.table.select(["user_id", "item_id", "position", "timestamp"])
+    pq.write_table(table, tmp_path / "shown.parquet")
+    pq.write_table(known, tmp_path / "known.parquet")
+    for impressions, profiles in (
+        (table, known),
+        (table.to_pandas(), known.to_pandas()),
+        (tmp_path / "shown.parquet", tmp_path / "known.parquet"),
+        (shown, Profiles.from_arrow(known)),
+    ):
+        read_profiles, read = check_fit_arguments(None, profiles, impressions, False)
+        assert read_profiles is not None
+        assert read_profiles.of(["ann"]).to_pylist() == [{"age": 31}]
+        assert read is not None
+        assert read.table.equals(shown.table)
+        given = shown_until(impressions, 5)
+        assert given is not None
+        assert (given.impressions.table.equals(shown.table), given.at) == (True, 5)
+    assert check_fit_arguments(None, None, None, True) == (None, None)
+    with pytest.raises(InputError, match=r"profiles are a list; give Profiles, a DataFrame, an Arrow table"):
+        check_fit_arguments(None, [{"age": 31}], None, False)
 
 
 def test_weighted_ndcg_by_hand() -> None:
