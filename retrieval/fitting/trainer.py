@@ -83,6 +83,11 @@ class Trainer:
         """The features of the items."""
         return self.description.of(self.frozen, self.bundle.attributes)
 
+    @cached_property
+    def views(self) -> dict[str, Vectors]:
+        """The representations of the items that the second stage compares: made once for all its trainings."""
+        return views_of(self.description, self.frozen, self.bundle.attributes)
+
     def adapter(self, histories: Sequence[History], part_of_log: str) -> Adapter:
         """Train an adapter, and bound what it costs search.
 
@@ -156,12 +161,11 @@ class Trainer:
         """Give the trainer of the second stage, with some columns of the context as features."""
         from retrieval.training.ranker.ranker import StageTrainer  # torch is loaded only by those who learn
 
-        views = views_of(self.description, self.frozen, self.bundle.attributes)
         config = self.config.reranker or StageConfig()
         if config.min_relevance is None:  # dislikes are not relevant, as in validation
             config = replace(config, min_relevance=self.min_relevance)
         return StageTrainer(
-            self.bundle.items, views, config=config, profiles=self.profiles, shown=self.shown, context=context
+            self.bundle.items, self.views, config=config, profiles=self.profiles, shown=self.shown, context=context
         )
 
     def retrain(

@@ -77,12 +77,14 @@ class Neighbours:
         counts = np.split(self.counts(batch), ends[:-1]) if len(ends) else []
         for user, (history, history_counts) in enumerate(zip(batch.histories, counts, strict=True)):
             rows, values = self._contributions(history, history_counts)
-            valid = rows >= 0
-            sums = np.bincount(rows[valid], values[valid], len(self.known))
+            sums = np.bincount(rows + 1, values, len(self.known) + 1)[1:]  # the first is padding
             sums[exclude[user]] = 0
             item_rows = np.flatnonzero(sums > 0)
             item_rows = item_rows if allow is None else item_rows[allow[item_rows]]
             values = sums[item_rows].astype(np.float32)  # as `scores` gives them
+            if len(values) > max_rows:  # most are far from the best: only those are sorted
+                kept = np.flatnonzero(values >= np.partition(values, -max_rows)[-max_rows])
+                item_rows, values = item_rows[kept], values[kept]
             order = np.argsort(-values, kind="stable")[:max_rows]
             best_rows[user, : len(order)] = item_rows[order]
         return best_rows

@@ -214,13 +214,16 @@ def test_the_best_of_long_lines_are_those_of_a_whole_sort(count: int) -> None:
     np.testing.assert_array_equal(top_of(scores, exclude, 50, allow), np.argsort(-left, axis=1, kind="stable")[:, :50])
 
 
-def test_neighbours_bring_up_what_is_said_for_and_nothing_else() -> None:
+@pytest.mark.parametrize("most", [3, 40])
+def test_neighbours_bring_up_what_is_said_for_and_nothing_else(most: int) -> None:
     rng = np.random.default_rng(3)
-    count, most = 60, 40
+    count = 60
     rows = rng.integers(-1, count, (count, 6)).astype(np.int32)
-    values = np.where(rows >= 0, rng.normal(size=rows.shape), 0).astype(np.float32)
+    values = np.where(rows >= 0, rng.integers(-2, 3, rows.shape), 0).astype(np.float32)  # many are equal
     lines = neighbour_table(np.arange(count), rows, values, count)
-    source = Neighbours("ease", *lines, np.ones(count, np.bool_), 5.0, np.ones(1, np.float32), np.ones(1, np.float32))
+    source = Neighbours(
+        "ease", *lines, np.ones(count, np.bool_), np.inf, np.ones(1, np.float32), np.ones(1, np.float32)
+    )
     histories = [rng.choice(count, size, replace=False) for size in (1, 4, 9)] + [np.empty(0, np.int64)]
     asked = UserBatch(histories, [np.ones(len(one), np.float32) for one in histories], np.zeros(4, np.int64))
     allow = rng.random(count) < 0.7
