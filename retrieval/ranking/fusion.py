@@ -1,26 +1,22 @@
 """Fusion of ranked lists of the same queries whose scores are on different scales.
 
-By scores, min-max normalised in each list: S. Bruch, S. Gai and A. Ingber, "An Analysis of Fusion
-Functions for Hybrid Retrieval", ACM TOIS 2023. By ranks: G. V. Cormack, C. L. A. Clarke and S. Büttcher, "Reciprocal
-Rank Fusion outperforms Condorcet and individual Rank Learning Methods", SIGIR 2009.
+By scores, min-max normalised in each list: S. Bruch, S. Gai and A. Ingber, "An Analysis of Fusion Functions for Hybrid
+Retrieval", ACM TOIS 2023.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, TypeAlias, cast, get_args
+from typing import NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from indexing.catalogue.item_ids import ItemIds
-from indexing.runtime.arguments import check_choice
 from retrieval.candidates import Candidates
 from retrieval.candidates.sources import UNKNOWN
 
-CONSTANT = 60.0  # of Cormack, Clarke and Büttcher
 FUSED = "hybrid"
-FuseBy: TypeAlias = Literal["score", "rank"]
 
 
 class Rank(NamedTuple):
@@ -69,28 +65,24 @@ class Fused(Candidates):
         return table
 
 
-def fuse(
-    lists: Mapping[str, Candidates], k: int, weights: Mapping[str, float] | None = None, by: FuseBy = "score"
-) -> Fused:
+def fuse(lists: Mapping[str, Candidates], k: int, weights: Mapping[str, float] | None = None) -> Fused:
     """Order the items of several lists of the same queries by a weighted sum over the lists.
 
-    By score, the summand of a list is the min-max normalised score: 0 for the lowest of the list, 1 for the highest,
-    and 1 for all where scores are equal. By rank it is ``1 / (60 + rank)``. It is 0 for an item that is not in the
-    list. Equal sums are in the order of the lists. The source of a hit is that of the list with the largest summand.
+    The summand of a list is the min-max normalised score: 0 for the lowest of the list, 1 for the highest, and 1 for
+    all where scores are equal. It is 0 for an item that is not in the list. Equal sums are in the order of the lists.
+    The source of a hit is that of the list with the largest summand.
 
     Args:
         lists: Candidates of the same bundle and queries, by name; the first gives all but rows and scores.
         k: Hits a query.
         weights: Weight of each list, equal when None; a list of weight 0 adds no items.
-        by: ``"score"`` or ``"rank"``; ``"rank"`` where differences of scores mean nothing.
     """
-    check_choice(by, "by", get_args(FuseBy))
     first = next(iter(lists.values()))
     rows = np.full((len(first), k), -1, np.int64)
     scores = np.full((len(first), k), -np.inf, np.float32)
     codes = np.full((len(first), k), UNKNOWN, np.int8)
     places: list[dict[int, dict[str, Rank]]] = []
-    summands = {name: _summands(candidates, by) for name, candidates in lists.items()}
+    summands = {name: _summands(candidates) for name, candidates in lists.items()}
     for query in range(len(first)):
         known: dict[int, dict[str, Rank]] = {}
         sums: dict[int, float] = {}
@@ -114,11 +106,9 @@ def fuse(
     return Fused(*found, sources=codes, names=tuple(lists), places=tuple(places))
 
 
-def _summands(candidates: Candidates, by: FuseBy) -> NDArray[np.float64]:
+def _summands(candidates: Candidates) -> NDArray[np.float64]:
     """Give the summand of each hit of a list: (B, K), 0 for padding."""
     valid = candidates.rows >= 0
-    if by == "rank":
-        return np.where(valid, 1 / (CONSTANT + valid.cumsum(axis=1)), 0)
     scores = candidates.scores.astype(np.float64)
     highest, lowest = (
         function(scores, axis=1, keepdims=True, where=valid, initial=initial)

@@ -18,7 +18,7 @@ from indexing.errors import InputError, ShapeError
 from indexing.store.encode import EncodeConfig
 from retrieval.candidates import Candidates, codes_for
 from retrieval.cli.runs.words_weight import SHARES, TunedWeight, tune_weight
-from retrieval.ranking.fusion import CONSTANT, Fused, Rank, fuse
+from retrieval.ranking.fusion import Fused, Rank, fuse
 from retrieval.retriever.queries import Query
 from retrieval.retriever.queries.hybrid_search import DEFAULT_WEIGHT, search_both
 from retrieval.retriever.retriever import Retriever
@@ -67,24 +67,6 @@ def test_an_item_gets_from_each_list_where_its_score_lies_between_the_lowest_and
     assert {hit.item_id: hit.score for hit in fused[1]} == pytest.approx({"d": 0.4})  # a list of one gives it 1
     alike = replace(LEFT, scores=np.where(LEFT.rows >= 0, 5, -np.inf).astype(np.float32))
     assert [hit.score for hit in fuse({"vector": alike, "words": RIGHT}, 3)[0]] == [2.0, 1.0, 1.0]
-
-
-def test_by_rank_scores_are_the_sums_of_reciprocal_ranks() -> None:
-    fused = fuse({"vector": LEFT, "words": RIGHT}, 4, by="rank")
-    expected = {
-        "a": 1 / (CONSTANT + 1) + 1 / (CONSTANT + 3),
-        "c": 1 / (CONSTANT + 3) + 1 / (CONSTANT + 1),
-        "b": 1 / (CONSTANT + 2),
-        "d": 1 / (CONSTANT + 2),
-    }
-    assert [hit.item_id for hit in fused[0]] == ["a", "c", "b", "d"]  # equal sums: the first list first
-    # float32 holds seven digits of the sums
-    np.testing.assert_allclose([hit.score for hit in fused[0]], list(expected.values()), rtol=1e-6)
-    assert [hit.source for hit in fused[0]] == ["content", "words", "content", "words"]
-    assert fused.places_of(0)[1] == {"vector": Rank(3, 7.0), "words": Rank(1, 9.0)}
-    assert [hit.item_id for hit in fused[1]] == ["d"]
-    with pytest.raises(InputError, match=r"by is 'place'.*score"):
-        fuse({"vector": LEFT, "words": RIGHT}, 4, by="place")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
