@@ -25,7 +25,7 @@ from retrieval.ranking.second_stage import score_spread
 
 TOP_K = 10
 GROWTH = 3.0  # an item's share of top-10 lists, as a multiple of its share of users
-RECENT = 0.1  # the last part of all interactions: their users tell what is trending
+RECENT = 0.1  # the last part of all interactions: their users show what is trending
 MIN_PENALTY = 0.01  # in standard deviations of the scores of a list
 ROUNDS = 12  # of lowering scores; each computes all lists anew
 Shares: TypeAlias = NDArray[np.float64]
@@ -62,8 +62,8 @@ def shares_of(candidates: Candidates) -> Shares:
 def allowed_exposure(histories: Sequence[History], count: int, floor: float, growth: float = GROWTH) -> Shares:
     """Give the share of top-10 lists that the audience of each of N items warrants: (N,) float64.
 
-    A new item is judged by recent users: its share of the users in the last tenth of the log is a share of lists that
-    it may have, and no multiple of it, because a few users who promote an item are many among these.
+    For a new item the users in the last tenth of the log count: its share of lists may be as large as its share of
+    these users, but no multiple of it, because a few attackers are a large share of them.
 
     Args:
         histories: The training histories of all users.
@@ -112,13 +112,13 @@ def score_penalties(candidates: Candidates, allowed: Shares) -> Shares | None:
     return penalties
 
 
-def exposure_problem(shown: Exposure) -> str:
+def exposure_problem(exposure: Exposure) -> str:
     """Return why parts that expose an item so much must not be published, or ""."""
-    if shown.share <= shown.allowed:
+    if exposure.share <= exposure.allowed:
         return ""
     return (
-        f"{shown.item_id!r} would be in {shown.share:.0%} of all top-10 lists, where its audience warrants "
-        f"{shown.allowed:.0%}; see whether somebody is pushing it, or raise exposure_floor"
+        f"{exposure.item_id!r} would be in {exposure.share:.0%} of all top-10 lists, where its audience warrants "
+        f"{exposure.allowed:.0%}; check whether it is promoted by an attack, or raise exposure_floor"
     )
 
 
@@ -144,12 +144,12 @@ def limit_exposure(parts: FittedModel, serve: Callable[[FittedModel], Candidates
         serve: Computes the lists of some users.
         allowed: (N,) float64; see `allowed_exposure`.
     """
-    total, shown = np.zeros(len(allowed)), serve(parts)
+    total, candidates = np.zeros(len(allowed)), serve(parts)
     for round_number in range(ROUNDS):
-        penalties = score_penalties(shown, allowed)
+        penalties = score_penalties(candidates, allowed)
         if penalties is None or not parts.names:
             break
         total += penalties * 2 ** max(0, round_number - 3)  # where other items rise in turn
         parts = parts.holding_back(total, np.flatnonzero(penalties))
-        shown = serve(parts)
-    return LimitedExposure(parts, most_exposed(shown, allowed), np.flatnonzero(total).tolist())
+        candidates = serve(parts)
+    return LimitedExposure(parts, most_exposed(candidates, allowed), np.flatnonzero(total).tolist())

@@ -1,4 +1,4 @@
-"""What kind of log it is: whether its weights are ratings, counts or neither, and whether it knows what came first."""
+"""The kind of a log: whether its weights are ratings, counts or neither, and whether it has an order of time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,12 +24,12 @@ from retrieval.training.ranker.shown_items import ShownItems
 
 
 class TrainingData(NamedTuple):
-    """What is learned from.
+    """The data that `fit` trains on.
 
     Attributes:
-        interactions: What users did.
-        profiles: What is known of users beside that, if anything.
-        impressions: What was shown to them, if anybody knows.
+        interactions: The log.
+        profiles: Attributes of users, or None.
+        impressions: The items that were shown to users, or None.
     """
 
     interactions: Interactions
@@ -38,29 +38,27 @@ class TrainingData(NamedTuple):
 
     @property
     def notes(self) -> dict[str, str]:
-        """What is worth saying of it."""
+        """Notes for the report, by subject."""
         notes, log = {}, self.interactions
         if unread := log.unread_events:
-            notes["events"] = (
-                f"the column {unread!r} was not read, so that all events weigh alike; say what each weighs"
-            )
+            notes["events"] = f"the column {unread!r} was not read, so all events weigh the same; give event weights"
         if rare := rare_values(log.table, log.context_columns):
             left_out = ", ".join(f"{count} of {name!r}" for name, count in rare.items())
             notes["values of the context"] = f"left out: {left_out}, as more than {MAX_VALUES} are more frequent"
         return notes
 
     def check_refresh(self, profiles: ProfileModel | None, stage: SecondStage | None) -> None:
-        """Check that there is what the published parts were learned from.
+        """Check that the data has what the published parts were trained on.
 
         Raises:
             InputError: When profiles or columns of the context are missing.
         """
         if profiles is not None and self.profiles is None:
-            raise InputError("what is in force has learned from profiles of users: give them to a refresh too")
+            raise InputError("the published parts were trained on profiles of users: give them to a refresh too")
         names = () if stage is None else stage.features.context_columns
         if missing := [name for name in names if name not in self.interactions.context_columns]:
             raise InputError(
-                f"what is in force has learned from the context {examples(missing)}: give it to a refresh too",
+                f"the published parts were trained on the context {examples(missing)}: give it to a refresh too",
                 python="read the log with Interactions.open(…, context=[…])",
                 cli="name the columns with --context",
             )
@@ -83,11 +81,11 @@ class TrainingData(NamedTuple):
     def shown(
         self, interactions: Interactions, items: ItemIds, config: FitConfig, notes: dict[str, str]
     ) -> ShownItems | None:
-        """Say what was shown and taken, and learn the curve of positions; note why not, where that cannot be told."""
+        """Match impressions with interactions, and fit the position curve; add a note where that is not possible."""
         if self.impressions is None:
             return None
         if config.reranker is None:
-            notes["impressions"] = "they teach the reranker, and none is trained"
+            notes["impressions"] = "not used: they train the reranker, and there is none"
             return None
         try:
             return ShownItems.of(self.impressions, interactions, items)
@@ -96,13 +94,13 @@ class TrainingData(NamedTuple):
             return None
 
 
-COUNT_RATIO = 10  # times the median: weights of which one is larger may be counts
-MIN_KINDS = 10  # different weights: events have one for each kind
+COUNT_RATIO = 10  # weights may be counts if the largest is more than this many times the median
+MIN_KINDS = 10  # distinct weights of counts; types of events have fewer
 
 
 @dataclass(frozen=True)
 class LogKind:
-    """What the weights and the order of a log say.
+    """The kind of the weights and of the order of a log.
 
     Attributes:
         min_relevance: An interaction of a smaller weight is a dislike; 0 where weights are no ratings.
@@ -138,20 +136,20 @@ class LogKind:
 
     @classmethod
     def of_log(cls, histories: Sequence[History], log: Interactions) -> "LogKind":
-        """Tell it from a log: weights that types of events gave are no counts, however they have aged."""
+        """Detect it from a log; weights that come from types of events are no counts, even with decay."""
         kind = cls.of(histories, log.repeats)
         return kind if log.events is None else replace(kind, counts=False)
 
     def continued_from(self, users: UserModel) -> "LogKind":
-        """Give the kind as what goes on from an earlier log reads it.
+        """Give the kind for a refresh: counts are those of the earlier log.
 
         Raises:
-            InputError: When one of both logs has ratings, and the other has not.
+            InputError: When one log has ratings and the other has not.
         """
         if users.min_relevance is not None and (users.min_relevance > 0) != (self.min_relevance > 0):
             kinds = ("weights that are no ratings", "ratings")
             raise InputError(
-                f"what is in force has learned from {kinds[users.min_relevance > 0]}, and this log has "
+                f"the published parts were trained on {kinds[users.min_relevance > 0]}, and this log has "
                 f"{kinds[self.min_relevance > 0]}",
                 python="fit without refresh, or read the log with repeats as before",
                 cli="fit without --refresh, or give --repeats as before",
@@ -160,35 +158,34 @@ class LogKind:
 
     @property
     def notes(self) -> dict[str, str]:
-        """What is worth saying of it."""
+        """Notes for the report, by subject."""
         notes = {}
         if self.counts:
             notes["weights"] = (
-                f"they are counts, up to {self.largest:g} with a median of {self.median:g}, so each counts by its "
-                "logarithm"
+                f"counts, up to {self.largest:g} with a median of {self.median:g}; their logarithms are used"
             )
         if not self.in_order:
             notes["times"] = (
-                "the log has none, so the order of its rows says nothing, and what decides is drawn at random; if rows "
-                "are in order, give a column of times, which may be their numbers"
+                "none in the log, so histories have no order, and their test parts are drawn at random; if rows are in "
+                "order, give a column of times, such as row numbers"
             )
         return notes
 
     def users(self, users: UserModel) -> UserModel:
-        """Give what reads histories of such a log."""
+        """Give the user model for such a log."""
         users = replace(users, min_relevance=self.min_relevance, counts=self.counts)
         return users if self.in_order else replace(users, half_life=ALL_ALIKE)
 
     def config(self, config: FitConfig) -> FitConfig:
-        """Give settings by which such a log is learned from.
+        """Give the settings for such a log.
 
         Raises:
             InputError: When it is to be split in time, and has no times.
         """
         if config.split == "time" and self.largest > 0 and not self.in_order:  # of an empty log it is 0
             raise InputError(
-                "all of the log is of one second, or it has no times: nothing was before and after a moment",
-                python='name the column of times, or cut by split="user"',
+                "the log has no times, or all are the same: it cannot be split in time",
+                python='name the column of times, or set split="user"',
                 cli="name the column of times by --time-column, or leave out --split",
             )
         config = replace(config, user_model=self.users(config.user_model))

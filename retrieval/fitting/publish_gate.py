@@ -17,10 +17,10 @@ from retrieval.retriever.learned_parts import LearnedParts
 
 
 def why_not_published(gain: Gain) -> str:
-    """Return why a part is not published, or "": the interval of its gain over going without it reaches 0."""
+    """Return why a part is not published, or "": the interval of its gain must be above 0."""
     if gain.is_sure:
         return ""
-    return f"not published, for its gain is not surely above zero: {gain}, on {gain.users} users"
+    return f"not published: the interval of its gain is not above zero: {gain}, on {gain.users} users"
 
 
 def why_keep_published(
@@ -51,13 +51,13 @@ def why_keep_published(
 def why_not_better(
     bundle: Bundle, validation: Validation, train_space: Callable[[], ItemSpace], ndcg: dict[str, float]
 ) -> str:
-    """Return why the published parts should stay, or "": they do better on what neither has learned from.
+    """Return why the published parts should stay, or "": they do better on interactions that trained neither.
 
     Args:
         bundle: With the published parts.
         validation: Users with interactions since these were trained; their histories end before.
-        train_space: Trains what would be published, on interactions before that only.
-        ndcg: Receives both means, where there are at least ten users.
+        train_space: Trains the new parts on interactions before that only.
+        ndcg: Receives the means of both, if there are at least ten users.
     """
     users = len(validation.splits)
     if users < MIN_USERS:
@@ -68,7 +68,7 @@ def why_not_better(
     space = ItemSpace.of(learned.content(bundle), learned.users, learned.block(bundle))
     current = validation.recommend_all(space)
     ndcg_current = validation.ndcg(current)
-    ndcg |= {"new, on what came since": ndcg_new, "in force, on what came since": ndcg_current}
+    ndcg |= {"new, on new interactions": ndcg_new, "published, on new interactions": ndcg_current}
     gain = validation.gain(current, new)
     if gain.high >= 0:
         return ""
@@ -79,15 +79,15 @@ def why_not_better(
 
 
 def unchanged_since(bundle: Bundle, files: Mapping[str, bytes], record: Mapping[str, Any], config: FitConfig) -> str:
-    """Return why nothing need be published, or "": the same files and settings are published already, bit for bit.
+    """Return why there is nothing to publish, or "": the same files and settings are published already, bit for bit.
 
-    A job that learns twice from one log thus makes no second generation, and removes none that a rollback could use.
+    A second run on the same log thus makes no generation, and removes none that a rollback could use.
 
     Args:
         bundle: With the published parts.
         files: The parts of this run.
-        record: What the manifest would keep of it.
-        config: How it was learned.
+        record: Its record for the manifest.
+        config: Its settings.
     """
     learned_files = {file.name for file in bundle.manifest.files if part_of(file.name) in LEARNED}
     previous = bundle.manifest.learned
@@ -95,4 +95,4 @@ def unchanged_since(bundle: Bundle, files: Mapping[str, bytes], record: Mapping[
     same_log = all(previous.get(name) == record[name] for name in ("until", "events"))
     if not same or not same_log or not same_config(previous.get("config"), config):
         return ""
-    return "what was learned is in force already, to the last bit"
+    return "the same parts are published already, bit for bit"

@@ -1,4 +1,4 @@
-"""The published parts, which a refresh continues from, and until when they have seen the log."""
+"""The published parts, which a refresh continues from, and the time of their last training interaction."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,13 +64,13 @@ class PublishedModel(NamedTuple):
         """
         record = bundle.manifest.learned
         if not bundle.manifest.features:
-            raise TrainingError(f"{bundle.root} has learned nothing that a refresh could go on from; fit without it")
+            raise TrainingError(f"{bundle.root} has no trained parts to refresh; fit without refresh")
         if "serving" not in record:
-            raise TrainingError(f"{bundle.root} has learned by an earlier state of this program; fit without refresh")
+            raise TrainingError(f"{bundle.root} was fitted by an earlier version; fit without refresh")
         if record.get("until") is None:
             raise TrainingError(
-                f"what {bundle.root} has learned came from a log without a clock, and nobody knows what came since; "
-                "fit without refresh, or give the log a column timestamp"
+                f"{bundle.root} was fitted on a log without times, so new interactions are unknown; fit without "
+                "refresh, or give the log a column timestamp"
             )
         path, learned = bundle.folder / MANIFEST, LearnedParts(bundle)
         block = learned.block(bundle)
@@ -92,9 +92,9 @@ class PublishedModel(NamedTuple):
         """The configuration of the run.
 
         Raises:
-            DamagedFileError: When it has fields that exist no more, or values that are not valid.
+            DamagedFileError: When it has unknown fields, or values that are not valid.
         """
-        with read_as(f"learned.config in {self.generation}/{MANIFEST}", f"{HINT}, or say how to learn"):
+        with read_as(f"learned.config in {self.generation}/{MANIFEST}", f"{HINT}, or give the settings"):
             return stored_config(self.settings)
 
     @property
@@ -108,8 +108,8 @@ class PublishedModel(NamedTuple):
         Args:
             histories: Of all users.
             seed: Of the sample.
-            replay: Size of the sample, as a multiple of the users with new interactions: without it the parts would
-                forget the others.
+            replay: Size of the sample, as a multiple of the users with new interactions. It keeps the parts from
+                forgetting the others.
         """
         new = [n for n, history in enumerate(histories) if len(history.after(self.until))]
         others = np.setdiff1d(np.arange(len(histories)), new)

@@ -32,7 +32,7 @@ def check_fit_arguments(
         check_kind(config, FitConfig, "config", "give FitConfig(…), or None")
     if check_flag(refresh, "refresh") and impressions is not None:
         raise InputError(
-            "a refresh trains no head, which is what impressions teach",
+            "a refresh trains no head, and impressions train only the head",
             python="leave out impressions, or fit without refresh",
             cli="leave out --impressions, or --refresh",
         )
@@ -59,15 +59,15 @@ class FitReport:
         users: Number of validation users.
         ndcg: ndcg@10 on the test part, by model: frozen, adapter, behaviour, reranker; where interactions came after
             the training of the published parts, also of the published and the new parts on those interactions alone.
-            Of a refresh: in force (the published parts), and refreshed.
+            Of a refresh: ``published`` (the current parts) and ``refreshed``.
         search: Recall@10 of finding items by their own vector of each modality, and by blurred ones, with the frozen
             vectors and with the adapter; empty when no adapter was trained.
         refused: Why nothing was published; "" when something was.
-        exposure: The item that exceeds most the share of lists that its audience warrants.
+        exposure: The item that most exceeds the share of lists that its audience warrants.
         serving: The weight of each part of a query, as selected on the validation part.
         short: By the length of a short history (``"1-3"``, ``"5"``, ``"10"``, ``"20"``) ndcg@10 on the next items of
-            users held out of training, by ``retrieval`` and by the ``reranker``. Histories shorter than those from
-            which on the reranker does at least as well get the order of retrieval.
+            held-out users, of ``retrieval`` and of the ``reranker``. Histories shorter than the length from which on
+            the reranker does at least as well get the order of retrieval.
         new_users: Number of ``users`` held out of the profile model, and ndcg@20 on the first items of each, by
             popularity alone (``popular``) and with ``profiles``; empty where no profile model was trained.
         notes: Why a part was not trained or not published, by part.
@@ -75,12 +75,12 @@ class FitReport:
         known: The interactions with items that are not in the bundle, and possible reasons.
         training: The losses of each part in its last training from scratch, and what an adapter costs search; see
             `retrieval.training.loop.TrainingCurve`.
-        in_force: The parts of the current generation afterwards.
+        current: The published parts afterwards, new or old.
         in_time: The gain of the head for returning users over retrieval, in windows after those that it was trained
             on; None where it could not be validated.
         in_context: The gain of the second stage with the context of requests over lists without it, by what was liked
             later in the context of the first of it; None where the log has no context.
-        held_back: Items with lowered scores, because they would have been shown out of proportion.
+        held_back: Items whose scores were lowered because of over-exposure.
         gain: The new parts against those before, on the same users; None where nothing could be compared.
         position_curve: How likely each position of a list is examined, learned from impressions; None without. See
             `retrieval.training.ranker.position_bias.PositionCurve`.
@@ -100,7 +100,7 @@ class FitReport:
     preparation: PreparationReport | None = None
     known: KnownItems | None = None
     training: dict[str, Any] = field(default_factory=dict)
-    in_force: tuple[str, ...] = ()
+    current: tuple[str, ...] = ()
     gain: Gain | None = None
     in_time: Gain | None = None
     in_context: Gain | None = None
@@ -110,15 +110,15 @@ class FitReport:
     def __str__(self) -> str:
         """Return the outcome in sentences."""
         if self.refused:
-            first = f"Nothing was published: {self.refused}. Generation {self.generation} stays in force."
+            first = f"Nothing was published: {self.refused}. Generation {self.generation} stays current."
         else:
-            parts = ", ".join(self.published) or "no learned part, for none was asked for"
+            parts = ", ".join(self.published) or "no learned part, as none was configured"
             first = f"Published generation {self.generation} with {parts}."
         if self.gain is None:
             return first
         gain = self.gain
         return (
-            f"{first} ndcg@10 on later interactions of {gain.users} users: {gain.after:.4f} by what was learned, "
+            f"{first} ndcg@10 on later interactions of {gain.users} users: {gain.after:.4f} with the new parts, "
             f"{gain.before:.4f} before; difference {gain} (90 % interval)."
         )
 

@@ -1,13 +1,13 @@
-"""The steps of a `fit`: which part is trained on which part of the log, in order, as far as known at the start."""
+"""The steps of a `fit`: which part is trained on which part of the log, in order."""
 
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from retrieval.fitting.fit_config import FitConfig
 
-EARLY, WINDOWS = "the early part", "all windows"
-BEFORE, EVERYTHING = "what came before", "everything"
-JUDGED_FROM = 3  # windows before this one only train
+TRAIN, WINDOWS = "train part", "all windows"
+BEFORE_TEST, EVERYTHING = "all but the test part", "all interactions"
+VALIDATED_FROM = 3  # earlier windows only train
 
 
 class Step(NamedTuple):
@@ -16,16 +16,16 @@ class Step(NamedTuple):
     Attributes:
         part: The part that is trained or built: ``"adapter"``, ``"behaviour"``, ``"serving"``, ``"profiles"``,
             ``"sources"``, ``"reranker"``, ``"index"``.
-        past: Its training data: ``"the early part"``; ``"window 1 of 5"``, the interactions before that window;
-            ``"all windows"``; ``"what came before"`` or ``"everything"``.
-        done: Number of passes, or of settings tried.
+        trained_on: Its training data: ``"train part"``, ``"before window 1 of 5"``, ``"all windows"``,
+            ``"all but the test part"`` or ``"all interactions"``.
+        done: Number of passes, or of trials, so far.
         total: Maximum of ``done``; 0 when unknown.
         number: Number of this step, from 1; 0 when unknown.
-        steps: Expected number of steps. A part that does not help is skipped later, so that numbers may be skipped.
+        steps: Expected number of steps. Later steps of a part that does not help are skipped.
     """
 
     part: str
-    past: str
+    trained_on: str
     done: int
     total: int
     number: int = 0
@@ -50,31 +50,35 @@ def expected_steps(
     space = "behaviour" if behaviour else "adapter"
     steps: list[tuple[str, str]] = []
     if behaviour:
-        steps += [("behaviour", EARLY), ("serving", EARLY), *([("profiles", EARLY)] if profiles else [])]
+        steps += [("behaviour", TRAIN), ("serving", TRAIN), *([("profiles", TRAIN)] if profiles else [])]
     elif config.adapter is not None:
-        steps.append(("adapter", EARLY))
+        steps.append(("adapter", TRAIN))
     trains_space = bool(steps)
     if behaviour and windows:
         steps += _in_windows(windows, ranker)
     if ranker:
-        steps += [("sources", EARLY), ("reranker", EARLY)]
+        steps += [("sources", TRAIN), ("reranker", TRAIN)]
         if config.retrains_reranker:
-            steps += [*([(space, BEFORE)] if trains_space else []), ("sources", BEFORE), ("reranker", BEFORE)]
+            steps += [
+                *([(space, BEFORE_TEST)] if trains_space else []),
+                ("sources", BEFORE_TEST),
+                ("reranker", BEFORE_TEST),
+            ]
     if trained_before and trains_space:
-        steps.append((space, BEFORE))
+        steps.append((space, BEFORE_TEST))
     return steps + _on_everything([space] if trains_space else [], ranker)
 
 
 def expected_refresh_steps(parts: Collection[str]) -> list[tuple[str, str]]:
-    """List the steps of a refresh of some published parts, as of ``("behaviour", "reranker")``."""
+    """List the steps of a refresh of some published parts, such as ``("behaviour", "reranker")``."""
     spaces, ranker = [part for part in ("adapter", "behaviour") if part in parts], "reranker" in parts
-    before = [(part, BEFORE) for part in spaces] + ([("sources", BEFORE)] if ranker else [])
+    before = [(part, BEFORE_TEST) for part in spaces] + ([("sources", BEFORE_TEST)] if ranker else [])
     return before + _on_everything(spaces, ranker)
 
 
 def window_name(number: int, windows: int) -> str:
     """Name the part of the log before a window, counted from 1."""
-    return f"window {number} of {windows}"
+    return f"before window {number} of {windows}"
 
 
 def _in_windows(windows: int, ranker: bool) -> list[tuple[str, str]]:
@@ -82,10 +86,10 @@ def _in_windows(windows: int, ranker: bool) -> list[tuple[str, str]]:
     steps: list[tuple[str, str]] = []
     for number in range(1, windows + 1):
         steps.append(("behaviour", window_name(number, windows)))
-        if ranker and windows >= JUDGED_FROM:
+        if ranker and windows >= VALIDATED_FROM:
             steps.append(("sources", window_name(number, windows)))
-            steps += [("reranker", window_name(number, windows))] if number >= JUDGED_FROM else []
-    return [*steps, *([("reranker", WINDOWS)] if ranker and windows >= JUDGED_FROM else [])]
+            steps += [("reranker", window_name(number, windows))] if number >= VALIDATED_FROM else []
+    return [*steps, *([("reranker", WINDOWS)] if ranker and windows >= VALIDATED_FROM else [])]
 
 
 def _on_everything(spaces: Sequence[str], ranker: bool) -> list[tuple[str, str]]:
@@ -96,17 +100,17 @@ def _on_everything(spaces: Sequence[str], ranker: bool) -> list[tuple[str, str]]
 class StepCounter:
     """Numbers the steps in the order in which they start.
 
-    >>> counter = StepCounter([("behaviour", EARLY), ("sources", EARLY), ("index", EVERYTHING)])
-    >>> counter.number("behaviour", EARLY), counter.number("adapter", EARLY), counter.number("index", EVERYTHING)
+    >>> counter = StepCounter([("behaviour", TRAIN), ("sources", TRAIN), ("index", EVERYTHING)])
+    >>> counter.number("behaviour", TRAIN), counter.number("adapter", TRAIN), counter.number("index", EVERYTHING)
     ((1, 3), (2, 4), (4, 4))
     """
 
     def __init__(self, expected: Sequence[tuple[str, str]] = ()) -> None:
         self._steps, self._current = list(expected), -1
 
-    def number(self, part: str, past: str) -> tuple[int, int]:
+    def number(self, part: str, trained_on: str) -> tuple[int, int]:
         """Give the number of the current step, from 1, and the expected number of steps; a new step adds one."""
-        step = (part, past)
+        step = (part, trained_on)
         if self._current < 0 or self._steps[self._current] != step:
             following = self._current + 1
             if step in self._steps[following:]:

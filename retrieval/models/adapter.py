@@ -39,7 +39,7 @@ class ModalityGate:
         """
         units = [unit(vectors) for vectors in items.vectors.values()]
         exists = np.stack([items.exists[modality] for modality in items.vectors], axis=1)
-        logits = np.stack([self._level(m, v) for m, v in zip(items.vectors, units, strict=True)], axis=1)
+        logits = np.stack([self._logits(m, v) for m, v in zip(items.vectors, units, strict=True)], axis=1)
         highest = np.where(exists, logits, -np.inf).max(axis=1, keepdims=True)
         # What is missing may not reach the exponential: its level can be above that of all there is.
         odds: Vectors = np.where(exists, np.exp(np.where(exists, logits - highest, 0)), 0).astype(np.float32)
@@ -51,13 +51,13 @@ class ModalityGate:
         weights = (odds / np.where(total > 0, total, 1)).astype(np.float32)
         return unit(fused), weights
 
-    def softened(self, strength: float) -> "ModalityGate":
+    def with_strength(self, strength: float) -> "ModalityGate":
         """Give what lies between equal weights (0) and this gate (1)."""
         factor = np.float32(strength)
         slopes = {modality: slope * factor for modality, slope in self.slopes.items()}
         return ModalityGate(slopes, {modality: offset * factor for modality, offset in self.offsets.items()})
 
-    def _level(self, modality: Modality, vectors: Vectors) -> Vectors:
+    def _logits(self, modality: Modality, vectors: Vectors) -> Vectors:
         if modality not in self.slopes:
             return np.zeros(len(vectors), np.float32)
         logit: Vectors = vectors @ self.slopes[modality] + self.offsets[modality]
@@ -129,9 +129,9 @@ class Adapter:
             weights[block] = self.gate.weigh(items.take(block))[1]
         return weights
 
-    def softened(self, strength: float) -> "Adapter":
+    def with_strength(self, strength: float) -> "Adapter":
         """Give what lies between the frozen model (0) and this adapter (1)."""
-        return Adapter(self.w1, self.b1, self.w2 * np.float32(strength), self.gate.softened(strength))
+        return Adapter(self.w1, self.b1, self.w2 * np.float32(strength), self.gate.with_strength(strength))
 
     def to_bytes(self) -> bytes:
         """Give the weights as safetensors."""

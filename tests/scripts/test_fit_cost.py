@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from retrieval.fitting.steps import EARLY, EVERYTHING, Step
+from retrieval.fitting.steps import EVERYTHING, TRAIN, Step
 from scripts.benchmarks.fit import fit_cost
 
 
@@ -17,18 +17,18 @@ def test_seconds_go_to_the_part_that_was_named_last(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(fit_cost, "process_time", lambda: next(processor))
     clock = fit_cost.Clock()
     for step in (
-        Step("behaviour", EARLY, 0, 2),
-        Step("behaviour", EARLY, 1, 2),
-        Step("sources", EARLY, 0, 0),
+        Step("behaviour", TRAIN, 0, 2),
+        Step("behaviour", TRAIN, 1, 2),
+        Step("sources", TRAIN, 0, 0),
         Step("behaviour", EVERYTHING, 0, 2),
     ):
         clock(step)
     clock.stop()
     assert clock.parts == {
         "reading": [2, 1],
-        "behaviour, the early part": [3 + 4, 1 + 2],
-        "sources, the early part": [5, 3],
-        "behaviour, everything": [6, 4],
+        "behaviour, train part": [3 + 4, 1 + 2],
+        "sources, train part": [5, 3],
+        "behaviour, all interactions": [6, 4],
     }
     assert clock.peaks.keys() == clock.parts.keys()
     assert list(clock.peaks.values()) == sorted(clock.peaks.values())

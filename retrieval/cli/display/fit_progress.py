@@ -16,7 +16,7 @@ from retrieval.models.user_model import ALL_ALIKE
 
 @contextmanager
 def fit_progress() -> Iterator[Callable[[Step], None]]:
-    """Show a line for each step while it runs: which of how many, how far it is, and the time since the start."""
+    """Show a line for each step while it runs: its number, its progress, and the time since the start."""
     start_time = monotonic()
     with progress() as progress_bar:
         current = ""
@@ -24,7 +24,7 @@ def fit_progress() -> Iterator[Callable[[Step], None]]:
         def show(step: Step) -> None:
             nonlocal current
             step_number = f"{step.number}/{step.steps} " if step.number else ""
-            if current != (label := f"{step_number}{step.part}, from {step.past}"):
+            if current != (label := f"{step_number}{step.part} ({step.trained_on})"):
                 current = label
                 progress_bar.begin(label, step.total or None)
             since_start = f"{duration(monotonic() - start_time)} since the start"
@@ -34,9 +34,9 @@ def fit_progress() -> Iterator[Callable[[Step], None]]:
 
 
 def show_report(title: str, report: FitReport) -> None:
-    """Show what was learned and how it was validated; the last line says what was published, and why."""
+    """Show the parts and their validation; the last line says what was published, and why."""
     rows = []
-    parts = ("frozen", "in force", "refreshed", "adapter", "behaviour", "reranker")
+    parts = ("frozen", "published", "refreshed", "adapter", "behaviour", "reranker")
     for part in parts:
         if part in report.ndcg or part in report.training:
             value = f"{report.ndcg[part]:.4f}" if part in report.ndcg else ""
@@ -48,25 +48,25 @@ def show_report(title: str, report: FitReport) -> None:
     )
     on_new_interactions = {part: value for part, value in report.ndcg.items() if part not in parts}
     pairs = {
-        "ndcg@10 on what came since": ", ".join(
+        "ndcg@10 on new interactions": ", ".join(
             f"{part.split(',')[0]} {value:.4f}" for part, value in on_new_interactions.items()
         ),
-        "items found by their own and by noisy vectors, recall@10": "; ".join(search),
+        "recall@10 of items by their own and by noisy vectors": "; ".join(search),
         "weights of a query": ", ".join(
             f"{_WEIGHTS.get(name, name)} {_weight(value)}" for name, value in report.serving.items()
         ),
-        "short histories, by their items, ndcg@10": "; ".join(
+        "ndcg@10 after short histories, by length": "; ".join(
             f"{items}: " + ", ".join(f"{part} {value:.4f}" for part, value in values.items())
             for items, values in report.short.items()
         ),
-        "new users, ndcg@20 of what they did first": _new_users(report.new_users),
-        "users who return, in later windows, ndcg@10": _in_time(report.in_time),
+        "ndcg@20 of new users on their first items": _new_users(report.new_users),
+        "ndcg@10 of returning users in later windows": _in_time(report.in_time),
         "with the context of requests, ndcg@10": _in_context(report),
-        "how likely a position is examined": _curve(report.position_curve),
-        "held back, for they would be shown out of proportion": examples(report.held_back) if report.held_back else "",
+        "examination probability by position": _curve(report.position_curve),
+        "scores lowered, because of over-exposure": examples(report.held_back) if report.held_back else "",
         **{part: why for part, why in report.notes.items()},
         **({f"log: {name}": text for name, text in report.preparation.lines().items()} if report.preparation else {}),
-        "in force": ", ".join(report.in_force) or "no learned part",
+        "published parts": ", ".join(report.current) or "no learned part",
         "generation": report.generation,
     }
     show_pairs("", {name: value for name, value in pairs.items() if value})
@@ -78,8 +78,8 @@ _WEIGHTS = {
     "share": "next-item tower",
     "popular": "popularity",
     "content": "content",
-    "few": "items at which a history counts half",
-    "returning_half_life": "after a while: half-life",
+    "few": "history length that counts half",
+    "returning_half_life": "returning users: half-life",
     "returning_share": "next-item tower",
     "returning_popular": "popularity",
     "returning_content": "content",
@@ -87,7 +87,7 @@ _WEIGHTS = {
 
 
 def _weight(value: float) -> str:
-    return "of all alike" if value >= ALL_ALIKE else f"{value:g}"
+    return "none" if value >= ALL_ALIKE else f"{value:g}"
 
 
 def _curve(curve: Mapping[str, Any] | None) -> str:

@@ -18,7 +18,7 @@ from retrieval.models.item_space import ItemSpace
 
 SELECTION_METRIC = "ndcg@20"
 User = TypeVar("User")
-# Users times items: so many scores are computed for one evaluation; fewer where it is repeated for every trial.
+# Maximum number of scores, users times items, in one evaluation; fewer where it is repeated for every trial.
 MAX_SCORES, MAX_SCORES_A_TRIAL = 100_000_000, 25_000_000
 
 
@@ -47,7 +47,7 @@ def select_behaviour(
         train: Trains a block.
         content: The items, without behaviour.
         splits: Of all users.
-        validation: Says what is liked.
+        validation: Gives the minimum relevance.
         on_trial: Called after each trial of serving weights with the number of trials so far.
 
     Raises:
@@ -60,7 +60,9 @@ def select_behaviour(
     users = training_users(splits, validation.min_relevance)
     users = sample_users(users, len(content.indexed), MAX_SCORES_A_TRIAL)
     if not users:
-        raise TrainingError("no user has interactions both early and in the middle: there is nothing to choose by")
+        raise TrainingError(
+            "no user has interactions in both the train and the validation part: there is nothing to select on"
+        )
     space, num_trials = ItemSpace.of(content.content, content.users, behaviour), 0
     relevant = [split.valid.liked(validation.min_relevance) for split in users]
     trials = ServingTrials(space, [split.train for split in users], relevant)
@@ -93,6 +95,6 @@ def sample_users(users: Sequence[User], num_items: int, max_scores: int = MAX_SC
 
 
 def fit_item_features(bundle: Bundle) -> ItemFeatures:
-    """Learn the features of items: vectors, attributes, and how many words and numbers there are."""
+    """Fit the features of items: vectors, attributes and counts."""
     texts = bundle.manifest.columns.get("text") or ()
     return ItemFeatures.learn(bundle.modality_vectors, bundle.attributes, exclude={"item_id"}, texts=texts)

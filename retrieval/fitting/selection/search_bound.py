@@ -1,9 +1,8 @@
-"""Bounds what an adapter may cost text and image search.
+"""Bounds the loss of recall in text and image search that an adapter may cause.
 
-A bundle does not hold the queries that people will type. Items are searched instead by their own vectors, and by
-blurred ones: an item's vector with so much noise that the frozen space only just finds it. A caption is such a query
-for a picture: far from it, and a little nearer than to others. What moves items therefore costs blurred queries more
-than it costs own vectors.
+A bundle does not hold the queries of its users. Items are searched instead by their own vectors, and by blurred ones:
+an item's vector with as much noise as still finds it in the frozen space. A caption is a similar query for an image:
+far from it, and a little nearer than to others. Blurred queries lose more recall than own vectors when items move.
 """
 
 from collections.abc import Mapping
@@ -19,15 +18,15 @@ from retrieval.models.adapter import Adapter
 STRENGTHS = (1.0, 0.8, 0.6, 0.4, 0.2, 0.1)
 K = 10
 MAX_LOSS = 0.02  # of recall@10, that an adapter may cost
-# Of a large catalogue so many items are searched by so many queries: seconds, whatever its size.
+# Sample sizes for a large catalogue, so that this takes seconds.
 MAX_ITEMS, MAX_QUERIES = 50_000, 500
 BLURRED, BLURRED_RECALL = "blurred", 0.95
-ROUNDING = 1e-9  # 0.95 less 0.01 is not 0.94 to the last bit, and five of 500 lost are within a hundredth
+ROUNDING = 1e-9  # tolerance of comparisons
 _DOUBLINGS, _HALVINGS = 8, 12
 
 
 class KnownItemQueries(NamedTuple):
-    """Queries, and the one item that each of them is about.
+    """Queries with one relevant item each.
 
     Attributes:
         vectors: (Q, D) float32, unit length.
@@ -38,11 +37,11 @@ class KnownItemQueries(NamedTuple):
     rows: Rows
 
     def recall(self, items: Vectors, k: int = K) -> float:
-        """Give the fraction of queries whose item is among the k nearest; an equal score does not come before it.
+        """Give recall@k: the fraction of queries whose item is among the k nearest, ties in its favour.
 
         Args:
-            items: (N, D) float32, which are searched.
-            k: Length of the list.
+            items: (N, D) float32, the searched items.
+            k: Cutoff.
         """
         scores = self.vectors @ items.T
         own = np.take_along_axis(scores, self.rows[:, None], axis=1)
@@ -51,11 +50,11 @@ class KnownItemQueries(NamedTuple):
 
 @dataclass(frozen=True)
 class BoundedAdapter:
-    """An adapter that keeps search.
+    """An adapter with bounded loss of search recall.
 
     Attributes:
-        adapter: As it is served.
-        strength: How much of what was trained is in it, from 0 to 1.
+        adapter: The adapter to serve.
+        strength: Factor on the trained adapter, from 0 to 1.
         search: Recall@10 of items by their own vector of each modality, and by blurred ones: frozen, and with the
             adapter.
     """
@@ -71,12 +70,12 @@ class BoundedAdapter:
 
 
 def bound_search_loss(adapter: Adapter, items: ModalityVectors, max_loss: float = MAX_LOSS) -> BoundedAdapter:
-    """Soften an adapter until it costs no kind of query more than ``max_loss``.
+    """Reduce the strength of an adapter until no kind of query loses more than ``max_loss``.
 
     Args:
-        adapter: As it was trained.
+        adapter: The trained adapter.
         items: The frozen vectors.
-        max_loss: How much recall@10 may be lost, from 0 to 1.
+        max_loss: Maximum loss of recall@10, from 0 to 1.
     """
     rng = np.random.default_rng(0)
     sample = items.take(np.sort(rng.permutation(items.count)[:MAX_ITEMS]))
@@ -84,15 +83,15 @@ def bound_search_loss(adapter: Adapter, items: ModalityVectors, max_loss: float 
     queries = own_queries(sample, rng) | {BLURRED: blurred_queries(frozen, rng)}
     before = recalls(queries, frozen)
     for strength in STRENGTHS:
-        softened = adapter.softened(strength)
-        after = recalls(queries, softened.apply(sample))
+        with_strength = adapter.with_strength(strength)
+        after = recalls(queries, with_strength.apply(sample))
         if all(before[name] - after[name] <= max_loss + ROUNDING for name in queries):
-            return BoundedAdapter(softened, strength, {name: (before[name], after[name]) for name in queries})
-    return BoundedAdapter(adapter.softened(0.0), 0.0, {name: (recall, recall) for name, recall in before.items()})
+            return BoundedAdapter(with_strength, strength, {name: (before[name], after[name]) for name in queries})
+    return BoundedAdapter(adapter.with_strength(0.0), 0.0, {name: (recall, recall) for name, recall in before.items()})
 
 
 def own_queries(items: ModalityVectors, rng: np.random.Generator) -> dict[str, KnownItemQueries]:
-    """Give queries for some items by their own text, picture or sound."""
+    """Give queries for some items: their own text, image or audio vectors."""
     queries = {}
     for modality in items.modalities:
         rows = rng.permutation(np.flatnonzero(items.exists[modality]))[:MAX_QUERIES]
@@ -101,24 +100,24 @@ def own_queries(items: ModalityVectors, rng: np.random.Generator) -> dict[str, K
 
 
 def blurred_queries(frozen: Vectors, rng: np.random.Generator, recall: float = BLURRED_RECALL) -> KnownItemQueries:
-    """Give queries for some items: their vectors with just so much noise that recall@10 is no more than ``recall``.
+    """Give queries for some items: their vectors with as much noise as lowers recall@10 to ``recall``.
 
-    In a catalogue so small that noise alone finds more than that, the noise ends at 256 times the vector's length.
+    The noise is at most 256 times as long as the vector, which may not be enough in a very small catalogue.
 
     Args:
         frozen: (N, D) float32, the items.
         rng: Draws items, and isotropic noise.
-        recall: Recall@10 that is aimed at.
+        recall: The target recall@10.
     """
     rows = rng.permutation(np.flatnonzero(frozen.any(axis=1)))[:MAX_QUERIES]
     noise = unit(rng.normal(size=(len(rows), frozen.shape[1])).astype(np.float32))
 
     def margins(queries: Vectors) -> Vectors:
-        """Give by how much each item scores more than the one that the query is about."""
+        """Give the score of each item minus that of the relevant one."""
         scores = queries @ frozen.T
         return scores - np.take_along_axis(scores, rows[:, None], axis=1)
 
-    of_items, of_noise = margins(frozen[rows]), margins(noise)  # scores are linear: noise of any length is a sum away
+    of_items, of_noise = margins(frozen[rows]), margins(noise)  # scores are linear in the noise
 
     def is_enough(length: float) -> bool:
         return bool(((of_items + np.float32(length) * of_noise > 0).sum(axis=1) < K).mean() <= recall)

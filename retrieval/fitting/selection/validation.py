@@ -1,4 +1,4 @@
-"""Recommends to the users of a log at a point in its past, and validates by their later interactions."""
+"""Recommends to users from their earlier interactions, and validates on their later ones."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,16 +23,16 @@ from retrieval.training.ranker.shown_items import ShownItems
 VALIDATION_METRIC = "ndcg@10"
 NUM_CANDIDATES = 200  # a user, by which retrieval alone is validated
 MIN_USERS = 10  # fewer cannot validate
-CONFIDENCE = 0.9  # of the interval of a gain: where nothing was gained, it lies above zero one time in twenty
+CONFIDENCE = 0.9  # of the interval of a gain; without a gain it is above zero in one of twenty cases
 
 
 class Gain(NamedTuple):
     """By how much one model does better than another, in ndcg@10 on the same users.
 
     Attributes:
-        users: How many.
-        before: The mean of the one.
-        after: The mean of the other.
+        users: Number of users.
+        before: Mean of the first.
+        after: Mean of the second.
         difference: ``after - before``.
         low: Lower end of the paired 90 % bootstrap interval of the difference.
         high: Upper end.
@@ -62,13 +62,13 @@ class Gain(NamedTuple):
 
 
 def why_too_few(histories: Sequence[History], min_relevance: float) -> str:
-    """Say why few users liked something before and after a split; empty where nothing stands out."""
+    """Say why few users liked something before and after a split; "" where there is no clear reason."""
     weights = np.concatenate([history.weights for history in histories]) if histories else np.zeros(0, np.float32)
     num_short, reasons = sum(len(history.liked(min_relevance)) < 2 for history in histories), []
     if num_disliked := int((weights < min_relevance).sum()):
         reasons.append(
             f"{num_disliked} of {len(weights)} interactions weigh less than {min_relevance:g}, half of the largest "
-            "weight, and count as dislikes, which nobody is judged by"
+            "weight, and count as dislikes, which are no targets"
         )
     if num_short:
         reasons.append(f"{num_short} of {len(histories)} users liked fewer than two known items")
@@ -81,7 +81,7 @@ def weighted_ndcg(rows: Rows, gains: Sequence[Mapping[int, float]], k: int) -> N
     Args:
         rows: (B, K) int64, ranked rows of items, -1 pads.
         gains: For each list the gain of each relevant row.
-        k: Length of the lists that is judged.
+        k: Cutoff.
 
     >>> weighted_ndcg(np.array([[3, 1], [2, 0]]), [{3: 2.0}, {1: 2.0}], 2).tolist()
     [1.0, 0.0]
@@ -106,8 +106,8 @@ class Validation:
         splits: The users to validate on, each with a history before the test part and something liked in it.
         num_candidates: Candidates a user.
         min_relevance: An item of a smaller weight was disliked and is not relevant.
-        shown: What was shown to users, if anybody knows: what was taken is then weighted by its inverse propensity, as
-            in training, for what is shown on top is taken more often, whatever it is.
+        shown: Impressions, or None. With them an item that was taken is weighted by its inverse propensity, as in
+            training, because items at the top of a list are taken more often, whatever they are.
     """
 
     items: ItemIds
@@ -122,15 +122,15 @@ class Validation:
         Args:
             histories: Of all users.
             split: How they were split.
-            known: What is worth saying of items that the bundle lacks.
+            known: Summary of the items that the bundle lacks.
 
         Raises:
             TrainingError: When there are fewer than ten.
         """
         if len(self.splits) < MIN_USERS:
             raise TrainingError(
-                f"only {len(self.splits)} users have known items both before and after the cut (by {split}; five in "
-                f"all where each history is cut for itself); learning and judging need at least {MIN_USERS}."
+                f"only {len(self.splits)} users have known items both before and after the split (by {split}; by user "
+                f"a history needs five items); training and validation need at least {MIN_USERS}."
                 f"{why_too_few(histories, self.min_relevance)} {known}".rstrip()
             )
 
@@ -144,7 +144,7 @@ class Validation:
         rows = [history.rows for history in histories]
         weights = tuple(history.weights for history in histories)
         queries = space.user_queries(rows, weights)
-        # Where content has no say in any query, most of each vector need not be read.
+        # If content has weight 0 in all queries, its dimensions are skipped.
         start = 0 if queries[:, : space.dim].any() else space.dim
         index = FlatIndex(space.indexed[:, start:])
         scores, item_rows = retrieve_tastes(index, queries[:, start:], k or self.num_candidates, exclude=rows)
@@ -159,7 +159,7 @@ class Validation:
         return self.mean(candidates, [split.test for split in self.splits], VALIDATION_METRIC)
 
     def gain(self, before: Candidates, after: Candidates, relevant: Sequence[History] | None = None) -> "Gain":
-        """Say by how much the second candidates do better than the first, user by user.
+        """Give the gain of the second candidates over the first, user by user.
 
         Args:
             before: One list a user.
@@ -178,7 +178,7 @@ class Validation:
     def values(self, candidates: Candidates, relevant: Sequence[History], metric: str) -> NDArray[np.float64]:
         """Give a metric for each user, with the later interactions that were liked as relevant.
 
-        Users who liked nothing are left out. Where impressions tell what was shown, the metric is the gain of a list,
+        Users who liked nothing are left out. With impressions, the metric is the gain of a list,
         each item weighted by its inverse propensity, over the mean of the best lists of all users.
         """
         if self.shown is not None:

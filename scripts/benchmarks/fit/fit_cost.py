@@ -93,7 +93,7 @@ class Clock:
     def __call__(self, step: Step) -> None:
         """Begin a part."""
         self.stop()
-        self._now = f"{step.part}, {step.past}"
+        self._now = f"{step.part}, {step.trained_on}"
 
     def stop(self) -> None:
         """Count what has passed to the part that was named last."""

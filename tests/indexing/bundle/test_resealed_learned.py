@@ -142,7 +142,7 @@ def test_a_fit_of_an_earlier_version_is_the_same_in_force(root: Path) -> None:
     tell(root, earlier)
     assert Retriever.load(root).users.min_relevance == 0.0
     report = fit(root, clocked(), replace(SMALL, adapter=None, reranker=None))
-    assert report.refused == "what was learned is in force already, to the last bit"
+    assert report.refused == "the same parts are published already, bit for bit"
 
 
 @pytest.mark.parametrize("head", ["neural", "both"])

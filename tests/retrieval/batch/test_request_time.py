@@ -30,7 +30,7 @@ from retrieval.batch import (
 from retrieval.batch.in_memory import candidates_from_table
 from retrieval.candidates import Candidates
 from retrieval.cli.options.users import _seconds
-from retrieval.fitting.fit_ranker import _with_serving, train_for_returning
+from retrieval.fitting.part_training.returning_users import _with_serving, train_for_returning
 from retrieval.fitting.selection.validation import Gain
 from retrieval.interactions.impressions import Impressions
 from retrieval.models.behaviour import QueryWeights
@@ -67,11 +67,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights = {f"returning_{name}": value for name, value in BACK._asdict().items()}
     with pytest.MonkeyPatch.context() as patched:  # both heads and their weights, whatever they gain on these users
         patched.setattr(
-            "retrieval.fitting.fit.train_for_returning",
+            "retrieval.fitting.part_training.part_selection.train_for_returning",
             lambda *args: train_for_returning(*args)._replace(gain=sure, gain_of_new=sure),
         )
         patched.setattr(
-            "retrieval.fitting.fit_ranker.select_returning_weights",
+            "retrieval.fitting.part_training.returning_users.select_returning_weights",
             lambda *models: tuple(_with_serving(model, weights) for model in models[:2]),
         )
         config = replace(SMALL, reranker=STAGE, split="both", prepare=None)

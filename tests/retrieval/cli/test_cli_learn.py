@@ -17,7 +17,7 @@ from indexing.encoders import load_encoder
 from retrieval import FitConfig, fit
 from retrieval.cli.display.curves import write_losses
 from retrieval.cli.display.fit_progress import fit_progress
-from retrieval.fitting.steps import EARLY, EVERYTHING, Step
+from retrieval.fitting.steps import EVERYTHING, TRAIN, Step
 from retrieval.interactions.histories import histories
 from retrieval.interactions.interactions import Interactions
 from retrieval.retriever.retriever import Retriever
@@ -174,16 +174,16 @@ def test_each_part_that_is_learned_is_shown_by_itself(monkeypatch: pytest.Monkey
     )
     with fit_progress() as tell:
         for step in (
-            Step("adapter", EARLY, 4, 9, 1, 5),
-            Step("serving", EARLY, 7, 0, 2, 5),
+            Step("adapter", TRAIN, 4, 9, 1, 5),
+            Step("serving", TRAIN, 7, 0, 2, 5),
             Step("behaviour", EVERYTHING, 2, 3, 4, 5),
         ):
             tell(step)
     last = screen.getvalue()[-900:]
-    assert "1/5 adapter, from the early part" in last
+    assert "1/5 adapter (train part)" in last
     assert "4/4" in last  # it was stopped early: what it made is all there was
     assert "7/7" in last
-    assert "4/5 behaviour, from everything" in last
+    assert "4/5 behaviour (all interactions)" in last
     assert "2/3" in last
 
 
@@ -212,7 +212,7 @@ def test_a_fit_ends_in_a_sentence_and_a_refused_one_in_another_with_exit_code_3(
     generation = Bundle.open(bundle).manifest.generation
     assert f"Published generation {generation} with behaviour. ndcg@10 on later interactions of" in text
     found = re.search(
-        r"(0\.\d+) by what was learned, (0\.\d+) before; difference \+(0\.\d+) \[(.\d\.\d+), (.\d\.\d+)\]", text
+        r"(0\.\d+) with the new parts, (0\.\d+) before; difference \+(0\.\d+) \[(.\d\.\d+), (.\d\.\d+)\]", text
     )
     assert found is not None
     after, before, difference, low, high = map(float, found.groups())
@@ -223,12 +223,10 @@ def test_a_fit_ends_in_a_sentence_and_a_refused_one_in_another_with_exit_code_3(
     code, out, _ = run(*given)
     text = " ".join(out.split())
     assert code == 3
-    assert (
-        f"Nothing was published: what was learned is in force already, to the last bit. Generation {generation}" in text
-    )
+    assert f"Nothing was published: the same parts are published already, bit for bit. Generation {generation}" in text
     code, out, _ = run(*given, "--json")
     report = json.loads(out)
-    assert (code, report["published"], report["in_force"]) == (3, [], ["behaviour"])
+    assert (code, report["published"], report["current"]) == (3, [], ["behaviour"])
     assert report["refused"]
     assert report["summary"].startswith("Nothing was published: ")
 
@@ -242,5 +240,5 @@ def test_a_report_has_a_short_repr_and_a_table(bundle: Path, shop: Path) -> None
     assert table["published"] == [False, True]
     assert table["ndcg@10"] == list(report.ndcg.values())
     refused = fit(bundle, Interactions.open(shop / "first.parquet"), SMALL)
-    assert (refused.published, refused.in_force) == ((), ("behaviour",))
+    assert (refused.published, refused.current) == ((), ("behaviour",))
     assert repr(refused).startswith("<FitReport Nothing was published:")

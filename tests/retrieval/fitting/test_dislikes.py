@@ -14,8 +14,8 @@ from retrieval.batch import BatchConfig, LoggedHistories, LogUsers
 from retrieval.batch.answering import answers
 from retrieval.batch.in_memory import candidates_from_table, relevant_items, users_of
 from retrieval.fitting.fit_config import FitConfig
+from retrieval.fitting.part_training.trainer import Trainer
 from retrieval.fitting.selection.behaviour_selection import fit_item_features
-from retrieval.fitting.trainer import Trainer
 from retrieval.interactions.histories import History
 from retrieval.interactions.interactions import Interactions
 from retrieval.models.item_space import ItemSpace
@@ -155,7 +155,7 @@ def test_an_adapter_is_taught_with_the_weights_that_serving_uses(
         History("v", np.arange(2, 4), np.arange(2), np.array([3, 0], np.float32)),
     ]
     with pytest.raises(TrainingError, match="seen"):
-        trainer.adapter(pasts, "everything")
+        trainer.train_adapter(pasts, "everything")
     kept = [1, 5, 2.5, 4] if not min_relevance else [5, 2.5, 4]
     assert taught == [[list(range(4 - len(kept), 4)), [2]], [kept, [3]]]
 

@@ -180,7 +180,7 @@ def test_what_is_in_force_stays_when_it_does_better_on_what_came_since(live: Pat
     report = fit(live, both, replace(SMALL, behaviour=None))
     assert "the published parts do better" in report.refused
     assert report.generation == old.generation == Bundle.open(live).manifest.generation
-    assert report.ndcg["in force, on what came since"] > report.ndcg["new, on what came since"]
+    assert report.ndcg["published, on new interactions"] > report.ndcg["new, on new interactions"]
     again = fit(live, both, SMALL)
     assert (again.refused, again.published) == ("", ("behaviour",))
     assert Bundle.open(live).manifest.learned["until"] == max(both.table["timestamp"].to_pylist())
@@ -216,8 +216,8 @@ def test_when_nothing_helps_what_is_in_force_stays(live: Path, monkeypatch: pyte
         "retrieval.fitting.selection.validation.Validation.gain", lambda *_: Gain(90, 0.2, 0.21, 0.01, 0.0, 0.02)
     )
     report = fit(live, log(), SMALL)
-    assert report.refused.startswith("nothing that was learned helps")
-    assert (report.generation, report.published, report.in_force) == (before, (), ("behaviour",))
+    assert report.refused.startswith("no trained part helps")
+    assert (report.generation, report.published, report.current) == (before, (), ("behaviour",))
     assert Bundle.open(live).manifest.generation == before
 
 

@@ -65,7 +65,7 @@ def test_impressions_that_teach_nothing_are_noted(bundle: Path) -> None:
     data = TrainingData(log(), None, shown_and_taken())
     known = Bundle.open(bundle).items
     assert data.shown(log(), known, replace(CONFIG, reranker=None), notes) is None
-    assert notes == {"impressions": "they teach the reranker, and none is trained"}
+    assert notes == {"impressions": "not used: they train the reranker, and there is none"}
     once = pa.table({"user": ["u000"], "item": ["i000"], "position": [1], "time": [5]})
     assert TrainingData(log(), None, Impressions.from_arrow(once)).shown(log(), known, CONFIG, notes) is None
     assert "not used: only 0 impressions were taken" in notes["impressions"]
@@ -75,7 +75,7 @@ def test_impressions_that_teach_nothing_are_noted(bundle: Path) -> None:
 
 
 def test_a_refresh_takes_no_impressions(bundle: Path) -> None:
-    with pytest.raises(InputError, match=r"a refresh trains no head, which is what impressions teach"):
+    with pytest.raises(InputError, match=r"a refresh trains no head, and impressions train only the head"):
         fit(bundle, log(), impressions=shown_and_taken(), refresh=True)
     with pytest.raises(InputError, match=r"impressions are a list; give Impressions, a DataFrame, an Arrow table or"):
         fit(bundle, log(), impressions=[("ann", "mug")])  # type: ignore[arg-type]

@@ -28,7 +28,7 @@ def once(act: Callable[[], object]) -> Callable[[Step], None]:
     done: list[object] = []
 
     def tell(step: Step) -> None:
-        if step[:2] == ("behaviour", "everything") and not done:
+        if step[:2] == ("behaviour", "all interactions") and not done:
             done.append(act())
 
     return tell

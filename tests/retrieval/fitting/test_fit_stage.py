@@ -17,13 +17,13 @@ from indexing.encoders import load_encoder
 from retrieval import Interactions, Retriever, fit
 from retrieval.candidates import Candidates
 from retrieval.evaluation import evaluate
-from retrieval.fitting import fit_ranker
-from retrieval.fitting.fit_ranker import train_for_returning
 from retrieval.fitting.fitted_model import FittedModel
+from retrieval.fitting.part_training import fit_ranker, returning_users
+from retrieval.fitting.part_training.returning_users import train_for_returning
+from retrieval.fitting.part_training.trainer import Trainer
 from retrieval.fitting.selection.temporal_split import TemporalSplit, temporal_split
 from retrieval.fitting.selection.validation import Gain, Validation
 from retrieval.fitting.steps import WINDOWS, window_name
-from retrieval.fitting.trainer import Trainer
 from retrieval.interactions.histories import History, histories
 from retrieval.models.item_space import ItemSpace
 from retrieval.ranking.features import StageFeatures
@@ -184,7 +184,7 @@ def test_a_source_that_has_seen_the_targets_is_named_by_fit(live: Path, monkeypa
     monkeypatch.setattr("retrieval.training.ranker.ranker.fit_sources", planted)
     report = fit(live, log(), replace(SMALL, reranker=STAGE))
     assert report.published == ("behaviour",)
-    assert "source 'oracle' has seen" in report.notes["reranker"]
+    assert "source 'oracle' was trained on" in report.notes["reranker"]
 
 
 def test_what_fit_reports_is_what_recommend_gives(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,13 +223,14 @@ def test_each_window_is_learned_from_what_everybody_did_before_it_and_judged_by_
         table.set_column(table.schema.get_field_index("timestamp"), "timestamp", pa.array(times))
     )
     taught, trained = moments_taught(monkeypatch), list[tuple[str, int]]()
-    train_head = fit_ranker._train_head
+    train_head = fit_ranker.train_head
 
     def counted(trainer: Trainer, examples: list[Examples], part_of_log: str) -> ScoringHead:
         trained.append((part_of_log, len(examples)))
         return train_head(trainer, examples, part_of_log)
 
-    monkeypatch.setattr(fit_ranker, "_train_head", counted)
+    for module in (fit_ranker, returning_users):
+        monkeypatch.setattr(module, "train_head", counted)
     report = fit(live, log, replace(SMALL, reranker=STAGE, split="both"))
     end, length = int(times.max()) + 1, 0.6 * np.ptp(times) / 3  # of less than 70 days
     edges = np.array([end - round(length * left) for left in (3, 2, 1, 0)])
@@ -262,7 +263,7 @@ def test_users_who_return_have_a_head_where_it_surely_gains(live: Path, monkeypa
     for gain, gain_of_new in ((better, better), (better, worse), (worse, better)):
         with monkeypatch.context() as patched:
             patched.setattr(
-                "retrieval.fitting.fit.train_for_returning",
+                "retrieval.fitting.part_training.part_selection.train_for_returning",
                 lambda *args, gains=(gain, gain_of_new): train_for_returning(*args)._replace(
                     gain=gains[0], gain_of_new=gains[1]
                 ),

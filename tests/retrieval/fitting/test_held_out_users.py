@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from retrieval.fitting import fit_ranker
+from retrieval.fitting.part_training import shortest_history
 from retrieval.fitting.selection.held_out_new_users import ShortHistories, hold_out_users
 from retrieval.interactions.histories import History
 
@@ -54,7 +54,9 @@ def test_the_head_orders_histories_from_the_length_on_above_which_it_never_loses
         assemble=lambda _head, _features, _space, min_history: min_history,
     )
     trainer: Any = SimpleNamespace(stage_trainer=lambda _context: learner)
-    monkeypatch.setattr(fit_ranker, "answer_visits", lambda _, fewest, begun, _targets: (fewest, max(map(len, begun))))
+    monkeypatch.setattr(
+        shortest_history, "answer_visits", lambda _, fewest, begun, _targets: (fewest, max(map(len, begun)))
+    )
 
     def mean(found: tuple[int, int], _wanted: object, _measure: str) -> float:
         fewest, items = found
@@ -67,10 +69,10 @@ def test_the_head_orders_histories_from_the_length_on_above_which_it_never_loses
         [history(list(range(30)), [5] * 30)] * 12,
         SimpleNamespace(min_relevance=2.5, mean=mean),
     ]
-    found, measured = fit_ranker.select_shortest_history(trainer, *arguments)
+    found, measured = shortest_history.select_shortest_history(trainer, *arguments)
     assert found == shortest
     assert {name for name, values in measured.items() if values["reranker"] < values["retrieval"]} == {
         {3: "1-3"}.get(items, str(items)) for items in loses
     }
     arguments[3] = [history(list(range(8)), [5] * 8)] * 12  # nobody did more than eight things
-    assert set(fit_ranker.select_shortest_history(trainer, *arguments)[1]) == {"1-3", "5"}
+    assert set(shortest_history.select_shortest_history(trainer, *arguments)[1]) == {"1-3", "5"}

@@ -51,7 +51,7 @@ def test_plays_are_no_ratings_and_few_of_them_no_dislike(heard: tuple[FitReport,
     report, retriever = heard
     assert report.published == ("behaviour", "reranker"), report
     assert report.users == 200  # half of the largest count would leave nobody to judge by
-    assert report.notes["weights"].startswith("they are counts, up to 8")
+    assert report.notes["weights"].startswith("counts, up to 8")
     assert (retriever.users.min_relevance, retriever.users.counts) == (0, True)
 
 

@@ -1,4 +1,4 @@
-"""A refresh goes on from what is in force; a fit that was killed goes on where it was; the same log changes nothing."""
+"""A refresh continues from the published parts; a killed fit continues; the same log changes nothing."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ from retrieval.fitting.fitted_model import LEARNED
 from retrieval.fitting.published_model import PublishedModel
 from retrieval.fitting.selection.temporal_split import split_since
 from retrieval.fitting.selection.validation import Gain
-from retrieval.fitting.steps import BEFORE, EARLY, EVERYTHING, Step
+from retrieval.fitting.steps import BEFORE_TEST, EVERYTHING, TRAIN, Step
 from retrieval.interactions.histories import histories
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.training.config import AdapterConfig, BehaviourConfig, NextItemsConfig
@@ -107,7 +107,7 @@ def stopping(at: tuple[str, str, int], seen: list[Step] | None = None) -> Callab
     def tell(step: Step) -> None:
         if seen is not None:
             seen.append(step)
-        if (step.part, step.past, step.done) == at:
+        if (step.part, step.trained_on, step.done) == at:
             raise Killed
 
     return tell
@@ -116,10 +116,10 @@ def stopping(at: tuple[str, str, int], seen: list[Step] | None = None) -> Callab
 @pytest.mark.parametrize(
     "at",
     [
-        ("behaviour", EARLY, 1),
-        ("reranker", EARLY, 5),
-        ("behaviour", BEFORE, 1),
-        ("reranker", BEFORE, 5),
+        ("behaviour", TRAIN, 1),
+        ("reranker", TRAIN, 5),
+        ("behaviour", BEFORE_TEST, 1),
+        ("reranker", BEFORE_TEST, 5),
         ("behaviour", EVERYTHING, 1),
     ],
 )
@@ -135,10 +135,10 @@ def test_a_killed_fit_goes_on_and_publishes_the_same_bits(
     seen: list[Step] = []
     fit(root, walks(), ALL, work=work, progress=seen.append)
     assert learned_of(root) == whole
-    steps = [step for step in seen if (step.part, step.past) == at[:2]]
+    steps = [step for step in seen if (step.part, step.trained_on) == at[:2]]
     assert [step.done for step in steps if step.done] == list(range(at[2] + 1, steps[0].total + 1 if steps else 0))
-    if at[:2] != ("behaviour", EARLY):
-        assert not [step for step in seen if step[:2] == ("behaviour", EARLY) and step.done]
+    if at[:2] != ("behaviour", TRAIN):
+        assert not [step for step in seen if step[:2] == ("behaviour", TRAIN) and step.done]
     assert not [*root.glob("unfinished-*"), *root.glob("fitting-*")]
     assert work is None or len(list(work.glob("*.safetensors"))) == 5  # three towers, a network twice
 
@@ -150,7 +150,7 @@ def test_a_kill_by_the_system_is_survived_too(whole: dict[str, Any], fresh: Call
         "from retrieval import fit\n"
         "from tests.retrieval.fitting.test_refresh import ALL, walks\n"
         "def tell(step):\n"
-        "    if step[:3] == ('behaviour', 'everything', 1):\n"
+        "    if step[:3] == ('behaviour', 'all interactions', 1):\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "fit(sys.argv[1], walks(), ALL, progress=tell)\n"
     )
@@ -177,8 +177,8 @@ def test_the_same_log_again_or_twice_over_changes_nothing(config: FitConfig, fre
     before = Bundle.open(root).manifest
     for again in (once, doubled):
         report = fit(root, again, config)
-        assert report.refused == "what was learned is in force already, to the last bit"
-        assert (report.generation, report.published, report.in_force) == (before.generation, (), ("behaviour",))
+        assert report.refused == "the same parts are published already, bit for bit"
+        assert (report.generation, report.published, report.current) == (before.generation, (), ("behaviour",))
     assert Bundle.open(root).manifest == before
     fit(other, doubled, config)
     first, second = learned_of(root), learned_of(other)
@@ -189,7 +189,7 @@ def test_the_same_log_again_or_twice_over_changes_nothing(config: FitConfig, fre
 def test_other_settings_or_a_longer_log_are_no_repetition(yesterday: tuple[Path, Interactions]) -> None:
     root, both = yesterday
     before = until(both, CLOCK + 8000)
-    assert fit(root, before, SMALL).refused.startswith("what was learned is in force already")
+    assert fit(root, before, SMALL).refused.startswith("the same parts are published already")
     assert fit(root, before, replace(SMALL, exposure_floor=0.6)).refused == ""
     assert fit(root, both, replace(SMALL, exposure_floor=0.6)).refused == ""
 
@@ -200,8 +200,8 @@ def test_a_refresh_goes_on_from_what_is_in_force(yesterday: tuple[Path, Interact
     seen: list[Step] = []
     report = fit(root, both, refresh=True, progress=seen.append)
     assert (report.refused, report.published) == ("", ("behaviour",))
-    assert set(report.ndcg) == {"in force", "refreshed"}
-    assert report.ndcg["refreshed"] >= report.ndcg["in force"]
+    assert set(report.ndcg) == {"published", "refreshed"}
+    assert report.ndcg["refreshed"] >= report.ndcg["published"]
     new = PublishedModel.of(Bundle.open(root))
     assert old.block is not None
     assert new.block is not None
@@ -213,7 +213,7 @@ def test_a_refresh_goes_on_from_what_is_in_force(yesterday: tuple[Path, Interact
         assert one.behaviour.towers[1].share == one.serving["share"]
     assert (new.config, new.until) == (SMALL, max(both.table["timestamp"].to_pylist()))
     assert Bundle.open(root).manifest.learned["refreshed"] == old.generation
-    assert {step[:2] for step in seen} == {("behaviour", BEFORE), ("behaviour", EVERYTHING), ("index", EVERYTHING)}
+    assert {step[:2] for step in seen} == {("behaviour", BEFORE_TEST), ("behaviour", EVERYTHING), ("index", EVERYTHING)}
     assert max(step.total for step in seen) == 1  # a quarter of three passes
     found = Retriever.load(root).recommend([["i024", "i025"]], 5)[0]
     assert group_of([hit.item_id for hit in found]) == [1] * 5
@@ -238,16 +238,18 @@ def test_an_adapter_goes_on_too(yesterday: tuple[Path, Interactions]) -> None:
     root, both = yesterday
     bundle = Bundle.open(root)
     before = PublishedModel.of(bundle)
-    from retrieval.fitting.trainer import Trainer  # what is learned alone needs no gate
+    from retrieval.fitting.part_training.trainer import Trainer  # what is learned alone needs no gate
 
     config = replace(ALL, adapter=AdapterConfig(hidden=8, epochs=4, validation_fraction=0.0))
     pasts = histories(both, bundle.items)
     seen: list[Step] = []
     assert before.description is not None
     trainer = Trainer(bundle, config, before.description, 0.5)
-    first = trainer.adapter(pasts, EARLY)
-    again = replace(trainer, published=before._replace(adapter=first), on_step=seen.append).adapter(pasts, BEFORE)
-    assert seen[-1] == Step("adapter", BEFORE, 1, 1, 1, 1)
+    first = trainer.train_adapter(pasts, TRAIN)
+    again = replace(trainer, published=before._replace(adapter=first), on_step=seen.append).train_adapter(
+        pasts, BEFORE_TEST
+    )
+    assert seen[-1] == Step("adapter", BEFORE_TEST, 1, 1, 1, 1)
     moved = np.abs(again.w1 - first.w1).max()
     assert 0 < moved < 0.05  # one step of Adam is no longer than its rate, from another start it would be far
 
@@ -289,15 +291,15 @@ def test_a_refresh_that_does_worse_is_refused(
         "retrieval.fitting.selection.validation.Validation.gain", lambda *_: Gain(90, 0.5, 0.4, -0.1, -0.15, -0.05)
     )
     report = fit(root, both, refresh=True)
-    assert report.refused.endswith("users did since: ndcg@10 0.5000 against 0.4000")
+    assert report.refused.endswith("users: ndcg@10 0.5000 against 0.4000")
     assert report.generation == generation == Bundle.open(root).manifest.generation
 
 
 def test_when_nothing_came_since_a_refresh_changes_nothing(yesterday: tuple[Path, Interactions]) -> None:
     root, both = yesterday
     report = fit(root, until(both, CLOCK + 8000), refresh=True)
-    assert report.refused.startswith("only 0 users with a past did something that they liked lately")
-    assert (report.published, report.in_force) == ((), ("behaviour",))
+    assert report.refused.startswith("only 0 users with a history liked something after")
+    assert (report.published, report.current) == ((), ("behaviour",))
 
 
 def test_what_came_in_one_second_cannot_teach_and_judge(yesterday: tuple[Path, Interactions]) -> None:
@@ -307,15 +309,15 @@ def test_what_came_in_one_second_cannot_teach_and_judge(yesterday: tuple[Path, I
     times = np.where(times < CLOCK + 8000, times, CLOCK + 9000)
     at_once = table.set_column(table.schema.get_field_index("timestamp"), "timestamp", pa.array(times))
     report = fit(root, Interactions.from_arrow(at_once), refresh=True)
-    assert report.refused.startswith("what came since cannot teach yet: no user has two or more known items")
+    assert report.refused.startswith("the new interactions are too few to train on: no user has two")
 
 
 def test_what_a_refresh_cannot_go_on_from(yesterday: tuple[Path, Interactions], fresh: Callable[[], Path]) -> None:
     root = fresh()
-    with pytest.raises(TrainingError, match="has learned nothing that a refresh could go on from"):
+    with pytest.raises(TrainingError, match="has no trained parts to refresh"):
         fit(root, log(), SMALL, refresh=True)
     fit(root, log(), SMALL)
-    with pytest.raises(TrainingError, match="from a log without a clock"):
+    with pytest.raises(TrainingError, match="on a log without times"):
         fit(root, log(), refresh=True)
     root, both = yesterday
     wide = replace(SMALL, behaviour=BehaviourConfig(ease_dims=6, next_items=NextItemsConfig(dims=7, epochs=3)))

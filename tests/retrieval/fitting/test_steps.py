@@ -9,9 +9,9 @@ from indexing.bundle.build import build_bundle
 from indexing.encoders import load_encoder
 from retrieval import FitConfig, fit
 from retrieval.fitting.steps import (
-    BEFORE,
-    EARLY,
+    BEFORE_TEST,
     EVERYTHING,
+    TRAIN,
     WINDOWS,
     Step,
     StepCounter,
@@ -26,9 +26,9 @@ ALL = replace(SMALL, reranker=STAGE)
 
 def test_the_steps_of_a_whole_fit() -> None:
     assert expected_steps(FitConfig(), profiles=True, windows=3, trained_before=True) == [
-        ("behaviour", EARLY),
-        ("serving", EARLY),
-        ("profiles", EARLY),
+        ("behaviour", TRAIN),
+        ("serving", TRAIN),
+        ("profiles", TRAIN),
         ("behaviour", window_name(1, 3)),
         ("sources", window_name(1, 3)),
         ("behaviour", window_name(2, 3)),
@@ -37,12 +37,12 @@ def test_the_steps_of_a_whole_fit() -> None:
         ("sources", window_name(3, 3)),
         ("reranker", window_name(3, 3)),
         ("reranker", WINDOWS),
-        ("sources", EARLY),
-        ("reranker", EARLY),
-        ("behaviour", BEFORE),
-        ("sources", BEFORE),
-        ("reranker", BEFORE),
-        ("behaviour", BEFORE),
+        ("sources", TRAIN),
+        ("reranker", TRAIN),
+        ("behaviour", BEFORE_TEST),
+        ("sources", BEFORE_TEST),
+        ("reranker", BEFORE_TEST),
+        ("behaviour", BEFORE_TEST),
         ("behaviour", EVERYTHING),
         ("sources", EVERYTHING),
         ("index", EVERYTHING),
@@ -64,8 +64,8 @@ def test_parts_that_are_not_wanted_have_no_step(config: FitConfig, expected: lis
 
 def test_a_refresh_has_the_steps_of_what_is_published() -> None:
     assert expected_refresh_steps(("behaviour", "reranker")) == [
-        ("behaviour", BEFORE),
-        ("sources", BEFORE),
+        ("behaviour", BEFORE_TEST),
+        ("sources", BEFORE_TEST),
         ("behaviour", EVERYTHING),
         ("sources", EVERYTHING),
         ("index", EVERYTHING),
@@ -73,13 +73,13 @@ def test_a_refresh_has_the_steps_of_what_is_published() -> None:
 
 
 def test_steps_are_numbered_as_they_come() -> None:
-    counter = StepCounter([("behaviour", EARLY), ("sources", EARLY), ("behaviour", BEFORE), ("index", EVERYTHING)])
-    assert [counter.number("behaviour", EARLY) for _ in range(2)] == [(1, 4)] * 2  # pass by pass
-    assert counter.number("adapter", EARLY) == (2, 5)  # nobody expected it
-    assert counter.number("behaviour", BEFORE) == (4, 5)  # one was skipped
+    counter = StepCounter([("behaviour", TRAIN), ("sources", TRAIN), ("behaviour", BEFORE_TEST), ("index", EVERYTHING)])
+    assert [counter.number("behaviour", TRAIN) for _ in range(2)] == [(1, 4)] * 2  # pass by pass
+    assert counter.number("adapter", TRAIN) == (2, 5)  # nobody expected it
+    assert counter.number("behaviour", BEFORE_TEST) == (4, 5)  # one was skipped
     assert counter.number("behaviour", EVERYTHING) == (5, 6)
     assert counter.number("index", EVERYTHING) == (6, 6)
-    assert StepCounter().number("adapter", EARLY) == (1, 1)
+    assert StepCounter().number("adapter", TRAIN) == (1, 1)
 
 
 def test_a_fit_in_which_every_part_helps_has_the_expected_steps(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_fit_in_which_every_part_helps_has_the_expected_steps(tmp_path: Path) 
     report = fit(root, walks(), ALL, progress=seen.append)
     assert report.published == ("behaviour", "reranker"), report.notes
     expected = expected_steps(ALL, windows=0)  # all of these users are there all of the time
-    assert list(dict.fromkeys((step.part, step.past) for step in seen)) == expected
+    assert list(dict.fromkeys((step.part, step.trained_on) for step in seen)) == expected
     assert list(dict.fromkeys((step.number, step.steps) for step in seen)) == [
         (number, len(expected)) for number in range(1, len(expected) + 1)
     ]

@@ -89,13 +89,13 @@ def test_it_is_as_strong_as_the_bound_allows() -> None:
     before = recalls(asked, fuse(items))
     lost = []
     for strength in STRENGTHS:
-        vectors = adapter.softened(strength).apply(items)
+        vectors = adapter.with_strength(strength).apply(items)
         lost.append(max(before[name] - after for name, after in recalls(asked, vectors).items()))
     assert lost == sorted(lost, reverse=True)
     for bound, expected in ((1.0, 1.0), (lost[2] + 1e-9, STRENGTHS[2]), (-1.0, 0.0)):
         kept = bound_search_loss(adapter, items, bound)
         assert kept.strength == expected
-        np.testing.assert_array_equal(kept.adapter.apply(items), adapter.softened(expected).apply(items))
+        np.testing.assert_array_equal(kept.adapter.apply(items), adapter.with_strength(expected).apply(items))
         assert all(frozen - after <= max(bound, 0) for frozen, after in kept.search.values())
         told = kept.to_json()
         assert told["strength"] == expected
@@ -105,11 +105,13 @@ def test_it_is_as_strong_as_the_bound_allows() -> None:
 
 def test_softened_is_between_frozen_and_learned() -> None:
     items, adapter = some_items(), learned(0.2)
-    np.testing.assert_allclose(adapter.softened(0.0).apply(items), fuse(items), atol=1e-6)
-    np.testing.assert_array_equal(adapter.softened(1.0).apply(items), adapter.apply(items))
-    near = [(adapter.softened(strength).apply(items) * fuse(items)).sum(axis=1).mean() for strength in (0, 0.3, 0.6, 1)]
+    np.testing.assert_allclose(adapter.with_strength(0.0).apply(items), fuse(items), atol=1e-6)
+    np.testing.assert_array_equal(adapter.with_strength(1.0).apply(items), adapter.apply(items))
+    near = [
+        (adapter.with_strength(strength).apply(items) * fuse(items)).sum(axis=1).mean() for strength in (0, 0.3, 0.6, 1)
+    ]
     assert near == sorted(near, reverse=True)
-    halves = adapter.softened(0.5)
+    halves = adapter.with_strength(0.5)
     np.testing.assert_array_equal(halves.w2, adapter.w2 / 2)
     np.testing.assert_array_equal(halves.gate.slopes[Modality.TEXT], adapter.gate.slopes[Modality.TEXT] / 2)
     np.testing.assert_array_equal(halves.gate.offsets[Modality.IMAGE], [0.5])

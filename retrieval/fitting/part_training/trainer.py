@@ -18,7 +18,7 @@ from retrieval.fitting.selection.behaviour_selection import SELECTION_METRIC
 from retrieval.fitting.selection.held_out_new_users import MAX_RELEVANT, ShortHistories
 from retrieval.fitting.selection.profile_selection import NewUsers, select_profile_model
 from retrieval.fitting.selection.validation import Validation
-from retrieval.fitting.steps import EARLY, Step, StepCounter
+from retrieval.fitting.steps import TRAIN, Step, StepCounter
 from retrieval.interactions.histories import History
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.models.adapter import Adapter
@@ -85,21 +85,21 @@ class Trainer:
 
     @cached_property
     def views(self) -> dict[str, Vectors]:
-        """The representations of the items that the second stage compares: made once for all its trainings."""
+        """The views of the items that the second stage compares, computed once for all its trainings."""
         return views_of(self.description, self.frozen, self.bundle.attributes)
 
-    def adapter(self, histories: Sequence[History], part_of_log: str) -> Adapter:
-        """Train an adapter, and bound what it costs search.
+    def train_adapter(self, histories: Sequence[History], part_of_log: str) -> Adapter:
+        """Train an adapter, and bound the search recall that it costs.
 
         Args:
             histories: The histories.
-            part_of_log: Name of this part of the log, as in `Step.past`.
+            part_of_log: Name of this part of the log, as in `Step.trained_on`.
 
         Raises:
             TrainingError: When there is too little to learn from.
         """
         from retrieval.fitting.selection.search_bound import bound_search_loss
-        from retrieval.training.adapter.adapter import train_adapter  # torch is loaded only by those who learn
+        from retrieval.training.adapter.adapter import train_adapter  # loads torch
 
         histories = self._liked_histories(histories)
         config, start = self.config.adapter or AdapterConfig(), None
@@ -122,12 +122,14 @@ class Trainer:
         self.curves["adapter"] = curve.to_json() | bounded.to_json()
         return bounded.adapter
 
-    def behaviour(self, histories: Sequence[History], part_of_log: str, initial: Behaviour | None = None) -> Behaviour:
-        """Train a behaviour block; see `adapter`.
+    def train_behaviour(
+        self, histories: Sequence[History], part_of_log: str, initial: Behaviour | None = None
+    ) -> Behaviour:
+        """Train a behaviour block; see `train_adapter`.
 
         Args:
             histories: The histories.
-            part_of_log: Name of this part of the log, as in `Step.past`.
+            part_of_log: Name of this part of the log, as in `Step.trained_on`.
             initial: Trained on a part of them: the trained tower continues from it, in fewer passes.
         """
         from retrieval.training.behaviour.behaviour import train_behaviour
@@ -159,7 +161,7 @@ class Trainer:
 
     def stage_trainer(self, context: Sequence[str] = ()) -> "StageTrainer":
         """Give the trainer of the second stage, with some columns of the context as features."""
-        from retrieval.training.ranker.ranker import StageTrainer  # torch is loaded only by those who learn
+        from retrieval.training.ranker.ranker import StageTrainer  # loads torch
 
         config = self.config.reranker or StageConfig()
         if config.min_relevance is None:  # dislikes are not relevant, as in validation
@@ -171,12 +173,12 @@ class Trainer:
     def retrain(
         self, accepted: FittedModel, histories: Sequence[History], part_of_log: str, *, from_scratch: bool = False
     ) -> FittedModel:
-        """Train parts once more on other histories; the head of a reranker stays, its sources are learned again.
+        """Train parts once more on other histories; the head of a reranker stays, its sources are trained again.
 
         Args:
             accepted: The parts.
             histories: The histories.
-            part_of_log: Name of this part of the log, as in `Step.past`.
+            part_of_log: Name of this part of the log, as in `Step.trained_on`.
             from_scratch: Whether to start from random weights, because the parts were trained on later interactions;
                 else training continues from the parts.
         """
@@ -195,8 +197,8 @@ class Trainer:
     ) -> tuple[ProfileModel, NewUsers]:
         """Train a profile model; see `select_profile_model`."""
         if self.profiles is None:
-            raise TrainingError("nobody has a profile")
-        self.report_progress("profiles", EARLY, 0, 0)
+            raise TrainingError("no user has a profile")
+        self.report_progress("profiles", TRAIN, 0, 0)
         return select_profile_model(
             self.profiles,
             self._liked_histories(histories),
@@ -237,7 +239,7 @@ class Trainer:
         """Train adapter and behaviour block once more, where there are any; see `retrain`."""
         adapter, content = accepted.adapter, self.fused
         if adapter is not None:
-            adapter = self.adapter(histories, part_of_log)
+            adapter = self.train_adapter(histories, part_of_log)
             content = adapter.apply(self.frozen)
         block, taste = self._retrain_behaviour(accepted, histories, part_of_log, from_scratch=from_scratch)
         space = ItemSpace.of(content, self.config.user_model, block.behaviour if block else None, taste)
@@ -253,7 +255,8 @@ class Trainer:
         if block is None:
             return None, None
         start = None if from_scratch else block.behaviour
-        block = block._replace(behaviour=apply_serving(self.behaviour(histories, part_of_log, start), block.serving))
+        behaviour = self.train_behaviour(histories, part_of_log, start)
+        block = block._replace(behaviour=apply_serving(behaviour, block.serving))
         if taste is not None and self.profiles is not None:
             taste = refit_profile_model(self.profiles, self._liked_histories(histories), block.behaviour.items, taste)
         return block, taste
