@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from indexing.arrays import Rows
@@ -25,8 +24,7 @@ from retrieval.evaluation.beyond_accuracy import InteractionCounts
 from retrieval.evaluation.evaluate import DEFAULT_MEASURES, Evaluation, number
 from retrieval.evaluation.metrics import cutoffs, per_query
 from retrieval.evaluation.statistics import bootstrap_intervals, defined_mean
-from retrieval.features.column_encoders import item_values
-from retrieval.filters.values import attribute_type
+from retrieval.features.attribute_values import Attribute
 from retrieval.interactions.interactions import Interactions
 from retrieval.retriever.retriever import Retriever
 
@@ -56,7 +54,7 @@ def item_groups(
     - ``popularity``: ``popular``, the fewest items that together have a fraction of the past interactions; ``tail``,
       the other warm items;
     - for each modality that any item has, such as ``image``: ``with image`` or ``without image``;
-    - for each of the attributes, its values; an item with several values is in each.
+    - for each of the attributes, its values; an item with several values, in a list or as ``"a|b"``, is in each.
 
     Args:
         bundle: The opened bundle.
@@ -95,12 +93,13 @@ def item_groups(
 
 
 def _by_value(bundle: Bundle, attribute: str) -> dict[str, frozenset[str]]:
-    attribute_type(bundle.attributes, attribute)  # raises an error that lists the attributes if there is no such
-    table = bundle.attributes.select(["item_id", attribute]).filter(pa.array(bundle.is_live))
+    """Give the live items of each value, as features and diversity read an attribute: ``"a|b"`` is two values."""
+    column = Attribute.named(bundle.attributes, attribute)
+    rows = np.flatnonzero(bundle.is_live)
+    lengths, codes = column.among(rows)
     members: dict[str, set[str]] = {}
-    for row in table.to_pylist():
-        for value in item_values(row[attribute]):
-            members.setdefault(value, set()).add(row["item_id"])
+    for row, code in zip(np.repeat(rows, lengths).tolist(), codes.tolist(), strict=True):
+        members.setdefault(column.values[code], set()).add(bundle.items[row])
     return {value: frozenset(members[value]) for value in sorted(members)}
 
 

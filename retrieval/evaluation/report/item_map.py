@@ -14,6 +14,7 @@ from indexing.arrays import Vectors, unit
 from indexing.bundle.bundle import Bundle
 from indexing.catalogue.arrow_values import python_values
 from indexing.errors import InputError
+from retrieval.features.column_encoders import item_values
 
 MAX_POINTS = 2000
 MAX_GROUPS = 8
@@ -75,12 +76,13 @@ def make_map(
 def groups_of(values: Sequence[Any]) -> list[str]:
     """Return the name of each value's group: at most eight; rare values are grouped as ``other``.
 
-    Of a list the first element counts. Numbers with many distinct values are binned at their quintiles.
+    The first of several values counts, in a list or as ``"a|b"``. Numbers with many distinct values are binned at their
+    quintiles.
 
-    >>> groups_of(["red", None, ["red", "blue"]])
-    ['red', 'missing', 'red']
+    >>> groups_of(["red", None, ["red", "blue"], "red|blue"])
+    ['red', 'missing', 'red', 'red']
     """
-    single_values = [(value[0] if value else None) if isinstance(value, list) else value for value in values]
+    single_values = [_first_value(value) for value in values]
     numbers = [value for value in single_values if isinstance(value, int | float) and not isinstance(value, bool)]
     if len(set(numbers)) > MAX_GROUPS and len(numbers) == sum(value is not None for value in single_values):
         return _quintiles(single_values, numbers)
@@ -90,6 +92,11 @@ def groups_of(values: Sequence[Any]) -> list[str]:
     if len(frequent) > MAX_GROUPS:
         frequent = frequent[: MAX_GROUPS - 1]
     return [name if name in frequent else OTHER for name in names]
+
+
+def _first_value(value: Any) -> Any:  # noqa: ANN401 - any value of a table
+    first = (value[0] if value else None) if isinstance(value, list) else value
+    return next(iter(item_values(first, split=True)), None) if isinstance(first, str) else first
 
 
 def _quintiles(values: Sequence[Any], numbers: Sequence[float]) -> list[str]:

@@ -1,6 +1,7 @@
 """Slices of queries and of items, by hand; and the groups that a bundle and a log make."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -142,3 +143,10 @@ def test_items_are_told_apart_by_past_modality_and_attribute(bundle: Bundle) -> 
         item_groups(bundle, past, popular=1)
     with pytest.raises(FilterError, match="there is no attribute 'tag'"):
         item_groups(bundle, past, attributes=["tag"])
+
+
+def test_a_text_of_several_values_is_in_the_slice_of_each(tmp_path: Path) -> None:
+    table = pa.table({"item_id": ["a", "b", "c"], "text": [*"xyz"], "genres": ["Drama|War", "War", None]})
+    films = build_bundle(Catalogue.from_arrow(table), ToyEncoder(), tmp_path / "films")
+    groups = item_groups(films, log("u:a"), attributes=["genres"])
+    assert groups["genres"] == {"Drama": {"a"}, "War": {"a", "b"}}
