@@ -33,8 +33,8 @@ from typing import Any
 class CommonspaceError(Exception):
     """Base of all errors raised on purpose by ``indexing`` and ``retrieval``.
 
-    Where the way out is a parameter in Python and an option on the command line, it is given in both words. The message
-    then ends in ``python``; the command line shows ``for_terminal``, which ends in ``cli``.
+    A hint may differ between Python and the command line. The message ends with the hint ``python``; the command line
+    shows ``for_terminal``, which ends with ``cli``.
 
     Args:
         message: What is wrong, and with which value.

@@ -116,7 +116,7 @@ def no_bundle_error(root: Path) -> BundleError:
     if any(root.glob("work-*")):
         return BundleError(
             f"{root} holds no bundle yet: a build is under way or was stopped; wait until it ends, or run the same "
-            "build again, which goes on"
+            "build again to continue it"
         )
     return BundleError(f"{root} holds no bundle; make one with `commonspace build SOURCE --out {root}`")
 

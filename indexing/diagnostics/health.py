@@ -1,4 +1,4 @@
-"""How healthy a bundle's vectors are: one finding a question, each with a verdict and a way out."""
+"""How healthy a bundle's vectors are: findings, each with a verdict and a hint."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

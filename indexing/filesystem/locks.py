@@ -85,7 +85,7 @@ def write_lock(folder: Path, *, wait: float = 0.0, name: str = "LOCK", activity:
         activity: What whoever holds it does.
 
     Raises:
-        BundleLockedError: When another process, or another thread of this one, goes on holding it.
+        BundleLockedError: When another process, or another thread of this one, holds it for too long.
         BundleError: When the file system has no locks.
     """
     fsops.make_folder(folder)

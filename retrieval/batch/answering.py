@@ -59,9 +59,9 @@ class BatchConfig:
         shape: Diversity, caps and rules.
         chunk: Users answered and written at once; an interruption loses at most one chunk.
         titles: Add the title of each hit.
-        at: When all users ask, in seconds since 1970, so that they return after the days since their last interaction;
-            see ``times`` of `Retriever.recommend`. None asks now, in a visit that goes on.
-        context: What holds at the request of all users, where their lines have no column of it; see `Request`.
+        at: Time of all requests, in seconds since 1970; users then return after the days since their last interaction;
+            see ``times`` of `Retriever.recommend`. None means now, within the visit of their last interaction.
+        context: The context of all requests, where the rows of users have no column of it; see `Request`.
     """
 
     k: int = 10
@@ -246,7 +246,7 @@ def listed_candidates(retriever: Retriever, users: UserLines, at: int | None = N
     Args:
         retriever: Of the bundle.
         users: With candidates.
-        at: When all of them ask; None asks now, in a visit that goes on.
+        at: Time of all requests; None means now, within the visit of the last interaction.
     """
     item_rows, given_scores = users.candidates or (), users.scores
     times = None if at is None else np.full(len(users), at, np.int64)

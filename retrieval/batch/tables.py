@@ -137,16 +137,16 @@ class MemoryTables:
         batches = iter(given)
         first = next(batches, None)
         if first is None:
-            raise InputError("there is not one record batch; give one even of no lines, so that its columns are known")
+            raise InputError("there is no record batch; give at least one, which may be empty, for its columns")
         self.schema = first.schema
         self._batches = chain([first], batches)
 
     def __len__(self) -> int:
-        raise TypeError("how many lines will come is not known before they have")
+        raise TypeError("the number of rows of a stream is unknown")
 
     def identity(self) -> dict[str, Any]:
-        """Raise: what is not in files cannot be known again, so a job that goes on cannot be made of it."""
-        raise InputError("a job that can be gone on with reads files; write the users to Parquet first")
+        """Raise: batches in memory cannot be read again, so a job of them cannot be continued."""
+        raise InputError("a job that can be continued reads files; write the users to Parquet first")
 
     def pieces(self, columns: Sequence[str], start: int, size: int) -> Iterator[pa.Table]:
         """Give some columns from a line on; see `Tables`."""

@@ -1,4 +1,4 @@
-"""How often each item was taken: counts, and what `fit` keeps of them in the bundle, of all time and of late."""
+"""Popularity of items: counts of interactions, and the popular and trending counts that `fit` stores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from retrieval.interactions.histories import History
 from retrieval.models.user_model import UserModel
 
 POPULARITY = "popularity.safetensors"
-TRENDING_HALF_LIFE = 7.0  # days: what was taken a week before the end of the log counts half
+TRENDING_HALF_LIFE = 7.0  # days before the end of the log
 _HINT = "fit again, or go back"
 Counts = NDArray[np.float64]
 

@@ -1,4 +1,4 @@
-"""What a bundle has learned from, kept as hashes: an evaluation on the same interactions would measure memory."""
+"""Hashes of the training interactions of a bundle, so that it is not evaluated on them."""
 
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
@@ -16,8 +16,8 @@ from indexing.filesystem.checked_files import read_as
 from retrieval.interactions.histories import History
 
 LEARNED_FROM = "learned_from.safetensors"
-MOST = 65_536  # hashes kept, 512 KB: of more pairs a sample, those with the lowest hashes
-FIRST = 3  # items by which a user is known who has no name
+MAX_HASHES = 65_536  # stored, 512 KB: of more pairs a sample, those with the lowest hashes
+FIRST = 3  # items that identify a user without a name
 _WHOLE = 2**64 - 1
 
 Hashes = NDArray[np.uint64]
@@ -29,7 +29,7 @@ class _Sketch(NamedTuple):
 
     Attributes:
         hashes: (n,) uint64, ascending.
-        below: Pairs with a higher hash are not kept.
+        below: Pairs with a higher hash are not in it.
     """
 
     hashes: Hashes
@@ -38,74 +38,76 @@ class _Sketch(NamedTuple):
     @classmethod
     def of(cls, pairs: Iterable[Pair]) -> "_Sketch":
         hashes = np.unique(_hashes(list(pairs)))
-        below = _WHOLE if len(hashes) <= MOST else int(hashes[MOST - 1])
+        below = _WHOLE if len(hashes) <= MAX_HASHES else int(hashes[MAX_HASHES - 1])
         return cls(hashes[hashes <= np.uint64(below)], below)
 
-    def met(self, pairs: Sequence[Pair]) -> tuple[int, list[Pair]]:
-        """Say how many of some pairs can be judged, and which of these are in the set."""
+    def matches(self, pairs: Sequence[Pair]) -> tuple[int, list[Pair]]:
+        """Count the pairs that can be checked, and give those of them that are in the set."""
         hashes = _hashes(pairs)
-        judged = hashes <= np.uint64(self.below)
-        known = judged & np.isin(hashes, self.hashes)
-        return int(judged.sum()), [pairs[place] for place in np.flatnonzero(known).tolist()]
+        checked = hashes <= np.uint64(self.below)
+        matched = checked & np.isin(hashes, self.hashes)
+        return int(checked.sum()), [pairs[position] for position in np.flatnonzero(matched).tolist()]
 
 
 @dataclass(frozen=True, eq=False)
 class LearnedFrom:
-    """Which pairs of a user and an item were learned from.
+    """The pairs of user and item in the training interactions.
 
     Attributes:
         by_user: Pairs of user_id and item_id.
-        by_history: Pairs of the first three items of a history, and a later one: for users whose name is not given.
+        by_history: Pairs of the first three items of a history, and a later one: for users without a name.
     """
 
     by_user: _Sketch
     by_history: _Sketch
 
     @classmethod
-    def of(cls, pasts: Sequence[History], items: ItemIds) -> "LearnedFrom":
-        """Keep what is in histories."""
-        named = ((past.user_id, items[row]) for past in pasts for row in past.rows.tolist())
+    def of(cls, histories: Sequence[History], items: ItemIds) -> "LearnedFrom":
+        """Hash the pairs of histories."""
+        named = ((history.user_id, items[row]) for history in histories for row in history.rows.tolist())
         nameless = (
-            (begun, items[row])
-            for past in pasts
-            if len(past) > FIRST
-            for begun in (_begun(past.rows, items),)
-            for row in past.rows[FIRST:].tolist()
+            (start, items[row])
+            for history in histories
+            if len(history) > FIRST
+            for start in (_start(history.rows, items),)
+            for row in history.rows[FIRST:].tolist()
         )
         return cls(_Sketch.of(named), _Sketch.of(nameless))
 
     def refuse(
         self, user_ids: Sequence[str], histories: Sequence[Rows], relevant: Sequence[Collection[str]], items: ItemIds
     ) -> None:
-        """Check that what should be found was not learned from.
+        """Check that relevant items are no training interactions.
 
         Args:
-            user_ids: B names; those of a log, or else users are known by the first items of their histories, as where
-                the names are the numbers of the queries.
+            user_ids: B names, of a log. Where they are the numbers of the queries, users are identified by the first
+                items of their histories.
             histories: B arrays of rows, oldest first.
-            relevant: For each user the item_ids that should be found.
+            relevant: For each user the relevant item_ids.
             items: The catalogue.
 
         Raises:
-            LeakError: When some of it was.
+            LeakError: When some of them are.
         """
-        numbered = all(name == str(line) for line, name in enumerate(user_ids))  # nobody named them
+        numbered = all(name == str(number) for number, name in enumerate(user_ids))
         named = [(user, item) for user, ids in zip(user_ids, relevant, strict=True) for item in sorted(ids)]
-        judged, met = (0, []) if numbered else self.by_user.met(named)
-        if not met:
-            begun = [_begun(past, items) if len(past) >= FIRST else "" for past in histories]
-            pairs = [(first, item) for first, ids in zip(begun, relevant, strict=True) if first for item in sorted(ids)]
-            judged, met = self.by_history.met(pairs)
-            # Others may have begun alike, and gone on to some of the same: so few are no sign.
-            if 2 * len(met) < judged or not judged:
+        num_checked, matches = (0, []) if numbered else self.by_user.matches(named)
+        if not matches:
+            starts = [_start(history, items) if len(history) >= FIRST else "" for history in histories]
+            pairs = [
+                (first, item) for first, ids in zip(starts, relevant, strict=True) if first for item in sorted(ids)
+            ]
+            num_checked, matches = self.by_history.matches(pairs)
+            # Other users may have the same first items and some of the same later ones, so a few matches are no leak.
+            if 2 * len(matches) < num_checked or not num_checked:
                 return
-            met = [(f"the user of {first.split(_APART)}", item) for first, item in met]
+            matches = [(f"the user of {first.split(_SEPARATOR)}", item) for first, item in matches]
         raise LeakError(
-            f"the bundle has learned from {len(met)} of {judged} interactions that should be found, e.g. "
-            f"{examples(met)}: what is measured is memory",
-            python="fit on the first part of hold_out_last alone, and evaluate on the second, or on what came later",
+            f"the bundle was trained on {len(matches)} of {num_checked} relevant interactions, e.g. "
+            f"{examples(matches)}: this would measure memory",
+            python="fit on the first part of hold_out_last alone, and evaluate on the second, or on later ones",
             cli="fit on the earlier part alone, with `commonspace fit BUNDLE LOG --hold-out 0.2`, and evaluate with "
-            "the same --hold-out and --split, or on what came later",
+            "the same --hold-out and --split, or on later ones",
         )
 
     def to_bytes(self) -> bytes:
@@ -120,20 +122,20 @@ class LearnedFrom:
         Raises:
             DamagedFileError: When it is something else.
         """
-        with read_as("what was learned from", "fit again, or go back"):
+        with read_as("the hashes of training interactions", "fit again, or go back"):
             tensors = load(data)
             by_user, by_history = tensors["by_user"], tensors["by_history"]
             first, second = tensors["below"].tolist()
         if {by_user.dtype, by_history.dtype} != {np.dtype(np.uint64)} or (by_user.ndim, by_history.ndim) != (1, 1):
-            raise DamagedFileError("what was learned from is no list of hashes; fit again, or go back")
+            raise DamagedFileError("the hashes of training interactions are damaged; fit again, or go back")
         return cls(_Sketch(by_user, int(first)), _Sketch(by_history, int(second)))
 
 
-_APART = "\x1f"
+_SEPARATOR = "\x1f"
 
 
-def _begun(rows: Rows, items: ItemIds) -> str:
-    return _APART.join(items[row] for row in rows[:FIRST].tolist())
+def _start(rows: Rows, items: ItemIds) -> str:
+    return _SEPARATOR.join(items[row] for row in rows[:FIRST].tolist())
 
 
 def _hashes(pairs: Sequence[Pair]) -> Hashes:
@@ -143,8 +145,8 @@ def _hashes(pairs: Sequence[Pair]) -> Hashes:
     mixed = first * np.uint64(0x9E3779B97F4A7C15) + second
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    found: Hashes = mixed ^ (mixed >> np.uint64(31))
-    return found
+    hashes: Hashes = mixed ^ (mixed >> np.uint64(31))
+    return hashes
 
 
 def _of(name: str, known: dict[str, int]) -> int:

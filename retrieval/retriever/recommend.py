@@ -47,11 +47,11 @@ class Request(NamedTuple):
     weights: How much each item of each history was liked, as in the log that was learned from: a rating of 1 speaks
         against what a rating of 5 speaks for. All alike when None. What was disliked is left out of the answers, and
         says nothing of taste. A user who liked nothing is answered with what is popular.
-    times: When users ask, in seconds since 1970, one for all or one for each. With a log, or with ``last_times``, they
-        return after the days since the last interaction. When None all ask now, after all that was learned from, in a
-        visit that goes on.
-    last_times: When each user did the last interaction, in seconds since 1970, for histories as lists; without it
-        their visit goes on at ``times`` too. That of an empty history is not read.
+    times: Time of the requests in seconds since 1970, one for all or one for each. With a log, or with ``last_times``,
+        users return after the days since their last interaction. When None, the time is now, after the training log,
+        and each request is within the visit of the last interaction.
+    last_times: Time of the last interaction of each user, in seconds since 1970, for histories as lists; without it
+        requests are within that visit whatever ``times`` says. That of an empty history is not read.
     profiles: What is known of each user beside the history, ``{"age": 31, "plan": "team"}``, or a table with a line
         for each; only where `fit` learned from profiles. It counts less the longer the history is.
     context: What holds at the request, ``{"device": "phone"}`` for all users, or one for each, or a table with a line

@@ -1,4 +1,4 @@
-"""The verbs: search, similar, recommend, rerank and what follows. Everything is plural in, plural out."""
+"""`Retriever`: search, similar items, recommendations, reranking and postprocessing, all for batches of queries."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -37,10 +37,14 @@ from retrieval.retriever.related.users import RankedUsers, users_for
 class Retriever:
     """Answers queries from one state of a bundle; safe to share between threads.
 
+    Methods raise an `UnknownItemError` for an item that the bundle lacks, a `FilterError` for an attribute that it
+    lacks, a `ShapeError` for arguments of different lengths, and an `InputError` for other arguments that cannot be
+    used, also where the bundle lacks a part that is needed. Each names the value and how to correct it.
+
     Args:
         bundle: The opened bundle.
         encoder: The encoder that built it; loaded by name at the first text or image query when None.
-        previous: A retriever of an earlier state, from which is taken what has not changed; see `latest`.
+        previous: A retriever of an earlier state, whose unchanged parts are reused; see `latest`.
 
     Attributes:
         state: The bundle in memory: vectors, index and learned parts.
@@ -101,29 +105,22 @@ class Retriever:
     ) -> Candidates:
         """Find the k items nearest to each text, which is never read as a path or URL.
 
-        ``where`` is what every hit satisfies: ``field("year") >= 1990``, ``"year >= 1990"``, or a list of conditions as
-        ``("year", ">=", 1990)`` that all hold.
+        ``where`` filters hits: ``field("year") >= 1990``, ``"year >= 1990"``, or a list of ``("year", ">=", 1990)``.
         """
         return searching.search_texts(self.state, texts, k, where, once)
 
     def search_images(
         self, images: Sequence[Picture], k: int = 10, *, where: Where = (), **once: Unpack[ShowOnce]
     ) -> Candidates:
-        """Find the k items nearest to each picture: a PIL image, the bytes of a file, or the path of one.
-
-        Raises:
-            InputError: When a picture cannot be read.
-        """
+        """Find the k items nearest to each image: a PIL image, the bytes of a file, or its path."""
         return searching.search_images(self.state, images, k, where, once)
 
     def search_audio(
         self, sounds: Sequence[Recording], k: int = 10, *, where: Where = (), **once: Unpack[ShowOnce]
     ) -> Candidates:
-        """Find the k items nearest to each sound: a file's bytes or path, or mono float32 samples at ``audio_rate``.
+        """Find the k items nearest to each audio clip: a file's bytes or path, or mono float32 samples.
 
-        Raises:
-            EncoderError: When the bundle's encoder embeds no sounds.
-            InputError: When a sound cannot be read.
+        Samples have the ``audio_rate`` of the encoder; one that embeds no audio raises an `EncoderError`.
         """
         return searching.search_audio(self.state, sounds, k, where, once)
 
@@ -132,9 +129,8 @@ class Retriever:
     ) -> Candidates:
         """Find the k items nearest to each of (B, D) query vectors, of any length but zero.
 
-        ``modality`` is what they embed: ``"text"``, ``"image"`` or ``"audio"``. Where these are different spaces it
-        must be said, or a `SeparateSpacesError` is raised: D is then that of its own vectors, only items that have it
-        are hits, and scores are its cosines.
+        ``modality`` is ``"text"``, ``"image"`` or ``"audio"``. A bundle of separate spaces needs it, or raises a
+        `SeparateSpacesError`: D is then that of the modality, and only items that have it are hits.
         """
         return searching.search_vectors(self.state, vectors, k, modality, where, once)
 
@@ -149,30 +145,22 @@ class Retriever:
     ) -> Candidates:
         """Find the k items nearest to each item, which is itself left out.
 
-        Near is what looks and reads alike (``"content"``), what users take together (``"behaviour"``), or both by the
-        sum of standard scores. ``"all"`` is every item; `retrieval.batch.write_neighbours` streams them.
-
-        Raises:
-            UnknownItemError: When an id is not in the bundle.
-            InputError: When behaviour is to be compared, and the bundle has learned none.
+        They are nearest in ``"content"``, in ``"behaviour"`` (what users take together), or by the sum of both z-scores
+        (``"both"``). ``"all"`` is every item; `retrieval.batch.write_neighbours` streams them.
         """
         return similar(self.state, item_ids, k, by, where, once)
 
     def complements(self, baskets: Sequence[Sequence[str]], k: int = 10, *, where: Where = ()) -> Candidates:
         """Find items that users take with each basket, without items that are similar to it.
 
-        Raises:
-            UnknownItemError: When an id is not in the bundle.
-            InputError: When a basket is empty, or the bundle has learned no behaviour.
+        Needs a behaviour block, and at least one item in each basket.
         """
         return complements(self.state, baskets, k, where)
 
     def next_items(self, item_ids: Sequence[str], k: int = 10, *, where: Where = ()) -> Candidates:
-        """Find what users take soon after each item: fewer than k, or none, where fewer were taken after it.
+        """Find the items that users take soon after each item: fewer than k where fewer were taken.
 
-        Raises:
-            UnknownItemError: When an id is not in the bundle.
-            InputError: When the bundle has learned no second stage.
+        Needs a second stage.
         """
         return next_items(self.state, item_ids, k, where)
 
@@ -181,12 +169,8 @@ class Retriever:
     ) -> RankedUsers:
         """Find for each item the k users of a log with the highest score, without those who have it.
 
-        The score is that of the item in ``recommend(interactions, stages="retrieval", times=times)``; for an item that
-        nobody has met, of a list of this one alone (``where``). Users with no item of the bundle are left out.
-
-        Raises:
-            UnknownItemError: When an id is not in the bundle.
-            InputError: When ``interactions`` is no log, or holds no item of the bundle.
+        The score is that of ``recommend(interactions, stages="retrieval", times=times)``; a new item is scored as in a
+        list of new items alone. Users without an item of the bundle are left out.
         """
         return users_for(self.state, item_ids, interactions, k, times)
 
@@ -210,12 +194,7 @@ class Retriever:
     ) -> Candidates:
         """Recommend k items to each user by all published stages, as `fit` validated them.
 
-        See `retrieval.retriever.recommend.Request`; ``stages="retrieval"`` gives what the index finds alone.
-
-        Raises:
-            UnknownItemError: When an id is not in the bundle.
-            InputError: When profiles cannot be used, or a user is not in the log.
-            ShapeError: When weights, times, profiles or context and histories do not fit.
+        See `retrieval.retriever.recommend.Request`; ``stages="retrieval"`` is the first stage alone.
         """
         users = users_of(self.state, histories, user_ids, weights, times, last_times)
         request = request_of(self.state, users, profiles, context, where, exclude_seen, min_relevance)
@@ -232,11 +211,8 @@ class Retriever:
     ) -> Candidates:
         """Give the k items that are trending, popular or newest, of all or of each value of the attribute ``by``.
 
-        Popular is what most users liked in the log of `fit`; trending counts each by its age, with a half-life of a
-        week before the end of that log. Newest is by the column ``date``, or without one what was added last.
-
-        Raises:
-            InputError: When the bundle does not know the order: it has not learned from a log, or has no dates.
+        ``"popular"`` counts the likes in the log of `fit`, ``"trending"`` with a half-life of a week before its end.
+        ``"newest"`` is by the column ``date``, or by the order of addition without one.
         """
         return top_items(self.state, order, k, where, by, date)
 
@@ -257,22 +233,22 @@ class Retriever:
     ) -> Candidates:
         """Give each user at most ``per_source`` candidates of each source, for `rerank`; as in training when None.
 
-        Raises:
-            InputError: When no second stage was learned.
+        Needs a second stage.
         """
         users = users_of(self.state, histories, user_ids, weights, times, last_times)
         request = request_of(self.state, users, profiles, context, where, exclude_seen, None)
         return pool_of(self.state, request, per_source)
 
     def rerank(self, candidates: Candidates, k: int | None = None) -> Candidates:
-        """Order candidates anew by the learned head, or by exact score (stage ``"exact"``), and keep k (all when None).
+        """Order candidates by the published head, and keep the best k of each query (all when None).
 
-        What both stages of `recommend` gave keeps its order; that of another state or bundle is ordered anew.
+        Without a head the order is that of the exact score, and the stage is ``"exact"``. Lists of both stages of
+        `recommend` of this state keep their order.
         """
         return after.rerank(self.state, candidates, k)
 
     def blend(self, candidates: Candidates, weights: Mapping[str, float]) -> Candidates:
-        """Weigh other objectives beside the score, ``{"margin": 0.2}``; see `retrieval.postprocess.blend.Blend`."""
+        """Add weighted attributes to the score, ``{"margin": 0.2}``; see `retrieval.postprocess.blend.Blend`."""
         return Blend(self.bundle.attributes, weights).rerank(self.state.here(candidates))
 
     @renamed_arguments(apart="max_similarity", spread="exposure_weight")
@@ -291,11 +267,9 @@ class Retriever:
         shown: Candidates | None = None,
         exposure_weight: float = 0.1,
     ) -> Candidates:
-        """Pick the k of each query that are relevant and varied, by `retrieval.retriever.after_retrieval.Diversity`.
+        """Pick k relevant and diverse candidates of each query (all, reordered, when None).
 
-        Raises:
-            InputError: For an unknown method or attribute, or a number that cannot be used.
-            UnknownItemError: When a candidate is not in this bundle.
+        The arguments are those of `retrieval.retriever.after_retrieval.Diversity`.
         """
         limits = caps, max_similarity, page, shown, exposure_weight
         settings = after.Diversity(method, strength, sharpness, attribute, *limits)
@@ -309,14 +283,10 @@ class Retriever:
         group_by: str | None = None,
         min_similarity: float | None = None,
     ) -> Candidates:
-        """Show the best-ranked hit of each group of variants or near-duplicates, and keep k (all when None).
+        """Keep the best-ranked hit of each group of variants or near-duplicates, and k hits (all when None).
 
-        ``group_by`` is an attribute whose value the items of a group share, ``min_similarity`` the smallest cosine of
-        near-duplicates. The verbs that find items take ``group_by`` and ``duplicates``, and find as many as it takes.
-
-        Raises:
-            FilterError: When the bundle has no such attribute.
-            InputError: When an item may have several values of it, or a number cannot be used.
+        Items of a group share the value of the attribute ``group_by``, or have a cosine of ``min_similarity``. The
+        verbs that find items have ``group_by`` and ``duplicates``, which fill the lists up to k.
         """
         return searching.collapse_hits(self.state, candidates, k, Collapse(group_by, min_similarity))
 
@@ -329,24 +299,19 @@ class Retriever:
         impressions: ImpressionsLike | None = None,
         at: datetime | int | None = None,
     ) -> Ruled:
-        """Apply business rules, as the last stage, and keep the best k of each query; hits know what touched them.
+        """Apply business rules, as the last stage, and keep the best k of each query; hits name the rules.
 
-        Frequency caps and rotation read the ``impressions`` of the user that each query is named after, up to ``at``:
-        a time, or seconds since 1970; that of the last impression when None.
-
-        Raises:
-            FilterError: When a filter names no attribute of this bundle.
-            UnknownItemError: When a pinned item or a candidate is not in the bundle.
-            InputError: When a rule needs impressions and there are none, or queries that are named after users.
+        Frequency caps and rotation read ``impressions`` by query_id as user_id, up to ``at``: a time, or seconds since
+        1970; the time of the last impression when None.
         """
         return after.apply_rules(self.state, candidates, rules, k, after.shown_until(impressions, at))
 
     def verdicts(
         self, candidates: Candidates, *, kind: str = "text", matching: MatchClassifier | None = None
     ) -> MatchConfidence:
-        """Judge for each query whether the catalogue has a good match; hits may have been reranked.
+        """Say for each query whether the catalogue has a good match; candidates may be reranked.
 
-        ``kind`` is ``"text"``, ``"image"`` or ``"audio"``. ``matching`` is learned from the bundle's items when None.
+        ``kind`` is ``"text"``, ``"image"`` or ``"audio"``. ``matching`` is fitted to the items of the bundle when None.
         """
         return after.verdicts(self.state, candidates, kind, matching)
 
@@ -362,26 +327,22 @@ class Retriever:
         """Give the reasons for each hit of `recommend`: at most ``max_reasons`` items of the history, and features.
 
         The other arguments are described by `retrieval.retriever.after_retrieval.explain_hits`.
-
-        Raises:
-            InputError: When a query has no history, weights are not finite, or neither list is what the head ordered.
-            ShapeError: When weights and histories, or candidates and ``among``, do not fit.
         """
         return after.explain_hits(self.state, candidates, weights, max_reasons, among)
 
     def explain_queries(
         self, queries: Sequence[str | Query], candidates: Candidates
     ) -> list[list[tuple[Contribution, ...]]]:
-        """Say for each hit of `search` what each part of its query, encoded again, adds to the inner product."""
+        """Give for each hit of `search` what each part of its query adds to the inner product."""
         return contributions(self.state, queries, candidates)
 
     def nearest_parts(self, candidates: Candidates) -> list[list[after.Part | None]]:
-        """Say for each hit which of its texts, pictures, sounds or frames is nearest to the query, if any."""
+        """Give for each hit which of its texts, images, audio clips or frames is nearest to the query, if any."""
         return after.matched_parts(self.state, candidates)
 
     @property
     def reranker(self) -> Reranker:
-        """What orders candidates: the published head, or the exact score."""
+        """The published second stage, or the reranker by exact score."""
         return self.state.reranker
 
     @property
@@ -396,5 +357,5 @@ class Retriever:
 
     @property
     def encoder(self) -> Encoder:
-        """The encoder that built the bundle, loaded when first needed and then proven to be the same."""
+        """The encoder that built the bundle, loaded and checked when first needed."""
         return self.state.encoder

@@ -103,7 +103,7 @@ def add(
     Raises:
         InputError: When the bundle has one of the items; nothing is changed then.
         EncoderMismatchError: When the encoder is another.
-        BundleLockedError: When another process goes on writing to the bundle.
+        BundleLockedError: When another process holds the lock of the bundle for too long.
     """
     catalogue = as_catalogue(catalogue)
     check_encoder(encoder)

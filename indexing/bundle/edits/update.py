@@ -44,7 +44,7 @@ def update(bundle: Bundle | Path | str, updates: Updates, *, item_id: str | None
     Raises:
         UnknownItemError: When the bundle lacks an item.
         InputError: When a column is not in the bundle, or a value is not of its type.
-        BundleLockedError: When another process goes on writing to the bundle.
+        BundleLockedError: When another process holds the lock of the bundle for too long.
     """
     if item_id is not None:
         check_kind(item_id, str, "item_id", "give the name of a column, or None")

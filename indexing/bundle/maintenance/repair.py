@@ -114,7 +114,7 @@ def _possible_states(root: Path) -> list[State]:
     published = last_published(root)
     if (
         published is not None and states and 0 < states[0].newest < published.sequence
-    ):  # both are older than what was in force
+    ):  # both are older than the published state
         states.insert(0, states[0].succeeded_by(published.generation, 0, "", published.sequence))
     return [*states, *(State(name, 0, last) for name in reversed(generations(root)))]
 

@@ -1,4 +1,4 @@
-"""Look at every byte of a bundle that counts: one line for each thing that is wrong, with the way out."""
+"""Checks every file of a bundle: one line for each problem, with a hint how to solve it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -100,7 +100,7 @@ TopOrder = Annotated[
     typer.Option(
         "--order",
         rich_help_panel=QUERY,
-        help="popular is what most users liked in the log of fit, trending the same of late, newest by --date.",
+        help="popular: liked by most users in the log of fit; trending: recent likes count more; newest: by --date.",
     ),
 ]
 By = Annotated[

@@ -80,8 +80,8 @@ At = Annotated[
         parser=_seconds,
         metavar="TIME",
         rich_help_panel=USERS,
-        help="When users ask: a date, a time, seconds since 1970, or now. They return after the days since their last "
-        "interaction in the log; without it their visit goes on.",
+        help="Time of the requests: a date, a time, seconds since 1970, or now. Users then return after the days "
+        "since their last interaction in the log; without --at they are within the visit of their last interaction.",
     ),
 ]
 ChunkSize = Annotated[

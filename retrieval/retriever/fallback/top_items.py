@@ -59,10 +59,10 @@ def top_items(state: LoadedBundle, order: Order, k: int, where: Where, by: str |
 
 
 def by_user_counts(state: LoadedBundle, order: Literal["trending", "popular"]) -> ItemOrder:
-    """Order the items that users took: all of them by how many did, or by how many did of late.
+    """Order items by the number of users who liked them, over all time or with recent ones counting more.
 
     Raises:
-        InputError: When the bundle does not know.
+        InputError: When the bundle has no such counts.
     """
     popularity = state.popularity
     if popularity is None:

@@ -18,7 +18,7 @@ from indexing.errors import DamagedFileError, LeakError
 from retrieval import Evaluation, Interactions, Retriever, compact, evaluate, fit
 from retrieval.batch.in_memory import relevant_items, users_of
 from retrieval.interactions.histories import History, hold_out_last
-from retrieval.interactions.learned_from import FIRST, MOST, LearnedFrom
+from retrieval.interactions.learned_from import FIRST, MAX_HASHES, LearnedFrom
 from tests.cli_run import Run, runner
 from tests.groups import COUNT, SMALL, catalogue, items, log
 
@@ -74,7 +74,7 @@ def test_baskets_without_times_are_refused(plain: Path, tmp_path: Path) -> None:
     baskets = Interactions.from_arrow(log().table.select(["user_id", "item_id"]))
     bundle = fitted(plain, tmp_path, baskets)
     assert Bundle.open(bundle).manifest.learned["until"] is None
-    with pytest.raises(LeakError, match="what is measured is memory"):
+    with pytest.raises(LeakError, match="this would measure memory"):
         measured(bundle, *hold_out_last(baskets, 0.2))
 
 
@@ -130,13 +130,13 @@ def test_a_sample_of_many_pairs_is_kept_and_finds_some_of_any() -> None:
     users, each = 8000, 12
     pasts, ids = drawn(users, each)
     kept = LearnedFrom.of(pasts, ids)
-    assert len(kept.by_user.hashes) == MOST
-    judged, met = kept.by_user.met([(past.user_id, ids[row]) for past in pasts for row in past.rows.tolist()])
-    assert judged == len(met) == MOST
-    judged, met = kept.by_user.met([(f"other {n}", f"i{n % 500}") for n in range(20_000)])
+    assert len(kept.by_user.hashes) == MAX_HASHES
+    judged, met = kept.by_user.matches([(past.user_id, ids[row]) for past in pasts for row in past.rows.tolist()])
+    assert judged == len(met) == MAX_HASHES
+    judged, met = kept.by_user.matches([(f"other {n}", f"i{n % 500}") for n in range(20_000)])
     assert met == []
     # The share that can be judged is that of the sample: 20,000 draws, three deviations are 0.01.
-    assert judged / 20_000 == pytest.approx(MOST / (users * each), abs=0.01)
+    assert judged / 20_000 == pytest.approx(MAX_HASHES / (users * each), abs=0.01)
     again = LearnedFrom.from_bytes(kept.to_bytes())
     np.testing.assert_array_equal(again.by_user.hashes, kept.by_user.hashes)
     assert (again.by_history.below, again.by_user.below) == (kept.by_history.below, kept.by_user.below)
@@ -158,11 +158,11 @@ def test_numbers_of_queries_are_no_names_of_users() -> None:
     others = [np.array([(row + 1) % 500 for row in past.rows[:FIRST]]) for past in pasts]
     wanted = [[ids[row] for row in past.rows] for past in pasts]
     kept.refuse([str(line) for line in range(50)], others, wanted, ids)
-    with pytest.raises(LeakError, match="what is measured is memory"):
+    with pytest.raises(LeakError, match="this would measure memory"):
         kept.refuse([str(line) for line in range(49, -1, -1)], others, wanted[::-1], ids)
 
 
 @pytest.mark.parametrize("data", [b"", b"nothing of the kind", LearnedFrom.of([], ItemIds([])).to_bytes()[:-3]])
 def test_what_is_damaged_is_refused(data: bytes) -> None:
-    with pytest.raises(DamagedFileError, match="what was learned from cannot be read"):
+    with pytest.raises(DamagedFileError, match="the hashes of training interactions cannot be read"):
         LearnedFrom.from_bytes(data)
