@@ -72,17 +72,8 @@ class PartSelection:
         frozen = ItemSpace.of(trainer.fused, config.user_model)
         before = self._best = self.validation.recommend_all(frozen)
         self.ndcg["frozen"] = self.validation.ndcg(before)
-        block = self._train_if_better(
-            "behaviour",
-            lambda: self._train_behaviour(frozen, train),
-            lambda block: self._recommend(trainer.fused, block.behaviour),
-        )
-        adapter = self._train_adapter(block, train)
-        content = adapter.apply(trainer.frozen) if adapter else trainer.fused
-        taste = self._train_profiles(block, train_parts)
-        space = ItemSpace.of(content, config.user_model, block.behaviour if block else None, taste)
-        accepted = FittedModel(adapter, block, None, space, trainer.description)
-        held_out_ids = {history.user_id for history in held_out}
+        accepted = self._train_space(frozen, train, train_parts)
+        block, held_out_ids = accepted.block, {history.user_id for history in held_out}
         held_out_histories = [
             history for history in self.histories if block is not None and history.user_id in held_out_ids
         ]
@@ -110,6 +101,20 @@ class PartSelection:
             min_history, self.short_histories = select_shortest_history(trainer, *validated)
             stage = replace(stage, min_history=min_history)
         return accepted._replace(reranker=stage)
+
+    def _train_space(self, frozen: ItemSpace, train: Sequence[History], train_parts: Sequence[History]) -> FittedModel:
+        """Train behaviour block or adapter, and the profile model, and keep those that help."""
+        trainer = self.trainer
+        block = self._train_if_better(
+            "behaviour",
+            lambda: self._train_behaviour(frozen, train),
+            lambda block: self._recommend(trainer.fused, block.behaviour),
+        )
+        adapter = self._train_adapter(block, train)
+        content = adapter.apply(trainer.frozen) if adapter else trainer.fused
+        taste = self._train_profiles(block, train_parts)
+        space = ItemSpace.of(content, trainer.config.user_model, block.behaviour if block else None, taste)
+        return FittedModel(adapter, block, None, space, trainer.description)
 
     def _train_if_better(self, name: str, train: Callable[[], Part], rank: Callable[[Part], Candidates]) -> Part | None:
         """Train a configured part; give it if the interval of its gain over the best model so far is above zero."""
