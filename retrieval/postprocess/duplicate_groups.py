@@ -8,13 +8,12 @@ import numpy as np
 
 from indexing.arrays import Mask, Rows, Vectors, unit
 from indexing.bundle.bundle import Bundle
-from retrieval.postprocess.duplicates import MIN_SIMILARITY, Collapse, group_codes
+from retrieval.postprocess.duplicates import MIN_SIMILARITY, Collapse, are_near, group_codes
 
 SIMILARITIES = (0.9, 0.95, 0.98, 0.99, 0.999)
 MAX_ITEMS, MAX_LEADERS = 20_000, 5_000  # of more items than the first so many are drawn that may lead a group
 MAX_EXAMPLES, MAX_IDS = 5, 5
 _BLOCK = 256  # items compared with all at once
-_TOLERANCE = 1e-6  # cosines of equal float32 vectors differ from 1 by this much
 
 
 @dataclass(frozen=True)
@@ -76,6 +75,7 @@ def groups_by_content(vectors: Vectors, min_similarity: float = MIN_SIMILARITY, 
     """Group items whose content is near, as `duplicates.collapsed` does with a list of all in their order.
 
     An item that is in no group yet leads one of all later ones that are near enough to it; similarity is not handed on.
+    Here many items are compared with all at once, and of a large catalogue only some lead; there each list is short.
 
     Args:
         vectors: (N, D) float32, the content of items; those that are zero are near to none.
@@ -97,11 +97,11 @@ def groups_by_content(vectors: Vectors, min_similarity: float = MIN_SIMILARITY, 
         cosines = units[rows] @ units.T
         cosines[np.arange(len(rows)), rows] = -np.inf
         nearest[start : start + len(rows)] = cosines.max(axis=1, initial=-np.inf)
-        for row, near in zip(rows.tolist(), cosines >= min_similarity - _TOLERANCE, strict=True):
+        for row, near in zip(rows.tolist(), are_near(cosines, min_similarity), strict=True):
             if leader_of[row] < 0 and near.any():
                 free: Mask = near & (leader_of < 0)
                 leader_of[free] = leader_of[row] = row
-    with_twin = {one: int((nearest >= one - _TOLERANCE).sum()) for one in SIMILARITIES}
+    with_twin = {one: int(are_near(nearest, one).sum()) for one in SIMILARITIES}
     return DuplicateGroups("content", _grouped(leader_of), len(leaders), min_similarity, with_twin)
 
 

@@ -188,8 +188,14 @@ def _similar(rows: Rows, leading: Rows, among: Mask, near: tuple[Vectors, float]
     for start in range(0, len(lines), step):
         part = slice(start, start + step)
         cosines = np.vecdot(unit(vectors[rows[lines[part], positions[part]]]), units[lines[part]])
-        similar[lines[part], positions[part]] = cosines >= min_similarity - _TOLERANCE
+        similar[lines[part], positions[part]] = are_near(cosines, min_similarity)
     return similar
+
+
+def are_near(cosines: Vectors, min_similarity: float) -> Mask:
+    """Mark cosines of near-duplicates; those of equal vectors may differ from 1 by rounding."""
+    near: Mask = cosines >= min_similarity - _TOLERANCE
+    return near
 
 
 def _folded(candidates: Candidates, leaders: NDArray[np.int64], k: int | None) -> Candidates:

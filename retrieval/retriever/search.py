@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Literal, TypeVar, cast, get_args
 
 import numpy as np
@@ -34,7 +34,16 @@ def search(
 ) -> Candidates:
     """Find the k items that answer each query best; see `Retriever.search`."""
     where = selected(state.bundle.attributes, where)
-    return shown_once(state, lambda depth, at: _find(state, take_queries(queries, at), depth, mode, where), k, once)
+    encoded = cache(lambda: _encoded(state, queries))
+
+    def by_vector(at: Rows | None, depth: int) -> Candidates:
+        vectors, kind = encoded()
+        return state.search_content(_rows_at(vectors, at), depth, where, kind=kind)
+
+    def find(depth: int, at: Rows | None) -> Candidates:
+        return _find(state, take_queries(queries, at), depth, mode, where, partial(by_vector, at))
+
+    return shown_once(state, find, k, once)
 
 
 def search_texts(state: LoadedBundle, texts: Sequence[str], k: int, where: Where, once: ShowOnce) -> Candidates:
@@ -46,13 +55,23 @@ def search_texts(state: LoadedBundle, texts: Sequence[str], k: int, where: Where
 def search_images(state: LoadedBundle, images: Sequence[Picture], k: int, where: Where, once: ShowOnce) -> Candidates:
     """Find the k items nearest to each picture; see `Retriever.search_images`."""
     where = selected(state.bundle.attributes, where)
-    return shown_once(state, lambda depth, at: _find_images(state, take_queries(images, at), depth, where), k, once)
+    encoded = cache(lambda: _encoded_images(state, images))
+
+    def find(depth: int, at: Rows | None) -> Candidates:
+        return state.search_content(_rows_at(encoded(), at), depth, where, kind="image")
+
+    return shown_once(state, find, k, once)
 
 
 def search_audio(state: LoadedBundle, sounds: Sequence[Recording], k: int, where: Where, once: ShowOnce) -> Candidates:
     """Find the k items nearest to each sound; see `Retriever.search_audio`."""
     where = selected(state.bundle.attributes, where)
-    return shown_once(state, lambda depth, at: _find_audio(state, take_queries(sounds, at), depth, where), k, once)
+    encoded = cache(lambda: _encoded_audio(state, sounds))
+
+    def find(depth: int, at: Rows | None) -> Candidates:
+        return state.search_content(_rows_at(encoded(), at), depth, where, kind="audio")
+
+    return shown_once(state, find, k, once)
 
 
 def search_vectors(
@@ -62,17 +81,23 @@ def search_vectors(
     where = selected(state.bundle.attributes, where)
 
     def find(depth: int, at: Rows | None) -> Candidates:
-        return _find_vectors(state, vectors if at is None else vectors[at], depth, modality, where)
+        return _find_vectors(state, _rows_at(vectors, at), depth, modality, where)
 
     return shown_once(state, find, k, once)
 
 
-def _find(state: LoadedBundle, queries: Sequence[str | Query], k: int, mode: SearchMode, where: Where) -> Candidates:
+def _find(
+    state: LoadedBundle,
+    queries: Sequence[str | Query],
+    k: int,
+    mode: SearchMode,
+    where: Where,
+    by_vector: Callable[[int], Candidates],
+) -> Candidates:
     """Find the k items that answer each query best, in one of the modes."""
     check_choice(mode, "mode", get_args(SearchMode))
     k = check_k(k)
     check_list(queries, "queries")
-    by_vector = partial(_find_by_vector, state, queries, where)
     match mode:
         case "words":
             return search_words(state, _words(queries, alone=True), k, where)
@@ -82,16 +107,21 @@ def _find(state: LoadedBundle, queries: Sequence[str | Query], k: int, mode: Sea
             return by_vector(k)
 
 
-def _find_by_vector(state: LoadedBundle, queries: Sequence[str | Query], where: Where, k: int) -> Candidates:
-    """Find the k items nearest to each query."""
+def _encoded(state: LoadedBundle, queries: Sequence[str | Query]) -> tuple[Vectors, str | None]:
+    """Give the vectors of texts and composed queries, (B, D) float32, and the kind of all of them."""
     if any(isinstance(query, Query) for query in queries):
         composed = as_queries(queries)
         vectors, _ = compose(state, composed)
-        return state.search_content(vectors, k, where, kind=_kind(composed))
+        return vectors, _kind(composed)
     texts = cast(Sequence[str], queries)
     check_texts(texts)  # refuses what is no text
     require(state.encoder, Modality.TEXT)
-    return state.search_content(state.encoder.encode_texts(texts), k, where, kind="text")
+    return state.encoder.encode_texts(texts), "text"
+
+
+def _rows_at(vectors: Vectors, at: Rows | None) -> Vectors:
+    """Give the vectors of the queries at some positions, None for all."""
+    return vectors if at is None else vectors[at]
 
 
 def _words(queries: Sequence[str | Query], *, alone: bool) -> list[str]:
@@ -127,20 +157,18 @@ def _kind(queries: Sequence[Query]) -> str | None:
     return None if len(kinds) != 1 or "vector" in kinds else kinds.pop()
 
 
-def _find_images(state: LoadedBundle, images: Sequence[Picture], k: int, where: Where) -> Candidates:
-    """Find the k items nearest to each picture."""
+def _encoded_images(state: LoadedBundle, images: Sequence[Picture]) -> Vectors:
+    """Open and encode pictures: (B, D) float32."""
     check_list(images, "images")
     require(state.encoder, Modality.IMAGE)
-    opened = open_pictures(images, state.encoder)
-    return state.search_content(state.encoder.encode_images(opened), k, where, kind="image")
+    return state.encoder.encode_images(open_pictures(images, state.encoder))
 
 
-def _find_audio(state: LoadedBundle, sounds: Sequence[Recording], k: int, where: Where) -> Candidates:
-    """Find the k items nearest to each sound."""
+def _encoded_audio(state: LoadedBundle, sounds: Sequence[Recording]) -> Vectors:
+    """Open and encode sounds: (B, D) float32."""
     check_list(sounds, "sounds")
     encoder = with_audio(state.encoder)
-    heard = open_sounds(sounds, encoder)
-    return state.search_content(encoder.encode_audio(heard), k, where, kind="audio")
+    return encoder.encode_audio(open_sounds(sounds, encoder))
 
 
 def _find_vectors(state: LoadedBundle, vectors: Vectors, k: int, modality: str | None, where: Where) -> Candidates:

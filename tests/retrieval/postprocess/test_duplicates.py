@@ -8,13 +8,16 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from indexing import Catalogue, build_bundle, update
+from indexing.arrays import Vectors
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import FilterError, InputError
 from retrieval.candidates import Candidates
 from retrieval.postprocess.duplicates import collapsed, group_codes
 from retrieval.retriever import search as searching
+from retrieval.retriever.queries import Query
 from retrieval.retriever.retriever import Retriever
 from tests.retrieval.diversify.lists import ITEMS, cosine, lists, vectors
 from tests.toy import ToyEncoder
@@ -127,6 +130,30 @@ def test_k_are_shown_where_k_exist(retriever: Retriever, monkeypatch: pytest.Mon
                 assert shown == expected
                 assert len(shown) == 5
             assert len(found.folded_ids(0)[0]) == 59
+
+
+def test_queries_are_encoded_once_however_deep_the_search(
+    retriever: Retriever, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    depths: list[int] = []
+    search_content = retriever.state.search_content
+
+    def counted(vectors: Vectors, k: int, *arguments: Any, **options: Any) -> Candidates:  # noqa: ANN401 - any options
+        depths.append(k)
+        return search_content(vectors, k, *arguments, **options)
+
+    monkeypatch.setattr(retriever.state, "search_content", counted)
+    encoder = retriever.encoder
+    assert isinstance(encoder, ToyEncoder)
+    encoded, pictures = len(encoder.encoded), encoder.pictures
+    texts, red = ["red mug", "red mug now"], Image.new("RGB", (8, 8), "red")
+    retriever.search_texts(texts, 5, group_by="parent_id")
+    assert (encoder.encoded[encoded:], depths) == (texts, [20, 66])
+    composed: list[str | Query] = [Query.text("red mug") + 0.1 * Query.image(red), "red mug"]
+    retriever.search(composed, 5, group_by="parent_id")
+    assert (encoder.encoded[encoded + 2 :], encoder.pictures - pictures) == (["red mug", "red mug"], 1)
+    retriever.search_images([red], 5, group_by="parent_id")
+    assert (encoder.pictures - pictures, depths) == (2, [20, 66] * 3)
 
 
 def test_all_verbs_show_once(retriever: Retriever) -> None:
