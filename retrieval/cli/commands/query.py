@@ -268,9 +268,10 @@ def rerank(
         config = BatchConfig(k, shape=shape, chunk=request.chunk_size, at=request.at)
         rerank_job(retriever, candidates, (interactions, log) if interactions else None, config, output)
         return
+    table = read_candidates(candidates)
     history, known = match_items(log.open(interactions, learned=retriever.learned.events), retriever.items)
     histories = LoggedHistories.of(history, retriever.items)
-    listed = candidates_from_table(read_candidates(candidates), retriever, histories, request.at)
+    listed = candidates_from_table(table, retriever, histories, request.at)
     if "reranker" not in retriever.bundle.manifest.features:
         say("no head was learned: this is the order of the exact score; `commonspace fit` learns one", err=True)
     answers = shape.apply(retriever, retriever.rerank(listed), k, at=request.at)
