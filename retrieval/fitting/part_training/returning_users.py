@@ -112,10 +112,11 @@ class _Windows:
         if validates and self.examples:
             head = train_head(trainer, self.examples, name)
             stage = replace(learner.assemble(head, features, model.space, 0), returning=head)
-            retrieved = self.validation.recommend(model.space.for_returning, users.histories)
+            ordered = answer_at(trainer, stage, users)
+            retrieved = self.validation.recommend(model.space.for_returning, users.histories, new=ordered.new)
             before, after = (
                 self.validation.values(candidates, users.targets, VALIDATION_METRIC)
-                for candidates in (retrieved, answer_at(trainer, stage, users))
+                for candidates in (retrieved, ordered)
             )
             has_liked = [len(target.liked(self.validation.min_relevance)) > 0 for target in users.targets]
             self.values.append((users.new[has_liked], before, after))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays import Rows
+from indexing.arrays import Rows, Vectors
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import TrainingError
 from indexing.index import FlatIndex
@@ -139,11 +139,20 @@ class Validation:
         """The history of each user before the test part."""
         return [split.before_test for split in self.splits]
 
-    def recommend(self, space: ItemSpace, histories: Sequence[History], k: int | None = None) -> Candidates:
-        """Give k candidates to each user, without the items of the history; ``num_candidates`` when k is None."""
+    def recommend(
+        self, space: ItemSpace, histories: Sequence[History], k: int | None = None, *, new: Vectors | None = None
+    ) -> Candidates:
+        """Give k candidates to each user, without the items of the history.
+
+        Args:
+            space: The items, with the weights of queries.
+            histories: Of B users.
+            k: Candidates a user; ``num_candidates`` when None.
+            new: (B, R) float32, the behaviour query of each for an empty history; popularity when None.
+        """
         rows = [history.rows for history in histories]
         weights = tuple(history.weights for history in histories)
-        queries = space.user_queries(rows, weights)
+        queries = space.user_queries(rows, weights, None, new)
         # If content has weight 0 in all queries, its dimensions are skipped.
         start = 0 if queries[:, : space.dim].any() else space.dim
         index = FlatIndex(space.indexed[:, start:])

@@ -37,6 +37,7 @@ from retrieval.models.behaviour import QueryWeights
 from retrieval.models.user_model import ALL_ALIKE
 from retrieval.postprocess.rules import FrequencyCap, Rules
 from retrieval.ranking.second_stage import SecondStage
+from retrieval.ranking.sources import UserBatch
 from retrieval.retriever.postprocessing import Postprocessing
 from retrieval.retriever.query_inputs import LaterInteractionsWarning
 from retrieval.retriever.recommend import Stages
@@ -128,6 +129,26 @@ def test_users_who_return_get_other_answers_than_in_a_visit(
     assert by_verb.idle is not None
     last = CLOCK + 11 * DAY + np.array([int(user[1:]) for user in USERS])
     np.testing.assert_allclose(by_verb.idle, (NOW - last) / DAY, rtol=1e-6)
+
+
+@pytest.mark.parametrize("with_profile", [False, True])
+def test_users_without_a_history_have_one_query_in_a_visit_and_at_a_time(
+    retriever: Retriever, with_profile: bool
+) -> None:
+    """So `fit`, which judges them at a time, judges what is served without one."""
+    stage, block = retriever.reranker, retriever.behaviour
+    assert isinstance(stage, SecondStage)
+    assert block is not None
+    rng, now = np.random.default_rng(0), np.full(2, stage.features.statistics.now)
+    new = rng.normal(size=(2, block.items.shape[1])).astype(np.float32) if with_profile else None
+    histories, weights = [np.empty(0, np.int64), np.array([3, 7])], [np.empty(0, np.float32), np.zeros(2, np.float32)]
+    visit = UserBatch(histories, weights, now, new).liking(stage.space.users)  # the second liked nothing
+    back = replace(visit, idle=np.zeros(2, np.float32))
+    for one, other in zip(visit.query_parts(stage.space), back.query_parts(stage.space), strict=True):
+        np.testing.assert_array_equal(one, other)
+    first, second = (stage.recommend(batch, retriever.items) for batch in (visit, back))
+    np.testing.assert_array_equal(first.rows, second.rows)
+    np.testing.assert_array_equal(first.scores, second.scores)
 
 
 @pytest.mark.parametrize("chunk", [2, 4096])

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,12 +19,18 @@ from indexing.errors import InputError, ShapeError
 from retrieval import Interactions, Retriever, fit
 from retrieval.batch import BatchConfig, LoggedHistories, LogUsers, answers, recommend_batches
 from retrieval.batch.in_memory import users_of
+from retrieval.candidates import Candidates
 from retrieval.evaluation.results_file import load
+from retrieval.fitting.part_training import returning_users
+from retrieval.fitting.part_training.trainer import Trainer
 from retrieval.fitting.selection import serving_weights as serving
+from retrieval.fitting.selection.validation import Validation
 from retrieval.interactions.user_profiles import Profiles
+from retrieval.models.item_space import ItemSpace
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.retriever.learned_parts import compact
 from retrieval.retriever.recommend import new_queries, user_queries
+from retrieval.training.cutoffs import Cutoff
 from retrieval.training.settings import write_settings
 from tests.agree import assert_hits_agree
 from tests.cli_run import Run, json_lines, runner
@@ -272,3 +279,41 @@ def test_the_command_line_says_what_is_wrong(folder: Path, run: Run, given: tupl
     code, _, err = run("recommend", folder / "bundle", *given)
     assert code != 0
     assert why in err
+
+
+def test_the_head_of_new_users_is_judged_against_retrieval_by_their_profiles(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = walks(users=220).table
+    steps, users = np.repeat(np.arange(12), 220), np.tile(np.arange(220), 12)
+    place = table.schema.get_field_index("timestamp")
+    times = CLOCK + 86_400 * (steps + 6 * (users % 12)) + users  # new users every six days
+    log = Interactions.from_arrow(table.set_column(place, "timestamp", pa.array(times)))
+    profiles, retrieve, order = profiles_of(log), Validation.recommend, returning_users.answer_at
+    ordered, pairs = list[Candidates](), list[tuple[ItemSpace, Candidates, Candidates]]()
+
+    def answered(trainer: Trainer, stage: SecondStage, cutoff: Cutoff) -> Candidates:
+        ordered[:] = [order(trainer, stage, cutoff)] * (not cutoff.visiting)
+        return ordered[0] if ordered else order(trainer, stage, cutoff)
+
+    def retrieved(self: Validation, space: ItemSpace, *args: Any, **more: Any) -> Candidates:  # noqa: ANN401
+        found = retrieve(self, space, *args, **more)
+        if ordered:  # what the head of a window is compared with
+            pairs.append((space, found, ordered.pop()))
+        return found
+
+    monkeypatch.setattr(returning_users, "answer_at", answered)
+    monkeypatch.setattr(Validation, "recommend", retrieved)
+    shutil.copytree(folder / "plain", tmp_path / "bundle")
+    config = replace(SMALL, reranker=STAGE, split="both", prepare=None)
+    report = fit(tmp_path / "bundle", log, config, profiles=profiles)
+    assert {"behaviour", "profiles"} <= set(report.published)
+    assert len(pairs) == 1  # the last of three windows
+    for space, before, after in pairs:
+        assert after.new is not None
+        expected = space.user_queries(before.histories, before.weights, None, after.new)
+        np.testing.assert_allclose(before.queries, expected, rtol=1e-6, atol=1e-6)
+        new = [line for line, rows in enumerate(before.histories) if not len(rows)]
+        assert len(new) >= 10
+        popular = space.user_queries(before.histories, before.weights)
+        assert np.abs(before.queries[new] - popular[new]).max(axis=1).min() > 0.1
