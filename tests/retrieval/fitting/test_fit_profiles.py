@@ -22,6 +22,7 @@ from retrieval.batch.in_memory import users_of
 from retrieval.candidates import Candidates
 from retrieval.evaluation.results_file import load
 from retrieval.fitting.part_training import returning_users
+from retrieval.fitting.part_training.fit_ranker import answer_at
 from retrieval.fitting.part_training.trainer import Trainer
 from retrieval.fitting.selection import serving_weights as serving
 from retrieval.fitting.selection.validation import Validation
@@ -289,7 +290,7 @@ def test_the_head_of_new_users_is_judged_against_retrieval_by_their_profiles(
     place = table.schema.get_field_index("timestamp")
     times = CLOCK + 86_400 * (steps + 6 * (users % 12)) + users  # new users every six days
     log = Interactions.from_arrow(table.set_column(place, "timestamp", pa.array(times)))
-    profiles, retrieve, order = profiles_of(log), Validation.recommend, returning_users.answer_at
+    profiles, retrieve, order = profiles_of(log), Validation.recommend, answer_at
     ordered, pairs = list[Candidates](), list[tuple[ItemSpace, Candidates, Candidates]]()
 
     def answered(trainer: Trainer, stage: SecondStage, cutoff: Cutoff) -> Candidates:
