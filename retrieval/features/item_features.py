@@ -95,6 +95,7 @@ class FeatureMatrix:
 
 
 DESCRIPTION = "description.safetensors"
+_BLOCK = 8_192  # rows at once
 # Pictures and sounds say less of taste than texts (chosen on hidden films of MovieLens): less is learned from them.
 SHARES = {Modality.TEXT: 1.0}
 OTHER_SHARE = 0.5
@@ -145,7 +146,7 @@ class ItemFeatures:
             texts: Columns of texts that were embedded, which are no attributes either.
         """
         modalities = [m for m in Modality if m in frozen.modalities]  # in the order in which they are read again
-        means = {m: unit(frozen.vectors[m][frozen.exists[m]]).mean(axis=0) for m in modalities}
+        means = {m: _mean_of_units(frozen.vectors[m], np.flatnonzero(frozen.exists[m])) for m in modalities}
         columns = columns_of(attributes, {*exclude, *texts})
         amounts = columns_of(count_features(columns, texts, attributes))
         return cls(means, columns, tuple(texts), amounts, Words.learn(texts_of(attributes, texts)))
@@ -154,9 +155,7 @@ class ItemFeatures:
         """Describe N items."""
         joint, separate = [_Part(np.zeros((len(attributes), 0), np.float32))], []
         for modality, mean in self.means.items():
-            vectors = unit(frozen.vectors[modality]) - mean
-            exists = frozen.exists[modality][:, None]
-            joint.append(_Part(SHARES.get(modality, OTHER_SHARE) * unit(vectors * exists)))
+            joint.append(_Part(_unit_deviations(frozen, modality, mean, SHARES.get(modality, OTHER_SHARE))))
         counts = count_features(self.columns, self.texts, attributes)
         encoders = [(encoder, column_of(attributes, encoder.column)) for encoder in self.columns]
         encoders += [(encoder, column_of(counts, encoder.column)) for encoder in self.amounts]
@@ -171,8 +170,9 @@ class ItemFeatures:
         words = self.words.lines(texts_of(attributes, self.texts), WORDS_SHARE) if self.words else None
         parts = [*joint, *separate]
         widths = [part.lines.shape[1] for part in parts]
+        lines = [part.lines for part in parts if part.lines.shape[1]] or [parts[0].lines]
         return FeatureMatrix(
-            np.concatenate([part.lines for part in parts], axis=1),
+            lines[0] if len(lines) == 1 else np.concatenate(lines, axis=1),  # large: not copied for nothing
             sum(widths[len(joint) :]),
             words,
             np.repeat([part.further for part in parts], widths),
@@ -265,6 +265,26 @@ def _lengths(texts: pa.ChunkedArray) -> NDArray[np.int64]:
     return result
 
 
+def _mean_of_units(vectors: Vectors, rows: Rows) -> Vectors:
+    """Give the mean of some vectors, each scaled to unit length: (D,) float32."""
+    total = np.zeros(vectors.shape[1])
+    for start in range(0, len(rows), _BLOCK):
+        total += unit(vectors[rows[start : start + _BLOCK]]).sum(axis=0, dtype=np.float64)
+    mean: Vectors = (total / max(len(rows), 1)).astype(np.float32)
+    return mean
+
+
+def _unit_deviations(frozen: ModalityVectors, modality: Modality, mean: Vectors, length: float = 1.0) -> Vectors:
+    """Give how unit vectors differ from their mean: (N, D) float32 of one length, 0 where an item lacks it."""
+    vectors, exists = frozen.vectors[modality], frozen.exists[modality]
+    deviations = np.empty(vectors.shape, np.float32)
+    for start in range(0, len(vectors), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        deviations[block] = unit((unit(vectors[block]) - mean) * exists[block, None])
+    deviations *= np.float32(length)
+    return deviations
+
+
 def views_of(description: ItemFeatures, frozen: ModalityVectors, attributes: pa.Table) -> dict[str, Vectors]:
     """Give for each way (N, D) float32, of length 1, or 0 where an item lacks it.
 
@@ -275,8 +295,7 @@ def views_of(description: ItemFeatures, frozen: ModalityVectors, attributes: pa.
     """
     views: dict[str, Vectors] = {}
     for modality, mean in description.means.items():
-        exists = frozen.exists[modality][:, None]
-        views[str(modality)] = unit((unit(frozen.vectors[modality]) - mean) * exists)
+        views[str(modality)] = _unit_deviations(frozen, modality, mean)
     for encoder in description.columns:
         rows = encoder.lines(column_of(attributes, encoder.column))
         name = encoder.column if encoder.column not in views else f"{encoder.column} (attribute)"

@@ -110,13 +110,13 @@ def train_behaviour(
     ]
     predictor = fit_cold_start(features, targets, config.ridge)
     confidence = counts / (counts + config.shrinkage)
-    blended = _blended(parts, popular, confidence, features, predictor)
-    items, context = np.split(blended, [sum(part.items.shape[1] for part in parts) + 1], axis=1)
+    items, context = _blended(parts, popular, confidence, features, predictor)
     scale = 1 / max(float(np.sqrt(np.mean(np.sum(items**2, axis=1, dtype=np.float64)))), 1e-9)
+    items *= np.float32(scale)
     predictor = _scaled(predictor, scale, items.shape[1])
     block = Behaviour(
-        np.float32(scale) * items,
-        context.copy(),
+        items,
+        context,
         confidence.astype(np.float32),
         weight_bins,
         tuple(part.tower for part in parts),
@@ -151,9 +151,11 @@ def _blended(
     confidence: Doubles,
     features: FeatureMatrix,
     predictor: ColdStartModel,
-) -> Vectors:
-    """Blend the trained and the predicted values of items by confidence: (N, R + C) float32."""
-    blended = np.empty((len(features), len(predictor.offset)), np.float32)
+) -> tuple[Vectors, Vectors]:
+    """Blend the trained and the predicted values of items by confidence: (N, R) and (N, C) float32."""
+    width = sum(part.items.shape[1] for part in parts) + 1
+    items = np.empty((len(features), width), np.float32)
+    context = np.empty((len(features), len(predictor.offset) - width), np.float32)
     for start in range(0, len(features), BLOCK):
         batch = slice(start, start + BLOCK)
         batch_parts = [part.take(batch) for part in parts]
@@ -161,8 +163,9 @@ def _blended(
             [*(part.items for part in batch_parts), popular[batch], *(part.context for part in batch_parts)], axis=1
         )
         predicted = predictor.predict(features.take(batch))
-        blended[batch] = _column_confidence(batch_parts, confidence[batch]) * (learned - predicted) + predicted
-    return blended
+        blended = _column_confidence(batch_parts, confidence[batch]) * (learned - predicted) + predicted
+        items[batch], context[batch] = blended[:, :width], blended[:, width:]
+    return items, context
 
 
 def _column_confidence(parts: Sequence[_TrainedTower], confidence: Doubles) -> Doubles:
@@ -201,11 +204,12 @@ def _train_towers(
     warm = np.flatnonzero(counts)
     ease_rows = np.sort(warm[np.argsort(-counts[warm], kind="stable")[: config.max_ease_items]])
     values = [np.interp(history.weights, weight_bins, bin_weights).astype(np.float32) for history in histories]
-    ease_context, items = low_rank_ease(
+    ease_context, ease_items = low_rank_ease(
         histories, values, ease_rows, len(counts), config.ease_dims, config.regularisation
     )
-    white = Whitening.of(items[ease_rows])
-    items_white, context = white.apply(items).astype(np.float32), (ease_context @ white.back).astype(np.float32)
+    white = Whitening.of(ease_items)
+    items_white, context = (np.zeros((len(counts), config.ease_dims), np.float32) for _ in range(2))
+    items_white[ease_rows], context[ease_rows] = white.apply(ease_items), ease_context @ white.back
     ease_tower = QueryTower(np.array([np.inf], np.float32), bin_weights[None], np.zeros(config.ease_dims, np.float32))
     is_known = np.isin(np.arange(len(counts)), ease_rows)
     parts = [_TrainedTower(ease_tower, items_white, context, is_known)]

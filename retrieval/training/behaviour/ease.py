@@ -31,20 +31,20 @@ def low_rank_ease(
     Args:
         histories: The histories.
         interaction_weights: For each of them the weights of its interactions.
-        rows: (K,) rows that take part; the vectors of all others are zero.
+        rows: (K,) rows that take part.
         count: N.
         rank: Dimensions; with fewer items than that, the last are zero.
         regularisation: Of EASE.
 
     Returns:
-        Context vectors and item vectors: two times (N, rank).
+        Context vectors and item vectors of these rows: two times (K, rank).
     """
     predicted = _Predicted.of(
         inverse_of(interaction_matrix(histories, interaction_weights, rows, count), regularisation)
     )
     basis = first_eigenvectors(predicted, rank)
-    context, items = np.zeros((count, rank)), np.zeros((count, rank))
-    context[rows, : basis.shape[1]], items[rows, : basis.shape[1]] = predicted.apply_weights(basis), basis
+    context, items = np.zeros((len(rows), rank)), np.zeros((len(rows), rank))
+    context[:, : basis.shape[1]], items[:, : basis.shape[1]] = predicted.apply_weights(basis), basis
     return context, items
 
 

@@ -81,15 +81,13 @@ def test_left_out_items_say_nothing_and_the_others_as_if_they_were_not_there() -
     kept = np.arange(0, COUNT, 2)
     worth = [past.weights for past in pasts]
     said, items = low_rank_ease(pasts, worth, kept, COUNT, 8, 5.0)
-    assert not said[1::2].any()
-    assert not items[1::2].any()
     mask = [np.isin(past.rows, kept) for past in pasts]
     fewer = [
         History(past.user_id, past.rows[there] // 2, past.timestamps[there], past.weights[there])
         for past, there in zip(pasts, mask, strict=True)
     ]
     alone = low_rank_ease(fewer, [past.weights for past in fewer], np.arange(len(kept)), len(kept), 8, 5.0)
-    np.testing.assert_allclose((said @ items.T)[::2, ::2], alone[0] @ alone[1].T, atol=1e-6)
+    np.testing.assert_allclose(said @ items.T, alone[0] @ alone[1].T, atol=1e-6)
 
 
 def test_eigenvectors_are_those_of_numpy() -> None:
