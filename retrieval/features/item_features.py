@@ -265,7 +265,7 @@ def _lengths(texts: pa.ChunkedArray) -> NDArray[np.int64]:
     return result
 
 
-def _mean_of_units(vectors: Vectors, rows: Rows) -> Vectors:
+def _mean_of_units(vectors: NDArray[np.floating[Any]], rows: Rows) -> Vectors:
     """Give the mean of some vectors, each scaled to unit length: (D,) float32."""
     total = np.zeros(vectors.shape[1])
     for start in range(0, len(rows), _BLOCK):

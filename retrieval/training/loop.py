@@ -186,7 +186,9 @@ class _Run:
         if valid_loss is not None:
             self.valid.append(valid_loss)
         if better:
-            self.best, self.best_state = self.epoch, self.state()
+            self.best = self.epoch
+            for kept, part in zip(self.best_state, self.parameters, strict=True):
+                kept.copy_(part.detach())  # in its place: tables of all items are large
         return True
 
     def _diverged(self) -> bool:
@@ -225,7 +227,9 @@ class _Run:
             tensors, metadata = load(data), metadata_entry(data, "state")
             self.restore([tensors[f"now.{n}"] for n in range(len(self.parameters))])
             last = metadata["best"] == len(metadata["train"])
-            self.best_state = self.state() if last else [tensors[f"best.{n}"] for n in range(len(self.parameters))]
+            self.best_state = (
+                self.state() if last else [tensors[f"best.{n}"].clone() for n in range(len(self.parameters))]
+            )
         except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
             raise DamagedFileError(f"{path} is no checkpoint of this training ({error}); delete it") from error
         state = dict[int, dict[str, torch.Tensor]]()

@@ -28,8 +28,8 @@ def sampled_softmax(
     offsets = torch.where(excluded, torch.inf, log_expected).masked_fill_(targets > 0, 0.0)
     offsets[~has_positive] = 0.0  # or everything might be masked
     whole = torch.logsumexp(logits - offsets, dim=1)
-    shares = targets / torch.where(grades > 0, grades, 1.0)
-    return has_positive * whole - torch.bmm(logits[:, None, :], shares[:, :, None])[:, 0, 0]
+    of_positives = torch.bmm(logits[:, None, :], targets[:, :, None])[:, 0, 0]
+    return has_positive * whole - of_positives / torch.where(has_positive, grades[:, 0], 1.0)
 
 
 def log_expected_counts(probabilities: torch.Tensor, items: torch.Tensor, targets: int, uniform: int) -> torch.Tensor:

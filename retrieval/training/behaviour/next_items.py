@@ -227,12 +227,14 @@ class TowerTraining:
     def _predicted(self, rows: Rows, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Give item vectors and biases as predicted from the features that are not left out."""
         keep = 1 - self.config.FEATURE_DROPOUT
-        included = torch.from_numpy(np.flatnonzero(rng.random(len(self.feature_weights)) < keep))
-        weights = self.feature_weights.index_select(0, included) / keep
+        included = np.flatnonzero(rng.random(len(self.feature_weights)) < keep)
         if rows is self.warm:  # in every batch the same
-            predicted = self._warm_columns.index_select(0, included).T @ weights
+            columns = torch.from_numpy(included)
+            predicted = self._warm_columns.index_select(0, columns).T @ self.feature_weights[columns] / keep
         else:
-            predicted = self.features[torch.from_numpy(rows)].index_select(1, included) @ weights
+            mask = torch.zeros(len(self.feature_weights), 1)
+            mask[included] = 1 / keep
+            predicted = self.features.index_select(0, torch.from_numpy(rows)) @ (mask * self.feature_weights)
         return predicted[:, :-1], predicted[:, -1:]
 
     @cached_property
