@@ -12,8 +12,8 @@ from indexing.errors import DamagedFileError
 from indexing.filesystem import fsops
 from indexing.index.base import check_search, merged, no_answers, padded
 
-# Scores of one block of queries against all N vectors must fit in memory: 64 million floats are 256 MB.
-MAX_SCORES = 64_000_000
+# Scores of one block of queries against all N vectors, in memory with two copies: 8 million floats are 32 MB.
+MAX_SCORES = 8_000_000
 # Below this share of allowed rows their vectors are copied before they are scored.
 COPY_BELOW_FRACTION = 0.25
 

@@ -143,18 +143,20 @@ class IvfIndex(FaissFile):
         rng = np.random.default_rng(seed)
         rotation = random_rotation(dim, rng)
         even, rotated = len(rotation), vectors @ rotation.T
-        coded = rotated - rotated.mean(axis=0) if codec == "pq4" else rotated
-        coarse = faiss.IndexFlatIP(even)
-        codes = list_codes(coarse, even, lists, codec)
-        codes.train(coded[rng.permutation(size)[:MAX_TRAINING_ROWS]])
-        codes.add(coded)
-        inner, referenced = codes, [coarse, codes]  # FAISS points into these without owning them
-        if refine is None:
-            codes.make_direct_map()  # vectors are fetched by row; refined ones are fetched from what refines
-        else:
-            exact = flat_codes(even, refine)
+        exact = None if refine is None else flat_codes(even, refine)
+        if exact is not None:
             exact.train(rotated)
             exact.add(rotated)
+        if codec == "pq4":
+            rotated -= rotated.mean(axis=0)
+        coarse = faiss.IndexFlatIP(even)
+        codes = list_codes(coarse, even, lists, codec)
+        codes.train(rotated[rng.permutation(size)[:MAX_TRAINING_ROWS]])
+        codes.add(rotated)
+        inner, referenced = codes, [coarse, codes]  # FAISS points into these without owning them
+        if exact is None:
+            codes.make_direct_map()  # vectors are fetched by row; refined ones are fetched from what refines
+        else:
             inner = faiss.IndexRefine(codes, exact)
             inner.ntotal = size
             referenced += [exact, inner]

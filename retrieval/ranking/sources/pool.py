@@ -13,7 +13,7 @@ from retrieval.ranking.sources.inner_product import users_of_space
 from retrieval.ranking.sources.item_neighbours import Neighbours
 
 CHUNK = 128  # scores in a chunk, whose maximum is compared first
-BLOCK, MAX_SCORES = 256, 2**24  # maximum number of users, and of scores, in memory at once
+BLOCK, MAX_SCORES = 256, 2**23  # maximum number of users, and of scores, in memory at once
 
 
 def pool_candidates(
