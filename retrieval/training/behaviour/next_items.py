@@ -15,8 +15,9 @@ from indexing.arrays import Rows, Vectors, lengths_of, steps_back
 from indexing.errors import TrainingError
 from retrieval.interactions.histories import History
 from retrieval.models.behaviour import QueryTower
+from retrieval.models.new_items import BLOCK
 from retrieval.models.user_model import ALL_ALIKE
-from retrieval.training.behaviour.ease import Whitening
+from retrieval.training.behaviour.ease import Doubles, Whitening
 from retrieval.training.config import NextItemsConfig
 from retrieval.training.loop import Schedule, TrainingCurve, digest, train
 from retrieval.training.losses import sampled_softmax
@@ -88,6 +89,7 @@ def train_next_items(
         checkpoint = work / f"next-items-{name}.safetensors"
     on_epoch = None if progress is None else lambda epoch: progress(epoch, state)
     state.curve = train(state, rng, Schedule(config.epochs_for(len(usable)), checkpoint=checkpoint), on_epoch)
+    state.optimizer.state.clear()  # as large as the tables
     return state
 
 
@@ -251,14 +253,25 @@ class TowerTraining:
         The bias is one of the dimensions.
         """
         with torch.no_grad():
-            vectors = torch.cat([self.items, self.bias], dim=1) + self.features @ self.feature_weights
-            items, scale = vectors.double().numpy(), float(self.scale.exp())
-            white = Whitening.of(items[warm])
-            to_white = scale * white.back[:-1]
-            context = [(part.double().numpy() @ to_white).astype(np.float32) for part in self.context]
-            start = white.back[-1].astype(np.float32)
-            tower = QueryTower(self.half_lives.exp().numpy(), self._bin_weights().numpy(), start)
-        return tower, white.apply(items).astype(np.float32), np.concatenate(context, axis=1)
+            white, scale = Whitening.of(self._vectors(torch.from_numpy(warm))), float(self.scale.exp())
+            to_white, width = scale * white.back[:-1], self.config.dims + 1
+            items = np.empty((self.count, width), np.float32)
+            context = np.empty((self.count, len(self.context) * width), np.float32)
+            for start in range(0, self.count, BLOCK):  # in double precision
+                rows = slice(start, start + BLOCK)
+                items[rows] = white.apply(self._vectors(rows))
+                context[rows] = np.concatenate(
+                    [part[rows].double().numpy() @ to_white for part in self.context], axis=1
+                )
+            empty = white.back[-1].astype(np.float32)
+            tower = QueryTower(self.half_lives.exp().numpy(), self._bin_weights().numpy(), empty)
+        return tower, items, context
+
+    def _vectors(self, rows: torch.Tensor | slice) -> Doubles:
+        """Give item vectors with their biases: (M, dims + 1) float64."""
+        learned = torch.cat([self.items[rows], self.bias[rows]], dim=1)
+        vectors: Doubles = (learned + self.features[rows] @ self.feature_weights).double().numpy()
+        return vectors
 
 
 class RowAdam(torch.optim.Adam):
