@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.arrays import Mask, Rows, Vectors, lengths_of
-from indexing.errors import InteractionsError, examples
+from indexing.errors import InputError, InteractionsError, examples
+from indexing.runtime.arguments import shown
 
 Repeats = Literal["last", "sum", "max"]
 """Of several weights that a user gave an item, at different times, count the last one, their sum or the largest.
@@ -168,6 +169,18 @@ class InteractionColumns:
     timestamp: str | None = "timestamp"
     weight: str | None = "weight"
     event: str = "event"
+
+    def check(self) -> None:
+        """Check that columns are names.
+
+        Raises:
+            InputError: When one is something else.
+        """
+        for name, value in vars(self).items():
+            optional = name in ("timestamp", "weight")
+            if not isinstance(value, str) and not (optional and value is None):
+                hint = "give the name of a column" + (", or None for a log without" if optional else "")
+                raise InputError(f"the column {name} is {shown(value)}; {hint}")
 
     def found_in(self, names: Sequence[str]) -> dict[str, str]:
         """Give the name in the log of each of the four that is there.

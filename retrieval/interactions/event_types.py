@@ -2,18 +2,22 @@
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from indexing.arrays import Mask
 from indexing.catalogue.arrow_values import SECONDS_PER_DAY
 from indexing.errors import CommonspaceWarning, InteractionsError, examples
 from indexing.runtime.arguments import check_mapping, distinct_keys, is_number, shown, shown_number
+
+if TYPE_CHECKING:
+    from retrieval.interactions.log_schema import Cleaned, LogRows
 
 USUAL = "usual"
 
@@ -98,6 +102,12 @@ class EventTypes:
         """Whether a type speaks against an item."""
         return any(kind.weight < 0 for kind in self.types.values())
 
+    @property
+    def changes_with_time(self) -> bool:
+        """Whether an event counts otherwise later: it ages or expires, or a dislike may take it back."""
+        ages = any(kind.half_life_days or kind.expires_after_days for kind in self.types.values())
+        return ages or self.has_dislikes
+
     def aged(self, names: NDArray[np.str_], seconds: NDArray[np.int64], now: int) -> tuple[NDArray[np.float32], Mask]:
         """Give what is left of the weight of events by their age, as a factor, and which have expired.
 
@@ -120,6 +130,34 @@ class EventTypes:
         """Give the table as plain JSON values, which `open` reads."""
         given = {name: asdict(kind) for name, kind in self.types.items()}
         return {name: {key: value for key, value in kind.items() if value is not None} for name, kind in given.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class UncountedRows:
+    """The usable rows of a log before they were counted: by their age at its end, and by what a user did later.
+
+    In a part of the log they count by the end of that part, and what came after it changes nothing.
+
+    Attributes:
+        counted: The table that was made of all of them.
+        log: The rows, in time order.
+        count: Counts some of them.
+    """
+
+    counted: pa.Table
+    log: "LogRows"
+    count: "Callable[[LogRows], Cleaned]"
+
+    @property
+    def table(self) -> pa.Table:
+        """``user_id: string, item_id: string, timestamp: int64`` of all rows."""
+        return pa.table({"user_id": self.log.users, "item_id": self.log.items, "timestamp": self.log.times.seconds})
+
+    def part(self, mask: Mask) -> "Cleaned":
+        """Count some of the rows alone."""
+        rows = self.log.copy()
+        rows.keep(mask)
+        return self.count(rows)
 
 
 class EventTypesWarning(CommonspaceWarning):

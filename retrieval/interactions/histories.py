@@ -230,7 +230,7 @@ def hold_out_last(interactions: Interactions, share: float = 0.2) -> tuple[Inter
     At least one interaction of every user stays in the first part, so a user with a single one is wholly
     there. Of interactions at the same second those later in the log count as later. Of a log without times so many
     items of each user are drawn, each by its name and the user's: always the same, whatever the order of the rows and
-    whatever else the log holds.
+    whatever else the log holds. Events that age count by the end of the part that they are in.
 
     Raises:
         InputError: When the share is not between 0 and 1.
@@ -242,20 +242,19 @@ def hold_out_last(interactions: Interactions, share: float = 0.2) -> tuple[Inter
     """
     if not 0 < share < 1:
         raise InputError(f"a share of {share} cannot be held out; give a number between 0 and 1")
-    users, names = numbered(interactions.table["user_id"])
+    rows = interactions.rows
+    users, names = numbered(rows["user_id"])
     lengths = np.bincount(users, minlength=len(names))
     if interactions.has_times:
         order = np.argsort(users, kind="stable")
         place = np.empty(len(users), np.int64)
         place[order] = np.arange(len(users)) - (np.cumsum(lengths) - lengths)[users[order]]
     else:
-        place, lengths = _drawn_places(interactions.table, users, names)
+        place, lengths = _drawn_places(rows, users, names)
     # 0.07 * 100 is a hair above 7 in floating point and must not be rounded up to 8.
     held = np.minimum(np.ceil(share * lengths - 1e-9), lengths - 1)
     late = place >= (lengths - held)[users]
-    table = interactions.table
-    earlier, later = (replace(interactions, table=table.filter(pa.array(part))) for part in (~late, late))
-    return earlier, later
+    return interactions.part(~late), interactions.part(late)
 
 
 def _drawn_places(

@@ -4,7 +4,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Unpack
 
@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from indexing.arrays import Mask
 from indexing.catalogue.readers.arrow_tables import ArrowStream, arrow_table, is_table
 from indexing.catalogue.readers.sql import SqlTable, is_sql_url, read_sql
 from indexing.catalogue.readers.text_encoding import as_utf8
@@ -19,7 +20,7 @@ from indexing.errors import InputError, InteractionsError, examples
 from indexing.media.files import no_file
 from indexing.runtime.arguments import check_choice, check_kind, check_path
 from retrieval.interactions.columns import REPEATS, InteractionColumns, Repeats
-from retrieval.interactions.event_types import EventTypes, LearnedEvents
+from retrieval.interactions.event_types import EventTypes, LearnedEvents, UncountedRows
 from retrieval.interactions.log_schema import SCHEMA, ReadArguments, ReadOptions
 
 __all__ = ["InteractionColumns", "Interactions"]
@@ -39,6 +40,7 @@ class Interactions:
             below half of the largest are dislikes; their sum; or the largest.
         events: What its types of events mean, where that was said; of such a log weights below 0 are dislikes.
         unread_events: Its column of events that was not read, as nobody said what they mean; "" where it has none.
+        uncounted: The rows before events aged; None where age changes nothing. See `part`.
 
     Example:
         >>> log = pa.table({"user": ["ann", "bob", ""], "item": ["mug", "cup", "cup"], "time": [20, 10, 5]})
@@ -56,6 +58,7 @@ class Interactions:
     repeats: Repeats = "max"
     events: EventTypes | None = None
     unread_events: str = ""
+    uncounted: UncountedRows | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_kind(
@@ -137,6 +140,22 @@ class Interactions:
             InputError: When an index without a name holds something else than whole numbers, as it may be the users.
         """
         return cls.from_arrow(frame, **options)
+
+    @property
+    def rows(self) -> pa.Table:
+        """Users, items and times of the rows of which `part` takes some: those of the table, or before events aged."""
+        return self.table if self._uncounted is None else self._uncounted.table
+
+    @property
+    def _uncounted(self) -> UncountedRows | None:
+        """The rows before events aged, unless the table was changed since."""
+        return None if self.uncounted is None or self.uncounted.counted is not self.table else self.uncounted
+
+    def part(self, mask: Mask) -> "Interactions":
+        """Keep some of the `rows`. Events age until the end of the part, and no later event takes one back."""
+        if (uncounted := self._uncounted) is None:
+            return replace(self, table=self.table.filter(pa.array(mask)))
+        return Interactions(*uncounted.part(mask))
 
     @property
     def context_columns(self) -> list[str]:

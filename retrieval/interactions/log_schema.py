@@ -3,7 +3,9 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, TypedDict
 
 import numpy as np
@@ -24,7 +26,7 @@ from retrieval.interactions.columns import (
     usual_repeats,
 )
 from retrieval.interactions.context import check_log_context, log_context
-from retrieval.interactions.event_types import EventTable, EventTypes
+from retrieval.interactions.event_types import EventTable, EventTypes, UncountedRows
 from retrieval.interactions.parse_values import (
     NO_TIME,
     UNITS,
@@ -54,7 +56,8 @@ Events = EventTable
 class Cleaned(NamedTuple):
     """The usable rows of a log, how many rows were dropped and repaired by reason, and an example of each.
 
-    ``repeats`` is what counts where a user has several interactions with one item.
+    ``repeats`` is what counts where a user has several interactions with one item. ``uncounted`` are all usable rows,
+    where a part of them counts otherwise than in the whole.
     """
 
     table: pa.Table
@@ -64,6 +67,7 @@ class Cleaned(NamedTuple):
     repeats: Repeats
     events: EventTypes | None = None
     unread_events: str = ""
+    uncounted: UncountedRows | None = None
 
 
 class ReadArguments(TypedDict, total=False):
@@ -103,12 +107,6 @@ class ReadOptions:
     Attributes:
         source: The name of the log, for messages.
         columns: As in `ReadArguments`, as are all others.
-        min_weight: The smallest weight that is kept.
-        only: A column and the values whose rows are kept.
-        events: What each type of event means.
-        default_events: What they mean where ``events`` is None and the log has a column of them.
-        repeats: Which of several interactions of a user with an item counts.
-        context: Columns of what held at each interaction.
 
     Raises:
         InputError: When ``columns`` or ``min_weight`` are of another type.
@@ -130,7 +128,7 @@ class ReadOptions:
                 f"context names {examples(sorted(repeated))}, which the log has anyway; name other columns"
             )
         if self.columns is not None:
-            _check_columns(self.columns)
+            check_kind(self.columns, InteractionColumns, "columns", "give InteractionColumns(…), or None").check()
         if self.events is not None:
             object.__setattr__(self, "events", EventTypes.open(self.events))
         if self.default_events is not None:
@@ -210,26 +208,39 @@ class ReadOptions:
             hint = "" if self.events is not None else "; these are the types of events that the bundle learned with"
             log.weigh(*read_events(legible(table[name], name).take(log.rows), name, types, hint))
         log.leave_out_unusable()
+        unread = "" if types is not None else self.log_columns.unread_events(names)
+        return self._counted(log, table, types, repeats, unread, asked)
+
+    def _counted(
+        self,
+        log: "LogRows",
+        table: pa.Table,
+        types: EventTypes | None,
+        repeats: Repeats,
+        unread: str,
+        asked: int | None,
+    ) -> Cleaned:
+        """Count usable rows by their age and by what came later.
+
+        Raises:
+            InteractionsError: When nothing is left of the ``asked`` rows; not when None.
+        """
+        before = log.copy() if types is not None and types.changes_with_time else None
         if types is not None:
             log.age(types)
         log.keep_once(repeats)
         if self.min_weight is not None:
             log.keep(log.weights >= np.float32(self.min_weight))
-        if not len(log):
+        if not len(log) and asked is not None:
             raise InteractionsError(self._nothing_left(table, asked, log))
-        rows = log.table()
-        context = log_context(table, self.context, log.rows, log.times.seconds)
+        rows, context = log.table(), log_context(table, self.context, log.rows, log.times.seconds)
         for name, values in zip(self.context, context, strict=True):
             rows = rows.append_column(name, values)
-        return Cleaned(
-            rows,
-            dict(log.lost),
-            log.told(),
-            log.examples,
-            repeats,
-            types,
-            "" if types is not None else self.log_columns.unread_events(names),
-        )
+        uncounted = None
+        if before is not None:
+            again = partial(self._counted, table=table, types=types, repeats=repeats, unread=unread, asked=None)
+            uncounted = UncountedRows(rows, before, again)
+        return Cleaned(rows, dict(log.lost), log.told(), log.examples, repeats, types, unread, uncounted)
 
     def _asked(self, table: pa.Table) -> Mask:
         if self.only is None:
@@ -251,15 +262,6 @@ class ReadOptions:
             f"{self.source} leaves no interactions: {len(table)} rows, {asked} asked for, dropped {dict(log.lost)}"
             f"{wanted}; the columns read are {table.column_names}{shown}"
         )
-
-
-def _check_columns(columns: object) -> None:
-    check_kind(columns, InteractionColumns, "columns", "give InteractionColumns(…), or None")
-    for name, value in vars(columns).items():
-        optional = name in ("timestamp", "weight")
-        if not isinstance(value, str) and not (optional and value is None):
-            hint = "give the name of a column" + (", or None for a log without" if optional else "")
-            raise InputError(f"the column {name} is {shown(value)}; {hint}")
 
 
 class LogRows:
@@ -298,6 +300,12 @@ class LogRows:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def copy(self) -> "LogRows":
+        """Give the same rows, whose counts go on apart."""
+        other = copy(self)
+        other.lost, other.repaired, other.examples = Counter(self.lost), Counter(self.repaired), dict(self.examples)
+        return other
 
     def keep(self, mask: Mask) -> None:
         """Keep some rows."""

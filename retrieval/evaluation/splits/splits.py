@@ -6,6 +6,9 @@
 | `by_user`, `leave_last_out` | each user's past is not later than the same user's future |
 | `cold_items`, `cold_users` | no item, or no user, is in both parts; no guarantee about time |
 
+Events that age, expire or are taken back (`retrieval.interactions.event_types`) count in each part by its own end: what
+came later changes nothing of the past.
+
 Only a cut in time is like production. In a split by user the past of one user may be later than the future of another,
 so metrics are higher than they will be in production.
 """
@@ -97,7 +100,7 @@ def by_user(interactions: Interactions, share: float = 0.1) -> Split:
 
 def leave_last_out(interactions: Interactions) -> Split:
     """Hold out the last interaction of each user with at least two; ties in time go by the order of the log."""
-    lengths = pc.value_counts(interactions.table["user_id"]).field("counts")
+    lengths = pc.value_counts(interactions.rows["user_id"]).field("counts")
     # A share so small that it rounds up to one interaction, also for the longest history.
     return Split("leave_last_out", *hold_out_last(interactions, 1 / (2 + (pc.max(lengths).as_py() or 0))))
 
@@ -117,7 +120,7 @@ def at_time(interactions: Interactions, cut: int | None = None, *, share: float 
     >>> at_time(Interactions.from_arrow(log), share=0.5).cut
     2
     """
-    times = interactions.table["timestamp"].to_numpy()
+    times = interactions.rows["timestamp"].to_numpy()
     if (cut is None) == (share is None):
         raise InputError(f"a cut of {cut} and a share of {share}: give one of the two")
     if share is not None:
@@ -129,7 +132,7 @@ def at_time(interactions: Interactions, cut: int | None = None, *, share: float 
     if late.all() or not late.any():
         span = f"its times reach from {times[0]} to {times[-1]}" if len(times) else "it is empty"
         raise InputError(f"the log has nothing {'before' if late.all() else 'at and after'} second {cut}; {span}")
-    return Split("at_time", _where(interactions, ~late), _where(interactions, late), cut)
+    return Split("at_time", interactions.part(~late), interactions.part(late), cut)
 
 
 def rolling_windows(interactions: Interactions, windows: int, length: int) -> list[Split]:
@@ -157,7 +160,7 @@ def rolling_windows(interactions: Interactions, windows: int, length: int) -> li
     """
     if not 1 <= windows <= _MAX_WINDOWS or length < 1:
         raise InputError(f"{windows} windows of {length} seconds; give 1 to {_MAX_WINDOWS} of one second and more")
-    times = interactions.table["timestamp"].to_numpy()
+    times = interactions.rows["timestamp"].to_numpy()
     end = int(times[-1]) + 1 if len(times) else 0
     edges = [end - (windows - number) * length for number in range(windows + 1)]
     offsets = np.searchsorted(times, edges).tolist()
@@ -167,9 +170,8 @@ def rolling_windows(interactions: Interactions, windows: int, length: int) -> li
         raise InputError(f"{len(empty)} of {windows} windows are empty, e.g. {examples(empty)}; take longer ones")
     splits = []
     for number, (start, stop) in enumerate(pairwise(offsets), start=1):
-        past, future = (
-            replace(interactions, table=interactions.table.slice(*part)) for part in ((0, start), (start, stop - start))
-        )
+        place = np.arange(len(times))
+        past, future = interactions.part(place < start), interactions.part((place >= start) & (place < stop))
         left_out = {"after the window": len(times) - stop} if stop < len(times) else {}
         name = f"window-{number:0{len(str(windows))}d}"
         splits.append(Split(name, past, future, cut=edges[number - 1], left_out=left_out))

@@ -1,15 +1,18 @@
 """Kinds of events in a log, and what each of them weighs."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InteractionsError
+from retrieval.evaluation.splits.splits import at_time, rolling_windows
 from retrieval.interactions.event_types import EventTable, EventTypes
-from retrieval.interactions.histories import histories, min_liked_weight
+from retrieval.interactions.histories import histories, hold_out_last, min_liked_weight
 from retrieval.interactions.interactions import InteractionColumns, Interactions
 from retrieval.models.user_model import UserModel
 from tests.logs import log, values
@@ -145,3 +148,47 @@ def test_a_type_that_a_file_names_twice_is_refused(tmp_path: Path) -> None:
     (tmp_path / "events.json").write_text('{"view": 0.1, "buy": 3, "view": 2}')
     with pytest.raises(InteractionsError, match="cannot be read: the key 'view' comes 2 times in one object"):
         EventTypes.open(tmp_path / "events.json")
+
+
+AGED = {"buy": {"weight": 4, "half_life_days": 10}, "view": {"weight": 1, "expires_after_days": 25}, "hide": -2}
+
+
+def aged(context: bool = False) -> Interactions:
+    rows = [("a", "mug", 0, "buy"), ("a", "cup", 0, "view"), ("a", "jar", 10, "buy"), ("b", "mug", 10, "buy")]
+    rows += [("a", "mug", 20, "hide"), ("b", "cup", 30, "buy"), ("a", "pot", 30, "buy")]
+    columns = zip(*((user, item, day * 86_400, event) for user, item, day, event in rows), strict=True)
+    table = pa.table(dict(zip(("user", "item", "time", "event"), map(list, columns), strict=True)))
+    return Interactions.from_arrow(table, events=AGED, context=["event"] if context else [])
+
+
+def rows_of(found: Interactions) -> list[tuple[str, str, float]]:
+    rows = found.table.to_pylist()
+    return [(row["user_id"], row["item_id"], round(row["weight"], 5)) for row in rows]  # of float32
+
+
+def test_events_of_a_part_age_until_its_end_and_nothing_later_takes_them_back() -> None:
+    whole = aged()
+    assert rows_of(whole) == [("a", "jar", 1), ("b", "mug", 1), ("a", "mug", -2), ("b", "cup", 4), ("a", "pot", 4)]
+    past = [("a", "mug", 2), ("a", "cup", 1), ("a", "jar", 4), ("b", "mug", 4)]
+    split = at_time(whole, 20 * 86_400)
+    assert rows_of(split.past) == past
+    assert rows_of(split.future) == [("a", "mug", -2), ("b", "cup", 4), ("a", "pot", 4)]
+    assert rows_of(at_time(split.past, 86_400).past) == [("a", "mug", 4), ("a", "cup", 1)]
+    by_share = at_time(whole, share=0.4)  # of seven events, though two of them count for nothing at the end
+    assert rows_of(by_share.past) == past
+    earlier, later = hold_out_last(whole, 0.4)
+    assert (rows_of(earlier), rows_of(later)) == (past, [("a", "mug", -2), ("b", "cup", 4), ("a", "pot", 4)])
+    first, second = rolling_windows(whole, 2, 12 * 86_400)
+    assert (rows_of(first.past), rows_of(first.future)) == ([("a", "mug", 4), ("a", "cup", 1)], past[2:])
+    assert (rows_of(second.past), rows_of(second.future)) == (past, rows_of(split.future))
+
+
+def test_a_log_whose_rows_were_changed_is_split_as_it_is() -> None:
+    whole = aged()
+    changed = replace(whole, table=whole.table.slice(0, 4))
+    assert rows_of(at_time(changed, 20 * 86_400).past) == [("a", "jar", 1), ("b", "mug", 1)]
+    plain = aged(context=True)
+    assert plain.part(np.arange(7) < 2).table["event"].to_pylist() == ["buy", "view"]
+    assert len(plain.part(np.zeros(7, np.bool_))) == 0
+    without = Interactions.from_arrow(aged().table)
+    assert without.uncounted is None
