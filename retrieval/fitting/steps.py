@@ -54,8 +54,6 @@ def expected_steps(
     elif config.adapter is not None:
         steps.append(("adapter", TRAIN))
     trains_space = bool(steps)
-    if behaviour and windows:
-        steps += _in_windows(windows, ranker)
     if ranker:
         steps += [("sources", TRAIN), ("reranker", TRAIN)]
         if config.retrains_reranker:
@@ -64,6 +62,8 @@ def expected_steps(
                 ("sources", BEFORE_TEST),
                 ("reranker", BEFORE_TEST),
             ]
+    if behaviour and windows:
+        steps += _in_windows(windows, ranker)
     if trained_before and trains_space:
         steps.append((space, BEFORE_TEST))
     return steps + _on_everything([space] if trains_space else [], ranker)
@@ -82,14 +82,18 @@ def window_name(number: int, windows: int) -> str:
 
 
 def _in_windows(windows: int, ranker: bool) -> list[tuple[str, str]]:
-    """List the steps that train for returning users; a head is trained from the third window on."""
+    """List the steps that train for returning users; a head is trained from the third window on.
+
+    Without a head the first window selects query weights, and there are no others.
+    """
+    if not ranker or windows < VALIDATED_FROM:
+        return [("behaviour", window_name(1, windows))]
     steps: list[tuple[str, str]] = []
     for number in range(1, windows + 1):
         steps.append(("behaviour", window_name(number, windows)))
-        if ranker and windows >= VALIDATED_FROM:
-            steps.append(("sources", window_name(number, windows)))
-            steps += [("reranker", window_name(number, windows))] if number >= VALIDATED_FROM else []
-    return [*steps, *([("reranker", WINDOWS)] if ranker and windows >= VALIDATED_FROM else [])]
+        steps.append(("sources", window_name(number, windows)))
+        steps += [("reranker", window_name(number, windows))] if number >= VALIDATED_FROM else []
+    return [*steps, ("reranker", WINDOWS)]
 
 
 def _on_everything(spaces: Sequence[str], ranker: bool) -> list[tuple[str, str]]:

@@ -80,27 +80,43 @@ class PartSelection:
         short = ShortHistories.of(held_out_histories, self.validation.min_relevance)
         if short is not None:
             accepted = trainer.select_history_shrinkage(accepted, self.validation, short)
+        stage = self._train_stage(accepted, before, held_out_histories if short is not None else ())
         # Without a behaviour block new users get no recommendations.
-        returning = train_for_returning(trainer, accepted, self.cutoffs if block else [], self.validation)
-        accepted = returning.accepted
+        cutoffs = self.cutoffs if block else []
+        returning = train_for_returning(trainer, accepted, cutoffs, self.validation, stage is not None)
+        if stage is None:
+            return returning.accepted
+        return returning.accepted._replace(reranker=self._with_returning(stage, returning))
+
+    def _train_stage(
+        self, accepted: FittedModel, before: Candidates, held_out_histories: Sequence[History]
+    ) -> SecondStage | None:
+        """Train the second stage for visits; give it if it helps.
+
+        Args:
+            accepted: The parts that helped so far.
+            before: The lists of frozen vectors.
+            held_out_histories: Of users who select the shortest history that the head orders; none where they are too
+                few.
+        """
         staged = self._train_if_better(
             "reranker",
-            lambda: train_second_stage(trainer, accepted, self.splits, self.validation),
+            lambda: train_second_stage(self.trainer, accepted, self.splits, self.validation),
             lambda trained: answer_visits(self.trainer, trained.stage, self.validation.histories),
         )
-        self.gains["gain"] = self.validation.gain(before, self._best) if self._best is not before else None
+        if self._best is not None and self._best is not before:
+            self.gains["gain"] = self.validation.gain(before, self._best)
         staged = self._train_in_context(accepted, staged, before)
         if staged is None:
-            return accepted
+            return None
         stage = staged.stage
-        if config.retrains_reranker:
-            stage = replace(stage, head=retrain_with_last_part(trainer, accepted, staged, self.splits))
-        stage = self._with_returning(stage, returning)
-        if short is not None and stage.min_history:
+        if self.trainer.config.retrains_reranker:
+            stage = replace(stage, head=retrain_with_last_part(self.trainer, accepted, staged, self.splits))
+        if held_out_histories and stage.min_history:
             validated = (staged.stage, accepted, self.splits, held_out_histories, self.validation)
-            min_history, self.short_histories = select_shortest_history(trainer, *validated)
+            min_history, self.short_histories = select_shortest_history(self.trainer, *validated)
             stage = replace(stage, min_history=min_history)
-        return accepted._replace(reranker=stage)
+        return stage
 
     def _train_space(self, frozen: ItemSpace, train: Sequence[History], train_parts: Sequence[History]) -> FittedModel:
         """Train behaviour block or adapter, and the profile model, and keep those that help."""

@@ -59,7 +59,7 @@ class ReturningUsers(NamedTuple):
 
 
 def train_for_returning(
-    trainer: Trainer, accepted: FittedModel, cutoffs: Sequence[Cutoff], validation: Validation
+    trainer: Trainer, accepted: FittedModel, cutoffs: Sequence[Cutoff], validation: Validation, has_stage: bool
 ) -> ReturningUsers:
     """Train a second head on the interactions of several windows, and validate it on later windows.
 
@@ -73,8 +73,10 @@ def train_for_returning(
         accepted: The parts that helped so far, trained on the train part.
         cutoffs: The windows, oldest first.
         validation: Computes the quality of lists.
+        has_stage: Whether there is a second stage for a head; else the query weights alone are selected.
     """
     windows, curves, model, has_weights = _Windows(trainer, validation), dict(trainer.curves), None, False
+    trains_head = has_stage and len(cutoffs) >= VALIDATED_FROM
     for number, cutoff in enumerate(cutoffs, start=1):
         name = window_name(number, len(cutoffs))
         try:
@@ -83,8 +85,10 @@ def train_for_returning(
             if not has_weights and (users := liking_users(cutoff, validation.min_relevance)):
                 accepted, model = select_returning_weights(accepted, model, users, validation)
                 has_weights = True
-            if trainer.config.reranker is not None and len(cutoffs) >= VALIDATED_FROM:
+            if trains_head:
                 windows.add(name, cutoff, model, validates=number >= VALIDATED_FROM)
+            elif has_weights:
+                break
         except TrainingError:  # too little in this window
             continue
     gain = windows.gain(new=False)

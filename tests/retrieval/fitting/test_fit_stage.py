@@ -1,6 +1,5 @@
 """The second stage in `fit`: what it learns from, what it orders, and what it must not have seen."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -19,6 +18,7 @@ from retrieval.candidates import Candidates
 from retrieval.evaluation import evaluate
 from retrieval.fitting.fitted_model import FittedModel
 from retrieval.fitting.part_training import fit_ranker, returning_users
+from retrieval.fitting.part_training.fit_ranker import TrainedStage
 from retrieval.fitting.part_training.returning_users import train_for_returning
 from retrieval.fitting.part_training.trainer import Trainer
 from retrieval.fitting.selection.temporal_split import TemporalSplit, temporal_split
@@ -191,11 +191,11 @@ def test_what_fit_reports_is_what_recommend_gives(live: Path, monkeypatch: pytes
     """Published as they were judged, the parts answer the users who judged with the very lists that were judged."""
 
     def as_judged(
-        trainer: Trainer, passed: FittedModel, examples: list[Examples], cuts: Sequence[TemporalSplit]
+        trainer: Trainer, passed: FittedModel, staged: TrainedStage, cuts: Sequence[TemporalSplit]
     ) -> ScoringHead:
-        return trainer.stage_trainer().head(examples)[0]  # the same bits from the same examples
+        return trainer.stage_trainer().head(staged.examples)[0]  # the same bits from the same examples
 
-    monkeypatch.setattr(sys.modules["retrieval.fitting.fit"], "retrain_with_last_part", as_judged)
+    monkeypatch.setattr("retrieval.fitting.part_training.part_selection.retrain_with_last_part", as_judged)
     monkeypatch.setattr(Trainer, "retrain", lambda self, passed, *_, **__: passed)
     report = fit(live, walks(), replace(SMALL, reranker=STAGE, exposure_floor=1.0))
     assert "reranker" in report.published
@@ -242,7 +242,7 @@ def test_each_window_is_learned_from_what_everybody_did_before_it_and_judged_by_
         for source in features.sources:
             assert source.training_log is not None
             assert len(source.training_log.pairs) == int((times < start).sum()), source.name
-    assert trained[:2] == [(window_name(3, 3), 2), (WINDOWS, 3)]
+    assert trained[2:] == [(window_name(3, 3), 2), (WINDOWS, 3)]  # after the head of visits
     assert report.in_time is not None
     has_history = [np.unique(users[times < start]) for start in edges[:-1].tolist()]
     returning = [np.intersect1d(*both) for both in zip(active, has_history, strict=True)]
@@ -300,3 +300,21 @@ def test_lists_that_are_served_keep_the_bound_that_fit_judged(live: Path, monkey
     assert isinstance(stage, SecondStage)
     free = replace(stage, penalties=None).rerank(retriever.pool(walks())).top(10)
     assert np.bincount(free.rows.ravel(), minlength=COUNT).max() / len(free) > 0.14
+
+
+def test_where_the_head_of_visits_does_not_help_no_head_is_trained_on_windows(
+    live: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reasons = iter(["", "no better"])  # of the behaviour block, and of the second stage
+    monkeypatch.setattr("retrieval.fitting.part_training.part_selection.why_not_published", lambda _gain: next(reasons))
+    table = walks(users=220).table
+    days = CLOCK + 86_400 * np.repeat(np.arange(12), 220) + np.tile(np.arange(220), 12)
+    place = table.schema.get_field_index("timestamp")
+    days_log = Interactions.from_arrow(table.set_column(place, "timestamp", pa.array(days)))
+    seen: list[tuple[str, str]] = []
+    config = replace(SMALL, reranker=STAGE, split="both", prepare=None)
+    report = fit(live, days_log, config, progress=lambda step: seen.append((step.part, step.trained_on)))
+    assert (report.published, report.notes["reranker"]) == (("behaviour",), "no better")
+    assert report.in_time is None
+    in_windows = [step for step in dict.fromkeys(seen) if "window" in step[1]]
+    assert in_windows == [("behaviour", window_name(1, 3))]  # which selects the query weights for returning users
