@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load
 
 from indexing.errors import DamagedFileError, TrainingError
-from retrieval.training.loop import Schedule, digest, train
+from retrieval.training.loop import Schedule, _pieces, digest, train
 
 
 class Walk:
@@ -198,3 +198,18 @@ def test_a_checkpoint_with_one_flipped_bit_is_refused(tmp_path: Path, place: int
     path.write_bytes(bytes(data[:20]))
     with pytest.raises(DamagedFileError, match="delete it"):
         train(Walk(), np.random.default_rng(0), Schedule(2, checkpoint=path))
+
+
+def test_pieces_are_a_file_of_safetensors() -> None:
+    tensors = {
+        "table": torch.arange(6.0).reshape(2, 3),
+        "turned": torch.arange(6.0).reshape(2, 3).T,
+        "step": torch.tensor(7.0),
+        "none": torch.zeros(0, 4),
+    }
+    data = b"".join(_pieces(tensors, {"state": "{}"}))
+    assert len(data) == 8 + int.from_bytes(data[:8], "little") + 4 * 13
+    read = load(data)
+    assert set(read) == set(tensors)
+    for name, tensor in tensors.items():
+        torch.testing.assert_close(read[name], tensor, rtol=0, atol=0)
