@@ -1,4 +1,4 @@
-"""Attributes as numbers: categories as directions, numbers as bumps, vectors, in columns that are learned once."""
+"""Encoders of attributes: categories as multi-hot vectors, numbers by soft one-hot encoding, and vectors."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -15,18 +15,18 @@ from indexing.arrays import Mask, Vectors, unit
 from indexing.catalogue.arrow_values import python_values
 from indexing.catalogue.attribute_types import VECTOR, is_embedding, is_number
 
-MOST_VALUES, FEWEST_LINES = 500, 2
+MAX_VALUES, MIN_ROWS = 500, 2
 CENTRES, QUANTILES = 6, 14
-_SPAN = 0.8  # of the way from one centre to the next
+_SPAN = 0.8  # width of a bump, as a fraction of the distance between centres
 
 
 @dataclass(frozen=True)
 class Categories:
-    """A column whose values, one or several a line, are each a direction; the line has length 1.
+    """Multi-hot encoding of a categorical column, scaled to length 1.
 
     Attributes:
-        column: Of the attributes.
-        values: Those that several lines have.
+        column: Name of the attribute.
+        values: Values that several rows have.
     """
 
     column: str
@@ -34,12 +34,12 @@ class Categories:
 
     @classmethod
     def of(cls, column: str, rows: list[tuple[str, ...]]) -> "Categories | None":
-        """Find the values that several lines have, the most common ones; None when these are too few or many."""
+        """Fit to the most common values that several rows have; None when they are too few or too many."""
         counts = Counter(value for row in rows for value in row if value)
-        values = sorted(value for value, count in counts.most_common(MOST_VALUES) if count >= FEWEST_LINES)
+        values = sorted(value for value, count in counts.most_common(MAX_VALUES) if count >= MIN_ROWS)
         return cls(column, tuple(values)) if 1 < len(values) <= len(rows) // 2 else None
 
-    def lines(self, column: pa.ChunkedArray) -> Vectors:
+    def encode(self, column: pa.ChunkedArray) -> Vectors:
         """Give (N, V) float32."""
         position_of = {value: number for number, value in enumerate(self.values)}
         matrix = np.zeros((len(column), len(position_of)), np.float32)
@@ -52,19 +52,19 @@ class Categories:
         """V."""
         return len(self.values)
 
-    def told(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Give the column as plain JSON values."""
         return {"column": self.column, "values": self.values}
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """A column of numbers, each a bump over evenly spaced centres, so that what is near in number is near here.
+    """Soft one-hot encoding of a column of numbers, so that near numbers have near encodings.
 
     Attributes:
-        column: Of the attributes.
-        centres: Rising.
-        quantiles: Rising; as far apart as it takes to have as many lines between two of them. Earlier ones had none.
+        column: Name of the attribute.
+        centres: Ascending, evenly spaced.
+        quantiles: Ascending quantiles of the column. Empty in earlier versions.
     """
 
     column: str
@@ -73,7 +73,7 @@ class Numbers:
 
     @classmethod
     def of(cls, column: str, values: NDArray[np.float64]) -> "Numbers | None":
-        """Space the centres over all but the outermost hundredth; None when there is no room for them."""
+        """Fit to the range between the first and the last percentile; None when it is empty."""
         known = values[np.isfinite(values)]
         if not len(known):
             return None
@@ -82,31 +82,31 @@ class Numbers:
         centres = np.linspace(low, high, CENTRES)
         return cls(column, tuple(centres.tolist()), tuple(quantiles.tolist())) if high > low else None
 
-    def lines(self, column: pa.ChunkedArray) -> Vectors:
+    def encode(self, column: pa.ChunkedArray) -> Vectors:
         """Give (N, C) float32; zero where there is no number."""
-        return _bumps(numbers(column), np.array(self.centres))
+        return _soft_one_hot(numbers(column), np.array(self.centres))
 
-    def finer(self, column: pa.ChunkedArray) -> Vectors:
-        """Give bumps around the quantiles, so that many lines that are near are told apart too: (N, Q) float32."""
-        return _bumps(numbers(column), np.array(self.quantiles))
+    def encode_quantiles(self, column: pa.ChunkedArray) -> Vectors:
+        """Give the encoding by quantiles, which separates numbers in dense ranges: (N, Q) float32."""
+        return _soft_one_hot(numbers(column), np.array(self.quantiles))
 
     @property
     def width(self) -> int:
         """C."""
         return len(self.centres)
 
-    def told(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Give the column as plain JSON values."""
         return {"column": self.column, "centres": self.centres, "quantiles": self.quantiles}
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """A column of vectors, as some model gave them; a line is the direction from the catalogue's mean.
+    """A column of vectors, centred by the mean of the catalogue and scaled to length 1.
 
     Attributes:
-        column: Of the attributes.
-        mean: Of unit vectors.
+        column: Name of the attribute.
+        mean: Of the unit vectors.
     """
 
     column: str
@@ -114,7 +114,7 @@ class Embedded:
 
     @classmethod
     def of(cls, column: str, vectors: pa.ChunkedArray) -> "Embedded | None":
-        """Take the length that most vectors have; None when no two of that length differ."""
+        """Fit to the vectors of the most common length; None when they are all equal."""
         dims = Counter(length for length in pc.list_value_length(vectors).to_pylist() if length)
         if not dims:
             return None
@@ -122,7 +122,7 @@ class Embedded:
         known = unit(dense[exists])
         return cls(column, tuple(known.mean(axis=0).tolist())) if len(known) and np.ptp(known, axis=0).any() else None
 
-    def lines(self, column: pa.ChunkedArray) -> Vectors:
+    def encode(self, column: pa.ChunkedArray) -> Vectors:
         """Give (N, D) float32 of length 1; zero where there is no vector of that length."""
         if pt.is_null(column.type):
             return np.zeros((len(column), self.width), np.float32)
@@ -135,7 +135,7 @@ class Embedded:
         """D."""
         return len(self.mean)
 
-    def told(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Give the column as plain JSON values."""
         return {"column": self.column, "mean": self.mean}
 
@@ -144,14 +144,14 @@ AttributeColumn: TypeAlias = Categories | Numbers | Embedded
 
 
 def columns_of(attributes: pa.Table, exclude: Collection[str] = ()) -> tuple[AttributeColumn, ...]:
-    """Learn the columns of attributes that tell lines apart, but those named."""
+    """Fit encoders to the columns of attributes, except the excluded and the constant ones."""
     columns = (_column(name, attributes[name]) for name in attributes.column_names if name not in exclude)
     return tuple(column for column in columns if column is not None)
 
 
-def lines_of(columns: Sequence[AttributeColumn], attributes: pa.Table) -> list[Vectors]:
-    """Give what each column says of N lines, (N, width) float32, zero where nothing is known."""
-    return [encoder.lines(column_of(attributes, encoder.column)) for encoder in columns]
+def encode_columns(columns: Sequence[AttributeColumn], attributes: pa.Table) -> list[Vectors]:
+    """Encode N rows by each encoder: (N, width) float32, zero for missing values."""
+    return [encoder.encode(column_of(attributes, encoder.column)) for encoder in columns]
 
 
 def column_of(attributes: pa.Table, name: str) -> pa.ChunkedArray:
@@ -160,7 +160,7 @@ def column_of(attributes: pa.Table, name: str) -> pa.ChunkedArray:
 
 
 def read_column(stored: Mapping[str, Any]) -> AttributeColumn:
-    """Read what `told` of a column gave."""
+    """Read what `to_json` of an encoder gave."""
     if "values" in stored:
         return Categories(stored["column"], tuple(stored["values"]))
     if "mean" in stored:
@@ -180,7 +180,7 @@ def _column(name: str, column: pa.ChunkedArray) -> AttributeColumn | None:
 
 
 def is_measured(dtype: pa.DataType) -> bool:
-    """Whether a type holds numbers, or what is as good as one: booleans, dates, times and durations."""
+    """Whether a type holds numbers, or booleans, dates, times and durations, which are read as numbers."""
     checks = (pt.is_boolean, pt.is_date, pt.is_timestamp, pt.is_time, pt.is_duration)
     return is_number(dtype) or any(check(dtype) for check in checks)
 
@@ -189,8 +189,8 @@ def _all_equally_long(lists: pa.ChunkedArray) -> bool:
     return len(pc.unique(pc.list_value_length(lists).drop_null())) == 1
 
 
-def _bumps(values: NDArray[np.float64], centres: NDArray[np.float64]) -> Vectors:
-    """Give (N, C) float32 of N numbers: near 1 where one is near a centre; outside it counts as the outermost."""
+def _soft_one_hot(values: NDArray[np.float64], centres: NDArray[np.float64]) -> Vectors:
+    """Encode N numbers, (N, C) float32: near 1 at a near centre; beyond the outermost centre, that one."""
     position = np.where(np.isfinite(values), np.interp(values, centres, np.arange(len(centres))), np.nan)
     distance = (position[:, None] - np.arange(len(centres))) / _SPAN
     bumps: Vectors = np.nan_to_num(np.exp(-(distance**2))).astype(np.float32)
@@ -198,7 +198,7 @@ def _bumps(values: NDArray[np.float64], centres: NDArray[np.float64]) -> Vectors
 
 
 def embedded(column: pa.ChunkedArray, dim: int) -> tuple[Vectors, Mask]:
-    """Give the vectors of N lines, (N, D) float32, and which have one, (N,) bool: of D finite numbers, not all 0."""
+    """Give the vectors of N rows, (N, D) float32, and the mask of valid ones: D finite numbers, not all 0."""
     lists = pc.cast(column, pa.list_(pa.float32())).combine_chunks()
     fits = pc.fill_null(pc.equal(pc.list_value_length(lists), dim), False).to_numpy(zero_copy_only=False)
     dense = np.zeros((len(lists), dim), np.float32)

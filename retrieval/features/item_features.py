@@ -1,9 +1,9 @@
-"""What is known of items without users: modalities, categories, numbers, words, and how much is said of them.
+"""Features of items that need no users: modalities, categories, numbers, words and counts.
 
-The behaviour of an item that nobody has touched is predicted from this. Its last columns are numbers once more, finer:
-what they say is added to what all others say together. So which of two neighbouring years sells better is learned from
-all items of these years, not from those alone that resemble the new one in everything else (Hastie and Tibshirani,
-"Generalized Additive Models", 1990). So do words, and vectors of single text columns.
+The behaviour of new items is predicted from them. The last columns are additive: numbers once more, with a finer
+encoding, and vectors of single text columns. Their effect, and that of words, is added to the kernel of all others
+(Hastie and Tibshirani, "Generalized Additive Models", 1990). So which of two years sells better is learned from all
+items of these years, not from similar items alone.
 """
 
 import json
@@ -38,50 +38,49 @@ from retrieval.features.tfidf import SparseRows, Words, texts_of
 
 @dataclass(frozen=True, eq=False)
 class FeatureMatrix:
-    """N items by what is known of them without users.
+    """The features of N items.
 
     Attributes:
-        lines: (N, F) float32, zero where nothing is known.
-        additive: How many of the last columns say something by themselves, which is added to what the others say
-            together.
-        words: Words of their texts, which do so too; None where there are none.
-        further: (F,) bool, columns that the learned tower is not shown, for it orders known items worse with them;
-            None shows it all.
+        values: (N, F) float32, zero for missing values.
+        additive: Number of last columns that are additive.
+        words: Tf-idf of the words of their texts, additive too; None without.
+        untrained: (F,) bool, columns that are no inputs of the trained tower, which orders known items worse with them;
+            None when all are.
     """
 
-    lines: Vectors
+    values: Vectors
     additive: int = 0
     words: SparseRows | None = None
-    further: Mask | None = None
+    untrained: Mask | None = None
 
     def __len__(self) -> int:
-        return len(self.lines)
+        return len(self.values)
 
     def take(self, rows: Rows | slice) -> "FeatureMatrix":
         """Keep some of the items."""
-        return replace(self, lines=self.lines[rows], words=self.words.take(rows) if self.words else None)
+        return replace(self, values=self.values[rows], words=self.words.take(rows) if self.words else None)
 
     @property
-    def shown(self) -> Vectors:
-        """The columns that the learned tower is shown."""
-        return self.lines if self.further is None or not self.further.any() else self.lines[:, ~self.further]
+    def tower_values(self) -> Vectors:
+        """The columns that are inputs of the trained tower."""
+        return self.values if self.untrained is None or not self.untrained.any() else self.values[:, ~self.untrained]
 
     @property
-    def together(self) -> Vectors:
-        """The columns that count together: (N, F - additive) float32."""
-        return self.lines[:, : self.lines.shape[1] - self.additive]
+    def joint(self) -> Vectors:
+        """The columns of the RBF kernel: (N, F - additive) float32."""
+        return self.values[:, : self.values.shape[1] - self.additive]
 
     @property
-    def alone(self) -> Vectors:
-        """The columns that count by themselves: (N, additive) float32."""
-        return self.lines[:, self.lines.shape[1] - self.additive :]
+    def additive_values(self) -> Vectors:
+        """The additive columns: (N, additive) float32."""
+        return self.values[:, self.values.shape[1] - self.additive :]
 
     def kernel(self, other: "FeatureMatrix", gamma: float) -> Vectors:
         """Give the kernel between these items and M others, words left out: (N, M) float32.
 
         It is the RBF kernel ``exp(-gamma * squared distance)``, plus the inner product of the additive columns.
         """
-        mine, theirs = self.together, other.together
+        mine, theirs = self.joint, other.joint
         kernel: Vectors = mine @ theirs.T  # in place from here on: it is large
         kernel *= -2
         kernel += np.sum(mine**2, axis=1)[:, None]
@@ -90,36 +89,36 @@ class FeatureMatrix:
         kernel *= -np.float32(gamma)
         np.exp(kernel, out=kernel)
         if self.additive:
-            kernel += self.alone @ other.alone.T
+            kernel += self.additive_values @ other.additive_values.T
         return kernel
 
 
 DESCRIPTION = "description.safetensors"
 _BLOCK = 8_192  # rows at once
-# Pictures and sounds say less of taste than texts (chosen on hidden films of MovieLens): less is learned from them.
+# Factors on the features. Images and audio predict taste less than texts (selected on held-out films of MovieLens).
 SHARES = {Modality.TEXT: 1.0}
 OTHER_SHARE = 0.5
-# Numbers as well, and what is added of them (chosen there too).
+# Of numbers, in the kernel and additive (selected there too).
 NUMBERS_SHARE, FINER_SHARE = 0.6, 0.3
-# As well: further vectors, such as those of a second picture; those of single texts, and words, which are added.
+# Of further vectors, such as those of a second image; and additive, of vectors of single texts and of words.
 FURTHER_SHARE, TEXT_SHARE, WORDS_SHARE = 0.35, 0.45, 0.5
 
 
 class _Part(NamedTuple):
-    lines: Vectors
-    further: bool = False
+    values: Vectors
+    untrained: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class ItemFeatures:
-    """How items are described; learned once, then the same for those that come later.
+    """Computes the features of items: fitted on a catalogue, then applied to new items too.
 
     Attributes:
-        means: For each modality (D,) float32, the mean of its unit vectors, which is taken from each.
-        columns: The attributes that describe.
-        texts: Columns of texts that were embedded; beside their vectors their length and their words describe.
-        amounts: How much is said of an item, as far as it tells items apart; see `count_features`.
-        words: Of these texts; earlier descriptions had none.
+        means: For each modality (D,) float32, the mean of its unit vectors, which is subtracted.
+        columns: Encoders of the attributes.
+        texts: Embedded text columns; their lengths and words are features beside their vectors.
+        amounts: Encoders of counts; see `count_features`.
+        words: Tf-idf of these texts; not in earlier versions.
     """
 
     means: Mapping[Modality, Vectors]
@@ -129,30 +128,30 @@ class ItemFeatures:
     words: Words | None = None
 
     @classmethod
-    def learn(
+    def fit(
         cls,
         frozen: ModalityVectors,
         attributes: pa.Table,
         exclude: Collection[str] = (),
         texts: Sequence[str] = (),
     ) -> "ItemFeatures":
-        """Learn how the items of a catalogue are described.
+        """Fit the features of a catalogue.
 
         Args:
             frozen: Their frozen vectors.
-            attributes: Their attributes, one line an item. Vectors are attributes too; those in ``title_vector`` are
-                taken for vectors of the text column ``title``.
-            exclude: Columns that are no attributes, as the id.
+            attributes: Their attributes, one row an item. Vectors are attributes too; ``title_vector`` holds the
+                vectors of the text column ``title``.
+            exclude: Columns that are no attributes, such as the id.
             texts: Columns of texts that were embedded, which are no attributes either.
         """
-        modalities = [m for m in Modality if m in frozen.modalities]  # in the order in which they are read again
+        modalities = [m for m in Modality if m in frozen.modalities]  # the order of `from_bytes`
         means = {m: _mean_of_units(frozen.vectors[m], np.flatnonzero(frozen.exists[m])) for m in modalities}
         columns = columns_of(attributes, {*exclude, *texts})
         amounts = columns_of(count_features(columns, texts, attributes))
-        return cls(means, columns, tuple(texts), amounts, Words.learn(texts_of(attributes, texts)))
+        return cls(means, columns, tuple(texts), amounts, Words.fit(texts_of(attributes, texts)))
 
     def of(self, frozen: ModalityVectors, attributes: pa.Table) -> FeatureMatrix:
-        """Describe N items."""
+        """Give the features of N items."""
         joint, separate = [_Part(np.zeros((len(attributes), 0), np.float32))], []
         for modality, mean in self.means.items():
             joint.append(_Part(_unit_deviations(frozen, modality, mean, SHARES.get(modality, OTHER_SHARE))))
@@ -161,29 +160,29 @@ class ItemFeatures:
         encoders += [(encoder, column_of(counts, encoder.column)) for encoder in self.amounts]
         for encoder, column in encoders:
             weight, separate_weight = self._shares(encoder)
-            further = isinstance(encoder, Embedded)
+            untrained = isinstance(encoder, Embedded)
             if weight:
-                joint.append(_Part(weight * encoder.lines(column), further))
+                joint.append(_Part(weight * encoder.encode(column), untrained))
             if separate_weight:
-                finer = encoder.finer(column) if isinstance(encoder, Numbers) else encoder.lines(column)
-                separate.append(_Part(separate_weight * finer, further))
-        words = self.words.lines(texts_of(attributes, self.texts), WORDS_SHARE) if self.words else None
+                finer = encoder.encode_quantiles(column) if isinstance(encoder, Numbers) else encoder.encode(column)
+                separate.append(_Part(separate_weight * finer, untrained))
+        words = self.words.transform(texts_of(attributes, self.texts), WORDS_SHARE) if self.words else None
         parts = [*joint, *separate]
-        widths = [part.lines.shape[1] for part in parts]
-        lines = [part.lines for part in parts if part.lines.shape[1]] or [parts[0].lines]
+        widths = [part.values.shape[1] for part in parts]
+        blocks = [part.values for part in parts if part.values.shape[1]] or [parts[0].values]
         return FeatureMatrix(
-            lines[0] if len(lines) == 1 else np.concatenate(lines, axis=1),  # large: not copied for nothing
+            blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1),  # large: avoid a copy
             sum(widths[len(joint) :]),
             words,
-            np.repeat([part.further for part in parts], widths),
+            np.repeat([part.untrained for part in parts], widths),
         )
 
     def _shares(self, encoder: AttributeColumn) -> tuple[float, float]:
-        """Say how much a column counts together with others, and by itself."""
+        """Give the factors of a column in the kernel and in the additive part."""
         if isinstance(encoder, Embedded):
             of_text = encoder.column.removesuffix(VECTOR) in self.texts
             return (0.0, TEXT_SHARE) if of_text else (FURTHER_SHARE, 0.0)
-        if isinstance(encoder, Numbers) and encoder.quantiles:  # without quantiles, as earlier ones, they count whole
+        if isinstance(encoder, Numbers) and encoder.quantiles:  # those of earlier versions have no quantiles
             return NUMBERS_SHARE, FINER_SHARE
         return 1.0, 0.0
 
@@ -191,12 +190,12 @@ class ItemFeatures:
         """Give everything as safetensors."""
         means = {f"mean.{modality}": mean for modality, mean in self.means.items()}
         tensors: dict[str, NDArray[Any]] = {
-            "columns": _told(self.columns),
-            "amounts": _told(self.amounts),
+            "columns": _columns_as_json(self.columns),
+            "amounts": _columns_as_json(self.amounts),
             "texts": _as_json(self.texts),
         }
         if self.words:
-            tensors |= {"words": _as_json(self.words.vocabulary), "rarity": self.words.rarity}
+            tensors |= {"words": _as_json(self.words.vocabulary), "rarity": self.words.idf}
         return save(tensors | means)
 
     @classmethod
@@ -206,7 +205,7 @@ class ItemFeatures:
         Raises:
             DamagedFileError: When it is something else.
         """
-        with read_as("how items are described", "fit again, or go back"):
+        with read_as("the item features", "fit again, or go back"):
             tensors = finite_tensors(data)
             columns = _read(tensors.pop("columns"))
             amounts, texts = (_read(tensors.pop(name)) if name in tensors else [] for name in ("amounts", "texts"))
@@ -218,8 +217,8 @@ class ItemFeatures:
             )
 
 
-def _told(columns: Sequence[AttributeColumn]) -> NDArray[np.uint8]:
-    return _as_json([encoder.told() for encoder in columns])
+def _columns_as_json(columns: Sequence[AttributeColumn]) -> NDArray[np.uint8]:
+    return _as_json([encoder.to_json() for encoder in columns])
 
 
 def _as_json(values: Sequence[Any]) -> NDArray[np.uint8]:
@@ -235,11 +234,11 @@ TEXT = "text (length)"
 
 
 def count_features(columns: Sequence[AttributeColumn], texts: Sequence[str], attributes: pa.Table) -> pa.Table:
-    """Give amounts as columns: the logarithm of one and it, NaN where there is nothing.
+    """Give counts as columns: ``log(1 + count)``, NaN for 0.
 
     Args:
-        columns: What describes; of categories, how many a line has is an amount.
-        texts: Columns of texts; the length of the longest, in characters, is one.
+        columns: Encoders; the number of values of a categorical attribute is a count.
+        texts: Text columns; the length of the longest text, in characters, is a count.
         attributes: Of N items, texts among them.
     """
     counts = {
@@ -286,18 +285,18 @@ def _unit_deviations(frozen: ModalityVectors, modality: Modality, mean: Vectors,
 
 
 def views_of(description: ItemFeatures, frozen: ModalityVectors, attributes: pa.Table) -> dict[str, Vectors]:
-    """Give for each way (N, D) float32, of length 1, or 0 where an item lacks it.
+    """Give the views of N items, by name: (N, D) float32 of length 1, or 0 where an item lacks it.
 
     Args:
-        description: How items are described, learned once.
-        frozen: The frozen vectors of N items.
-        attributes: Their attributes, one line an item.
+        description: The fitted features.
+        frozen: The frozen vectors of the items.
+        attributes: Their attributes, one row an item.
     """
     views: dict[str, Vectors] = {}
     for modality, mean in description.means.items():
         views[str(modality)] = _unit_deviations(frozen, modality, mean)
     for encoder in description.columns:
-        rows = encoder.lines(column_of(attributes, encoder.column))
+        rows = encoder.encode(column_of(attributes, encoder.column))
         name = encoder.column if encoder.column not in views else f"{encoder.column} (attribute)"
         views[name] = unit(rows.astype(np.float32))
     return views

@@ -39,5 +39,5 @@ class ColdStartModel:
             batch = items.take(block)
             predicted[block] = batch.kernel(landmarks, self.gamma) @ self.weights + self.offset
             if self.by_word is not None and batch.words is not None:
-                predicted[block] += batch.words.times(self.by_word)
+                predicted[block] += batch.words.matmul(self.by_word)
         return predicted

@@ -14,7 +14,7 @@ from safetensors.numpy import save
 from indexing.arrays import Vectors
 from indexing.errors import DamagedFileError, InputError
 from indexing.filesystem.checked_files import finite_tensors, read_as
-from retrieval.features.column_encoders import AttributeColumn, Numbers, lines_of, read_column
+from retrieval.features.column_encoders import AttributeColumn, Numbers, encode_columns, read_column
 from retrieval.features.item_texts import metadata_entry
 
 PROFILES = "profiles.safetensors"
@@ -42,7 +42,7 @@ class ProfileModel:
 
     def queries(self, profiles: pa.Table) -> Vectors:
         """Give the queries of B users without a history: (B, R) float32, popularity last."""
-        features = centred(lines_of(self.columns, profiles), self.means)
+        features = centred(encode_columns(self.columns, profiles), self.means)
         taste = np.float32(self.share) * (features @ self.weights)
         queries: Vectors = np.pad(taste, ((0, 0), (0, 1)), constant_values=1)
         return queries
@@ -82,7 +82,7 @@ class ProfileModel:
 
     def to_bytes(self) -> bytes:
         """Serialise as safetensors."""
-        columns = [encoder.told() for encoder in self.columns]
+        columns = [encoder.to_json() for encoder in self.columns]
         metadata = json.dumps({"columns": columns, "share": self.share, "ignored": self.ignored})
         return save({"means": self.means, "weights": np.ascontiguousarray(self.weights)}, {"profiles": metadata})
 

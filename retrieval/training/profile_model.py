@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from indexing.arrays import Vectors
-from retrieval.features.column_encoders import AttributeColumn, lines_of
+from retrieval.features.column_encoders import AttributeColumn, encode_columns
 from retrieval.interactions.histories import History
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.models.profile_model import ProfileModel, centred
@@ -59,7 +59,7 @@ def fit_taste_model(
     columns: tuple[AttributeColumn, ...], attributes: pa.Table, tastes: Doubles, share: float
 ) -> ProfileModel:
     """Fit attributes to the tastes of U users, (U, R - 1); ``share`` is the root mean square length of the queries."""
-    encoded = lines_of(columns, attributes)
+    encoded = encode_columns(columns, attributes)
     means = np.concatenate([_mean_of_known(values) for values in encoded]).astype(np.float32)
     features = centred(encoded, means).astype(np.float64)
     gram = features.T @ features + RIDGE * np.eye(features.shape[1])

@@ -97,4 +97,4 @@ def sample_users(users: Sequence[User], num_items: int, max_scores: int = MAX_SC
 def fit_item_features(bundle: Bundle) -> ItemFeatures:
     """Fit the features of items: vectors, attributes and counts."""
     texts = bundle.manifest.columns.get("text") or ()
-    return ItemFeatures.learn(bundle.modality_vectors, bundle.attributes, exclude={"item_id"}, texts=texts)
+    return ItemFeatures.fit(bundle.modality_vectors, bundle.attributes, exclude={"item_id"}, texts=texts)

@@ -51,7 +51,7 @@ def fit_cold_start(
     if len(rows) > landmarks:
         rows = np.sort(np.random.default_rng(seed).choice(rows, landmarks, replace=False))
     landmark_items = items.take(rows)
-    gamma = 1 / mean_squared_distance(landmark_items.together)
+    gamma = 1 / mean_squared_distance(landmark_items.joint)
     kernel, words = (
         landmark_items.kernel(landmark_items, gamma),
         landmark_items.words.dense() if landmark_items.words else None,
@@ -61,7 +61,7 @@ def fit_cold_start(
 
     def of_landmarks(weights: Vectors, offset: Vectors) -> ColdStartModel:
         by_word = None if words is None else words.T @ weights
-        return ColdStartModel(landmark_items.lines, gamma, weights, offset, items.additive, by_word)
+        return ColdStartModel(landmark_items.values, gamma, weights, offset, items.additive, by_word)
 
     basis = None if len(trusted) <= landmarks else _basis(kernel)
     weights = np.empty((len(rows), sum(target.values.shape[1] for target in targets)), np.float32)

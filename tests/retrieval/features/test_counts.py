@@ -41,11 +41,11 @@ def test_without_texts_or_categories_there_is_nothing_to_count() -> None:
 def test_a_description_tells_short_texts_from_long_ones() -> None:
     plots = ["brief", "plots", "much longer than the others", "a longer plot, too, by far", "words", "short"]
     table = pa.table({"plot": plots, "same": ["x"] * 6})
-    description = ItemFeatures.learn(FROZEN, table, texts=["plot"])
+    description = ItemFeatures.fit(FROZEN, table, texts=["plot"])
     assert (description.columns, [one.column for one in description.amounts]) == ((), [TEXT])
-    found = description.of(FROZEN, table).lines[:, 8:]
+    found = description.of(FROZEN, table).values[:, 8:]
     np.testing.assert_allclose(found[0], found[1], atol=1e-6)
     np.testing.assert_allclose(found[0], found[4], atol=1e-6)
     assert np.linalg.norm(found[0] - found[2]) > np.linalg.norm(found[3] - found[2]) > 0
     later = description.of(FROZEN, table.select(["same"]))
-    assert not later.lines[:, 8:].any()
+    assert not later.values[:, 8:].any()

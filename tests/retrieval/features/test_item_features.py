@@ -39,10 +39,10 @@ TABLE = pa.table(
 
 
 def test_each_part_stands_beside_the_others() -> None:
-    description = ItemFeatures.learn(FROZEN, TABLE, exclude=["item_id"])
+    description = ItemFeatures.fit(FROZEN, TABLE, exclude=["item_id"])
     assert [one.column for one in description.columns] == ["genres", "tags", "year"]
     described = description.of(FROZEN, TABLE)
-    found = described.lines
+    found = described.values
     assert [one.column for one in description.amounts] == ["genres (how many)", "tags (how many)"]
     finer = [len(one.quantiles) for one in numbers_of(description)]
     assert (described.additive, described.words) == (sum(finer), None)
@@ -63,9 +63,11 @@ def test_each_part_stands_beside_the_others() -> None:
     logs = [pa.chunked_array([[n and np.log1p(n) for n in line]]) for line in counts]
     place, beside = 12, 12 + 3 * CENTRES
     for line, one in zip([TABLE["year"], *logs], numbers_of(description), strict=True):
-        np.testing.assert_allclose(found[:, place : place + CENTRES], NUMBERS_SHARE * one.lines(line), atol=1e-6)
+        np.testing.assert_allclose(found[:, place : place + CENTRES], NUMBERS_SHARE * one.encode(line), atol=1e-6)
         wide = len(one.quantiles)
-        np.testing.assert_allclose(found[:, beside : beside + wide], FINER_SHARE * one.finer(line), atol=1e-6)
+        np.testing.assert_allclose(
+            found[:, beside : beside + wide], FINER_SHARE * one.encode_quantiles(line), atol=1e-6
+        )
         place, beside = place + CENTRES, beside + wide
     assert not found[1, 12 : 12 + CENTRES].any()
 
@@ -73,7 +75,7 @@ def test_each_part_stands_beside_the_others() -> None:
 def test_near_numbers_are_near() -> None:
     numbers = Numbers.of("year", np.array([1980.0, 1985, 1990, 2000, np.nan]))
     assert numbers is not None
-    lines = numbers.lines(pa.chunked_array([[1990, 1991, 1999, None, 5000]]))
+    lines = numbers.encode(pa.chunked_array([[1990, 1991, 1999, None, 5000]]))
     step = numbers.centres[1] - numbers.centres[0]
     by_hand = np.exp(-(((1991 - np.array(numbers.centres)) / (0.8 * step)) ** 2))
     np.testing.assert_allclose(lines[1], by_hand, rtol=1e-5)
@@ -87,20 +89,22 @@ def test_where_many_lines_are_numbers_are_told_apart_more_finely() -> None:
     numbers = Numbers.of("year", np.array(years, float))
     assert numbers is not None
     column = pa.chunked_array([[1994, 1995, None]])
-    lines, finer = unit(numbers.lines(column)), unit(numbers.finer(column))
+    lines, finer = unit(numbers.encode(column)), unit(numbers.encode_quantiles(column))
     assert lines[0] @ lines[1] > 0.99
     assert finer[0] @ finer[1] < 0.5
     assert not finer[2].any()
 
 
 def test_earlier_descriptions_had_neither_quantiles_nor_amounts() -> None:
-    description = ItemFeatures.learn(FROZEN, TABLE, exclude=["item_id"])
+    description = ItemFeatures.fit(FROZEN, TABLE, exclude=["item_id"])
     tensors = load(description.to_bytes())
-    told = [one | {"quantiles": ()} for one in json.loads(tensors.pop("columns").tobytes())]
-    del told[-1]["quantiles"], tensors["amounts"], tensors["texts"]
-    earlier = ItemFeatures.from_bytes(save(tensors | {"columns": np.frombuffer(json.dumps(told).encode(), np.uint8)}))
+    to_json = [one | {"quantiles": ()} for one in json.loads(tensors.pop("columns").tobytes())]
+    del to_json[-1]["quantiles"], tensors["amounts"], tensors["texts"]
+    earlier = ItemFeatures.from_bytes(
+        save(tensors | {"columns": np.frombuffer(json.dumps(to_json).encode(), np.uint8)})
+    )
     assert (earlier.of(FROZEN, TABLE).additive, earlier.words) == (0, None)
-    found, whole = earlier.of(FROZEN, TABLE).lines, description.of(FROZEN, TABLE).lines
+    found, whole = earlier.of(FROZEN, TABLE).values, description.of(FROZEN, TABLE).values
     assert found.shape == (6, 12 + CENTRES)
     np.testing.assert_array_equal(found[:, :12], whole[:, :12])
     np.testing.assert_allclose(NUMBERS_SHARE * found[:, 12:], whole[:, 12 : 12 + CENTRES], rtol=1e-6)
@@ -118,9 +122,9 @@ def test_several_values() -> None:
 
 
 def test_later_items_without_a_column_are_described_by_the_rest() -> None:
-    description = ItemFeatures.learn(FROZEN, TABLE, exclude=["item_id"])
-    some = description.of(FROZEN, TABLE.drop_columns(["tags"])).lines
-    whole = description.of(FROZEN, TABLE).lines
+    description = ItemFeatures.fit(FROZEN, TABLE, exclude=["item_id"])
+    some = description.of(FROZEN, TABLE.drop_columns(["tags"])).values
+    whole = description.of(FROZEN, TABLE).values
     width, finer = whole.shape[1], len(numbers_of(description)[-1].quantiles)
     tags = [10, 11, *range(12 + 2 * CENTRES, 12 + 3 * CENTRES), *range(width - finer, width)]
     np.testing.assert_array_equal(np.delete(some, tags, axis=1), np.delete(whole, tags, axis=1))
@@ -135,39 +139,39 @@ def test_vectors_describe_those_of_a_text_by_themselves_and_others_with_the_rest
             "back_vector": pa.FixedSizeListArray.from_arrays(pa.array(np.arange(1, 19, dtype=np.float32)), 3),
         }
     )
-    description = ItemFeatures.learn(FROZEN, table, texts=["title"])
+    description = ItemFeatures.fit(FROZEN, table, texts=["title"])
     assert [one.column for one in description.columns] == ["title_vector", "back_vector"]
     found = description.of(FROZEN, table)
     half = 2**-0.5
     known = np.array([[1, 0], [0, 1], [half, half]])
     expected = np.zeros((6, 2))
     expected[:3] = TEXT_SHARE * unit((known - known.mean(axis=0)).astype(np.float32))
-    np.testing.assert_allclose(found.alone[:, :2], expected, atol=1e-6)
+    np.testing.assert_allclose(found.additive_values[:, :2], expected, atol=1e-6)
     backs = unit(np.arange(1, 19, dtype=np.float32).reshape(6, 3))
-    np.testing.assert_allclose(found.together[:, 8:11], FURTHER_SHARE * unit(backs - backs.mean(axis=0)), atol=1e-5)
-    assert found.further is not None
-    beside = found.together.shape[1]  # columns that say something by themselves come last, those of the title first
-    assert np.flatnonzero(found.further).tolist() == [8, 9, 10, beside, beside + 1]
-    np.testing.assert_array_equal(found.shown, np.delete(found.lines, np.flatnonzero(found.further), axis=1))
+    np.testing.assert_allclose(found.joint[:, 8:11], FURTHER_SHARE * unit(backs - backs.mean(axis=0)), atol=1e-5)
+    assert found.untrained is not None
+    beside = found.joint.shape[1]  # columns that say something by themselves come last, those of the title first
+    assert np.flatnonzero(found.untrained).tolist() == [8, 9, 10, beside, beside + 1]
+    np.testing.assert_array_equal(found.tower_values, np.delete(found.values, np.flatnonzero(found.untrained), axis=1))
     again = ItemFeatures.from_bytes(description.to_bytes())
     assert again.columns == description.columns
     without = again.of(FROZEN, table.select(["title"]))
-    assert not without.alone[:, :2].any()
-    assert without.lines.shape == found.lines.shape
+    assert not without.additive_values[:, :2].any()
+    assert without.values.shape == found.values.shape
 
 
 def test_vectors_that_tell_nothing_apart_are_left_out() -> None:
     table = pa.table(
         {"same": [[1.0, 2.0]] * 6, "none": pa.array([None, []] * 3, pa.list_(pa.float32())), "tags": [[1], [1, 2]] * 3}
     )
-    assert [one.column for one in ItemFeatures.learn(FROZEN, table).columns] == ["tags"]
+    assert [one.column for one in ItemFeatures.fit(FROZEN, table).columns] == ["tags"]
 
 
 def test_words_describe() -> None:
     texts = ["a red shoe", "Red boots", "the red hat", *["plain"] * 57]
     frozen = ModalityVectors({Modality.TEXT: np.ones((60, 2), np.float16)}, {Modality.TEXT: np.ones(60, bool)})
     table = pa.table({"title": texts, "tags": [["velvet"]] * 3 + [[]] * 57})
-    description = ItemFeatures.learn(frozen, table, texts=["title", "tags"])
+    description = ItemFeatures.fit(frozen, table, texts=["title", "tags"])
     found = description.of(frozen, table).words
     assert description.words is not None
     assert found is not None
@@ -181,9 +185,9 @@ def numbers_of(description: ItemFeatures) -> list[Numbers]:
 
 
 def test_saved_and_read_it_describes_alike() -> None:
-    description = ItemFeatures.learn(FROZEN, TABLE, texts=["item_id"])
+    description = ItemFeatures.fit(FROZEN, TABLE, texts=["item_id"])
     again = ItemFeatures.from_bytes(description.to_bytes())
     assert (again.columns, again.amounts, again.texts) == (description.columns, description.amounts, ("item_id",))
-    np.testing.assert_array_equal(again.of(FROZEN, TABLE).lines, description.of(FROZEN, TABLE).lines)
+    np.testing.assert_array_equal(again.of(FROZEN, TABLE).values, description.of(FROZEN, TABLE).values)
     with pytest.raises(DamagedFileError, match=r"cannot be read .*fit again"):
         ItemFeatures.from_bytes(b"nothing")

@@ -42,18 +42,18 @@ def test_one_inner_product_is_the_sum_of_what_each_part_says() -> None:
     first, second = block.towers
     # By hand: worth 5 is the last level, 2 half-way between the first two, 1 the first.
     worth = [np.array([row[2], (row[0] + row[1]) / 2, row[0]]) for row in (first.bin_weights[0], *second.bin_weights)]
-    told = sum(worth[0][place] * block.context_factors[row, :4] for place, row in enumerate(history))
-    expected += block.items[:, :4] @ (told / np.linalg.norm(told))
-    told = second.start.astype(np.float64)
+    to_json = sum(worth[0][place] * block.context_factors[row, :4] for place, row in enumerate(history))
+    expected += block.items[:, :4] @ (to_json / np.linalg.norm(to_json))
+    to_json = second.start.astype(np.float64)
     for channel, half_life in enumerate((2, 8)):
         for place, row in enumerate(history):
-            told = (
-                told
+            to_json = (
+                to_json
                 + worth[channel + 1][place]
                 * 0.5 ** ((2 - place) / half_life)
                 * block.context_factors[row, 4 + 3 * channel : 7 + 3 * channel]
             )
-    expected += 0.5 * block.items[:, 4:7] @ (told / np.linalg.norm(told))
+    expected += 0.5 * block.items[:, 4:7] @ (to_json / np.linalg.norm(to_json))
     np.testing.assert_allclose(scores[0], expected, rtol=1e-4, atol=1e-4)
 
 
@@ -72,9 +72,11 @@ def test_without_a_history_popularity_alone_decides() -> None:
 def test_an_empty_history_has_no_direction_in_any_tower() -> None:
     block, nothing = random_block(), np.empty(0, np.int64)  # whose second tower starts from a vector of its own
     pasts = [nothing, np.array([4, 9]), nothing]
-    told = block.tower_queries(pasts)
-    assert np.linalg.norm(told, axis=1).tolist() == pytest.approx([0, 2**0.5, 0], abs=1e-6)  # 1 in each of two towers
-    np.testing.assert_allclose(told[1], block.tower_queries(pasts[1:2])[0], atol=1e-6)
+    to_json = block.tower_queries(pasts)
+    assert np.linalg.norm(to_json, axis=1).tolist() == pytest.approx(
+        [0, 2**0.5, 0], abs=1e-6
+    )  # 1 in each of two towers
+    np.testing.assert_allclose(to_json[1], block.tower_queries(pasts[1:2])[0], atol=1e-6)
     assert not block.tower_queries([nothing]).any()
     # What sources of a second stage ask for a new user: nothing of content and towers, and what is popular.
     space = ItemSpace.of(unit(np.random.default_rng(1).normal(size=(30, 6)).astype(np.float32)), UserModel(), block)

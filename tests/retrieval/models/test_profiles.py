@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from indexing.errors import DamagedFileError, InputError
-from retrieval.features.column_encoders import Categories, Numbers, lines_of
+from retrieval.features.column_encoders import Categories, Numbers, encode_columns
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.models.profile_model import ProfileModel, centred
 
@@ -63,7 +63,7 @@ def test_a_profile_asks_as_reckoned_by_hand_and_what_is_not_known_asks_nothing()
     np.testing.assert_allclose(asked[0, :3], 0.5 * (of_age + of_plan), rtol=1e-5)
     np.testing.assert_allclose(asked[1, :3], 0.5 * of_plan, rtol=1e-5)
     assert asked[2].tolist() == [0, 0, 0, 1]
-    np.testing.assert_allclose(centred(lines_of([PLAN], table), MEANS[14:])[0], [0, 1] - MEANS[14:], rtol=1e-6)
+    np.testing.assert_allclose(centred(encode_columns([PLAN], table), MEANS[14:])[0], [0, 1] - MEANS[14:], rtol=1e-6)
 
 
 def test_lines_and_tables_ask_alike() -> None:

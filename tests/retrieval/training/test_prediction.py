@@ -52,7 +52,7 @@ def test_what_counts_by_itself_is_part_of_the_kernel() -> None:
 def test_words_are_part_of_the_kernel() -> None:
     texts = [" ".join(RNG.choice(["red", "blue", "green", "grey", "black"], 2)) for _ in range(COUNT)]
     words = Words(("black", "blue", "green", "grey", "red"), np.ones(5, np.float32))
-    described = FeatureMatrix(DESCRIBED, 1, words.lines(texts))
+    described = FeatureMatrix(DESCRIBED, 1, words.transform(texts))
     wanted = WANTED + np.array([["red" in text, -("blue" in text)] for text in texts])
     predictor = fit_cold_start(described, [Target(wanted, TRUST)], 1.0)
     expected = oracle(TRUST, wanted, 1.0, additive=1, words=described.words)
@@ -153,4 +153,4 @@ def test_resemblance_is_what_distances_and_products_make_it_and_nothing_is_writt
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)  # single precision
     np.testing.assert_array_equal(lines, kept[0])
     np.testing.assert_array_equal(others, kept[1])
-    assert FeatureMatrix(lines, further=np.zeros(7, np.bool_)).shown is lines
+    assert FeatureMatrix(lines, untrained=np.zeros(7, np.bool_)).tower_values is lines

@@ -64,7 +64,7 @@ def test_it_is_a_ridge_regression() -> None:
     )
     chosen, _ = select_profile_model(profiles, PASTS, ITEMS, IDS)
     again = refit_profile_model(profiles, PASTS[:200], ITEMS, chosen)
-    lines = np.concatenate([one.lines(profiles.attributes[one.column].slice(0, 200)) for one in again.columns], axis=1)
+    lines = np.concatenate([one.encode(profiles.attributes[one.column].slice(0, 200)) for one in again.columns], axis=1)
     described = lines - lines.mean(axis=0)
     wanted = first_tastes(PASTS[:200], ITEMS)
     stacked = np.concatenate([described, np.sqrt(RIDGE) * np.eye(described.shape[1])])

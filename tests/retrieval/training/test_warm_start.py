@@ -27,7 +27,7 @@ def begun(pasts: Sequence[History], start: TowerStart) -> TowerTraining:
     levels = weight_bins_of(pasts)
     worth = (levels / levels.mean()).astype(np.float32)
     warm = np.flatnonzero(interaction_counts(pasts, COUNT))
-    state = TowerTraining(pasts, DESCRIBED.lines, levels, worth, warm, PLAIN, np.random.default_rng(0))
+    state = TowerTraining(pasts, DESCRIBED.values, levels, worth, warm, PLAIN, np.random.default_rng(0))
     start.initialise(state)
     return state
 
