@@ -1,4 +1,4 @@
-"""Which columns of a log hold what: by name, or by the names that are common."""
+"""Finds the columns of a log, by name or by common names."""
 
 import re
 from collections.abc import Sequence
@@ -23,14 +23,14 @@ REPEATS: tuple[Repeats, ...] = ("last", "sum", "max")
 
 
 class DistinctPairs(NamedTuple):
-    """Interactions of which each pair of user and item has one.
+    """One interaction for each pair of user and item.
 
     Attributes:
-        places: (n,) int64, rising: where they were.
+        positions: (n,) int64, ascending, in the input.
         weights: (n,) float32.
     """
 
-    places: Rows
+    positions: Rows
     weights: Vectors
 
 
@@ -43,13 +43,13 @@ def distinct_pairs(
         pairs: (N,) a number for each pair of user and item, in time order.
         weights: (N,) float32.
         rule: Which one.
-        rows: (N,) where they stand in the log, for a message.
+        rows: (N,) their rows in the log, for messages.
 
     Raises:
         InteractionsError: When weights add up to more than float32 holds.
 
     >>> distinct_pairs(np.array([7, 7, 8]), np.array([5, 1, 3], np.float32), "last")
-    DistinctPairs(places=array([1, 2]), weights=array([1., 3.], dtype=float32))
+    DistinctPairs(positions=array([1, 2]), weights=array([1., 3.], dtype=float32))
     """
     if not len(pairs):
         return DistinctPairs(np.empty(0, np.int64), weights)
@@ -60,20 +60,20 @@ def distinct_pairs(
     kept = order[starts]
     told = weights[kept]
     if rule == "sum":
-        told = _added(weights[order], starts, None if rows is None else rows[kept])
-    rising = np.argsort(kept)
-    return DistinctPairs(kept[rising], told[rising])
+        told = _summed(weights[order], starts, None if rows is None else rows[kept])
+    ascending = np.argsort(kept)
+    return DistinctPairs(kept[ascending], told[ascending])
 
 
-def _added(weights: Vectors, starts: Rows, rows: Rows | None) -> Vectors:
-    """Give the sums, (P,) float32, of the weights that begin at P places; the last of each stand in ``rows``."""
+def _summed(weights: Vectors, starts: Rows, rows: Rows | None) -> Vectors:
+    """Sum the weights from each of P starts: (P,) float32. ``rows`` has the last row of each."""
     sums = np.add.reduceat(weights.astype(np.float64), starts)
     max_weight = float(np.finfo(np.float32).max)
-    if len(bad := np.flatnonzero(np.abs(sums) > max_weight)):
-        row = "" if rows is None else f", the last of them in row {rows[bad[0]]} (from 0)"
+    if len(overflows := np.flatnonzero(np.abs(sums) > max_weight)):
+        row = "" if rows is None else f", the last of them in row {rows[overflows[0]]} (from 0)"
         raise InteractionsError(
-            f"the weights of {len(bad)} pairs of user and item add up to more than {max_weight:.2g}, those of the "
-            f"first to {sums[bad[0]]:.2g}{row}",
+            f"the weights of {len(overflows)} pairs of user and item add up to more than {max_weight:.2g}, those of "
+            f"the first to {sums[overflows[0]]:.2g}{row}",
             python="give smaller weights, or count the last or the largest, by repeats='last' or 'max'",
             cli="give smaller weights, or count the last or the largest, by --repeats last or max",
         )
@@ -81,9 +81,9 @@ def _added(weights: Vectors, starts: Rows, rows: Rows | None) -> Vectors:
 
 
 def last_of_each(rows: Rows, lengths: NDArray[np.int64]) -> Mask:
-    """Say which items of given histories count, (T,) bool: of one that comes several times in a history the last.
+    """Mark the last occurrence of each item in a history: (T,) bool.
 
-    A history that is given has no `Repeats` of its own; it is read as a log is with ``"last"``.
+    Histories as lists are read as a log is with ``"last"``.
 
     Args:
         rows: (T,) the items of B histories that follow each other, each oldest first.
@@ -93,9 +93,9 @@ def last_of_each(rows: Rows, lengths: NDArray[np.int64]) -> Mask:
     [False, True, True, True]
     """
     pairs = np.repeat(np.arange(len(lengths)), lengths) * (1 + int(rows.max(initial=0))) + rows
-    counted = np.zeros(len(rows), np.bool_)
-    counted[distinct_pairs(pairs, np.zeros(len(rows), np.float32), "last").places] = True
-    return counted
+    mask = np.zeros(len(rows), np.bool_)
+    mask[distinct_pairs(pairs, np.zeros(len(rows), np.float32), "last").positions] = True
+    return mask
 
 
 def last_of_each_item(
@@ -104,9 +104,9 @@ def last_of_each_item(
     """Keep the last interaction with each item of a history, with its weight; see `last_of_each`."""
     rows = np.concatenate([np.empty(0, np.int64), *histories])
     lengths = lengths_of(histories)
-    counted = np.split(last_of_each(rows, lengths), np.cumsum(lengths)[:-1]) if len(lengths) else []
-    kept = [history[mask] for history, mask in zip(histories, counted, strict=True)]
-    return kept, None if weights is None else [one[mask] for one, mask in zip(weights, counted, strict=True)]
+    mask = np.split(last_of_each(rows, lengths), np.cumsum(lengths)[:-1]) if len(lengths) else []
+    kept = [history[mask] for history, mask in zip(histories, mask, strict=True)]
+    return kept, None if weights is None else [field[mask] for field, mask in zip(weights, mask, strict=True)]
 
 
 NAMES = ("user_id", "item_id", "timestamp", "weight")
@@ -114,7 +114,7 @@ RATINGS = ("rating", "ratings", "stars", "overall")
 """Names of weights that are ratings: of several that a user gave an item the last one counts."""
 COUNTS = ("plays", "playcount", "listens", "listencount")
 """Names of weights that are counts, without underscores: several of one user and one item are added up."""
-# Compared without case, spaces and punctuation: userId, USER_ID and "user id" are one name.
+# Compared without case, spaces and punctuation: userId, USER_ID and "user id" are equal.
 _COMMON = {
     "user_id": ("user", "customer_id", "visitor_id", "reviewer_id", "member_id", "account_id", "uid"),
     "item_id": (
@@ -135,7 +135,7 @@ _OPTIONS = {
     "timestamp": "--time-column",
     "weight": "--weight-column",
 }
-_WHAT = {
+_DESCRIPTIONS = {
     "user_id": "users",
     "item_id": "items",
     "timestamp": "times",
@@ -148,19 +148,18 @@ _WHAT = {
 
 @dataclass(frozen=True)
 class InteractionColumns:
-    """Which columns of a log hold what.
+    """The columns of a log.
 
     A name left at its default may also be a common one, in upper or lower case alike: ``user`` or ``customer_id``;
     ``item``, ``movieId``, ``asin``, ``track_id`` or ``product_id``; ``datetime``, ``time``, ``ts`` or ``date``;
     ``rating``, ``stars``, ``overall``, ``plays`` or ``play_count``; ``event_type``, ``action`` or ``behavior``. Where
-    two would do, neither is taken: say which it is.
+    several match, it is an error: give the name.
 
     Attributes:
-        user_id: Who.
-        item_id: With what.
-        timestamp: The time; if None, or missing in the log, the order of interactions is unknown: the order of its rows
-            says nothing.
-        weight: How much; None, or left out of the log, means that every interaction weighs 1.
+        user_id: Of the user.
+        item_id: Of the item.
+        timestamp: The time; without it the order of interactions is unknown, whatever the order of rows.
+        weight: The weight; without it each interaction has weight 1.
         event: The type of event; read only if weights of events are given.
     """
 
@@ -182,26 +181,25 @@ class InteractionColumns:
                 hint = "give the name of a column" + (", or None for a log without" if optional else "")
                 raise InputError(f"the column {name} is {shown(value)}; {hint}")
 
-    def found_in(self, names: Sequence[str]) -> dict[str, str]:
-        """Give the name in the log of each of the four that is there.
+    def names_in(self, names: Sequence[str]) -> dict[str, str]:
+        """Give the names in the log of the columns that it has, by field.
 
         Raises:
-            InteractionsError: When a column that was asked for, or that no log can do without, is missing; or several
-                would do.
+            InteractionsError: When a required or named column is missing, or several match.
         """
         found = {}
-        for one in NAMES:
-            if match := self._match(one, names):
-                found[one] = match
-            elif one in ("user_id", "item_id") or getattr(self, one) not in (one, None):
-                raise self._missing(one, names)
+        for field in NAMES:
+            if match := self._match(field, names):
+                found[field] = match
+            elif field in ("user_id", "item_id") or getattr(self, field) not in (field, None):
+                raise self._missing(field, names)
         return found
 
     def event_in(self, names: Sequence[str]) -> str:
         """Give the name in the log of the column of events.
 
         Raises:
-            InteractionsError: When there is none, or several would do.
+            InteractionsError: When there is none, or several match.
         """
         if match := self._match("event", names):
             return match
@@ -212,60 +210,59 @@ class InteractionColumns:
         return self._match("event", names) is not None
 
     def unread_events(self, names: Sequence[str]) -> str:
-        """Give the column of events that is not read; "" where there is none, or several would do."""
+        """Give the column of events that is not read; "" without one, or when several match."""
         try:
             return self._match("event", names) or ""
         except InteractionsError:
             return ""
 
-    def _match(self, one: str, names: Sequence[str]) -> str | None:
-        wanted: str | None = getattr(self, one)
-        return None if wanted is None else match_column(one, wanted, names)
+    def _match(self, field: str, names: Sequence[str]) -> str | None:
+        requested: str | None = getattr(self, field)
+        return None if requested is None else match_column(field, requested, names)
 
-    def _missing(self, one: str, names: Sequence[str]) -> InteractionsError:
-        return column_error(missing_column(one, getattr(self, one), names), one)
+    def _missing(self, field: str, names: Sequence[str]) -> InteractionsError:
+        return column_error(missing_column(field, getattr(self, field), names), field)
 
 
-def match_column(one: str, wanted: str, names: Sequence[str]) -> str | None:
-    """Give the name of a column among those of a table: as wanted, or a common one where ``wanted`` is the default.
+def match_column(field: str, requested: str, names: Sequence[str]) -> str | None:
+    """Find a column by its name, or by a common name where ``requested`` is the default.
 
     Args:
-        one: What the column holds, as ``"user_id"``, which is its default name, too.
-        wanted: The requested name.
+        field: What the column holds, such as ``"user_id"``, which is its default name, too.
+        requested: The requested name.
         names: The columns of the table.
 
     Raises:
-        InteractionsError: When several would do.
+        InteractionsError: When several match.
 
     >>> match_column("item_id", "item_id", ["userId", "movieId"])
     'movieId'
     """
-    if wanted in names:
-        return wanted
-    for tried in (wanted, *(_COMMON[one] if wanted == one else ())):
-        alike = [name for name in names if plain_name(name) == plain_name(tried)]
-        if len(set(alike)) > 1:
-            raise _several(one, alike)
-        if alike and plain_name(tried) == plain_name(wanted):
-            return alike[0]
-        if alike:
+    if requested in names:
+        return requested
+    for tried in (requested, *(_COMMON[field] if requested == field else ())):
+        matches = [name for name in names if plain_name(name) == plain_name(tried)]
+        if len(set(matches)) > 1:
+            raise _ambiguous(field, matches)
+        if matches and plain_name(tried) == plain_name(requested):
+            return matches[0]
+        if matches:
             break
     else:
         return None
-    common = {plain_name(name) for name in _COMMON[one]}
+    common = {plain_name(name) for name in _COMMON[field]}
     several = list(dict.fromkeys(name for name in names if plain_name(name) in common))
     if len(several) > 1:
-        raise _several(one, several)
+        raise _ambiguous(field, several)
     return several[0]
 
 
-def missing_column(one: str, wanted: str, names: Sequence[str]) -> str:
-    """Say that a column is not there, which names would have done, and which columns there are."""
-    tried = [wanted, *(_COMMON[one] if wanted == one else ())]
+def missing_column(field: str, requested: str, names: Sequence[str]) -> str:
+    """Describe a missing column: the names that were tried, and the columns of the table."""
+    tried = [requested, *(_COMMON[field] if requested == field else ())]
     more = " and the like" if len(tried) > 3 else ""
-    return (
-        f"there is no column {' or '.join(map(repr, tried[:3]))}{more} of {_WHAT[one]}; the columns are {list(names)}"
-    )
+    names_tried = " or ".join(map(repr, tried[:3]))
+    return f"there is no column {names_tried}{more} of {_DESCRIPTIONS[field]}; the columns are {list(names)}"
 
 
 def plain_name(name: str) -> str:
@@ -277,10 +274,10 @@ def plain_name(name: str) -> str:
     return re.sub(r"[\W_]", "", name).casefold()
 
 
-def usual_repeats(weight: str) -> Repeats:
+def default_repeats(weight: str) -> Repeats:
     """Give the rule for repeated interactions with one item, by the name of the column of weights.
 
-    >>> [usual_repeats(name) for name in ("Rating", "play_count", "weight")]
+    >>> [default_repeats(name) for name in ("Rating", "play_count", "weight")]
     ['last', 'sum', 'max']
     """
     name = plain_name(weight)
@@ -298,5 +295,7 @@ def column_error(problem: str, column: str) -> InteractionsError:
     )
 
 
-def _several(one: str, names: Sequence[str]) -> InteractionsError:
-    return column_error(f"several columns could be that of {_WHAT[one]}: {examples(names, len(names))}", one)
+def _ambiguous(field: str, names: Sequence[str]) -> InteractionsError:
+    return column_error(
+        f"several columns could be that of {_DESCRIPTIONS[field]}: {examples(names, len(names))}", field
+    )

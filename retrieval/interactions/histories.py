@@ -1,4 +1,4 @@
-"""From a log of interactions to what learning and evaluation need: histories and a part held out."""
+"""Histories of users from a log, and splits of a log by time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,14 +21,14 @@ from retrieval.models.user_model import UserModel
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """What one user did, oldest first.
+    """The interactions of one user, oldest first.
 
     Attributes:
-        user_id: Who.
+        user_id: The user.
         rows: (n,) int64, rows of the items in the bundle, each at most once.
-        timestamps: (n,) int64, seconds since 1970 (UTC), never falling.
+        timestamps: (n,) int64, seconds since 1970 (UTC), ascending.
         weights: (n,) float32.
-        context: What held at each interaction; None where the log does not say.
+        context: The context of each interaction; None without columns of it.
     """
 
     user_id: str
@@ -39,7 +39,7 @@ class History:
 
     @classmethod
     def empty(cls, user_id: str) -> "History":
-        """Give that of somebody who did nothing."""
+        """Give an empty history."""
         return cls(user_id, np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
 
     def __len__(self) -> int:
@@ -49,10 +49,10 @@ class History:
         context = None if self.context is None else self.context[part]
         return History(self.user_id, self.rows[part], self.timestamps[part], self.weights[part], context)
 
-    def at(self, places: NDArray[np.int64]) -> "History":
-        """Give the interactions at some places, in that order."""
-        context = None if self.context is None else self.context[places]
-        return History(self.user_id, self.rows[places], self.timestamps[places], self.weights[places], context)
+    def at(self, positions: NDArray[np.int64]) -> "History":
+        """Give the interactions at some positions, in that order."""
+        context = None if self.context is None else self.context[positions]
+        return History(self.user_id, self.rows[positions], self.timestamps[positions], self.weights[positions], context)
 
     def counted_by(self, users: UserModel) -> "History":
         """Give the liked items, with interaction weights in place of the weights of the log."""
@@ -60,7 +60,7 @@ class History:
         return replace(liked, weights=users.interaction_weights(liked.weights))
 
     def liked(self, min_relevance: float) -> Rows:
-        """Give the rows of what weighs at least so much."""
+        """Give the rows of the items with at least this weight."""
         return self.rows[self.weights >= min_relevance]
 
     def after(self, time: int) -> "History":
@@ -68,7 +68,7 @@ class History:
         return self[int(np.searchsorted(self.timestamps, time, side="right")) :]
 
     def joined(self, later: "History") -> "History":
-        """Give this history and then what the same user did later."""
+        """Append later interactions of the same user."""
         return History(
             self.user_id,
             np.concatenate([self.rows, later.rows]),
@@ -90,7 +90,7 @@ class LoggedHistories:
         weights: (T,) float32.
         items: The items that the rows point into.
         min_relevance: The smallest weight that is no dislike; see `min_liked_weight`.
-        context: What held at each interaction; None where the log does not say.
+        context: The context of each interaction; None without columns of it.
     """
 
     names: pa.Array
@@ -107,14 +107,14 @@ class LoggedHistories:
         """Give the histories of the users who have an item of the bundle; see `histories`.
 
         Raises:
-            InputError: When nobody has, or a weight is negative.
+            InputError: When there is none, or a weight is negative.
         """
-        everybody = all_histories(log, items)
-        if not len(everybody.rows):
+        all_users = all_histories(log, items)
+        if not len(all_users.rows):
             raise InputError(no_known_item(log, items))
-        positions = np.flatnonzero(everybody.lengths)
-        starts = np.append(0, np.cumsum(everybody.lengths[positions]))
-        return replace(everybody, names=everybody.names.take(pa.array(positions)), starts=starts)
+        positions = np.flatnonzero(all_users.lengths)
+        starts = np.append(0, np.cumsum(all_users.lengths[positions]))
+        return replace(all_users, names=all_users.names.take(pa.array(positions)), starts=starts)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -126,7 +126,7 @@ class LoggedHistories:
 
     @property
     def has_times(self) -> bool:
-        """Whether the log says when things happened: without a column of times all are 0."""
+        """Whether the log has times: without a column of times all are 0."""
         return bool(self.timestamps.any()) or not len(self.timestamps)
 
     def last_times(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -164,15 +164,14 @@ def histories(interactions: Interactions, items: ItemIds, *, min_length: int = 1
     """Gather each user's interactions with the items of a bundle; users sorted by id.
 
     Interactions with items that are not in the bundle are left out; see `retrieval.interactions.known_items`. Of a
-    user's repeated interactions with an item one is kept, as ``interactions.repeats`` says: the last rating; or the
-    last with the sum of the weights; or of events the first of those that weigh most, so that a purchase counts as
-    such, from its own time on, though a view came before. Where a log has no times, the order of a history is drawn,
-    whatever that of the rows.
+    user's repeated interactions with an item one is kept, by ``interactions.repeats``: the last rating; or the last
+    with the sum of the weights; or, of events, the first with the largest weight, such as a purchase after views.
+    Without times the order of a history is random, whatever the order of rows.
 
     Args:
-        interactions: What users did.
+        interactions: The log.
         items: The items of the bundle.
-        min_length: Leave out users with fewer different items than this.
+        min_length: Leave out users with fewer distinct items than this.
 
     Raises:
         InputError: When a weight is negative.
@@ -200,11 +199,11 @@ def all_histories(interactions: Interactions, items: ItemIds) -> LoggedHistories
     pairs, weights = users * max(len(items), 1) + rows, table["weight"].to_numpy()[is_known]
     kept = distinct_pairs(pairs, weights, interactions.repeats)  # the log is in time order
     if interactions.has_times:
-        order = np.argsort(users[kept.places], kind="stable")
+        order = np.argsort(users[kept.positions], kind="stable")
     else:
-        drawn = drawn_numbers(user_ids, users[kept.places], item_ids, item_codes[is_known][kept.places])
-        order = np.lexsort((drawn, users[kept.places]))
-    positions, kept_weights = kept.places[order], kept.weights[order]
+        drawn = drawn_numbers(user_ids, users[kept.positions], item_ids, item_codes[is_known][kept.positions])
+        order = np.lexsort((drawn, users[kept.positions]))
+    positions, kept_weights = kept.positions[order], kept.weights[order]
     starts = np.append(0, np.cumsum(np.bincount(users[positions], minlength=len(user_ids)))).astype(np.int64)
     timestamps = table["timestamp"].to_numpy()[is_known][positions]
     names = pa.array(user_ids, pa.string())
@@ -221,16 +220,16 @@ def min_liked_weight(histories: Sequence[History | LoggedHistories], repeats: Re
     """
     if repeats != "last":
         return 0.0
-    return max((float(past.weights.max()) for past in histories if len(past.weights)), default=0.0) / 2
+    return max((float(history.weights.max()) for history in histories if len(history.weights)), default=0.0) / 2
 
 
 def hold_out_last(interactions: Interactions, share: float = 0.2) -> tuple[Interactions, Interactions]:
     """Split each user's interactions by time: the earlier ones, and the last ``ceil(share * n)``.
 
     At least one interaction of every user stays in the first part, so a user with a single one is wholly
-    there. Of interactions at the same second those later in the log count as later. Of a log without times so many
-    items of each user are drawn, each by its name and the user's: always the same, whatever the order of the rows and
-    whatever else the log holds. Events that age count by the end of the part that they are in.
+    there. Of interactions in the same second, those later in the log count as later. Without times, as many items of
+    each user are drawn by a hash of user and item: always the same, whatever the other rows of the log. Events
+    that decay are weighted as of the end of their part.
 
     Raises:
         InputError: When the share is not between 0 and 1.
@@ -247,20 +246,20 @@ def hold_out_last(interactions: Interactions, share: float = 0.2) -> tuple[Inter
     lengths = np.bincount(users, minlength=len(names))
     if interactions.has_times:
         order = np.argsort(users, kind="stable")
-        place = np.empty(len(users), np.int64)
-        place[order] = np.arange(len(users)) - (np.cumsum(lengths) - lengths)[users[order]]
+        position = np.empty(len(users), np.int64)
+        position[order] = np.arange(len(users)) - (np.cumsum(lengths) - lengths)[users[order]]
     else:
-        place, lengths = _drawn_places(rows, users, names)
+        position, lengths = _random_positions(rows, users, names)
     # 0.07 * 100 is a hair above 7 in floating point and must not be rounded up to 8.
     held = np.minimum(np.ceil(share * lengths - 1e-9), lengths - 1)
-    late = place >= (lengths - held)[users]
+    late = position >= (lengths - held)[users]
     return interactions.part(~late), interactions.part(late)
 
 
-def _drawn_places(
+def _random_positions(
     table: pa.Table, users: NDArray[np.int64], names: Sequence[str]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Give each row the place of its item among those of its user, drawn, and how many items each user has."""
+    """Give each row the random position of its item among those of its user, and the number of items of each user."""
     items, item_ids = numbered(table["item_id"])
     drawn = drawn_numbers(names, users, item_ids, items)
     order = np.lexsort((items, drawn, users))
@@ -268,9 +267,9 @@ def _drawn_places(
     new_item = new_user | (np.diff(items[order], prepend=-1) != 0)
     lengths = np.bincount(users[order][new_item], minlength=len(names))
     ranks = np.cumsum(new_item) - 1
-    place = np.empty(len(users), np.int64)
-    place[order] = ranks - (np.cumsum(lengths) - lengths)[users[order]]
-    return place, lengths
+    position = np.empty(len(users), np.int64)
+    position[order] = ranks - (np.cumsum(lengths) - lengths)[users[order]]
+    return position, lengths
 
 
 def numbered(ids: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
@@ -283,7 +282,7 @@ def numbered(ids: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
 
 
 def check_weights(interactions: Interactions) -> None:
-    """Check that weights can teach.
+    """Check the signs of weights.
 
     Raises:
         InputError: When one is negative, or none is above 0.
@@ -316,9 +315,9 @@ def drawn_numbers(
 
     Args:
         user_ids: Names.
-        users: (n,) places among these.
+        users: (n,) positions among these.
         item_ids: Names.
-        items: (n,) places among these.
+        items: (n,) positions among these.
 
     >>> one = drawn_numbers(["ann", "bob"], np.array([0, 1, 0]), ["mug", "cup"], np.array([0, 0, 1]))
     >>> other = drawn_numbers(["bob"], np.array([0]), ["mug"], np.array([0]))

@@ -64,7 +64,7 @@ class ImpressionColumns:
         if wrong := [name for name, value in vars(self).items() if not isinstance(value, str)]:
             raise InputError(f"the column {wrong[0]} is {getattr(self, wrong[0])!r}; give the name of a column")
 
-    def found_in(self, names: Sequence[str]) -> dict[str, str]:
+    def names_in(self, names: Sequence[str]) -> dict[str, str]:
         """Give the name in the table of each column that is there.
 
         Raises:
@@ -83,8 +83,8 @@ class ImpressionColumns:
         return found
 
     def needed(self, names: Sequence[str]) -> list[str]:
-        """Give the columns to load; see `found_in`."""
-        return list(dict.fromkeys(self.found_in(names).values()))
+        """Give the columns to load; see `names_in`."""
+        return list(dict.fromkeys(self.names_in(names).values()))
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class Impressions:
         repaired: Counter[str] | None = None,
     ) -> "Impressions":
         """Keep the usable rows, in time order."""
-        names = columns.found_in(table.column_names)
+        names = columns.names_in(table.column_names)
         positions = _positions(legible(table[names["position"]], names["position"]), names["position"], source)
         rows = LogRows.read(
             table, {one: names[one] for one in ("user_id", "item_id", "timestamp")}, dropped or Counter()
@@ -183,7 +183,7 @@ class Impressions:
             requests = read_ids(legible(table[names["request_id"]], names["request_id"]), names["request_id"])
             requests = requests.take(pa.array(rows.rows))
         cleaned = pa.table([rows.users, rows.items, positions[rows.rows], rows.times.seconds, requests], SCHEMA)
-        return cls(cleaned, dict(rows.lost), rows.told(), rows.examples)
+        return cls(cleaned, dict(rows.lost), rows.repairs(), rows.examples)
 
     def __len__(self) -> int:
         return len(self.table)

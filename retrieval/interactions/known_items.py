@@ -1,4 +1,4 @@
-"""Which interactions of a log are with items of a bundle, how many are not, and why that may be."""
+"""Matches the items of a log with those of a bundle, and names the likely cause of unknown ones."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,21 +12,21 @@ from indexing.catalogue.item_ids import ItemIds, other_spelling
 from indexing.errors import examples
 from retrieval.interactions.interactions import Interactions
 
-_TRIED = 1000  # unknown ids that are looked at for a cause
+_MAX_CHECKED = 1000  # unknown ids that are checked for a cause
 _SHOWN = 3
 
 
 @dataclass(frozen=True)
 class KnownItems:
-    """How a log and the items of a bundle fit together.
+    """Counts of the interactions with known and unknown items.
 
     Attributes:
         interactions: Of the log.
         users: Of the log.
         unknown: Interactions with items that are not in the bundle; they are left out.
-        unknown_items: With how many different ones.
+        unknown_items: Number of these items.
         unknown_users: Users who have such an interaction.
-        users_left_out: Users who have no other.
+        users_left_out: Users who have only such interactions.
         examples: The first three of these items.
         cause: The likely cause.
         respelled: Interactions whose item is known under the other spelling of a whole number, as ``1`` for ``1.0``.
@@ -47,20 +47,20 @@ class KnownItems:
         return asdict(self)
 
     def __str__(self) -> str:
-        """Say in a sentence or two what did not fit; empty where all did."""
-        told = []
+        """Describe the unknown items in one or two sentences; "" without any."""
+        sentences = []
         if self.unknown:
             left = f", {self.users_left_out} of whom have no other" if self.users_left_out else ""
-            told.append(
+            sentences.append(
                 f"{self.unknown} of {self.interactions} interactions, by {self.unknown_users} of {self.users} users"
                 f"{left}, are with {self.unknown_items} items that are not in the bundle, e.g. "
                 f"{examples(self.examples)}; they are left out. {self.cause}"
             )
         if self.respelled:
-            told.append(
+            sentences.append(
                 f"{self.respelled} interactions write their item with or without .0; they are read as the bundle does."
             )
-        return " ".join(told)
+        return " ".join(sentences)
 
 
 def known_row(items: ItemIds, item_id: str | None) -> int | None:
@@ -95,7 +95,7 @@ def known_items(interactions: Interactions, items: ItemIds) -> tuple[Interaction
     (['1', '7.0', '2'], 1, ('7.0',))
     """
     ids = interactions.table["item_id"].combine_chunks().dictionary_encode()
-    names, places = ids.dictionary.to_pylist(), ids.indices.to_numpy()
+    names, positions = ids.dictionary.to_pylist(), ids.indices.to_numpy()
     rows = known_rows(names, items)
     written = [name if row < 0 else items[row] for name, row in zip(names, rows.tolist(), strict=True)]
     changed = np.array([old != new for old, new in zip(names, written, strict=True)], np.bool_)
@@ -103,24 +103,24 @@ def known_items(interactions: Interactions, items: ItemIds) -> tuple[Interaction
         interactions = _with_items(interactions, pa.array(written, pa.string()).take(ids.indices))
     users = interactions.table["user_id"].combine_chunks().dictionary_encode()
     count, numbers = len(users.dictionary), users.indices.to_numpy()
-    unknown = rows[places] < 0
+    unknown = rows[positions] < 0
     if not unknown.any():
-        return interactions, KnownItems(len(places), count, respelled=int(changed[places].sum()))
-    first = _first_seen(places[unknown])
+        return interactions, KnownItems(len(positions), count, respelled=int(changed[positions].sum()))
+    first = _first_seen(positions[unknown])
     missing = [names[place] for place in first.tolist()]
-    some, any_known = np.unique(numbers[unknown]), np.unique(numbers[~unknown])
-    told = KnownItems(
-        interactions=len(places),
+    sample, any_known = np.unique(numbers[unknown]), np.unique(numbers[~unknown])
+    known = KnownItems(
+        interactions=len(positions),
         users=count,
         unknown=int(unknown.sum()),
         unknown_items=len(missing),
-        unknown_users=len(some),
+        unknown_users=len(sample),
         users_left_out=count - len(any_known),
         examples=tuple(missing[:_SHOWN]),
         cause=_cause(missing, items, any_known=bool(len(any_known))),
-        respelled=int(changed[places].sum()),
+        respelled=int(changed[positions].sum()),
     )
-    return interactions, told
+    return interactions, known
 
 
 def no_known_item(interactions: Interactions, items: ItemIds) -> str:
@@ -132,10 +132,10 @@ def no_known_item(interactions: Interactions, items: ItemIds) -> str:
     )
 
 
-def _first_seen(places: Rows) -> Rows:
-    """Give the different values in the order in which they appear."""
-    different, first = np.unique(places, return_index=True)
-    return different[np.argsort(first)]
+def _first_seen(positions: Rows) -> Rows:
+    """Give the distinct values in the order of first appearance."""
+    distinct, first = np.unique(positions, return_index=True)
+    return distinct[np.argsort(first)]
 
 
 def _with_items(interactions: Interactions, item_ids: pa.Array) -> Interactions:
@@ -146,18 +146,18 @@ def _with_items(interactions: Interactions, item_ids: pa.Array) -> Interactions:
 
 def _cause(missing: Sequence[str], items: ItemIds, *, any_known: bool) -> str:
     """Name the likely cause of unknown item_ids."""
-    some = missing[:_TRIED]
-    if any(item_id.strip() in items for item_id in some):
+    sample = missing[:_MAX_CHECKED]
+    if any(item_id.strip() in items for item_id in sample):
         return "The log has white space around these ids: strip it."
     folded = {item_id.casefold() for item_id in items}
-    if any(item_id.casefold() in folded for item_id in some):
+    if any(item_id.casefold() in folded for item_id in sample):
         return "They are written in another case than in the bundle: write both alike."
     bare = {_bare(item_id) for item_id in items if item_id[:1] in "0123456789-"}
-    if any(_bare(item_id) in bare for item_id in some):
+    if any(_bare(item_id) in bare for item_id in sample):
         return "Leading zeros or decimals differ from the bundle: write both alike, and ids as text."
     if not any_known:
         return f"Are these the item_ids that the bundle was built with, e.g. {examples(items)}?"
-    return "Items that were taken out, or not put in yet, are a common cause."
+    return "Items that were deleted, or not added yet, are a common cause."
 
 
 def _bare(item_id: str) -> str:

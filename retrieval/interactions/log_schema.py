@@ -22,8 +22,8 @@ from retrieval.interactions.columns import (
     InteractionColumns,
     Repeats,
     column_error,
+    default_repeats,
     distinct_pairs,
-    usual_repeats,
 )
 from retrieval.interactions.context import check_log_context, log_context
 from retrieval.interactions.event_types import EventTable, EventTypes, UncountedRows
@@ -44,7 +44,7 @@ from retrieval.interactions.parse_values import (
 SCHEMA = pa.schema(
     [("user_id", pa.string()), ("item_id", pa.string()), ("timestamp", pa.int64()), ("weight", pa.float32())]
 )
-_MOST_SHOWN = 1000  # rows among which one is looked for whose value is worth showing
+_MAX_CHECKED = 1000  # rows that are searched for an example
 
 Only = tuple[str, tuple[str, ...]]
 """A column and the values whose rows are kept, as in ``("split", ("train", "valid"))``."""
@@ -167,7 +167,7 @@ class ReadOptions:
         Raises:
             InteractionsError: When one is missing, or there twice.
         """
-        found, types = self.log_columns.found_in(names), self.types_in(names)
+        found, types = self.log_columns.names_in(names), self.types_in(names)
         if self.min_weight is not None and "weight" not in found and types is None:
             raise column_error(f"a minimum weight needs a column of weights; the columns are {list(names)}", "weight")
         if self.only and self.only[0] not in names:
@@ -197,19 +197,19 @@ class ReadOptions:
         Raises:
             InteractionsError: When a column cannot hold what it should, or no rows are left.
         """
-        found, types = self.log_columns.found_in(table.column_names), self.types_in(table.column_names)
-        repeats = self.repeats or ("max" if types is not None else usual_repeats(found.get("weight", "")))
+        found, types = self.log_columns.names_in(table.column_names), self.types_in(table.column_names)
+        repeats = self.repeats or ("max" if types is not None else default_repeats(found.get("weight", "")))
         log = LogRows.read(table, found, Counter(dropped or {}))
         log.repaired += repaired or Counter()
-        log.keep(self._asked(table))
-        asked = len(log)
+        log.keep(self._selected(table))
+        selected = len(log)
         if types is not None:
             name = self.log_columns.event_in(table.column_names)
             hint = "" if self.events is not None else "; these are the types of events that the bundle learned with"
             log.weigh(*read_events(legible(table[name], name).take(log.rows), name, types, hint))
         log.leave_out_unusable()
         unread = "" if types is not None else self.log_columns.unread_events(names)
-        return self._counted(log, table, types, repeats, unread, asked)
+        return self._counted(log, table, types, repeats, unread, selected)
 
     def _counted(
         self,
@@ -218,12 +218,12 @@ class ReadOptions:
         types: EventTypes | None,
         repeats: Repeats,
         unread: str,
-        asked: int | None,
+        selected: int | None,
     ) -> Cleaned:
         """Count usable rows by their age and by what came later.
 
         Raises:
-            InteractionsError: When nothing is left of the ``asked`` rows; not when None.
+            InteractionsError: When nothing is left of the ``selected`` rows; not when None.
         """
         before = log.copy() if types is not None and types.changes_with_time else None
         if types is not None:
@@ -231,18 +231,18 @@ class ReadOptions:
         log.keep_once(repeats)
         if self.min_weight is not None:
             log.keep(log.weights >= np.float32(self.min_weight))
-        if not len(log) and asked is not None:
-            raise InteractionsError(self._nothing_left(table, asked, log))
+        if not len(log) and selected is not None:
+            raise InteractionsError(self._nothing_left(table, selected, log))
         rows, context = log.table(), log_context(table, self.context, log.rows, log.times.seconds)
         for name, values in zip(self.context, context, strict=True):
             rows = rows.append_column(name, values)
         uncounted = None
         if before is not None:
-            again = partial(self._counted, table=table, types=types, repeats=repeats, unread=unread, asked=None)
+            again = partial(self._counted, table=table, types=types, repeats=repeats, unread=unread, selected=None)
             uncounted = UncountedRows(rows, before, again)
-        return Cleaned(rows, dict(log.lost), log.told(), log.examples, repeats, types, unread, uncounted)
+        return Cleaned(rows, dict(log.lost), log.repairs(), log.examples, repeats, types, unread, uncounted)
 
-    def _asked(self, table: pa.Table) -> Mask:
+    def _selected(self, table: pa.Table) -> Mask:
         if self.only is None:
             return np.ones(len(table), np.bool_)
         name, values = self.only
@@ -250,17 +250,17 @@ class ReadOptions:
             text = legible(table[name], name).cast(pa.string())
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise InteractionsError(f"column {name!r} cannot be compared with {values}: {error}") from error
-        asked: Mask = pc.is_in(text, value_set=pa.array(values, pa.string())).to_numpy(zero_copy_only=False)
-        return asked
+        selected: Mask = pc.is_in(text, value_set=pa.array(values, pa.string())).to_numpy(zero_copy_only=False)
+        return selected
 
-    def _nothing_left(self, table: pa.Table, asked: int, log: "LogRows") -> str:
-        wishes = [f"a weight of {self.min_weight:g} and more"] if self.min_weight is not None else []
-        wishes += [f"{self.only[0]} of {examples(self.only[1])}"] if self.only else []
-        wanted = f", wanted {' and '.join(wishes)}" if wishes else ""
+    def _nothing_left(self, table: pa.Table, selected: int, log: "LogRows") -> str:
+        conditions = [f"a weight of {self.min_weight:g} and more"] if self.min_weight is not None else []
+        conditions += [f"{self.only[0]} of {examples(self.only[1])}"] if self.only else []
+        condition_text = f", conditions: {' and '.join(conditions)}" if conditions else ""
         shown = "".join(f"; {reason}: {example}" for reason, example in log.examples.items())
         return (
-            f"{self.source} leaves no interactions: {len(table)} rows, {asked} asked for, dropped {dict(log.lost)}"
-            f"{wanted}; the columns read are {table.column_names}{shown}"
+            f"{self.source} leaves no interactions: {len(table)} rows, {selected} selected, dropped {dict(log.lost)}"
+            f"{condition_text}; the columns read are {table.column_names}{shown}"
         )
 
 
@@ -268,18 +268,18 @@ class LogRows:
     """The rows of a log while it is cleaned, (n,) each, and counts of the dropped ones.
 
     Attributes:
-        given: The columns as they were, by what they hold.
-        rows: Where in the log they stand.
+        columns: The columns as they were, by field.
+        rows: Their rows in the log.
         lost: How many were dropped, by reason.
         repaired: How many were used after a repair.
         examples: The first value that was dropped, by reason.
     """
 
-    def __init__(self, given: dict[str, pa.Array], users: pa.Array, items: pa.Array, times: Times) -> None:
-        self.given, self.users, self.items, self.times = given, users, items, times
+    def __init__(self, columns: dict[str, pa.Array], users: pa.Array, items: pa.Array, times: Times) -> None:
+        self.columns, self.users, self.items, self.times = columns, users, items, times
         self.rows = np.arange(len(users))
         self.types: NDArray[np.str_] = np.full(len(users), "")
-        self.weights = self.worth = np.ones(len(users), np.float32)
+        self.weights = self.event_weights = np.ones(len(users), np.float32)
         self.lost: Counter[str] = Counter()
         self.repaired: Counter[str] = Counter()
         self.examples: dict[str, str] = {}
@@ -287,15 +287,15 @@ class LogRows:
     @classmethod
     def read(cls, table: pa.Table, names: dict[str, str], lost: Counter[str]) -> "LogRows":
         """Read the columns of a table, as named by what they hold; ``lost`` rows were dropped before."""
-        given = {one: legible(table[name], name) for one, name in names.items()}
-        users, items = (read_ids(given[one], names[one]) for one in ("user_id", "item_id"))
+        columns = {one: legible(table[name], name) for one, name in names.items()}
+        users, items = (read_ids(columns[one], names[one]) for one in ("user_id", "item_id"))
         users, repaired = whole_users(users)
-        times = read_times(given["timestamp"], names["timestamp"]) if "timestamp" in names else Times.none(len(table))
-        log = cls(given, users, items, times)
+        times = read_times(columns["timestamp"], names["timestamp"]) if "timestamp" in names else Times.none(len(table))
+        log = cls(columns, users, items, times)
         log.lost += lost
         log.repaired += Counter({"user_id written with .0": repaired})
         if "weight" in names:
-            log.weights = read_weights(given["weight"], names["weight"])
+            log.weights = read_weights(columns["weight"], names["weight"])
         return log
 
     def __len__(self) -> int:
@@ -311,22 +311,22 @@ class LogRows:
         """Keep some rows."""
         self.pick(np.flatnonzero(mask))
 
-    def pick(self, places: Rows) -> None:
+    def pick(self, positions: Rows) -> None:
         """Keep these rows, in this order."""
-        self.users, self.items = self.users.take(places), self.items.take(places)
-        self.times = Times(*(part[places] for part in self.times))
-        self.weights, self.rows = self.weights[places], self.rows[places]
-        self.worth = self.worth[places]
-        self.types = self.types[places]
+        self.users, self.items = self.users.take(positions), self.items.take(positions)
+        self.times = Times(*(part[positions] for part in self.times))
+        self.weights, self.rows = self.weights[positions], self.rows[positions]
+        self.event_weights = self.event_weights[positions]
+        self.types = self.types[positions]
 
-    def weigh(self, worth: NDArray[np.float32], types: NDArray[np.str_]) -> None:
-        """Multiply weights by those of types of events; what weighs 0 is left out later."""
-        with np.errstate(over="ignore", invalid="ignore"):  # what is no longer finite is dropped as such
-            self.weights = self.weights * worth
-        self.worth, self.types = worth, types
+    def weigh(self, event_weights: NDArray[np.float32], types: NDArray[np.str_]) -> None:
+        """Multiply weights by those of types of events; rows of weight 0 are dropped later."""
+        with np.errstate(over="ignore", invalid="ignore"):  # infinite weights are dropped later
+            self.weights = self.weights * event_weights
+        self.event_weights, self.types = event_weights, types
 
     def age(self, events: EventTypes) -> None:
-        """Let events count less by their age and leave out expired ones; keep the last of likes and dislikes."""
+        """Decay weights by the age of events, and drop expired ones; keep the last of likes and dislikes."""
         now = int(self.times.seconds.max(initial=0))
         factor, expired = events.aged(self.types, self.times.seconds, now)
         self.weights = self.weights * factor
@@ -337,7 +337,7 @@ class LogRows:
             self.keep(~self._taken_back())
 
     def _taken_back(self) -> Mask:
-        """Say which events of a user and an item a later one of the other sign takes back; rows are in time order."""
+        """Mark events that a later one of the same pair, with the other sign, takes back; rows are in time order."""
         users, items = (ids.dictionary_encode() for ids in (self.users, self.items))
         pairs = users.indices.to_numpy().astype(np.int64) * max(len(items.dictionary), 1) + items.indices.to_numpy()
         _, pair = np.unique(pairs, return_inverse=True)
@@ -349,22 +349,22 @@ class LogRows:
         return taken_back
 
     def leave_out_unusable(self) -> None:
-        """Keep the rows that have no fault, in time order; count the others, those with several for the first."""
+        """Keep the valid rows, in time order; count the others by their first fault."""
         seconds, latest = self.times.seconds, int(time.time()) + SECONDS_PER_DAY  # a day of grace for clocks and zones
         usable: Mask = np.ones(len(self), np.bool_)
-        for reason, column, bad in (
+        for reason, column, invalid in (
             ("blank user_id", "user_id", ~present(self.users)),
             ("user_id that stands for nobody", "user_id", stands_for_nobody(self.users)),
             ("blank item_id", "item_id", ~present(self.items)),
             ("weight missing or not finite", "weight", ~np.isfinite(self.weights)),
             ("time missing or unreadable", "timestamp", seconds == NO_TIME),
             ("impossible time", "timestamp", (seconds < 0) | (seconds > latest)),
-            ("event of weight 0", "", self.worth == 0),
+            ("event of weight 0", "", self.event_weights == 0),
         ):
-            if count := int(np.sum(usable & bad)):
+            if count := int(np.sum(usable & invalid)):
                 self.lost[reason] += count
-                self._show(reason, column, np.flatnonzero(usable & bad))
-            usable &= ~bad
+                self._add_example(reason, column, np.flatnonzero(usable & invalid))
+            usable &= ~invalid
         self.pick(self.times.order(np.flatnonzero(usable)))
 
     def keep_once(self, repeats: Repeats) -> None:
@@ -373,28 +373,28 @@ class LogRows:
             return
         users, items = (ids.dictionary_encode() for ids in (self.users, self.items))
         pairs = users.indices.to_numpy().astype(np.int64) * max(len(items.dictionary), 1) + items.indices.to_numpy()
-        places, weights = distinct_pairs(pairs, self.weights, repeats, self.rows)
-        if more := len(self) - len(places):
-            told = self.lost if repeats == "last" else self.repaired
-            told["changed by a later rating" if repeats == "last" else "added to a later one"] += more
-        self.pick(places)
+        positions, weights = distinct_pairs(pairs, self.weights, repeats, self.rows)
+        if more := len(self) - len(positions):
+            repairs = self.lost if repeats == "last" else self.repaired
+            repairs["changed by a later rating" if repeats == "last" else "added to a later one"] += more
+        self.pick(positions)
         self.weights = weights
 
     def table(self) -> pa.Table:
-        """Give the rows as they are handed on."""
+        """Give the rows as a table."""
         return pa.table([self.users, self.items, self.times.seconds, self.weights], SCHEMA)
 
-    def told(self) -> dict[str, int]:
+    def repairs(self) -> dict[str, int]:
         """Count repairs."""
         counts = np.bincount(self.times.unit, minlength=len(UNITS)).tolist()
         units = {f"time in {unit}": count for unit, count in zip(UNITS[1:], counts[1:], strict=True) if count}
         return {reason: count for reason, count in self.repaired.items() if count} | units
 
-    def _show(self, reason: str, column: str, places: Rows) -> None:
-        """Remember the first value of a fault, one that is not simply missing if there is one."""
-        if column not in self.given:
+    def _add_example(self, reason: str, column: str, positions: Rows) -> None:
+        """Record the first value of a fault, preferably one that is not missing."""
+        if column not in self.columns:
             return
-        rows = self.rows[places[:_MOST_SHOWN]]
-        values = [python_value(self.given[column][row]) for row in rows.tolist()]  # `take` lacks string views
-        first = next((place for place, value in enumerate(values) if value is not None), 0)
+        rows = self.rows[positions[:_MAX_CHECKED]]
+        values = [python_value(self.columns[column][row]) for row in rows.tolist()]  # `take` lacks string views
+        first = next((position for position, value in enumerate(values) if value is not None), 0)
         self.examples[reason] = f"the first is {values[first]!r} in row {rows[first]} (from 0)"

@@ -100,23 +100,23 @@ class Profiles:
     def __len__(self) -> int:
         return len(self.user_ids)
 
-    def lines(self, user_ids: Sequence[str]) -> NDArray[np.int64]:
+    def positions(self, user_ids: Sequence[str]) -> NDArray[np.int64]:
         """Give the row of each user, (B,) int64, -1 for users without a profile."""
         found = pc.index_in(
             pa.array(check_names(user_ids, "user_ids"), pa.string()), value_set=self.user_ids
         ).fill_null(-1)
-        lines: NDArray[np.int64] = found.to_numpy(zero_copy_only=False).astype(np.int64)
-        return lines
+        positions: NDArray[np.int64] = found.to_numpy(zero_copy_only=False).astype(np.int64)
+        return positions
 
     def known(self, user_ids: Sequence[str]) -> list[str]:
         """Keep the users who have a profile."""
         user_ids = check_names(user_ids, "user_ids")
-        return [user for user, line in zip(user_ids, self.lines(user_ids).tolist(), strict=True) if line >= 0]
+        return [user for user, line in zip(user_ids, self.positions(user_ids).tolist(), strict=True) if line >= 0]
 
     def of(self, user_ids: Sequence[str]) -> pa.Table:
         """Give a row of attributes for each user, null where a value is missing."""
-        lines = self.lines(user_ids)
-        return self.attributes.take(pa.array(lines, mask=lines < 0))
+        positions = self.positions(user_ids)
+        return self.attributes.take(pa.array(positions, mask=positions < 0))
 
 
 def as_profiles(given: object) -> Profiles:

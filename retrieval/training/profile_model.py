@@ -39,7 +39,7 @@ def refit_profile_model(
 
 def with_profile(profiles: Profiles, histories: Sequence[History]) -> list[History]:
     """Give the users with interactions and a profile."""
-    has_profile = profiles.lines([history.user_id for history in histories]) >= 0
+    has_profile = profiles.positions([history.user_id for history in histories]) >= 0
     return [
         history for history, included in zip(histories, has_profile.tolist(), strict=True) if included and len(history)
     ]

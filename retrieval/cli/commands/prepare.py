@@ -42,7 +42,7 @@ def prepare(
     log_interactions = log.open(interactions, notes=False)
     with progress() as progress_bar:
         prepared, summary = prepare_log(
-            log_interactions, config, told=lambda rule: progress_bar.begin(f"looking for {rule}")
+            log_interactions, config, on_rule=lambda rule: progress_bar.begin(f"looking for {rule}")
         )
     summary_json = {"report": summary.to_json(), "config": config.to_json()}
     if report is not None:
@@ -51,7 +51,7 @@ def prepare(
     if as_json:
         show_json("preparation", {"written": str(out), **summary_json})
         return
-    show_pairs(f"{source_name(interactions)}: prepared as {out}", summary.lines())
+    show_pairs(f"{source_name(interactions)}: prepared as {out}", summary.summary())
 
 
 def _shilling(drop: Literal["interactions", "users", "keep"]) -> PushLimits | None:

@@ -65,7 +65,7 @@ def show_report(title: str, report: FitReport) -> None:
         "examination probability by position": _curve(report.position_curve),
         "scores lowered, because of over-exposure": examples(report.held_back) if report.held_back else "",
         **{part: why for part, why in report.notes.items()},
-        **({f"log: {name}": text for name, text in report.preparation.lines().items()} if report.preparation else {}),
+        **({f"log: {name}": text for name, text in report.preparation.summary().items()} if report.preparation else {}),
         "published parts": ", ".join(report.current) or "no learned part",
         "generation": report.generation,
     }

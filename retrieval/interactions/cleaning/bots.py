@@ -17,7 +17,7 @@ class CodedLog:
     """N interactions in time order.
 
     Attributes:
-        places: (N,) int64, their rows in the log that was handed in.
+        positions: (N,) int64, their rows in the log that was handed in.
         users: (N,) int64, positions in ``user_ids``.
         items: (N,) int64, positions in ``item_ids``.
         times: (N,) int64, seconds since 1970 (UTC).
@@ -26,7 +26,7 @@ class CodedLog:
         item_ids: Of all its items.
     """
 
-    places: Rows
+    positions: Rows
     users: Rows
     items: Rows
     times: NDArray[np.int64]
@@ -49,7 +49,7 @@ class CodedLog:
         )
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.positions)
 
     @property
     def pairs(self) -> Rows:
@@ -59,7 +59,7 @@ class CodedLog:
 
     def where(self, kept: Mask) -> "CodedLog":
         """Keep some interactions; users and items keep their numbers."""
-        columns = ("places", "users", "items", "times", "weights")
+        columns = ("positions", "users", "items", "times", "weights")
         return replace(self, **{name: getattr(self, name)[kept] for name in columns})
 
     def once(self) -> tuple[Rows, Rows]:

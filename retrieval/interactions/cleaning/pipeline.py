@@ -1,4 +1,4 @@
-"""Preparing a log: one rule after the other, until none of them takes anything away any more."""
+"""Cleans a log: applies all rules repeatedly until none removes anything."""
 
 import math
 import time
@@ -29,17 +29,17 @@ def prepare(
     interactions: Interactions,
     config: PrepareConfig | None = None,
     *,
-    told: Callable[[str], None] | None = None,
+    on_rule: Callable[[str], None] | None = None,
 ) -> tuple[Interactions, PreparationReport]:
-    """Remove interactions from a log that are useless or harmful for learning.
+    """Remove interactions from a log that are useless or harmful for training.
 
-    The rules are repeated until none takes anything away: what was prepared is not changed by preparing it again, and
-    a log with the same rows in it twice gives what it gives with them once.
+    The rules are repeated until none removes anything: preparing a prepared log changes nothing, and duplicate rows
+    have no effect.
 
     Args:
         interactions: The log.
-        config: What to leave out.
-        told: Is called with the name of each rule before it is applied.
+        config: The rules.
+        on_rule: Called with the name of each rule before it is applied.
 
     Returns:
         The remaining interactions, in the same order, and a report.
@@ -52,22 +52,22 @@ def prepare(
     >>> prepared, report.removed["duplicate"].examples
     (<Interactions 2 of 2 users on 1 items>, (('a', 'mug'),))
     """
-    run = _Preparation(interactions, config or PrepareConfig(), told or (lambda _: None))
+    run = _Preparation(interactions, config or PrepareConfig(), on_rule or (lambda _: None))
     return run.prepared(), run.report()
 
 
 def written_back(interactions: Interactions) -> pa.Table:
-    """Give a log as the table that is kept: ratings are called so, as what is read of it again depends on that."""
+    """Give a log as a table to write; ratings are named so, because reading it again depends on the name."""
     table = interactions.table
     return table.rename_columns([*table.column_names[:-1], "rating"]) if interactions.repeats == "last" else table
 
 
 class _Preparation:
-    """One log on its way through the rules."""
+    """The state of one log while the rules are applied."""
 
-    def __init__(self, given: Interactions, config: PrepareConfig, told: Callable[[str], None]) -> None:
-        self.given, self.config, self.told = given, config, told
-        self.whole = self.log = CodedLog.of(given.table)
+    def __init__(self, interactions: Interactions, config: PrepareConfig, on_rule: Callable[[str], None]) -> None:
+        self.interactions, self.config, self.on_rule = interactions, config, on_rule
+        self.original = self.log = CodedLog.of(interactions.table)
         self.timed = bool(np.any(self.log.times >= config.earliest))
         self.reasons = np.full(len(self.log), -1)
         self.names: list[str] = []
@@ -86,31 +86,31 @@ class _Preparation:
 
     def prepared(self) -> Interactions:
         """Give the remaining interactions."""
-        if not len(self.log) and len(self.whole):
+        if not len(self.log) and len(self.original):
             lost = {name: removal.rows for name, removal in self._removed().items()}
-            raise InteractionsError(f"of {len(self.whole)} interactions none is left: {lost}; raise these limits")
-        table = self.given.table.take(self.log.places)
-        place = table.schema.get_field_index("weight")
-        table = table.set_column(place, table.schema.field(place), pa.array(self.log.weights, pa.float32()))
-        return replace(self.given, table=table.combine_chunks())
+            raise InteractionsError(f"of {len(self.original)} interactions none is left: {lost}; raise these limits")
+        table = self.interactions.table.take(self.log.positions)
+        position = table.schema.get_field_index("weight")
+        table = table.set_column(position, table.schema.field(position), pa.array(self.log.weights, pa.float32()))
+        return replace(self.interactions, table=table.combine_chunks())
 
     def report(self) -> PreparationReport:
         """Give the report."""
         users, items = (
-            (len(np.unique(getattr(self.whole, name))), len(np.unique(getattr(self.log, name))))
+            (len(np.unique(getattr(self.original, name))), len(np.unique(getattr(self.log, name))))
             for name in ("users", "items")
         )
         return PreparationReport(
-            rows=len(self.whole),
+            rows=len(self.original),
             kept=len(self.log),
             users=users,
             items=items,
             timed=self.timed,
             removed=self._removed(),
             changed=dict(self.changed),
-            unreadable=dict(self.given.dropped),
+            unreadable=dict(self.interactions.dropped),
             pushes=tuple(self.pushes),
-            examples=dict(self.given.examples),
+            examples=dict(self.interactions.examples),
         )
 
     def _rules(self) -> list[tuple[str, Rule]]:
@@ -134,7 +134,7 @@ class _Preparation:
     def _apply(self, name: str, rule: Rule) -> None:
         if not len(self.log):
             return
-        self.told(name)
+        self.on_rule(name)
         self._remove(name, rule(self.log))
 
     def _remove(self, name: str, out: Mask) -> None:
@@ -142,7 +142,7 @@ class _Preparation:
             return
         if name not in self.names:
             self.names.append(name)
-        self.reasons[self.log.places[out]] = self.names.index(name)
+        self.reasons[self.log.positions[out]] = self.names.index(name)
         self.log = self.log.where(~out)
 
     def _impossible(self, log: CodedLog) -> Mask:
@@ -151,7 +151,7 @@ class _Preparation:
         return out
 
     def _merge(self) -> None:
-        self.told("duplicate")
+        self.on_rule("duplicate")
         out, weights = repeats(self.log, self.config.repeat_seconds)
         raised = int(np.sum(weights[~out] != self.log.weights[~out]))
         self.log = replace(self.log, weights=weights)
@@ -174,12 +174,12 @@ class _Preparation:
         return out
 
     def _removed(self) -> dict[str, Removal]:
-        whole, removed = self.whole, {}
+        original, removed = self.original, {}
         for number, name in enumerate(self.names):
             rows = np.flatnonzero(self.reasons == number)
-            users, items = whole.users[rows], whole.items[rows]
+            users, items = original.users[rows], original.items[rows]
             shown = tuple(
-                (whole.user_ids[user], whole.item_ids[item])
+                (original.user_ids[user], original.item_ids[item])
                 for user, item in zip(users[:_EXAMPLES].tolist(), items[:_EXAMPLES].tolist(), strict=True)
             )
             removed[name] = Removal(len(rows), len(np.unique(users)), len(np.unique(items)), shown)
@@ -267,6 +267,6 @@ def decayed(interactions: Interactions, half_life_days: float, *, now: int | Non
     newest = int(times[-1]) if now is None and len(times) else now or 0
     ages = np.maximum(newest - times, 0) / (half_life_days * SECONDS_PER_DAY)
     weights = (table["weight"].to_numpy().astype(np.float64) * 0.5**ages).astype(np.float32)
-    place = table.schema.get_field_index("weight")
-    faded = table.set_column(place, table.schema.field(place), pa.array(weights, pa.float32()))
+    position = table.schema.get_field_index("weight")
+    faded = table.set_column(position, table.schema.field(position), pa.array(weights, pa.float32()))
     return replace(interactions, table=faded)

@@ -57,7 +57,7 @@ class PreparationReport:
         kept: Interactions that are left.
         users: How many users there were, and are left.
         items: How many items there were, and are left.
-        timed: Whether the log has a clock; without one, nothing that needs time is judged.
+        timed: Whether the log has a clock; without times, rules that need them are skipped.
         removed: Removed interactions by reason; each counts once, for the first reason that applied.
         changed: Weights that were changed, by what was done.
         unreadable: Rows that were left out when the log was read, by reason; they are not among ``rows``.
@@ -80,25 +80,25 @@ class PreparationReport:
         """Give the fields as plain JSON values."""
         return asdict(self)
 
-    def lines(self) -> dict[str, str]:
-        """Give what a person wants to read: a name and a text each."""
-        told = {
+    def summary(self) -> dict[str, str]:
+        """Give the report as texts by name."""
+        texts = {
             "interactions": f"{self.kept} kept of {self.rows}",
             "users": f"{self.users[1]} kept of {self.users[0]}",
             "items": f"{self.items[1]} kept of {self.items[0]}",
         }
         if not self.timed:
-            told["times"] = "none that are dates: rates and pushes were not judged"
+            texts["times"] = "none that are dates: rates and pushes were not checked"
         for reason, count in self.unreadable.items():
             example = f"; {self.examples[reason]}" if reason in self.examples else ""
-            told[f"left out when read: {reason}"] = f"{count}{example}"
+            texts[f"left out when read: {reason}"] = f"{count}{example}"
         for reason, what in self.removed.items():
             pairs = ", ".join(f"{user} {item}" for user, item in what.examples)
-            told[reason] = f"{what.rows} of {what.users} users on {what.items} items, as {pairs}"
-        if "duplicate" in told and not self.timed:  # of a log that has no times nothing tells a play from the next
-            told["duplicate"] += "; if each row is an event, count them with repeats sum"
-        told |= {f"changed: {what}": str(count) for what, count in self.changed.items()}
+            texts[reason] = f"{what.rows} of {what.users} users on {what.items} items, as {pairs}"
+        if "duplicate" in texts and not self.timed:  # without times repeated plays look like duplicates
+            texts["duplicate"] += "; if each row is an event, count them with repeats sum"
+        texts |= {f"changed: {what}": str(count) for what, count in self.changed.items()}
         if self.pushes:
             more = [f"and {len(self.pushes) - _SHOWN} more"] if len(self.pushes) > _SHOWN else []
-            told["pushes"] = "\n".join([*map(str, self.pushes[:_SHOWN]), *more])
-        return told
+            texts["pushes"] = "\n".join([*map(str, self.pushes[:_SHOWN]), *more])
+        return texts

@@ -129,8 +129,8 @@ def _expected(windows: _Windows, limits: PushLimits, doubt: float) -> Shares:
     lifts = np.array([[limits.lift], [limits.lift_of_new]])
     expected = windows.active * windows.shares
     shown = (windows.counts >= lifts * expected) & (_surprise(windows) >= doubt)
-    told: Shares = np.where(shown[0], expected[0], np.where(shown[1], expected[1], np.inf))
-    return told
+    shares: Shares = np.where(shown[0], expected[0], np.where(shown[1], expected[1], np.inf))
+    return shares
 
 
 def _surprise(windows: _Windows) -> Shares:

@@ -81,14 +81,14 @@ def test_a_log_without_a_clock_is_not_judged_by_time() -> None:
     prepared, report = prepare(log_of(rows), bots(BotLimits(per_hour=10)))
     assert len(prepared) == 40
     assert not report.timed
-    assert report.lines()["times"] == "none that are dates: rates and pushes were not judged"
+    assert report.summary()["times"] == "none that are dates: rates and pushes were not checked"
 
 
 def test_rows_that_repeat_without_times_may_be_events_to_count() -> None:
     for second, told in ((-START, "; if each row is an event, count them with repeats sum"), (0, "")):
         rows = [("a", "mug", second), ("a", "mug", second), ("a", "cup", second)]
         _, report = prepare(log_of(rows), PrepareConfig())
-        assert report.lines()["duplicate"] == f"1 of 1 users on 1 items, as a mug{told}"
+        assert report.summary()["duplicate"] == f"1 of 1 users on 1 items, as a mug{told}"
 
 
 def test_users_who_are_too_fast_go_and_those_at_the_limit_stay() -> None:
@@ -161,8 +161,8 @@ def test_the_cap_of_an_item_draws_the_same_users_whenever_they_came() -> None:
     assert Counter(item for _, item in drawn) == {"mug": 10, "cup": 10}
     later = [(user, item, 1000 - when) for user, item, when in rows if (user, item) in drawn or when % 3]
     assert {(user, item) for user, item, _ in rows_of(prepare(log_of(later), config)[0])} == drawn
-    places = sorted(int(user.split("-")[1]) for user, item in drawn if item == "mug")
-    assert places[0] < 20 <= places[-1]  # neither the first nor the last ten
+    positions = sorted(int(user.split("-")[1]) for user, item in drawn if item == "mug")
+    assert positions[0] < 20 <= positions[-1]  # neither the first nor the last ten
 
 
 def test_weights_are_bounded() -> None:
@@ -229,7 +229,7 @@ def test_the_report_is_json_and_lines() -> None:
     assert report.to_json()["removed"] == {
         "duplicate": {"rows": 1, "users": 1, "items": 1, "examples": (("a", "mug"),)}
     }
-    assert report.lines() == {
+    assert report.summary() == {
         "interactions": "1 kept of 2",
         "users": "1 kept of 1",
         "items": "1 kept of 1",
@@ -247,7 +247,7 @@ def test_an_empty_log_stays_empty() -> None:
 
 def test_every_rule_is_told_before_it_is_tried() -> None:
     told: list[str] = []
-    prepare(log_of([("a", "mug", 1)]), replace(PrepareConfig(), k_core=(1, 1)), told=told.append)
+    prepare(log_of([("a", "mug", 1)]), replace(PrepareConfig(), k_core=(1, 1)), on_rule=told.append)
     assert told == [
         "impossible time",
         "duplicate",

@@ -139,8 +139,8 @@ def test_a_whole_number_is_not_rounded_up() -> None:
 def test_what_is_held_out_is_the_last_of_each_user(rows: list[Row], percent: int) -> None:
     earlier, later = hold_out_last(made_of(rows), percent / 100)
     early, late = earlier.table.to_pylist(), later.table.to_pylist()
-    places = [row["weight"] for row in early + late]
-    assert sorted(places) == list(range(len(rows)))  # every row once: no overlap, nothing lost
+    positions = [row["weight"] for row in early + late]
+    assert sorted(positions) == list(range(len(rows)))  # every row once: no overlap, nothing lost
     timed = len({second for _, _, second in rows}) > 1  # without times items are drawn, each with all of its rows
     for user in {user for user, _, _ in rows}:
         first = [(row["timestamp"], row["weight"]) for row in early if row["user_id"] == user]

@@ -231,12 +231,12 @@ def test_missing_columns_are_named_with_those_there_are() -> None:
     ("table", "wishes", "message"),
     [
         (log(item_id=pa.array([], pa.string())), {}, r"0 rows"),
-        (log(item_id=["", " "]), {}, r"2 rows, 2 asked for, dropped {'blank item_id': 2}"),
-        (log(part=["a", "b"]), {"only": ("part", ("c",))}, r"2 rows, 0 asked for, dropped {}, wanted part of 'c'"),
+        (log(item_id=["", " "]), {}, r"2 rows, 2 selected, dropped {'blank item_id': 2}"),
+        (log(part=["a", "b"]), {"only": ("part", ("c",))}, r"2 rows, 0 selected, dropped {}, conditions: part of 'c'"),
         (
             log(rating=[1, 2]),
             {"min_weight": 4},
-            r"2 asked for, dropped {}, wanted a weight of 4 and more; the columns",
+            r"2 selected, dropped {}, conditions: a weight of 4 and more; the columns",
         ),
     ],
 )

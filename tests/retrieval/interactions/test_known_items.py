@@ -46,12 +46,12 @@ def test_what_is_unknown_is_counted_with_examples() -> None:
         unknown_users=3,
         users_left_out=1,
         examples=("x9", "x8", "x7"),
-        cause="Items that were taken out, or not put in yet, are a common cause.",
+        cause="Items that were deleted, or not added yet, are a common cause.",
         respelled=1,
     )
     assert str(known) == (
         "4 of 7 interactions, by 3 of 4 users, 1 of whom have no other, are with 3 items that are not in the bundle, "
-        "e.g. 'x9', 'x8', 'x7'; they are left out. Items that were taken out, or not put in yet, are a common cause. "
+        "e.g. 'x9', 'x8', 'x7'; they are left out. Items that were deleted, or not added yet, are a common cause. "
         "1 interactions write their item with or without .0; they are read as the bundle does."
     )
     assert known.to_json()["examples"] == ("x9", "x8", "x7")

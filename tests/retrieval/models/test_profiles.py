@@ -25,7 +25,7 @@ def test_files_are_read_by_user(tmp_path: Path) -> None:
     (tmp_path / "users.csv").write_text("user_id,age,plan\n007,31,team\n8,52,\n")
     for name in ("users.parquet", "users.csv"):
         known = Profiles.open(tmp_path / name)
-        assert known.lines(["8", "7", "007"]).tolist() == [1, -1, 0]
+        assert known.positions(["8", "7", "007"]).tolist() == [1, -1, 0]
         lines = known.of(["007", "7"]).to_pylist()
         assert lines == [{"age": 31, "plan": "team"}, {"age": None, "plan": None}]
 
