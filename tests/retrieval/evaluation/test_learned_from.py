@@ -58,7 +58,9 @@ def test_what_was_learned_from_is_refused_and_what_was_kept_away_is_measured(
     plain: Path, tmp_path: Path, named: bool
 ) -> None:
     everything = fitted(plain, tmp_path / "all", log())
-    with pytest.raises(LeakError, match=r"learned from 180 of 180 interactions .* is memory.*hold_out_last"):
+    with pytest.raises(
+        LeakError, match=r"trained on 180 of 180 .* measure memory.*hold_out_last"
+    ):
         measured(everything, EARLIER, LATER, named=named)
     kept_away = fitted(plain, tmp_path / "earlier", EARLIER)
     assert len(measured(kept_away, EARLIER, LATER, named=named).query_ids) == 90
@@ -66,7 +68,7 @@ def test_what_was_learned_from_is_refused_and_what_was_kept_away_is_measured(
 
 def test_a_part_that_was_learned_from_is_refused(plain: Path, tmp_path: Path) -> None:
     bundle = fitted(plain, tmp_path, EARLIER)
-    with pytest.raises(LeakError, match=r"learned from \d+ of 360 interactions"):
+    with pytest.raises(LeakError, match=r"trained on \d+ of 360 relevant interactions"):
         measured(bundle, *hold_out_last(log(), 0.5))  # more is held out now than then
 
 
@@ -101,7 +103,7 @@ def test_the_command_line_refuses_what_was_learned_and_says_how_to_go_on(plain: 
     assert run("fit", bundle, path, "--config", config)[0] == 0
     code, _, err = run("evaluate", bundle, path)
     assert code == 1
-    assert "learned from 180 of 180 interactions" in " ".join(err.split())
+    assert "trained on 180 of 180 relevant interactions" in " ".join(err.split())
     assert "--hold-out 0.2" in err
     assert run("fit", bundle, path, "--config", config, "--hold-out", 0.2)[0] == 0
     code, out, _ = run("evaluate", bundle, path, "--json")

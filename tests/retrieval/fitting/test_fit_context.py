@@ -195,7 +195,7 @@ def test_added_items_are_taken_for_what_they_are_like(learned: tuple[Path, FitRe
 
 def test_a_refresh_reads_the_same_columns(learned: tuple[Path, FitReport]) -> None:
     bundle, _ = learned
-    with pytest.raises(InputError, match=r"what is in force has learned from the context 'device': give it"):
+    with pytest.raises(InputError, match=r"the published parts were trained on the context 'device': give it"):
         fit(bundle, Interactions.from_arrow(visits()), refresh=True)
     report = fit(bundle, Interactions.from_arrow(visits(length=20), context=["mood", "device"]), refresh=True)
     assert report.published == ("reranker",), report
