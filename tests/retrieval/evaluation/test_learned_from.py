@@ -58,9 +58,7 @@ def test_what_was_learned_from_is_refused_and_what_was_kept_away_is_measured(
     plain: Path, tmp_path: Path, named: bool
 ) -> None:
     everything = fitted(plain, tmp_path / "all", log())
-    with pytest.raises(
-        LeakError, match=r"trained on 180 of 180 .* measure memory.*hold_out_last"
-    ):
+    with pytest.raises(LeakError, match=r"trained on 180 of 180 .* measure memory.*hold_out_last"):
         measured(everything, EARLIER, LATER, named=named)
     kept_away = fitted(plain, tmp_path / "earlier", EARLIER)
     assert len(measured(kept_away, EARLIER, LATER, named=named).query_ids) == 90
