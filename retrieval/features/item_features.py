@@ -61,7 +61,7 @@ class FeatureMatrix:
         return replace(self, values=self.values[rows], words=self.words.take(rows) if self.words else None)
 
     @property
-    def tower_values(self) -> Vectors:
+    def trained(self) -> Vectors:
         """The columns that are inputs of the trained tower."""
         return self.values if self.untrained is None or not self.untrained.any() else self.values[:, ~self.untrained]
 

@@ -100,9 +100,7 @@ def train_behaviour(
     mean = float(np.mean(np.concatenate([history.weights for history in histories])))
     bin_weights = weight_bins / mean if mean else np.ones_like(weight_bins)
     training = _TowerTraining(progress, work, start, ended)
-    parts = _train_towers(
-        histories, weight_bins, bin_weights.astype(np.float32), features.tower_values, config, training
-    )
+    parts = _train_towers(histories, weight_bins, bin_weights.astype(np.float32), features.trained, config, training)
     popular = _popularity_column(histories, warm, len(features), config)
     trust = np.log1p(counts)
     targets = [

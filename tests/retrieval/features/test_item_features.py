@@ -152,7 +152,7 @@ def test_vectors_describe_those_of_a_text_by_themselves_and_others_with_the_rest
     assert found.untrained is not None
     beside = found.joint.shape[1]  # columns that say something by themselves come last, those of the title first
     assert np.flatnonzero(found.untrained).tolist() == [8, 9, 10, beside, beside + 1]
-    np.testing.assert_array_equal(found.tower_values, np.delete(found.values, np.flatnonzero(found.untrained), axis=1))
+    np.testing.assert_array_equal(found.trained, np.delete(found.values, np.flatnonzero(found.untrained), axis=1))
     again = ItemFeatures.from_bytes(description.to_bytes())
     assert again.columns == description.columns
     without = again.of(FROZEN, table.select(["title"]))

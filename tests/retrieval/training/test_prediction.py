@@ -153,4 +153,4 @@ def test_resemblance_is_what_distances_and_products_make_it_and_nothing_is_writt
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)  # single precision
     np.testing.assert_array_equal(lines, kept[0])
     np.testing.assert_array_equal(others, kept[1])
-    assert FeatureMatrix(lines, untrained=np.zeros(7, np.bool_)).tower_values is lines
+    assert FeatureMatrix(lines, untrained=np.zeros(7, np.bool_)).trained is lines
