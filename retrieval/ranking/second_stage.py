@@ -220,6 +220,11 @@ class SecondStage:
         by_head = (visiting | returning)[:, None] & (candidates.rows >= 0)
         return by_head & ~self._are_unseen(candidates.rows)
 
+    def reads_context(self, *, returning: bool) -> bool:
+        """Say whether the head reads the context, for visits that go on or for users who return."""
+        head = self.returning if returning and (self.returning is not None or self.leaves_returning) else self.head
+        return self.features.context is not None and head is not None and head.width == len(self.features.features)
+
     def head_of(self, candidates: Candidates, query: int) -> ScoringHead:
         """Give the head that orders the candidates of a query, if one does."""
         return (

@@ -55,8 +55,8 @@ class Request(NamedTuple):
     profiles: What is known of each user beside the history, ``{"age": 31, "plan": "team"}``, or a table with a line
         for each; only where `fit` learned from profiles. It counts less the longer the history is.
     context: What holds at the request, ``{"device": "phone"}`` for all users, or one for each, or a table with a line
-        for each; read by the second stage, for a visit that goes on, where `fit` learned from such columns of the log.
-        What was not learned is neutral, with a `ContextWarning`.
+        for each; read by the second stage, where `fit` learned from such columns of the log. What was not learned is
+        neutral, with a `ContextWarning`.
 
     Attributes:
         users: B users by their histories.
@@ -143,8 +143,11 @@ def context_columns(state: LoadedBundle) -> ContextColumns:
 def context_of(state: LoadedBundle, users: UserHistories, given: ContextLike | None) -> Context | None:
     """Read the context of requests by what the second stage has learned; see `request_context`."""
     context = request_context(given, context_columns(state), users.times, len(users.rows))
-    if context is not None and given is not None and users.idle is not None:
-        warn_of_context("the context is read during a visit: it is ignored for users who return at the times given")
+    stage, returning = state.reranker, users.idle is not None
+    is_read = isinstance(stage, SecondStage) and stage.reads_context(returning=returning)
+    if context is not None and given is not None and not is_read:
+        who = "users who return at the times given" if returning else "visits that go on"
+        warn_of_context(f"the context is ignored for {who}: it did not help there")
     return context
 
 

@@ -178,6 +178,8 @@ class PartSelection:
         """Add the head for returning and for new users where it gains; add a note where it does not."""
         if self.trainer.config.split != "both":
             return stage
+        if stage.features.context is not None and returning.in_context is not None:
+            returning = returning.in_context
         self.gains["in_time"] = returning.gain
         notes = returning.why_not_served(fast=not self.trainer.config.trains_on_windows)
         self.notes |= {name: f"ordered by retrieval, {why}" for name, why in notes.items()}

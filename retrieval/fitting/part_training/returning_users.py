@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from indexing.arrays import Mask
 from indexing.errors import TrainingError
+from retrieval.candidates import Candidates
 from retrieval.fitting.fitted_model import FittedModel
 from retrieval.fitting.part_training.fit_ranker import answer_at, train_head
 from retrieval.fitting.part_training.trainer import Trainer
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from retrieval.training.ranker.neural_head import Examples  # loads torch
 
 
+PLAIN, IN_CONTEXT, OVER_PLAIN = "plain", "in context", "in context, over plain"
+Values: TypeAlias = NDArray[np.float64]
+
+
 class ReturningUsers(NamedTuple):
     """The parts that serve returning users, and users without a history.
 
@@ -35,12 +40,14 @@ class ReturningUsers(NamedTuple):
         gain: The gain of the head over retrieval for returning users, in windows that it was not trained on; None where
             no window could validate it.
         gain_of_new: The same for users without a history.
+        in_context: The same with the context of requests, where that surely gains over the head without.
     """
 
     accepted: FittedModel
     head: "ScoringHead | None" = None
     gain: Gain | None = None
     gain_of_new: Gain | None = None
+    in_context: "ReturningUsers | None" = None
 
     def why_not_served(self, *, fast: bool) -> dict[str, str]:
         """Say why the head does not serve ``returning users`` or ``new users``."""
@@ -91,48 +98,70 @@ def train_for_returning(
                 break
         except TrainingError:  # too little in this window
             continue
-    gain = windows.gain(new=False)
-    head = train_head(trainer, windows.examples, WINDOWS) if gain is not None and gain.is_sure else None
+    trained = {variant: windows.trained(variant, accepted) for variant in (PLAIN, IN_CONTEXT)}
+    gain = windows.gain(OVER_PLAIN, new=False)
+    in_context = trained[IN_CONTEXT] if gain is not None and gain.is_sure else None
     trainer.curves.clear()
     trainer.curves.update(curves)  # those of the parts that serve visits
-    return ReturningUsers(accepted, head, gain, windows.gain(new=True))
+    return trained[PLAIN]._replace(in_context=in_context)
 
 
 class _Windows:
-    """The training examples of windows, and the quality of retrieval and of earlier heads in each."""
+    """The training examples of windows, and the quality of retrieval and of earlier heads in each.
+
+    Attributes:
+        examples: For a head without and, where there is one, with the context of requests: those of each window.
+        values: Without a context the quality of retrieval and of the head; with one also, by what was liked in the
+            context of the first of it, that of retrieval, or of the head without, and of the head with it.
+    """
 
     def __init__(self, trainer: Trainer, validation: Validation) -> None:
         self.trainer, self.validation = trainer, validation
-        self.examples: list[Examples] = []
-        self.values: list[tuple[Mask, NDArray[np.float64], NDArray[np.float64]]] = []
+        self.examples: dict[str, list[Examples]] = {PLAIN: [], IN_CONTEXT: []}
+        self.values: dict[str, list[tuple[Mask, Values, Values]]] = {PLAIN: [], IN_CONTEXT: [], OVER_PLAIN: []}
 
     def add(self, name: str, cutoff: Cutoff, model: FittedModel, *, validates: bool) -> None:
         """Learn sources from the histories before a window, validate the head so far, and add its examples."""
-        trainer, learner, users = self.trainer, self.trainer.stage_trainer(), cutoff.active(new=True)
+        trainer, users = self.trainer, cutoff.active(new=True)
+        learner = trainer.stage_trainer(trainer.context)
         users = users.take(sample_users(range(len(users.histories)), len(trainer.bundle.items)))
         trainer.report_progress("sources", name, 0, 0)
         features = learner.fit_features(model.space, cutoff.histories)
-        examples = learner.examples(users, features)
-        if validates and self.examples:
-            head = train_head(trainer, self.examples, name)
-            stage = replace(learner.assemble(head, features, model.space, 0), returning=head)
-            ordered = answer_at(trainer, stage, users)
-            retrieved = self.validation.recommend(model.space.for_returning, users.histories, new=ordered.new)
-            before, after = (
-                self.validation.values(candidates, users.targets, VALIDATION_METRIC)
-                for candidates in (retrieved, ordered)
-            )
-            has_liked = [len(target.liked(self.validation.min_relevance)) > 0 for target in users.targets]
-            self.values.append((users.new[has_liked], before, after))
-        self.examples.append(examples)
+        variants = {PLAIN: (replace(features, context=None), users)}
+        if features.context is not None:
+            variants[IN_CONTEXT] = (features, users.in_first_context(self.validation.min_relevance))
+        found = dict[str, Candidates]()
+        for variant, (read, judged) in variants.items():
+            examples = learner.examples(users, read)
+            if validates and self.examples[variant]:
+                head = train_head(trainer, self.examples[variant], name)
+                stage = replace(learner.assemble(head, read, model.space, 0), returning=head)
+                found[variant] = ordered = answer_at(trainer, stage, judged)
+                retrieved = self.validation.recommend(model.space.for_returning, users.histories, new=ordered.new)
+                self._compare(variant, judged, retrieved, ordered)
+                if variant == IN_CONTEXT:
+                    self._compare(OVER_PLAIN, judged, found[PLAIN], ordered)
+            self.examples[variant].append(examples)
 
-    def gain(self, *, new: bool) -> Gain | None:
-        """Give the gain of the heads over retrieval in all validation windows, for new or for returning users."""
-        if not self.values:
+    def _compare(self, name: str, users: Cutoff, before: Candidates, after: Candidates) -> None:
+        """Keep the quality of two lists for users of a window, by their targets."""
+        first, second = (self.validation.values(found, users.targets, VALIDATION_METRIC) for found in (before, after))
+        has_liked = [len(target.liked(self.validation.min_relevance)) > 0 for target in users.targets]
+        self.values[name].append((users.new[has_liked], first, second))
+
+    def gain(self, name: str, *, new: bool) -> Gain | None:
+        """Give the gain of the heads in all validation windows, for new or for returning users."""
+        if not self.values[name]:
             return None
-        is_new, before, after = (np.concatenate(values) for values in zip(*self.values, strict=True))
+        is_new, before, after = (np.concatenate(values) for values in zip(*self.values[name], strict=True))
         mask = is_new == new
         return Gain.of(before[mask], after[mask]) if mask.sum() >= MIN_USERS else None
+
+    def trained(self, variant: str, accepted: FittedModel) -> ReturningUsers:
+        """Train a head on all windows, where such heads surely gain."""
+        gain = self.gain(variant, new=False)
+        head = train_head(self.trainer, self.examples[variant], WINDOWS) if gain is not None and gain.is_sure else None
+        return ReturningUsers(accepted, head, gain, self.gain(variant, new=True))
 
 
 def liking_users(cutoff: Cutoff, min_relevance: float) -> Cutoff | None:

@@ -116,7 +116,7 @@ def test_a_pool_is_reranked_and_explained_in_its_context(retriever: Retriever) -
     assert "context device" not in reasons.features  # which is the same for all candidates
 
 
-def test_what_was_not_learned_is_neutral_and_said(retriever: Retriever) -> None:
+def test_what_was_not_learned_is_neutral_and_said(retriever: Retriever, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = retriever.recommend(HISTORIES)
     for given, text in (
         ({"device": "tv"}, r"nothing was learned of 'tv' of 'device', only of '(desk|phone)', '(desk|phone)'"),
@@ -129,8 +129,10 @@ def test_what_was_not_learned_is_neutral_and_said(retriever: Retriever) -> None:
         retriever.recommend(HISTORIES, context=[{"device": "phone"}])
     with pytest.raises(InputError, match=r"context is the single value 'phone'"):
         retriever.recommend(HISTORIES, context="phone")
-    log = Interactions.from_arrow(visits(3))
-    with pytest.warns(ContextWarning, match="it is ignored for users who return"):
+    log, stage = Interactions.from_arrow(visits(3)), retriever.reranker
+    assert isinstance(stage, SecondStage)
+    monkeypatch.setattr(retriever.state, "reranker", replace(stage, leaves_returning=True))
+    with pytest.warns(ContextWarning, match="the context is ignored for users who return at the times given: it did"):
         retriever.recommend(log, times=CLOCK + 40 * DAY, context={"device": "phone"})
 
 
@@ -161,6 +163,22 @@ def test_the_command_line_gives_the_context(
     pq.write_table(visits(3), log := tmp_path / "log.parquet")
     code, _, error = run("fit", bundle, log, "--context", "device, phase")
     assert (code, "there is no column 'phase' for the context" in " ".join(error.split())) == (1, True)
+
+
+def test_users_who_return_are_answered_in_their_context_where_that_helps(tmp_path: Path) -> None:
+    log = Interactions.from_arrow(visits(length=16), context=["device"])
+    report = fit(bundle := built(tmp_path), log, replace(SMALL, reranker=STAGE))
+    assert report.in_time is not None
+    assert report.in_time.low > 0, report.notes
+    stage, retriever = stage_of(bundle), Retriever.open(bundle)
+    assert stage.reads_context(returning=True)
+    assert stage.reads_context(returning=False)
+    for device, low, high in (("phone", 0.7, 1.0), ("desk", 0.0, 0.3)):
+        asked = {"user_ids": ["u000", "u001", "u002"], "times": CLOCK + 20 * DAY, "context": {"device": device}}
+        shares = even_shares(retriever.recommend(log, **asked))  # type: ignore[arg-type]
+        assert low <= min(shares) <= max(shares) <= high
+    narrow = replace(stage, returning=None, leaves_returning=True)
+    assert (narrow.reads_context(returning=True), narrow.reads_context(returning=False)) == (False, True)
 
 
 def test_a_context_that_says_nothing_is_left_out(tmp_path: Path) -> None:
