@@ -151,7 +151,7 @@ class _Network:
         that many candidates.
         """
         x, gains = self.x[rows], self.gains[rows]
-        hidden = F.relu(torch.addmm(self.b1, x.flatten(0, 1), self.w1)).view(*x.shape[:2], -1)
+        hidden = torch.addmm(self.b1, x.flatten(0, 1), self.w1).relu_().view(*x.shape[:2], -1)
         output = self.w2.expand(len(rows), 1, -1)
         if rng is not None and self.config.dropout:
             keep = 1 - self.config.dropout
