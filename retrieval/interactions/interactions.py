@@ -16,9 +16,9 @@ from indexing.arrays import Mask
 from indexing.catalogue.readers.arrow_tables import ArrowStream, arrow_table, is_table
 from indexing.catalogue.readers.sql import SqlTable, is_sql_url, read_sql
 from indexing.catalogue.readers.text_encoding import as_utf8
-from indexing.errors import InputError, InteractionsError, examples
+from indexing.errors import InputError, InteractionsError, ShapeError, examples
 from indexing.media.files import no_file
-from indexing.runtime.arguments import check_choice, check_kind, check_path
+from indexing.runtime.arguments import check_array, check_choice, check_kind, check_path, shown
 from retrieval.interactions.columns import REPEATS, InteractionColumns, Repeats
 from retrieval.interactions.event_types import EventTypes, LearnedEvents, UncountedRows
 from retrieval.interactions.log_schema import SCHEMA, ReadArguments, ReadOptions
@@ -153,6 +153,9 @@ class Interactions:
 
     def part(self, mask: Mask) -> "Interactions":
         """Keep some of the `rows`. Events age until the end of the part, and no later event takes one back."""
+        hint = f"give a truth value for each of {len(self.rows)} rows"
+        if check_array(mask, "mask", np.bool_, hint).shape != (len(self.rows),):
+            raise ShapeError(f"mask is {shown(mask)}; {hint}")
         if (uncounted := self._uncounted) is None:
             return replace(self, table=self.table.filter(pa.array(mask)))
         return Interactions(*uncounted.part(mask))

@@ -83,6 +83,8 @@ class PartSelection:
         stage = self._train_stage(accepted, before, held_out_histories if short is not None else ())
         # Without a behaviour block new users get no recommendations.
         cutoffs = self.cutoffs if block else []
+        if trainer.context and (stage is None or stage.features.context is None):  # it says nothing of visits
+            trainer = replace(trainer, context=())
         returning = train_for_returning(trainer, accepted, cutoffs, self.validation, stage is not None)
         if stage is None:
             return returning.accepted

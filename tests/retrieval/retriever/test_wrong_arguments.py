@@ -137,6 +137,8 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "measure": "recall@10",
         "interactions": Interactions.from_arrow(log.table.slice(0, 30)),
         "table": log.table,
+        "Interactions": log,
+        "mask": np.ones(len(log), np.bool_),
         "Catalogue.from_arrow.table": few.attributes,
         "Catalogue.from_pandas.frame": few.attributes.to_pandas(),
         "Interactions.from_pandas.frame": log.table.to_pandas(),
