@@ -3,6 +3,7 @@
 import ast
 import importlib
 import json
+import re
 import subprocess
 import sys
 from functools import cache
@@ -34,8 +35,18 @@ RIDDLE_NAMES = {
     "Promise", "Efforts", "Tower", "Given", "Once", "once", "each_once", "Kept", "Shown", "Shape", "Carried", "Keys",
     "Lists", "Saved", "Answered", "FilmLimits", "SoundLimits", "PictureLimits", "gathered", "least_liked",
     "asked_of", "worded", "weighed", "past_rows", "some", "taken", "filled", "blank", "picked", "moved", "lasting",
-    "between", "standard", "sum_of", "sealed",
+    "between", "standard", "sum_of", "sealed", "HeldOutUsers", "choose_few", "choose_serving", "choose_weights",
+    "learn", "learn_behaviour", "learn_attention", "learn_ease", "learn_next", "learn_next_items", "learn_recent",
+    "learn_sources", "learn_features", "learn_predictor", "learn_profile_taste", "learn_position_curve", "Learner",
+    "StageLearner", "AdapterLearner", "check_books", "touches_of", "neighbour_lines", "lines_of", "matching_of",
+    "Matching", "Verdicts", "held", "dropped", "profiled", "spelled", "usual_repeats",
 }  # fmt: skip
+
+# Phrases of it, in docstrings, messages and comments.
+RIDDLE_PHRASES = re.compile(
+    r"\b(in force|foretold|taught|goes on|going on|went on|gone on|of late|what came (before|since)|way out|pasts)\b",
+    re.IGNORECASE,
+)
 
 
 @cache
@@ -64,6 +75,7 @@ def test_file_is_at_home(path: Path) -> None:
     tree = ast.parse("\n".join(lines))
     defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     assert package not in PACKAGES or not defined & RIDDLE_NAMES
+    assert package not in PACKAGES or not RIDDLE_PHRASES.findall("\n".join(lines))
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             body = node.body[1:] if ast.get_docstring(node) else node.body

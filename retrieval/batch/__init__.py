@@ -1,4 +1,4 @@
-"""Answers for millions of users in bounded memory: streamed from Parquet, into parts, and gone on with after a kill."""
+"""Answers for millions of users in bounded memory: streamed from Parquet into parts, and continued after a kill."""
 
 from retrieval.batch.answering import Answers, BatchConfig, answers, recommend_batches, rerank_batches, steps_of
 from retrieval.batch.candidate_rows import FlatCandidates

@@ -1,4 +1,4 @@
-"""Second stage: order candidates anew. Candidates in, Candidates out."""
+"""The protocol of rerankers, and reranking by exact score."""
 
 from typing import Protocol
 
@@ -10,22 +10,22 @@ from retrieval.candidates import Candidates, check_num_rows
 
 RERANKER = "reranker.safetensors"
 STAGE = "rerank"
-EXACT = "exact"  # of what no head has ordered
+EXACT = "exact"  # the stage of candidates without a head
 # Queries scored at once: 256 x 200 candidates x 512 dimensions of float32 are 100 MB.
 BLOCK = 256
 NO_ROWS: Rows = np.empty(0, np.int64)
 
 
 class Reranker(Protocol):
-    """Orders the candidates of each query anew; drops none, adds none."""
+    """Reorders the candidates of each query; drops none, adds none."""
 
     def rerank(self, candidates: Candidates) -> Candidates:
-        """Give the same candidates in a better order, with stage ``"rerank"``; without a learned head ``"exact"``."""
+        """Give the same candidates in a better order, with stage ``"rerank"``, or ``"exact"`` without a head."""
         ...
 
 
 class ExactReranker:
-    """Orders by the exact inner product of query and item vector, in float32: what there is without a learned head."""
+    """Orders by the exact inner product of query and item vector, in float32; used where there is no head."""
 
     def __init__(self, vectors: Vectors) -> None:
         self.vectors = vectors
@@ -45,7 +45,7 @@ def exact_scores(candidates: Candidates, vectors: Vectors) -> Vectors:
     if candidates.queries.shape[1] != vectors.shape[1]:
         raise InputError(
             f"queries have dimension {candidates.queries.shape[1]}, the bundle {vectors.shape[1]}, so that they were "
-            "made by another bundle, or before it learned something; ask again, with the retriever that goes on"
+            "made by another bundle or an earlier generation; search again with the current retriever"
         )
     check_num_rows(len(vectors), candidates, "vectors")
     scores = np.empty(candidates.rows.shape, np.float32)

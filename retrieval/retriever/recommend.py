@@ -31,32 +31,29 @@ Stages = Literal["all", "retrieval"]
 class Request(NamedTuple):
     """A request for recommendations: the arguments of `Retriever.recommend` and `Retriever.pool`.
 
-    With a second stage the candidates of its sources are ordered by its head, and beyond them what the index finds
-    follows; without one the index answers. It also does where ``where`` leaves only items without interactions, which
-    no head orders: then all items of a history count equally, not the last ones most. A list of fewer than k hits is
-    filled, as far as there are items: with content like that of the history, and then with what is trending, popular
-    and newest; see `Candidates.sources`.
+    With a second stage the candidates of its sources are ordered by its head, followed by hits of the index; without
+    one all hits are of the index. So are those of a filter that leaves only items without interactions, which no head
+    orders; then all items of a history count equally. A list of fewer than k hits is filled: with items of similar
+    content, then with trending, popular and newest items; see `Candidates.sources`.
 
     `Retriever.recommend` makes ``users`` and ``new`` of these arguments:
 
-    histories: For each of B users the item_ids of their history, oldest first; one click will do. An item that comes
-        several times counts once, where it comes last, with its last weight. Where interactions were learned from, an
-        empty history is answered with what is popular. Or a log: `Interactions`, the path of one, a table or a
-        DataFrame. It brings weights and times along, and items that the bundle lacks are left out.
-    user_ids: B names for the answers; of a log the users to recommend for, all when empty.
-    weights: How much each item of each history was liked, as in the log that was learned from: a rating of 1 speaks
-        against what a rating of 5 speaks for. All alike when None. What was disliked is left out of the answers, and
-        says nothing of taste. A user who liked nothing is answered with what is popular.
+    histories: For each of B users the item_ids of their history, oldest first. A repeated item counts once, at its last
+        position and with its last weight. After `fit` an empty history gets popular items. Or a log: `Interactions`,
+        its path, a table or a DataFrame, with weights and times; items that the bundle lacks are left out.
+    user_ids: B names of the queries; of a log the users to recommend to, all when empty.
+    weights: The weight of each item of each history, on the scale of the training log; equal when None. Disliked items
+        are not recommended, and are no part of the query. A user without liked items gets popular items.
     times: Time of the requests in seconds since 1970, one for all or one for each. With a log, or with ``last_times``,
         users return after the days since their last interaction. When None, the time is now, after the training log,
         and each request is within the visit of the last interaction.
     last_times: Time of the last interaction of each user, in seconds since 1970, for histories as lists; without it
         requests are within that visit whatever ``times`` says. That of an empty history is not read.
-    profiles: What is known of each user beside the history, ``{"age": 31, "plan": "team"}``, or a table with a line
-        for each; only where `fit` learned from profiles. It counts less the longer the history is.
-    context: What holds at the request, ``{"device": "phone"}`` for all users, or one for each, or a table with a line
-        for each; read by the second stage, where `fit` learned from such columns of the log. What was not learned is
-        neutral, with a `ContextWarning`.
+    profiles: Attributes of each user, ``{"age": 31, "plan": "team"}``, or a table with a row for each; only if `fit`
+        was given profiles. They count less the longer the history is.
+    context: The context of the request, ``{"device": "phone"}`` for all users, or one for each, or a table with a row
+        for each; read by the second stage if `fit` read such columns of the log. Unknown
+        values are neutral, with a `ContextWarning`.
 
     Attributes:
         users: B users by their histories.

@@ -16,7 +16,9 @@ PAGES = [
 ]
 CODE = re.compile(r"^```.*?^```|`[^`\n]*`|^ {4}commonspace .*$", re.DOTALL | re.MULTILINE)
 NO_LEADING_ZERO = re.compile(r"(?<![\w.)\]/@#])\.\d+(?!\w)")
-DIALECT = re.compile(r"\b(in force|goes on|going on|went on|foretold|told|taught|of late)\b")
+DIALECT = re.compile(
+    r"\b(in force|goes on|going on|went on|foretold|told|taught|of late|what came (?:before|since)|the way out|pasts)\b"
+)
 
 
 def faults(page: str) -> list[str]:
