@@ -33,8 +33,8 @@ LearnHoldOut = Annotated[
         min=0.0,
         max=0.9,
         rich_help_panel=HELD_OUT,
-        help="Fraction of the interactions that nothing is learned from, the latest ones, so that `evaluate` can look "
-        "for them. By default all are learned from.",
+        help="Fraction of the interactions, the latest ones, that are held out of training, so that `evaluate` can use "
+        "them. By default none is held out.",
     ),
 ]
 """A fit serves, and learns from all, unless it is to be evaluated: so its default differs from that of `evaluate`."""

@@ -30,8 +30,8 @@ ImpressionsFile = Annotated[
     typer.Option(
         "--impressions",
         rich_help_panel=LEARNING,
-        help="A .parquet, .csv or .tsv file, or a URL of a database, of what was shown: user, item, position and time. "
-        "The reranker is then corrected for the positions of what was taken.",
+        help="A .parquet, .csv or .tsv file, or a URL of a database, of shown items: user, item, position and time. "
+        "The reranker is then corrected for position bias.",
     ),
 ]
 ContextColumnsOption = Annotated[
@@ -39,8 +39,8 @@ ContextColumnsOption = Annotated[
     typer.Option(
         "--context",
         rich_help_panel=LEARNING,
-        help="Columns of the log that say what held at the moment, like 'device,utc_hour': the reranker reads them "
-        "where that helps. The time gives utc_hour and utc_weekday.",
+        help="Context columns of the log, like 'device,utc_hour': the reranker reads them "
+        "if that helps. The time gives utc_hour and utc_weekday.",
     ),
 ]
 Refresh = Annotated[

@@ -86,7 +86,7 @@ Report = Annotated[
         "--report",
         callback=JSON_FILE,
         rich_help_panel=OUTPUT,
-        help="Write what was left out, and why, to this .json file.",
+        help="Write the removed interactions, by reason, to this .json file.",
     ),
 ]
 Save = Annotated[

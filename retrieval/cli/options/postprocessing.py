@@ -61,7 +61,7 @@ ImpressionsFile = Annotated[
     typer.Option(
         "--impressions",
         rich_help_panel=POSTPROCESSING,
-        help="A .parquet, .csv or .tsv file, or a URL of a database, of what was shown: user, item, position and time; "
+        help="A .parquet, .csv or .tsv file, or a URL of a database, of shown items: user, item, position and time; "
         "read by the rules frequency_cap and rotate.",
     ),
 ]

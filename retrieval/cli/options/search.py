@@ -38,7 +38,7 @@ ComparedBy = Annotated[
     typer.Option(
         "--by",
         rich_help_panel=QUERY,
-        help="What is compared: content, behaviour (what users take together) or both.",
+        help="Compare content, behaviour (what users take together) or both.",
     ),
 ]
 ImageFiles = Annotated[
@@ -76,7 +76,7 @@ Where = Annotated[
     ),
 ]
 Rerank = Annotated[
-    bool, typer.Option("--rerank/--no-rerank", rich_help_panel=QUERY, help="Rerank the candidates by the learned head.")
+    bool, typer.Option("--rerank/--no-rerank", rich_help_panel=QUERY, help="Rerank the candidates by the second stage.")
 ]
 
 Explain = Annotated[
@@ -112,7 +112,7 @@ Date = Annotated[
     typer.Option(
         "--date",
         rich_help_panel=QUERY,
-        help="The column of dates, times or numbers that says what is newest; what was added last without one.",
+        help="Column of dates, times or numbers for newest; without it the order of addition.",
     ),
 ]
 
@@ -133,7 +133,7 @@ ExplainQuery = Annotated[
     typer.Option(
         "--explain",
         rich_help_panel=QUERY,
-        help="Say what each part of a query adds to the score, or with --mode hybrid each list.",
+        help="Show the contribution of each part of a query to the score, or with --mode hybrid of each list.",
     ),
 ]
 

@@ -44,7 +44,7 @@ RequestContext = Annotated[
     typer.Option(
         "--context",
         rich_help_panel=USERS,
-        help="What holds now for all users, like 'device=phone, utc_hour=20', by columns that fit learned. A file of "
+        help="Context of all requests, like 'device=phone, utc_hour=20', by columns that fit read. A file of "
         "--users may have such columns of its own.",
     ),
 ]

@@ -285,8 +285,8 @@ def test_the_shipped_sample_can_be_added(bundle: Path, run: Run, monkeypatch: py
     ("command", "default", "words"),
     [
         ("evaluate", "0.2", "fit it with the same fraction"),
-        ("fit", "0.0", "By default all are learned from"),
-        ("tune", "0.0", "By default all are learned from"),
+        ("fit", "0.0", "By default none is held out"),
+        ("tune", "0.0", "By default none is held out"),
     ],
 )
 def test_the_help_says_why_fit_holds_nothing_out_by_default(command: str, default: str, words: str, run: Run) -> None:
