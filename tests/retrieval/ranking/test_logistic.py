@@ -34,5 +34,5 @@ def test_what_cannot_be_fitted_is_refused() -> None:
         Logistic.fit(np.arange(3.0)[:, None], np.ones(3, bool))
     with pytest.raises(ShapeError, match=r"x is \(3,\) and y \(3,\)"):
         Logistic.fit(np.arange(3.0), np.ones(3, bool))
-    with pytest.raises(VectorError, match="1 lines of x are not finite"):
+    with pytest.raises(VectorError, match="1 rows of x are not finite"):
         Logistic.fit(np.array([[1], [np.nan]]), np.array([True, False]))
