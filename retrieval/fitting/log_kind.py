@@ -60,7 +60,7 @@ class TrainingData(NamedTuple):
             raise InputError(
                 f"the published parts were trained on the context {examples(missing)}: give it to a refresh too",
                 python="read the log with Interactions.open(…, context=[…])",
-                cli="name the columns with --context",
+                cli="name the columns with --context-columns",
             )
 
     def cleaned(

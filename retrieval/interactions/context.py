@@ -157,7 +157,7 @@ def check_log_context(wanted: Sequence[str], names: Sequence[str], *, has_times:
             raise InteractionsError(
                 f"there is no column {name!r} for the context{hint}; the columns are {list(names)}",
                 python="name others by context=[…]",
-                cli="name others with --context",
+                cli="name others with --context-columns",
             )
     return [name for name in wanted if name in names]
 

@@ -37,7 +37,7 @@ ImpressionsFile = Annotated[
 ContextColumnsOption = Annotated[
     str | None,
     typer.Option(
-        "--context",
+        "--context-columns",
         rich_help_panel=LEARNING,
         help="Context columns of the log, like 'device,utc_hour': the reranker reads them "
         "if that helps. The time gives utc_hour and utc_weekday.",

@@ -131,7 +131,7 @@ def test_a_refresh_says_what_it_cannot_go_on_from(root: Path, change: Any, reaso
 
 
 def test_the_same_in_force_is_refreshed(root: Path) -> None:
-    assert fit(root, clocked(), refresh=True).refused.startswith("only 0 users with a past did something")
+    assert fit(root, clocked(), refresh=True).refused.startswith("only 0 users with a history liked something")
 
 
 def test_a_fit_of_an_earlier_version_is_the_same_in_force(root: Path) -> None:
@@ -161,7 +161,7 @@ def test_settings_of_an_earlier_version_are_read(root: Path, head: str) -> None:
     assert (config.effort, config.split) == ("default", "both")
     assert config.adapter == AdapterConfig(hidden=8)
     assert config.reranker == StageConfig(candidates_per_source=30, trees=TreesConfig(num_leaves=7))
-    assert fit(root, clocked(), refresh=True).refused.startswith("only 0 users with a past did something")
+    assert fit(root, clocked(), refresh=True).refused.startswith("only 0 users with a history liked something")
 
 
 @pytest.mark.parametrize(

@@ -314,5 +314,5 @@ def test_settings_and_files_that_cannot_be(retriever: Retriever, tmp_path: Path)
     (tmp_path / "a.parquet").write_bytes(b"no table")
     with pytest.raises(InputError, match=r"a\.parquet is not a Parquet file"):
         ParquetFiles(tmp_path)
-    with pytest.raises(InputError, match="there is not one record batch"):
+    with pytest.raises(InputError, match="there is no record batch"):
         recommend_batches(retriever, [])

@@ -161,7 +161,7 @@ def test_the_command_line_gives_the_context(
     code, _, error = run(*asked, "desk")
     assert (code, "cannot read 'desk' of --context 'desk'; write it like" in " ".join(error.split())) == (2, True)
     pq.write_table(visits(3), log := tmp_path / "log.parquet")
-    code, _, error = run("fit", bundle, log, "--context", "device, phase")
+    code, _, error = run("fit", bundle, log, "--context-columns", "device, phase")
     assert (code, "there is no column 'phase' for the context" in " ".join(error.split())) == (1, True)
 
 

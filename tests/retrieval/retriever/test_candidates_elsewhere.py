@@ -202,7 +202,7 @@ def test_what_a_head_ordered_is_ordered_the_same_after_rows_have_moved(learned: 
 def test_what_another_head_ordered_is_ordered_anew(learned: Retriever, before: Retriever, tmp_path: Path) -> None:
     """A bundle that learned nothing has no order of a head to keep; the widths of queries differ, which is said."""
     found = learned.recommend([["i024", "i025", "i026", "i027"]], 6)
-    with pytest.raises(InputError, match=r"queries have dimension \d+, the bundle 8.*ask again"):
+    with pytest.raises(InputError, match=r"queries have dimension \d+, the bundle 8.*search again"):
         before.rerank(found)
     narrow = replace(
         found,
@@ -316,13 +316,13 @@ def test_queries_of_another_width_are_refused_with_the_way_out(
 ) -> None:
     wide = replace(found, queries=np.ones((1, width), np.float32))
     for act in (before.rerank, lambda given: exact_scores(given, before.vectors)):
-        with pytest.raises(InputError, match=rf"queries have dimension {width}, the bundle 8, .*ask again"):
+        with pytest.raises(InputError, match=rf"queries have dimension {width}, the bundle 8, .*search again"):
             act(wide)
     past = replace(wide, histories=(np.array([1]),))
     with pytest.raises(InputError, match=f"queries have dimension {width}, the bundle 8"):
         before.explain(past)
     if width < DIM:
-        with pytest.raises(InputError, match=f"queries have dimension {width}, the content of the bundle 8; judge"):
+        with pytest.raises(InputError, match=f"dimension {width}, the content of the bundle 8; give candidates"):
             before.verdicts(replace(wide, histories=()))
 
 
