@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from indexing.arrays import Rows
 from indexing.catalogue.arrow_values import SECONDS_PER_DAY
-from indexing.catalogue.readers.arrow_tables import arrow_table, is_table
+from indexing.catalogue.readers.arrow_tables import arrow_table, check_distinct, is_table
 from indexing.errors import CommonspaceWarning, InputError, InteractionsError, ShapeError, examples
 from indexing.runtime.arguments import check_list, check_mapping
 
@@ -26,6 +26,7 @@ ContextColumns: TypeAlias = Mapping[str, tuple[str, ...]]
 DERIVED = ("utc_hour", "utc_weekday")  # columns that the time gives where there is none of that name
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 MAX_VALUES = 32  # of a column that are learned, the most frequent ones
+MAX_WHOLE = 2**53  # floats below are whole numbers without gaps
 UNKNOWN = -1
 _EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday
 
@@ -116,21 +117,31 @@ def rare_values(table: pa.Table, names: Sequence[str]) -> dict[str, int]:
 
 
 def context_texts(values: pa.ChunkedArray | pa.Array, name: str) -> pa.ChunkedArray | pa.Array:
-    """Give values as text, "" for missing ones; whole numbers without a point, as ``5`` for 5.0.
+    """Give values as text, "" for missing ones and NaN; whole numbers without a point, as ``5`` for 5.0.
 
     Raises:
-        InputError: When they cannot be text, as lists.
+        InputError: When they cannot be text, as lists, or one is infinite.
     """
     try:
         if pt.is_dictionary(values.type):
             values = values.cast(values.type.value_type)
         if pt.is_floating(values.type):
-            is_whole = pc.equal(pc.floor(values), values).fill_null(False)
-            whole = pc.if_else(is_whole, values, None).cast(pa.int64()).cast(pa.string())
-            values = pc.coalesce(whole, values.cast(pa.string()))
+            values = _number_texts(values, name)
         return pc.utf8_trim_whitespace(values.cast(pa.string()).fill_null(""))
     except (pa.ArrowException, AttributeError) as error:
         raise InputError(f"the column {name!r} of the context cannot be read as text: {error}") from error
+
+
+def _number_texts(values: pa.ChunkedArray | pa.Array, name: str) -> pa.ChunkedArray | pa.Array:
+    values = pc.if_else(pc.is_nan(values), None, values)
+    if (row := pc.index(pc.is_inf(values).fill_null(False), True).as_py()) >= 0:
+        raise InputError(
+            f"the column {name!r} of the context is {values[row].as_py()} in row {row} (from 0); leave it empty where "
+            "it is unknown"
+        )
+    is_whole = pc.and_(pc.equal(pc.floor(values), values), pc.less(pc.abs(values), MAX_WHOLE)).fill_null(False)
+    whole = pc.if_else(is_whole, values, None).cast(pa.int64()).cast(pa.string())
+    return pc.coalesce(whole, values.cast(pa.string()))
 
 
 def derived_context(name: str, times: NDArray[np.int64]) -> pa.Array:
@@ -145,13 +156,26 @@ def derived_context(name: str, times: NDArray[np.int64]) -> pa.Array:
     return pa.array([WEEKDAYS[day] for day in days.tolist()], pa.string())
 
 
-def check_log_context(wanted: Sequence[str], names: Sequence[str], *, has_times: bool) -> list[str]:
+def check_log_context(wanted: Sequence[str], names: Sequence[str], read: Mapping[str, str]) -> list[str]:
     """Give the columns of a log to read for its context; those that the time gives need none.
 
+    Args:
+        wanted: Names of the context.
+        names: The columns of the log.
+        read: What columns are read as, such as ``{"item": "item_id"}``.
+
     Raises:
-        InteractionsError: When one is missing.
+        InteractionsError: When one is missing, or is read as something else: the item is what is to be recommended.
     """
+    check_distinct(wanted, "context")
+    has_times = "timestamp" in read.values()
     for name in wanted:
+        if name in read:
+            raise InteractionsError(
+                f"the column {name!r} of the context is the {read[name]} of the log, which nobody knows at a request",
+                python="name others by context=[…]",
+                cli="name others with --context-columns",
+            )
         if name not in names and not (name in DERIVED and has_times):
             hint = ", and no times that would tell it" if name in DERIVED else ""
             raise InteractionsError(
@@ -218,6 +242,7 @@ def request_context(
 def _request_table(given: ContextLike, count: int) -> pa.Table:
     if is_table(given):
         table = arrow_table(given, "the table of the context")
+        check_distinct(table.column_names, "the table of the context")
     else:
         if not isinstance(given, Mapping):
             check_list(given, "context")
@@ -226,11 +251,16 @@ def _request_table(given: ContextLike, count: int) -> pa.Table:
             check_mapping(row, f"context[{place}]", "{'device': 'phone'}")
         names = dict.fromkeys(name for row in rows for name in row)
         table = pa.table({str(name): _array(str(name), [row.get(name) for row in rows]) for name in names})
+        _check_count(len(rows), count)
         if not names:
-            return pa.table({})
-    if len(table) != count:
-        raise ShapeError(f"{len(table)} rows of context for {count} users; give one for all, or one for each")
+            return table
+    _check_count(len(table), count)
     return table
+
+
+def _check_count(rows: int, count: int) -> None:
+    if rows != count:
+        raise ShapeError(f"{rows} rows of context for {count} users; give one for all, or one for each")
 
 
 def _array(name: str, values: list[Any]) -> pa.Array:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from indexing.arrays import Mask
-from indexing.catalogue.readers.arrow_tables import ArrowStream, arrow_table, is_table
+from indexing.catalogue.readers.arrow_tables import ArrowStream, arrow_table, check_distinct, is_table
 from indexing.catalogue.readers.sql import SqlTable, is_sql_url, read_sql
 from indexing.catalogue.readers.text_encoding import as_utf8
 from indexing.errors import InputError, InteractionsError, ShapeError, examples
@@ -74,6 +74,7 @@ class Interactions:
                 f"the columns are {self.table.schema.names} of types {self.table.schema.types}; "
                 "read such logs with Interactions.from_arrow"
             )
+        check_distinct(self.table.column_names, "the log")
         if np.any(np.diff(self.table["timestamp"].to_numpy()) < 0):
             raise InteractionsError("the rows are not in time order; read such logs with Interactions.from_arrow")
         for name in self.table.column_names:

@@ -173,7 +173,7 @@ class ReadOptions:
         if self.only and self.only[0] not in names:
             raise InteractionsError(f"there is no column {self.only[0]!r}; the columns are {list(names)}")
         events = [self.log_columns.event_in(names)] if types is not None else []
-        context = check_log_context(self.context, names, has_times="timestamp" in found)
+        context = check_log_context(self.context, names, {name: field for field, name in found.items()})
         needed = list(dict.fromkeys([*found.values(), *events, *([self.only[0]] if self.only else []), *context]))
         if repeated := [name for name in needed if list(names).count(name) > 1]:
             raise InteractionsError(f"{self.source} has more than one column {repeated[0]!r}; rename one")

@@ -67,11 +67,30 @@ def test_a_log_keeps_columns_as_text_in_its_order(tmp_path: Path) -> None:
         (["phone"], "there is no column 'phone' for the context; the columns are"),
         (["weight"], "context names 'weight', which the log has anyway"),
         ("device", "context"),
+        (["item"], "the column 'item' of the context is the item_id of the log"),
+        (["user"], "the column 'user' of the context is the user_id of the log"),
+        (["time"], "the column 'time' of the context is the timestamp of the log"),
+        (["rating"], "the column 'rating' of the context is the weight of the log"),
+        (["device", "floor", "device"], "context has more than one column named 'device'"),
     ],
 )
 def test_columns_that_cannot_be_the_context(names: Sequence[str], text: str) -> None:
     with pytest.raises(InputError, match=text):
-        read(names)
+        Interactions.from_arrow(pa.table(LOG | {"rating": [1, 2, 3, 4, 5]}), context=names)
+
+
+def test_numbers_that_are_none() -> None:
+    floors = [float("nan"), 1e20, 0.5, -3.0, None]
+    log = Interactions.from_arrow(pa.table(LOG | {"floor": floors, "time": [1, 2, 3, 4, 5]}), context=["floor"])
+    assert log.table["floor"].to_pylist() == ["", "1e+20", "0.5", "-3", ""]
+    with pytest.raises(InputError, match=r"'floor' of the context is inf in row 1 \(from 0\)"):
+        Interactions.from_arrow(pa.table(LOG | {"floor": [1.0, float("inf"), 2.0, 3.0, 4.0]}), context=["floor"])
+
+
+def test_a_log_has_each_column_once() -> None:
+    table = read(["device"]).table
+    with pytest.raises(InputError, match="the log has more than one column named 'device'"):
+        Interactions(table.append_column("device", table["device"]))
 
 
 def test_the_hour_needs_times() -> None:
@@ -124,6 +143,7 @@ def codes(given: object, times: list[int] | None = None, columns: ContextColumns
 def test_requests_give_their_context() -> None:
     assert codes(None) is None
     assert codes({}) is None
+    assert codes([{"floor": float("nan")}, {}]) == [[-1, -1], [-1, -1]]
     assert codes({"device": "desk"}) == [[1, -1], [1, -1]]
     assert codes([{"floor": 1.0}, {"device": "phone", "floor": None}]) == [[-1, 0], [0, -1]]
     assert codes(pa.table({"device": ["", None], "floor": [1, 1]})) == [[-1, 0], [-1, 0]]
@@ -143,6 +163,10 @@ def test_requests_give_their_context() -> None:
         ([{"device": "phone"}, {"device": 3}], "the column 'device' of the context has values of several kinds"),
         ([{"device": ["phone"]}] * 2, "the column 'device' of the context cannot be read as text"),
         (7, "context is 7 of type int, expected a list"),
+        ([], "0 rows of context for 2 users"),
+        ([{}] * 5, "5 rows of context for 2 users"),
+        (pa.table([["a"] * 2, ["b"] * 2], names=["device", "device"]), "more than one column named 'device'"),
+        ([{"floor": 1.0}, {"floor": float("-inf")}], r"'floor' of the context is -inf in row 1"),
     ],
 )
 def test_requests_that_cannot_be_read(given: object, text: str) -> None:
