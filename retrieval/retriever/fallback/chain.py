@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from indexing.arrays import Mask, Rows, Vectors
+from indexing.arrays import Rows, Vectors
 from indexing.errors import CommonspaceWarning
 from indexing.index.base import check_k
 from retrieval.candidates import Candidates
@@ -49,9 +49,10 @@ def fill_short_lists(
     barred = [exclude[line] for line in short.tolist()]
     if state.behaviour is not None:  # else the index has content alone, and was asked
         queries = tastes(short)
-        known: Mask = np.any(queries, axis=1)
-        near = state.search_content(queries, k, where, barred)
-        lists = lists.followed_by(_only(near, known))
+        known = np.flatnonzero(queries.any(axis=1))  # a taste of zero has no direction to search in
+        if len(known):
+            near = state.search_content(queries[known], k, where, [barred[line] for line in known.tolist()])
+            lists = lists.followed_by(_at(near, known, lists))
     for source, order in _orders(state):
         order = order if allow is None else order[allow[order]]
         lists = _followed_by_order(lists, order, source, k, barred)
@@ -79,11 +80,14 @@ def _orders(state: LoadedBundle) -> Iterator[tuple[Source, Rows]]:
     yield "newest", in_order_of_adding(state)
 
 
-def _only(found: Candidates, lines: Mask) -> Candidates:
-    """Keep the hits of some queries, and none of the others."""
-    rows = np.where(lines[:, None], found.rows, -1)
-    scores = np.where(rows >= 0, found.scores, np.float32(-np.inf))
-    return Candidates(found.queries, rows, scores, found.items, found.stage).coming_from("content")
+def _at(found: Candidates, lines: Rows, lists: Candidates) -> Candidates:
+    """Give what was found for some lines of so many lists, and nothing for the others."""
+    rows = np.full((len(lists), found.rows.shape[1]), -1, np.int64)
+    scores = np.full(rows.shape, -np.inf, np.float32)
+    rows[lines], scores[lines] = found.rows, found.scores
+    return Candidates(np.zeros((len(lists), 0), np.float32), rows, scores, lists.items, lists.stage).coming_from(
+        "content"
+    )
 
 
 def _followed_by_order(lists: Candidates, order: Rows, source: Source, k: int, exclude: list[Rows]) -> Candidates:

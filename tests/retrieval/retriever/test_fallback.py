@@ -64,6 +64,12 @@ CASES: dict[str, tuple[str, dict[str, Any], int, dict[str, int]]] = {
     "disliked only": (
         "learned", {"histories": [["i000", "i001"]], "weights": [[1, 1]], "min_relevance": 3}, K, {"popular": K},
     ),
+    "disliked only, filter": (
+        "learned",
+        {"histories": [["i000", "i001"]], "weights": [[1, 1]], "min_relevance": 3, "where": "shelf = 'shelf 0'",
+         "k": SIZE},
+        SIZE - 2, {"popular": SIZE - 2},
+    ),
     "everything seen, nothing learned": ("plain", {"histories": [ALL]}, 0, {}),
     "everything seen": ("learned", {"histories": [ALL]}, 0, {}),
     "all but 4 seen": ("learned", {"histories": [ALL[4:]]}, 4, {"behaviour": 4}),
@@ -87,6 +93,15 @@ def test_an_answer_has_k_items_if_k_exist(case: str, retrievers: dict[str, Retri
         assert not {hit.item_id for hit in hits} & set(given["histories"][0])
     if "where" in given:
         assert {int(hit.item_id[1:]) // SIZE for hit in hits} == {0}
+
+
+def test_who_liked_nothing_does_not_change_the_lists_of_others(retrievers: dict[str, Retriever]) -> None:
+    learned, shelf = retrievers["learned"], "shelf = 'shelf 0'"
+    (alone,) = learned.recommend([["i002"]], SIZE, weights=[[5]], min_relevance=3, where=shelf)
+    both = learned.recommend([["i000"], ["i002"]], SIZE, weights=[[1], [5]], min_relevance=3, where=shelf)
+    assert [hit.item_id for hit in both[1]] == [hit.item_id for hit in alone]
+    assert {hit.source for hit in both[0]} == {"popular"}
+    assert len(both[0]) == SIZE - 1
 
 
 ASKED: dict[str, Callable[[Retriever, str], object]] = {
