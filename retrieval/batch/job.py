@@ -141,6 +141,7 @@ def write_answers(
     """Write answers to one file, a chunk at a time, and quarantined rows, if any, to another.
 
     The formats are those of the suffixes, see `retrieval.batch.table_files`. An interrupted call leaves existing files.
+    Where no row was quarantined, an earlier file of such rows is removed.
     """
     report, started, quarantined_tables = JobReport(), perf_counter(), [QUARANTINED_SCHEMA.empty_table()]
     report_progress = progress or (lambda _lines, _users, _quarantined: None)
@@ -160,6 +161,8 @@ def write_answers(
     report.parts = 1
     if report.reasons:
         write_table(pa.concat_tables(quarantined_tables), quarantined)
+    else:
+        fsops.remove(quarantined)
     return report.timed(perf_counter() - started, report.users)
 
 

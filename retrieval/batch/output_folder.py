@@ -100,7 +100,7 @@ class JobFolder:
         else:
             if others := [entry.name for entry in root.iterdir() if entry.name != LOCK and entry.suffix != ".tmp"]:
                 raise InputError(f"{root} is no job and not empty, it holds {min(others)!r}; give another --out")
-            fsops.write_bytes(path, _text(expected))
+        self._description = expected
         self.parts: list[OutputPart] = self._finished()
 
     @property
@@ -113,6 +113,7 @@ class JobFolder:
         number, chunk = len(self.parts), answers.chunk
         table, quarantined, quarantined_sha256 = answers.to_arrow(), answers.quarantined(), ""
         name = f"part-{number:06}.parquet"
+        self._begin()
         if len(quarantined):
             fsops.make_folder(self.root / QUARANTINED)
             quarantined_sha256 = _write(self.root / QUARANTINED / name, parquet_bytes(quarantined))
@@ -128,7 +129,13 @@ class JobFolder:
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Mark the job as complete."""
+        self._begin()
         fsops.write_bytes(self.root / SUCCESS, _text(summary))
+
+    def _begin(self) -> None:
+        """Say which job this is: not before the first chunk is answered, as one that fails at once claims no folder."""
+        if not (self.root / JOB).exists():
+            fsops.write_bytes(self.root / JOB, _text(self._description))
 
     def _finished(self) -> list[OutputPart]:
         """Read the ledger up to the first damaged entry or file, and cut off the rest."""

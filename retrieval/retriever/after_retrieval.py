@@ -40,6 +40,7 @@ from retrieval.ranking.explain import (
 from retrieval.ranking.reranker import STAGE
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.retriever.loaded_bundle import LoadedBundle
+from retrieval.retriever.query_inputs import checked_times
 
 
 class Part(NamedTuple):
@@ -200,8 +201,8 @@ def shown_until(impressions: ImpressionsLike | None, at: datetime | int | None) 
     """
     if isinstance(at, datetime):
         at = int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
-    elif at is not None:
-        at = check_whole(at, "at", 0)
+    if at is not None:
+        at = checked_times([check_whole(at, "at", 0)], 1, "at", "of the request").item()
     if impressions is None:
         if at is not None:
             raise InputError("at is the time up to which impressions count, and there are none; give impressions, too")

@@ -1,5 +1,6 @@
 """Applying rules to candidates: exclude and cap, boost, bury and rotate, then pin."""
 
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from indexing.arrays import Mask, Rows
 from indexing.catalogue.arrow_values import SECONDS_PER_DAY
 from indexing.catalogue.attribute_types import is_number
 from indexing.catalogue.item_ids import ItemIds
-from indexing.errors import FilterError, InputError
+from indexing.errors import CommonspaceWarning, FilterError, InputError
 from retrieval.candidates import Candidates, check_num_rows
 from retrieval.features.column_encoders import numbers
 from retrieval.filters import Where, matching
@@ -32,6 +33,10 @@ from retrieval.postprocess.rules.ruled_candidates import Ruled
 from retrieval.postprocess.rules.ruled_lists import RankedLists
 
 
+class UnshownUsersWarning(CommonspaceWarning):
+    """A rule of frequency is applied to users of whom none has impressions."""
+
+
 class ShownImpressions(NamedTuple):
     """Impressions of the users of a request, for rules of frequency.
 
@@ -47,15 +52,25 @@ class ShownImpressions(NamedTuple):
     def rows_for(self, rule: ShownRule, candidates: Candidates) -> list[Rows]:
         """Give for each query the rows that were shown to its user so often that a rule concerns them.
 
+        Warns with `UnshownUsersWarning` where nothing was shown to any of the users: their names may be other ones.
+
         Raises:
             InputError: When the queries are not named after users.
         """
         at = self.impressions.latest if self.at is None else self.at
         names = candidates.query_ids
-        if names and names == tuple(map(str, range(len(names)))) and not any(map(self.impressions.knows, names)):
-            raise InputError(
-                f"rule {str(rule)!r} looks for users by name, and these queries have none: give user_ids to recommend, "
-                "or rename the candidates by named"
+        if names and len(self.impressions) and not any(map(self.impressions.knows, names)):
+            if names == tuple(map(str, range(len(names)))):
+                raise InputError(
+                    f"rule {str(rule)!r} looks for users by name, and these queries have none: give user_ids to "
+                    "recommend, or rename the candidates by named"
+                )
+            known = self.impressions.table["user_id"][0].as_py()
+            warnings.warn(
+                f"rule {str(rule)!r} changes nothing: the impressions have no user {names[0]!r}"
+                f"{f' and none of the other {len(names) - 1}' * (len(names) > 1)}; they name users as {known!r}",
+                UnshownUsersWarning,
+                stacklevel=2,
             )
         counts = (self.impressions.counts_for(user_id, candidates.items, at, rule.days) for user_id in names)
         return [np.array([row for row, count in rows.items() if count >= rule.times], np.int64) for rows in counts]

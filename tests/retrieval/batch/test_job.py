@@ -32,6 +32,7 @@ from retrieval.batch import (
     run_job,
     write_answers,
 )
+from retrieval.candidates import Candidates
 from tests.cli_run import Run, runner
 from tests.faults import FaultyDisk
 from tests.paths import ROOT
@@ -177,6 +178,22 @@ def test_one_file_is_written_as_it_comes(retriever: Retriever, path: Path, tmp_p
     assert pq.read_table(out).equals(joined(recommend_batches(retriever, path, CONFIG)))
     assert pq.read_table(aside)["line"].to_pylist() == [5, 9]
     assert (report.users, report.parts, report.answers) == (USERS - 2, 1, 3 * (USERS - 2))
+    write_answers(recommend_batches(retriever, users(2), CONFIG), out, aside)
+    assert len(pq.read_table(out)) == 6
+    assert not aside.exists()  # those rows were of the job before
+
+
+def test_a_job_that_fails_at_once_leaves_the_folder_to_the_next(
+    retriever: Retriever, path: Path, whole: Path, tmp_path: Path
+) -> None:
+    def fails(*_: object) -> Candidates:
+        raise InputError("no")
+
+    source = ListedUsers(ParquetFiles(path), retriever)
+    with pytest.raises(InputError, match="no"):
+        run_job(retriever, source, tmp_path / "answers", CONFIG, steps=[fails])
+    run(retriever, path, tmp_path / "answers")
+    assert files(tmp_path / "answers") == files(whole)
 
 
 KILLED = """

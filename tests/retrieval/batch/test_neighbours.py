@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from indexing.arrays import Vectors
-from indexing.errors import InputError
+from indexing.errors import FilterError, InputError
 from retrieval import Retriever
 from retrieval.batch.neighbours import NeighboursConfig, neighbour_batches, write_neighbours
 from retrieval.candidates import source_code
@@ -200,6 +200,17 @@ def test_a_run_with_other_settings_is_refused(retriever: Retriever, tmp_path: Pa
         write_neighbours(retriever, tmp_path / "near.parquet", config, progress=stop_after(1))
     with pytest.raises(InputError, match=r"near.parquet.parts holds a job that differs: settings.k was 3 and now is 4"):
         write_neighbours(retriever, tmp_path / "near.parquet", replace(config, k=4))
+
+
+def test_what_fails_at_once_leaves_the_folder_to_the_corrected_command(
+    retriever: Retriever, unlearned: Retriever, tmp_path: Path
+) -> None:
+    out = tmp_path / "near.parquet"
+    with pytest.raises(InputError, match="learned nothing"):
+        write_neighbours(unlearned, out, NeighboursConfig(k=2, by="behaviour"))
+    with pytest.raises(FilterError, match=r"colr"):
+        write_neighbours(retriever, out, NeighboursConfig(k=2, where="colr = red"))
+    assert write_neighbours(retriever, out, NeighboursConfig(k=2)).users == len(ITEMS)
 
 
 @pytest.fixture

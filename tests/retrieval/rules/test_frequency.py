@@ -13,6 +13,8 @@ from indexing.errors import InputError
 from retrieval import Impressions, Retriever
 from retrieval.candidates import Candidates
 from retrieval.postprocess.rules import Boost, FrequencyCap, Pin, Rotate, Rule, Ruled, Rules, ShownImpressions
+from retrieval.postprocess.rules.apply import UnshownUsersWarning
+from retrieval.retriever.after_retrieval import shown_until
 from retrieval.retriever.postprocessing import Postprocessing
 from tests.cli_run import json_lines, runner
 from tests.toy import ToyEncoder
@@ -102,6 +104,21 @@ def test_a_rule_of_frequency_asks_for_impressions_and_for_named_queries() -> Non
     with pytest.raises(InputError, match=r"looks for users by name, and these queries have none: give user_ids"):
         ruled(unnamed, impressions(ann="a"), Rotate())
     assert order(ruled(unnamed, impressions(**{"0": "a"}), FrequencyCap(1))) == [""]
+
+
+def test_users_without_impressions_are_named_where_they_are_all_that_was_asked_for() -> None:
+    shown = impressions(ann="aaa")
+    text = r"'show at most 1 times in 7 days' changes nothing: the impressions have no user 'user-1' and none of the "
+    with pytest.warns(UnshownUsersWarning, match=text + r"other 1; they name users as 'ann'"):
+        after = ruled(lists(**{"user-1": "abc", "user-2": "bca"}), shown, FrequencyCap(1))
+    assert order(after) == ["abc", "bca"]
+    assert order(ruled(lists(eve="abc", ann="abc"), shown, FrequencyCap(1))) == ["abc", "bc"]
+
+
+@pytest.mark.parametrize("at", [NOW * 100_000, datetime(1969, 12, 31, tzinfo=UTC), -1])
+def test_a_time_in_milliseconds_or_before_1970_is_refused(at: datetime | int) -> None:
+    with pytest.raises(InputError, match=r"not milliseconds|at is -"):
+        shown_until(impressions(ann="a"), at)
 
 
 @pytest.mark.parametrize(
