@@ -91,6 +91,8 @@ class LoggedHistories:
         items: The items that the rows point into.
         min_relevance: The smallest weight that is no dislike; see `min_liked_weight`.
         context: The context of each interaction; None without columns of it.
+        latest: (U,) int64, the time of the last interaction of each user in the log, which may be a repeated one, or
+            one with an item that the bundle lacks. None where the histories alone say it.
     """
 
     names: pa.Array
@@ -101,6 +103,7 @@ class LoggedHistories:
     items: ItemIds
     min_relevance: float = 0.0
     context: Context | None = None
+    latest: NDArray[np.int64] | None = None
 
     @classmethod
     def of(cls, log: Interactions, items: ItemIds) -> "LoggedHistories":
@@ -114,7 +117,8 @@ class LoggedHistories:
             raise InputError(no_known_item(log, items))
         positions = np.flatnonzero(all_users.lengths)
         starts = np.append(0, np.cumsum(all_users.lengths[positions]))
-        return replace(all_users, names=all_users.names.take(pa.array(positions)), starts=starts)
+        latest = None if all_users.latest is None else all_users.latest[positions]
+        return replace(all_users, names=all_users.names.take(pa.array(positions)), starts=starts, latest=latest)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -130,9 +134,11 @@ class LoggedHistories:
         return bool(self.timestamps.any()) or not len(self.timestamps)
 
     def last_times(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Give the time of the last interaction of the histories at positions, (B,) int64; -1 for empty ones."""
+        """Give the time of the last interaction of the users at positions, (B,) int64; -1 for empty histories."""
         starts, ends = self.starts[:-1][numbers], self.starts[1:][numbers]
-        last = self.timestamps[ends - 1] if len(self.timestamps) else np.full(len(numbers), -1, np.int64)
+        if not len(self.timestamps):
+            return np.full(len(numbers), -1, np.int64)
+        last = self.timestamps[ends - 1] if self.latest is None else self.latest[numbers]
         return np.where((numbers >= 0) & (ends > starts), last, -1)
 
     def numbers(self, names: pa.Array | Sequence[str]) -> NDArray[np.int64]:
@@ -195,6 +201,8 @@ def all_histories(interactions: Interactions, items: ItemIds) -> LoggedHistories
     is_known = rows >= 0
     rows = rows[is_known]
     users, user_ids = numbered(table["user_id"])
+    latest = np.zeros(len(user_ids), np.int64)
+    np.maximum.at(latest, users, table["timestamp"].to_numpy())
     users = users[is_known]
     pairs, weights = users * max(len(items), 1) + rows, table["weight"].to_numpy()[is_known]
     kept = distinct_pairs(pairs, weights, interactions.repeats)  # the log is in time order
@@ -209,7 +217,7 @@ def all_histories(interactions: Interactions, items: ItemIds) -> LoggedHistories
     names = pa.array(user_ids, pa.string())
     context = Context.of_log(table, interactions.context_columns)
     context = None if context is None else context[np.flatnonzero(is_known)[positions]]
-    logged = LoggedHistories(names, starts, rows[positions], timestamps, kept_weights, items, context=context)
+    logged = LoggedHistories(names, starts, rows[positions], timestamps, kept_weights, items, 0.0, context, latest)
     return replace(logged, min_relevance=min_liked_weight([logged], interactions.repeats))
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
-from retrieval.interactions.histories import History, histories, hold_out_last
+from retrieval.interactions.columns import Repeats
+from retrieval.interactions.histories import History, LoggedHistories, all_histories, histories, hold_out_last
 from retrieval.interactions.interactions import Interactions
 
 ITEMS = ItemIds(["mug", "cup", "jar", "pot"])
@@ -177,3 +178,14 @@ def test_a_purchase_counts_as_one_though_a_view_came_before() -> None:
     (history,) = histories(Interactions.from_arrow(table), ItemIds(["cup", "mug"]))
     assert history.rows.tolist() == [0, 1]
     assert (history.timestamps.tolist(), history.weights.tolist()) == ([20, 30], [1.0, 5.0])
+
+
+@pytest.mark.parametrize("repeats", ["max", "last", "sum"])
+def test_the_last_interaction_may_be_a_repeated_one_or_with_an_unknown_item(repeats: Repeats) -> None:
+    users, times = ["ann", "ann", "bob", "cid", "bob", "ann"], [1, 2, 3, 5, 7, 9]
+    table = pa.table({"user": users, "item": ["cup", "mug", "mug", "gone", "gone", "cup"], "time": times})
+    log = Interactions.from_arrow(table, repeats=repeats)
+    logged = all_histories(log, ItemIds(["cup", "mug"]))
+    assert logged.last_times(logged.numbers(["bob", "ann", "cid", "dan"])).tolist() == [7, 9, -1, -1]
+    known = LoggedHistories.of(log, ItemIds(["cup", "mug"]))
+    assert known.last_times(known.numbers(["bob", "ann", "dan"])).tolist() == [7, 9, -1]
