@@ -241,5 +241,6 @@ def check_recall(name: str, earlier: float, later: float) -> None:
     if earlier > MAX_RATIO * later + MARGIN:
         raise TrainingError(
             f"source {name!r} has a recall of {earlier:.2f} where the head is trained and {later:.2f} where it is "
-            "validated: it seems to have seen the targets; train it on earlier interactions"
+            "validated: either it has seen the targets (train it on earlier interactions), or what users do last is "
+            "unlike what they did before, as with new items; then the reranker needs a log that goes on for longer"
         )
