@@ -1,7 +1,7 @@
 """Finds the columns of a log, by name or by common names."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -224,13 +224,19 @@ class InteractionColumns:
         return column_error(missing_column(field, getattr(self, field), names), field)
 
 
-def match_column(field: str, requested: str, names: Sequence[str]) -> str | None:
+def match_column(
+    field: str,
+    requested: str,
+    names: Sequence[str],
+    error: Callable[[str, str], InteractionsError] | None = None,
+) -> str | None:
     """Find a column by its name, or by a common name where ``requested`` is the default.
 
     Args:
         field: What the column holds, such as ``"user_id"``, which is its default name, too.
         requested: The requested name.
         names: The columns of the table.
+        error: Makes the error from the problem and the field; `column_error` when None.
 
     Raises:
         InteractionsError: When several match.
@@ -243,7 +249,7 @@ def match_column(field: str, requested: str, names: Sequence[str]) -> str | None
     for tried in (requested, *(_COMMON[field] if requested == field else ())):
         matches = [name for name in names if plain_name(name) == plain_name(tried)]
         if len(set(matches)) > 1:
-            raise _ambiguous(field, matches)
+            raise (error or column_error)(_several(field, matches), field)
         if matches and plain_name(tried) == plain_name(requested):
             return matches[0]
         if matches:
@@ -253,7 +259,7 @@ def match_column(field: str, requested: str, names: Sequence[str]) -> str | None
     common = {plain_name(name) for name in _COMMON[field]}
     several = list(dict.fromkeys(name for name in names if plain_name(name) in common))
     if len(several) > 1:
-        raise _ambiguous(field, several)
+        raise (error or column_error)(_several(field, several), field)
     return several[0]
 
 
@@ -295,7 +301,5 @@ def column_error(problem: str, column: str) -> InteractionsError:
     )
 
 
-def _ambiguous(field: str, names: Sequence[str]) -> InteractionsError:
-    return column_error(
-        f"several columns could be that of {_DESCRIPTIONS[field]}: {examples(names, len(names))}", field
-    )
+def _several(field: str, names: Sequence[str]) -> str:
+    return f"several columns could be that of {_DESCRIPTIONS[field]}: {examples(names, len(names))}"

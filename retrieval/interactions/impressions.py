@@ -72,14 +72,10 @@ class ImpressionColumns:
         """
         found = {}
         for one, wanted in vars(self).items():
-            if match := match_column(one, wanted, names):
+            if match := match_column(one, wanted, names, _column_error):
                 found[one] = match
             elif one in _NEEDED or wanted != one:
-                raise InteractionsError(
-                    f"impressions: {missing_column(one, wanted, names)}",
-                    python=f"say which it is with ImpressionColumns({one}=…)",
-                    cli=f"call it {one!r}",
-                )
+                raise _column_error(missing_column(one, wanted, names), one)
         return found
 
     def needed(self, names: Sequence[str]) -> list[str]:
@@ -280,6 +276,14 @@ def as_impressions(given: "ImpressionsLike") -> Impressions:
 
 ImpressionsLike: TypeAlias = Impressions | ArrowStream | Path | str
 """Impressions; or a table of them, the path of a file, or the URL of a database, with the usual names of columns."""
+
+
+def _column_error(problem: str, column: str) -> InteractionsError:
+    return InteractionsError(
+        f"impressions: {problem}",
+        python=f"say which it is with ImpressionColumns({column}=…)",
+        cli=f"call it {column!r}",
+    )
 
 
 def _checked(columns: ImpressionColumns | None) -> ImpressionColumns:

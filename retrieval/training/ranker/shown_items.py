@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from indexing.arrays import Mask, Rows, Vectors
@@ -50,7 +52,8 @@ class ShownItems:
         """Match impressions with interactions, and fit the curve of positions.
 
         Raises:
-            TrainingError: When the log has no times, no impression is of a known item, or no curve can be fitted.
+            TrainingError: When the log has no times, no impression is of a known item or user, or no
+                curve can be fitted.
         """
         if not interactions.has_times:
             raise TrainingError("the log has no times, so it is unknown which impressions were taken")
@@ -61,6 +64,12 @@ class ShownItems:
         order = order[rows[order] >= 0]
         if not len(order):
             raise TrainingError(f"none of {len(rows)} impressions is of an item of the bundle")
+        in_log = interactions.table["user_id"]
+        if len(in_log) and not pc.any(pc.is_in(pa.array(user_ids, in_log.type), pc.unique(in_log))).as_py():
+            raise TrainingError(
+                f"none of the {len(user_ids)} users of the impressions, as {user_ids[0]!r}, is in the log, which names "
+                f"users as {in_log[0].as_py()!r}"
+            )
         rows, numbers = rows[order], user_numbers[order]
         times = impressions.table["timestamp"].to_numpy()[order]
         positions = impressions.table["position"].to_numpy()[order].astype(np.int64)
