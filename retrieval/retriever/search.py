@@ -11,6 +11,7 @@ from indexing.arrays import Rows, Vectors, check_vectors
 from indexing.encoders.base import require, with_audio
 from indexing.errors import InputError
 from indexing.index.base import check_k
+from indexing.index.words.word_index import WeightedText
 from indexing.media.files import Modality
 from indexing.runtime.arguments import check_choice, check_list
 from retrieval.candidates import Candidates
@@ -124,8 +125,10 @@ def _rows_at(vectors: Vectors, at: Rows | None) -> Vectors:
     return vectors if at is None else vectors[at]
 
 
-def _words(queries: Sequence[str | Query], *, alone: bool) -> list[str]:
-    """Give the words of each query: its text, or the texts among its parts that count for it.
+def _words(queries: Sequence[str | Query], *, alone: bool) -> list[WeightedText]:
+    """Give the words of each query: its text, or the texts of positive weight among its parts.
+
+    Where these weights differ, each text has its weight over the largest of them.
 
     Args:
         queries: Texts or composed queries.
@@ -134,10 +137,11 @@ def _words(queries: Sequence[str | Query], *, alone: bool) -> list[str]:
     Raises:
         InputError: When a query has no such text, or a part that words cannot find where they are searched alone.
     """
-    texts = []
+    texts, weighted = list[str](), list[WeightedText]()
     for position, query in enumerate(queries):
         if not isinstance(query, Query):
             texts.append(query)
+            weighted.append(query)
             continue
         parts = [part for part in query.parts if part.weight]
         wanted = [part for part in parts if part.kind == "text" and part.weight > 0]
@@ -147,8 +151,13 @@ def _words(queries: Sequence[str | Query], *, alone: bool) -> list[str]:
                 "weight, or search by vector"
             )
         texts.append(" ".join(part.value for part in wanted))
+        largest = max(part.weight for part in wanted)
+        shares = [part.weight / largest for part in wanted]
+        weighted.append(
+            texts[-1] if min(shares) == 1 else [(share, part.value) for share, part in zip(shares, wanted, strict=True)]
+        )
     check_texts(texts)
-    return texts
+    return weighted
 
 
 def _kind(queries: Sequence[Query]) -> str | None:

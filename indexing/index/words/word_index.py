@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -21,6 +21,10 @@ from indexing.index.words.tokenizer import item_tokens, query_tokens
 
 SPELLING = "spelling."
 K1, B = 1.5, 0.75
+
+
+WeightedText: TypeAlias = str | Sequence[tuple[float, str]]
+"""A text; or several with a weight for each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,14 +111,14 @@ class WordIndex:
             return replace(self, count=count, changed=None)
         return replace(self, count=count, changed=ChangedWords(rows, self._scored(texts)))
 
-    def search(self, texts: Sequence[str], k: int, allow: Mask | None = None) -> tuple[Vectors, Rows]:
+    def search(self, texts: Sequence[WeightedText], k: int, allow: Mask | None = None) -> tuple[Vectors, Rows]:
         """Find the k items with the highest BM25 score for each text, equal scores in row order.
 
         An item without any word of a text is no answer. A word of four letters or more that no item has counts as the
         words that are spelt most like it.
 
         Args:
-            texts: B texts.
+            texts: B texts, or lists of texts with weights, whose scores are added.
             k: Answers a text, fewer where fewer have one of its words.
             allow: (N,) bool, the items that may be answers.
 
@@ -134,9 +138,10 @@ class WordIndex:
             rows[query, : len(best)], scores[query, : len(best)] = best, all_scores[best]
         return scores, rows
 
-    def scores(self, text: str) -> Vectors:
+    def scores(self, text: WeightedText) -> Vectors:
         """Give the BM25 score of each item for a text: (N,) float32, 0 for an item without any of its words."""
-        weights = self._weights(text)
+        parts = [(1.0, text)] if isinstance(text, str) else text
+        weights = [(token, share * weight) for share, part in parts for token, weight in self._weights(part)]
         scores = np.zeros(self.count, np.float32)
         base_count = self.base.scores["num_docs"]
         scores[:base_count] = _weighted_scores(self.base, weights)

@@ -55,7 +55,8 @@ def compose(state: LoadedBundle, queries: Sequence[Query]) -> tuple[Vectors, lis
     for position, parts in enumerate(used):
         query_terms = _terms(state, parts, vectors[start : start + len(parts)])
         total = query_terms.sum(axis=0)
-        if not (length := float(np.linalg.norm(total))) > 1e-6:
+        largest = float(np.linalg.norm(query_terms, axis=1).max())
+        if not (length := float(np.linalg.norm(total))) > 1e-6 * largest:
             raise InputError(f"query {position}, {queries[position]!r}, cancels out; change a weight")
         single = len(parts) == 1 and parts[0].weight > 0
         composed.append(query_terms[0] if single else total / np.float32(length))
@@ -120,7 +121,7 @@ def _encoded_kind(state: LoadedBundle, kind: str, values: list[object]) -> Vecto
 
 
 def _terms(state: LoadedBundle, parts: Sequence[QueryPart], vectors: Vectors) -> Vectors:
-    """Weigh the vectors of a query: (P, D) float32.
+    """Weigh the vectors of a query, by their weights over the largest: (P, D) float32.
 
     Each is divided by the scale of its modality, so that a weight moves the scores as much for a text as for a picture.
     All vectors of a modality share a mean. Where more of a modality is subtracted than added, the query would move
@@ -128,15 +129,17 @@ def _terms(state: LoadedBundle, parts: Sequence[QueryPart], vectors: Vectors) ->
     """
     if len(parts) == 1 and parts[0].weight > 0:
         return vectors
+    largest = max(abs(part.weight) for part in parts)
+    shares = [part.weight / largest for part in parts]
     sums: dict[str, list[float]] = {}
-    for part in parts:
-        sums.setdefault(part.kind, []).append(part.weight)
+    for part, share in zip(parts, shares, strict=True):
+        sums.setdefault(part.kind, []).append(share)
     rows = []
-    for part, vector in zip(parts, vectors, strict=True):
+    for part, share, vector in zip(parts, shares, vectors, strict=True):
         mean, scale = state.modality_statistics(part.kind)
         negative = sum(min(weight, 0.0) for weight in sums[part.kind])
-        surplus = min(sum(sums[part.kind]), 0.0) / negative if part.weight < 0 else 0.0
-        rows.append(part.weight / scale * (vector - surplus * mean))
+        surplus = min(sum(sums[part.kind]), 0.0) / negative if share < 0 else 0.0
+        rows.append(share / scale * (vector - surplus * mean))
     return np.array(rows, np.float32)
 
 

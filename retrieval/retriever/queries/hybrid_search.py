@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from indexing.index.words.word_index import WeightedText
 from retrieval.candidates import Candidates, codes_for
 from retrieval.filters import Where
 from retrieval.ranking.fusion import Fused, fuse
@@ -14,7 +15,7 @@ NUM_FUSED = 100  # candidates of each list
 DEFAULT_WEIGHT = 0.6  # share of the words where none was tuned; chosen on products, see docs/how-to/words.md
 
 
-def search_words(state: LoadedBundle, texts: Sequence[str], k: int, where: Where = ()) -> Candidates:
+def search_words(state: LoadedBundle, texts: Sequence[WeightedText], k: int, where: Where = ()) -> Candidates:
     """Find the k items with the highest BM25 score for each text; without any of its words an item is no answer.
 
     Nothing is encoded: the query vectors of the candidates are zero.
@@ -29,7 +30,7 @@ def search_words(state: LoadedBundle, texts: Sequence[str], k: int, where: Where
 
 def search_both(
     state: LoadedBundle,
-    texts: Sequence[str],
+    texts: Sequence[WeightedText],
     k: int,
     where: Where,
     search_vectors: Callable[[int], Candidates],
@@ -39,7 +40,7 @@ def search_both(
 
     Args:
         state: Of the bundle.
-        texts: B texts.
+        texts: B texts, or lists of texts with weights.
         k: Answers a query.
         where: What every answer satisfies.
         search_vectors: Finds so many items by the vectors of the same queries.

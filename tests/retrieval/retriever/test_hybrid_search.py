@@ -225,6 +225,23 @@ def test_words_of_a_composed_query_are_its_texts(retriever: Retriever) -> None:
         retriever.search([Query.item("red-mug")], mode="hybrid")
 
 
+def test_words_count_by_the_weights_of_their_texts(retriever: Retriever) -> None:
+    blue, lamp = (
+        {hit.item_id: hit.score for hit in retriever.search([text], 20, mode="words")[0]} for text in ("blue", "lamp")
+    )
+    found = retriever.search([Query.text("blue") + 4 * Query.text("lamp")], 20, mode="words")
+    assert [hit.item_id for hit in found[0]][1].endswith("-lamp")
+    expected = [0.25 * blue.get(hit.item_id, 0) + lamp.get(hit.item_id, 0) for hit in found[0]]
+    np.testing.assert_allclose([hit.score for hit in found[0]], expected, rtol=1e-5)  # float32 sums in another order
+    assert {hit.item_id for hit in found[0]} == {*blue, *lamp}
+    alike = retriever.search([3 * Query.text("blue") + 3 * Query.text("lamp"), "blue lamp"], 20, mode="words")
+    assert alike[0] == alike[1]
+    hybrid = retriever.search([Query.text("blue") + 4 * Query.text("lamp")], 20, mode="hybrid")
+    assert isinstance(hybrid, Fused)
+    second = next(hit for hit, at in zip(hybrid[0], hybrid.places_of(0), strict=True) if at["words"].rank == 2)
+    assert second.item_id.endswith("-lamp")
+
+
 def test_an_unknown_mode_and_a_bundle_without_words_are_refused(tmp_path: Path) -> None:
     bundle = build_bundle(
         Catalogue.from_parquet(toy_file(tmp_path)), ToyEncoder(), tmp_path / "b", encode=EncodeConfig(32, workers=0)

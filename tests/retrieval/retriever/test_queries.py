@@ -200,6 +200,14 @@ def test_the_scale_of_a_modality_and_the_surplus_of_its_mean_are_taken_out(
     np.testing.assert_allclose(found.queries[0], expected / np.linalg.norm(expected), atol=2e-3)  # stored as float16
 
 
+@pytest.mark.parametrize("scale", [1e-7, 1e-30, 1e20, 1e300])
+def test_weights_matter_against_each_other_alone(retriever: Retriever, scale: float) -> None:
+    plain, scaled = retriever.search([2 * RED - BLUE, scale * (2 * RED - BLUE)], k=5).queries
+    np.testing.assert_allclose(scaled, plain, atol=1e-5)  # float32
+    with pytest.raises(InputError, match="cancels out"):
+        retriever.search([scale * RED - scale * RED], k=1)
+
+
 @pytest.mark.parametrize(
     ("query", "error", "message"),
     [
