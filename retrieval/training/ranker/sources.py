@@ -242,5 +242,5 @@ def check_recall(name: str, earlier: float, later: float) -> None:
         raise TrainingError(
             f"source {name!r} has a recall of {earlier:.2f} where the head is trained and {later:.2f} where it is "
             "validated: either it has seen the targets (train it on earlier interactions), or what users do last is "
-            "unlike what they did before, as with new items; then the reranker needs a log that goes on for longer"
+            "unlike what they did before, as with new items; then the reranker needs a longer log"
         )
