@@ -81,7 +81,8 @@ class FitReport:
         in_context: The gain of the second stage with the context of requests over lists without it, by what was liked
             later in the context of the first of it; None where the log has no context.
         held_back: Items whose scores were lowered because of over-exposure.
-        gain: The new parts against those before, on the same users; None where nothing could be compared.
+        gain: The new parts against the vectors of the encoder alone, of a refresh against the published parts, on the
+            same users; None where nothing could be compared.
         position_curve: How likely each position of a list is examined, learned from impressions; None without. See
             `retrieval.training.ranker.position_bias.PositionCurve`.
     """
@@ -119,8 +120,11 @@ class FitReport:
         gain = self.gain
         return (
             f"{first} ndcg@10 on later interactions of {gain.users} users: {gain.after:.4f} with the new parts, "
-            f"{gain.before:.4f} before; difference {gain} (90 % interval)."
+            f"{gain.before:.4f} {self._compared_with()}; difference {gain} (90 % interval)."
         )
+
+    def _compared_with(self) -> str:
+        return "with the vectors of the encoder alone" if "frozen" in self.ndcg else "with the published parts"
 
     def __repr__(self) -> str:
         return f"<FitReport {self}>"

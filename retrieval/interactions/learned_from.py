@@ -106,8 +106,8 @@ class LearnedFrom:
             f"the bundle was trained on {len(matches)} of {num_checked} relevant interactions, e.g. "
             f"{examples(matches)}: this would measure memory",
             python="fit on the first part of hold_out_last alone, and evaluate on the second, or on later ones",
-            cli="fit on the earlier part alone, with `commonspace fit BUNDLE LOG --hold-out 0.2`, and evaluate with "
-            "the same --hold-out and --split, or on later ones",
+            cli="fit on the earlier part alone, with `commonspace fit BUNDLE LOG --hold-out 0.2` and the --split of "
+            "this command, or evaluate on later ones",
         )
 
     def to_bytes(self) -> bytes:

@@ -49,9 +49,6 @@ _MAX_CHECKED = 1000  # rows that are searched for an example
 Only = tuple[str, tuple[str, ...]]
 """A column and the values whose rows are kept, as in ``("split", ("train", "valid"))``."""
 
-Events = EventTable
-"""What each type of event means, as in ``{"view": 1, "purchase": 5, "hide": -2}``; see `EventTypes.open`."""
-
 
 class Cleaned(NamedTuple):
     """The usable rows of a log, how many rows were dropped and repaired by reason, and an example of each.
@@ -94,7 +91,7 @@ class ReadArguments(TypedDict, total=False):
     columns: InteractionColumns | None
     min_weight: float | None
     only: Only | None
-    events: Events | None
+    events: EventTable | None
     default_events: EventTypes | None
     repeats: Repeats | None
     context: Sequence[str]
@@ -117,7 +114,7 @@ class ReadOptions:
     columns: InteractionColumns | None = None
     min_weight: float | None = None
     only: Only | None = None
-    events: Events | None = None
+    events: EventTable | None = None
     repeats: Repeats | None = None
     default_events: EventTypes | None = None
     context: Sequence[str] = ()
@@ -254,14 +251,16 @@ class ReadOptions:
         return selected
 
     def _nothing_left(self, table: pa.Table, selected: int, log: "LogRows") -> str:
+        read = f"the columns read are {table.column_names}"
+        if not len(table):
+            return f"{self.source} has no rows; {read}"
         conditions = [f"a weight of {self.min_weight:g} and more"] if self.min_weight is not None else []
         conditions += [f"{self.only[0]} of {examples(self.only[1])}"] if self.only else []
         condition_text = f", conditions: {' and '.join(conditions)}" if conditions else ""
         shown = "".join(f"; {reason}: {example}" for reason, example in log.examples.items())
-        return (
-            f"{self.source} leaves no interactions: {len(table)} rows, {selected} selected, dropped {dict(log.lost)}"
-            f"{condition_text}; the columns read are {table.column_names}{shown}"
-        )
+        dropped = f"dropped {', '.join(f'{count} ({reason})' for reason, count in log.lost.items()) or 'none'}"
+        found = f"{len(table)} rows, {selected} selected, {dropped}{condition_text}"
+        return f"{self.source} leaves no interactions: {found}; {read}{shown}"
 
 
 class LogRows:

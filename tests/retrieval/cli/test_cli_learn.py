@@ -212,7 +212,9 @@ def test_a_fit_ends_in_a_sentence_and_a_refused_one_in_another_with_exit_code_3(
     generation = Bundle.open(bundle).manifest.generation
     assert f"Published generation {generation} with behaviour. ndcg@10 on later interactions of" in text
     found = re.search(
-        r"(0\.\d+) with the new parts, (0\.\d+) before; difference \+(0\.\d+) \[(.\d\.\d+), (.\d\.\d+)\]", text
+        r"(0\.\d+) with the new parts, (0\.\d+) with the vectors of the encoder alone; "
+        r"difference \+(0\.\d+) \[(.\d\.\d+), (.\d\.\d+)\]",
+        text,
     )
     assert found is not None
     after, before, difference, low, high = map(float, found.groups())
