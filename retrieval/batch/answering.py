@@ -228,7 +228,7 @@ def retrieved(retriever: Retriever, users: UserLines, config: BatchConfig, steps
         last_times=None if config.at is None else _last_times(users, config.at).tolist(),
         profiles=users.profiles,
         context=_context(users, config),
-        min_relevance=users.min_relevance,
+        min_relevance=retriever.learned.min_relevance(users.min_relevance),
         **config.shape.collapse.as_arguments(),
     )
 
@@ -263,7 +263,7 @@ def listed_candidates(retriever: Retriever, users: UserLines, at: int | None = N
         users.histories,
         _plain(users.weights),
         profile_queries,
-        users.min_relevance,
+        retriever.learned.min_relevance(users.min_relevance),
         returning=at is not None,
     )
     candidates = Candidates(

@@ -15,10 +15,10 @@ from retrieval.batch.input_rows import Chunk, Problems, Ragged, UserLines, item_
 from retrieval.batch.tables import Tables, check_columns, list_column, text_column
 from retrieval.interactions.columns import last_of_each
 from retrieval.interactions.histories import LoggedHistories
-from retrieval.interactions.parse_values import NO_TIME, plain, read_times
+from retrieval.interactions.parse_values import plain, read_times
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.retriever.query_inputs import check_has_times
-from retrieval.retriever.recommend import context_columns
+from retrieval.retriever.recommend import context_columns, default_weight
 from retrieval.retriever.retriever import Retriever
 
 LISTS = ("history", "weights", "candidates", "scores")
@@ -122,8 +122,7 @@ class ListedUsers:
             absent = given.is_null().to_numpy(zero_copy_only=False)
             problems.note(~absent & (weights.lengths != past.lengths), "not as many weights as items in the history")
             problems.note(weights.any(~np.isfinite(weights.values)), "a weight that is no finite number")
-            alike = 1.0 if behaviour is None else float(behaviour.weight_bins[len(behaviour.weight_bins) // 2])
-            liked = Ragged(weights.fitted(past.lengths, alike), past.lengths)
+            liked = Ragged(weights.fitted(past.lengths, default_weight(self.retriever.state)), past.lengths)
         known = past.values >= 0
         problems.note((past.lengths > 0) & ~past.any(known), "no item of the history is in this bundle")
         if behaviour is None and self.given:  # nothing to order candidates by
@@ -153,7 +152,7 @@ class ListedUsers:
 def _last_times(table: pa.Table, past: Ragged, problems: Problems) -> NDArray[np.int64]:
     """Give the time of the last interaction of each line, (B,) int64; -1 for an empty history."""
     seconds = read_times(plain(table.column(LAST_TIME)), LAST_TIME).seconds
-    problems.note((past.lengths > 0) & (seconds == NO_TIME), NO_LAST_TIME)
+    problems.note((past.lengths > 0) & (seconds < 0), NO_LAST_TIME)  # also NO_TIME, and what is before 1970
     return np.where(past.lengths > 0, seconds, -1)
 
 

@@ -53,6 +53,7 @@ class LearnedParts:
         told = bundle.manifest.learned.get("user_model")
         with read_as(f"learned.user_model in {bundle.folder / MANIFEST}", REPAIR_HINT):
             self.users = UserModel(min_relevance=None) if told is None else settings_of(UserModel, told)
+        self._knows_dislikes = told is not None and not {"min_relevance", "least"}.isdisjoint(told)
         self.events = learned_events(bundle)
         self.learned_from = LearnedFrom.from_bytes(bundle.read(LEARNED_FROM)) if bundle.has(LEARNED_FROM) else None
         self.popularity = (
@@ -61,6 +62,14 @@ class LearnedParts:
             else None
         )
         self._reranker = bundle.read(RERANKER) if bundle.has(RERANKER) else None
+
+    def min_relevance(self, of_log: float | None) -> float | None:
+        """Give the smallest weight that is no dislike in a log: for ratings that of the ratings learned from.
+
+        Args:
+            of_log: What the log says of itself, 0 without ratings; it counts where nothing was learned.
+        """
+        return self.users.min_relevance if of_log and self._knows_dislikes else of_log
 
     @property
     def event_types(self) -> EventTypes | None:

@@ -317,7 +317,11 @@ def _last_times(given: Sequence[int] | None, histories: Sequence[Rows]) -> NDArr
     if given is None:
         return None
     check_list(given, "last_times")
-    times = checked_times(list(given), len(histories), "last_times", "one for each history")
+    read = [
+        0 if one is None and position < len(histories) and not len(histories[position]) else one
+        for position, one in enumerate(given)  # that of an empty history is not read
+    ]
+    times = checked_times(read, len(histories), "last_times", "one for each history")
     return np.where(lengths_of(histories) > 0, times, -1)
 
 

@@ -48,7 +48,7 @@ class Request(NamedTuple):
         users return after the days since their last interaction. When None, the time is now, after the training log,
         and each request is within the visit of the last interaction.
     last_times: Time of the last interaction of each user, in seconds since 1970, for histories as lists; without it
-        requests are within that visit whatever ``times`` says. That of an empty history is not read.
+        requests are within that visit whatever ``times`` says. That of an empty history is not read, and may be None.
     profiles: Attributes of each user, ``{"age": 31, "plan": "team"}``, or a table with a row for each; only if `fit`
         was given profiles. They count less the longer the history is.
     context: The context of the request, ``{"device": "phone"}`` for all users, or one for each, or a table with a row
@@ -101,12 +101,17 @@ def users_of(
 ) -> UserHistories:
     """Make `UserHistories` of lists or of a log; see `Retriever.recommend`."""
     if (log := as_log(given, state.learned.events)) is None:
+        if last_times is not None and times is None:
+            raise InputError(
+                "last_times say since when users were away; give the times of the requests, too, as times="
+            )
         return UserHistories.of_lists(given, state.items, user_ids, weights, last_times).asking_at(times)
     if weights is not None:
         raise InputError("a log says how much each item was liked; leave out weights, or give histories as lists")
     if last_times is not None:
         raise InputError("a log says when each user did the last; leave out last_times, or give histories as lists")
-    return UserHistories.of_log(log, state.items, user_ids, timed=times is not None).asking_at(times)
+    of_log = UserHistories.of_log(log, state.items, user_ids, timed=times is not None)
+    return replace(of_log, min_relevance=state.learned.min_relevance(of_log.min_relevance)).asking_at(times)
 
 
 def request_of(
@@ -216,6 +221,17 @@ def user_batch_of(stage: SecondStage, request: Request) -> UserBatch:
     weights = users.weights or [np.full(len(rows), stage.features.default_weight, np.float32) for rows in users.rows]
     times = np.full(len(users.rows), facts.now, np.int64) if users.times is None else users.times
     return UserBatch(users.rows, weights, times, request.new, users.idle, request.context)
+
+
+def default_weight(state: LoadedBundle) -> float:
+    """Give the weight, on the scale of the training log, of items of a history without weights: never a dislike."""
+    stage, users, block = state.reranker, state.users, state.behaviour
+    alike = 1.0
+    if isinstance(stage, SecondStage):
+        alike = stage.features.default_weight
+    elif block is not None:
+        alike = users.weight_of(float(block.weight_bins[len(block.weight_bins) // 2]))
+    return max(alike, users.min_relevance or 0.0)
 
 
 def retrieved(state: LoadedBundle, request: Request, k: int, *, new_items: bool) -> Candidates:

@@ -92,7 +92,8 @@ def _read_log(retriever: Retriever, log: Log) -> tuple[LoggedHistories, Mapping[
     path, options = log
     interactions, known = match_items(options.open(path, learned=retriever.learned.events), retriever.items)
     histories = LoggedHistories.of(interactions, retriever.items)
-    note_users_without_likes(np.split(histories.weights, histories.starts[1:-1]), histories.min_relevance, retriever)
+    min_relevance = retriever.learned.min_relevance(histories.min_relevance)
+    note_users_without_likes(np.split(histories.weights, histories.starts[1:-1]), min_relevance, retriever)
     file = log_path(path)
     identity = _table_identity(path, interactions.table) if is_sql_url(path) else file_identity(file, file)
     events = {} if interactions.events is None else {"events": interactions.events.to_json()}

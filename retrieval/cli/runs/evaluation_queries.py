@@ -85,7 +85,8 @@ def answer_users(
     history, history_known = match_items(split.history, retriever.items, "history: ")
     future, relevant_known = match_items(split.relevant, retriever.items, "to be found: ")
     users_of_log = users_of(history, retriever.items)
-    relevant = relevant_items(future, users_of_log.histories, users_of_log.min_relevance)
+    min_relevance = retriever.learned.min_relevance(users_of_log.min_relevance)
+    relevant = relevant_items(future, users_of_log.histories, min_relevance)
     users = [user for user in users_of_log.histories if relevant.get(user)]
     new = [user for user in relevant if user not in users_of_log.histories]
     if not users:
@@ -94,7 +95,7 @@ def answer_users(
             "below half of the largest one is not relevant"
         )
     evaluated = [*users, *new] if retriever.behaviour is not None else users
-    recommend = partial(retriever.recommend, k=k, times=split.cutoff, min_relevance=users_of_log.min_relevance)
+    recommend = partial(retriever.recommend, k=k, times=split.cutoff, min_relevance=min_relevance)
     queries = (history, users, evaluated[len(users) :], profiles)
     retrieved = _recommend(partial(recommend, stages="retrieval"), *queries)
     candidates = _recommend(recommend, *queries) if rerank else retrieved
@@ -102,7 +103,7 @@ def answer_users(
         "queries": f"{len(evaluated)} users; {len(history)} interactions as history, {len(future)} to be found",
         "split": split.description,
         **_without_history(new, answered=len(evaluated) > len(users)),
-        **_notes(retriever, candidates, future, users_of_log.min_relevance),
+        **_notes(retriever, candidates, future, min_relevance),
     }
     extra = {
         "split": split.description,
@@ -118,7 +119,7 @@ def answer_users(
         history=history,
         query_type="history",
         retrieved=retrieved,
-        min_liked=users_of_log.min_relevance,
+        min_liked=min_relevance,
         split=split,
     )
 

@@ -1,6 +1,7 @@
 """Users with their histories, from the command line or from a log."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -58,6 +59,7 @@ def from_log(log: Interactions, retriever: Retriever, options: UserOptions) -> U
     known = None if options.profiles is None else Profiles.open(options.profiles)
     names = _as_in_log(options.user or (), log, known)
     users = users_of(log, retriever.items, names, known.known(names) if known and names else ())
+    users = replace(users, min_relevance=retriever.learned.min_relevance(users.min_relevance))
     note_users_without_likes(list(users.weights.values()), users.min_relevance, retriever)
     last = None if options.at is None else users.last_times_of(users.histories)
     return UserBatch(users, users.weights_of(users.histories), known.of(list(users.histories)) if known else None, last)

@@ -132,9 +132,8 @@ def _scores(state: LoadedBundle, rows: Rows, logged: LoggedHistories, numbers: R
     for new_items in (False, True):
         if not (chosen := new == new_items).any():
             continue
-        queries = user_queries(
-            state, histories, weights, None, logged.min_relevance, returning=returning, new_items=new_items
-        )
+        min_relevance = state.learned.min_relevance(logged.min_relevance)
+        queries = user_queries(state, histories, weights, None, min_relevance, returning=returning, new_items=new_items)
         scores[chosen] = state.indexed[rows[chosen]] @ queries.T
         scores[np.ix_(chosen, ~queries.any(axis=1))] = -np.inf
     scores[_owned(rows, histories)] = -np.inf

@@ -1,0 +1,79 @@
+"""What counts as a dislike is learned once: logs, lists, jobs and reranking read ratings alike."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from indexing.bundle.build import build_bundle
+from indexing.encoders import load_encoder
+from indexing.errors import InputError
+from retrieval import Interactions, Retriever, fit
+from retrieval.batch import BatchConfig, LoggedHistories, LogUsers, answers, recommend_batches
+from retrieval.batch.user_rows import NO_LAST_TIME
+from retrieval.fitting.selection.validation import Gain, Validation
+from tests.groups import CLOCK, COUNT, SMALL, STAGE, catalogue, items, walks
+from tests.retrieval.batch.shop import joined, quarantined
+
+ITEMS, RATINGS = ["i000", "i003", "i026"], [2.0, 2.0, 3.0]
+ONE = {"user": ["x"] * 3, "item": ITEMS, "time": [CLOCK, CLOCK + 60, CLOCK + 120], "rating": RATINGS}
+OTHER = {"user": ["y"], "item": ["i050"], "time": [CLOCK], "rating": [5.0]}
+
+
+@pytest.fixture(scope="module")
+def retriever(tmp_path_factory: pytest.TempPathFactory) -> Retriever:
+    """Learned from ratings of 1 to 5, so that those below 2.5 are dislikes."""
+    folder = tmp_path_factory.mktemp("dislikes")
+    build_bundle(catalogue(folder, items(range(COUNT))), load_encoder("vectors:"), folder / "bundle")
+    table = walks(users=90).table.select(["user_id", "item_id", "timestamp"])
+    ratings = np.random.default_rng(2).choice([1.0, 3.0, 5.0], len(table), p=[0.1, 0.4, 0.5])
+    with pytest.MonkeyPatch.context() as patched:  # whatever it gains on these users
+        patched.setattr(Validation, "gain", lambda *_: Gain(32, 0.5, 1.0, 0.5, 0.4, 0.6))
+        fit(
+            folder / "bundle",
+            Interactions.from_arrow(table.append_column("rating", pa.array(ratings))),
+            replace(SMALL, behaviour=None, reranker=STAGE),
+        )
+    return Retriever.open(folder / "bundle")
+
+
+def ids(found: pa.Table) -> list[Any]:
+    return list(found.filter(pc.equal(found["query_id"], "x"))["item_id"].to_pylist())
+
+
+def test_what_a_user_disliked_does_not_depend_on_the_other_users_of_a_log(retriever: Retriever) -> None:
+    assert retriever.users.min_relevance == 2.5
+    expected = ids(retriever.recommend([ITEMS], 5, user_ids=["x"], weights=[RATINGS]).to_arrow())
+    one = pa.table(ONE)
+    for table in (one, pa.concat_tables([one, pa.table(OTHER)])):
+        log = Interactions.from_arrow(table)
+        assert ids(retriever.recommend(log, 5, user_ids=["x"]).to_arrow()) == expected
+        users = LogUsers(LoggedHistories.of(log, retriever.items), {})
+        assert ids(joined(answers(retriever, users, BatchConfig(k=5)))) == expected
+
+
+def test_a_line_without_weights_likes_its_history_though_other_lines_have_weights(retriever: Retriever) -> None:
+    histories = [ITEMS, ["i050", "i051"]]
+    weights = pa.array([None, [5.0, 5.0]], pa.list_(pa.float32()))
+    lines = pa.table({"user_id": ["x", "y"], "history": histories, "weights": weights})
+    expected = retriever.recommend([ITEMS], 8, user_ids=["x"]).to_arrow()
+    assert ids(joined(recommend_batches(retriever, lines, BatchConfig(k=8)))) == ids(expected)
+
+
+def test_what_is_said_of_the_last_times_is_read_or_refused(retriever: Retriever) -> None:
+    with pytest.raises(InputError, match=r"give the times of the requests, too, as times="):
+        retriever.recommend([ITEMS], 5, last_times=[CLOCK])
+    some, none = ([[], ITEMS], [None, CLOCK]), ([[], ITEMS], [CLOCK, CLOCK])
+    lists = [
+        retriever.recommend(histories, 5, times=CLOCK + 9, last_times=last).to_arrow()["item_id"].to_pylist()  # type: ignore[arg-type]
+        for histories, last in (some, none)
+    ]
+    assert lists[0] == lists[1]
+    with pytest.raises(InputError, match="last_times has None"):
+        retriever.recommend([ITEMS], 5, times=CLOCK, last_times=[None])  # type: ignore[list-item]
+    lines = pa.table({"user_id": ["x", "y"], "history": [ITEMS, ITEMS], "last_time": ["-5", str(CLOCK)]})
+    found = list(recommend_batches(retriever, lines, BatchConfig(k=5, at=CLOCK + 9)))
+    assert quarantined(found) == {"x": NO_LAST_TIME}
