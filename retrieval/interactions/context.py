@@ -16,6 +16,7 @@ from indexing.catalogue.arrow_values import SECONDS_PER_DAY
 from indexing.catalogue.readers.arrow_tables import arrow_table, check_distinct, is_table
 from indexing.errors import CommonspaceWarning, InputError, InteractionsError, ShapeError, examples
 from indexing.runtime.arguments import check_list, check_mapping
+from retrieval.interactions.user_profiles import in_order_of
 
 ContextLike: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | Any
 """The context of requests: a mapping for all, as ``{"device": "phone"}``, or one for each; or a table of such rows."""
@@ -196,7 +197,11 @@ def log_context(table: pa.Table, wanted: Sequence[str], rows: Rows, times: NDArr
 
 
 def request_context(
-    given: ContextLike | None, columns: ContextColumns, times: NDArray[np.int64] | None, count: int
+    given: ContextLike | None,
+    columns: ContextColumns,
+    times: NDArray[np.int64] | None,
+    count: int,
+    user_ids: Sequence[str] = (),
 ) -> Context | None:
     """Read the context of ``count`` requests by the columns that were learned; None where nothing is known of it.
 
@@ -208,12 +213,14 @@ def request_context(
         columns: The columns that were learned, and their values; none at all where nothing was.
         times: (B,) int64, seconds since 1970 in UTC, or None.
         count: B.
+        user_ids: Names of the users, by which a table with a column ``user_id`` is read.
 
     Raises:
-        InputError: When it is no mapping, list of mappings or table, or a value cannot be read.
+        InputError: When it is no mapping, list of mappings or table, a value cannot be read, or a table has other
+            users.
         ShapeError: When there are more or fewer rows than requests.
     """
-    table = None if given is None else _request_table(given, count)
+    table = None if given is None else _request_table(given, count, user_ids, columns)
     if table is not None and (unlearned := [name for name in table.column_names if name not in columns]):
         learned = f"what was learned is {list(columns)}" if columns else "no context was learned"
         warn_of_context(
@@ -239,10 +246,11 @@ def request_context(
     return context
 
 
-def _request_table(given: ContextLike, count: int) -> pa.Table:
+def _request_table(given: ContextLike, count: int, user_ids: Sequence[str], columns: ContextColumns) -> pa.Table:
     if is_table(given):
         table = arrow_table(given, "the table of the context")
         check_distinct(table.column_names, "the table of the context")
+        table = in_order_of(table, user_ids, "the table of the context", columns)
     else:
         if not isinstance(given, Mapping):
             check_list(given, "context")

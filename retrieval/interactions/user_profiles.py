@@ -1,6 +1,6 @@
 """User profiles: attributes of users such as age, region or plan."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,6 +117,38 @@ class Profiles:
         """Give a row of attributes for each user, null where a value is missing."""
         positions = self.positions(user_ids)
         return self.attributes.take(pa.array(positions, mask=positions < 0))
+
+
+def in_order_of(table: pa.Table, user_ids: Sequence[str], what: str, read: Collection[str] = ()) -> pa.Table:
+    """Give the rows of a table by its column of users, one for each user, null where it lacks one.
+
+    Args:
+        table: Rows of users. Without a column ``user_id`` (or ``user``, ``userID``) it stays as it is.
+        user_ids: The users, in the order wanted.
+        what: What the table is, for messages.
+        read: Columns that hold something else.
+
+    Raises:
+        InputError: When the users have no names, the table has none of them, or one twice.
+    """
+    name = next((one for one in USER_IDS if one in table.column_names and one not in read), None)
+    if name is None:
+        return table
+    way = f"give user_ids as the column {name!r} has them, or leave it out and give a row for each user in their order"
+    if not user_ids:
+        raise InputError(f"{what} has the column {name!r}, but the users have no names; {way}")
+    ids, rest = id_texts(table[name], name), table.drop_columns([name])
+    if ids.to_pylist() == list(user_ids):
+        return rest
+    if len(pc.unique(ids)) < len(ids):
+        raise InputError(f"{what} has several rows of a user, or of none, in {name!r}; give each user one row")
+    found = pc.index_in(pa.array(user_ids, pa.string()), value_set=ids)
+    if found.null_count == len(found):
+        raise InputError(
+            f"{what} has none of the {len(user_ids)} users: {name!r} has {examples(ids.to_pylist())}, they are "
+            f"{examples(user_ids)}; {way}"
+        )
+    return rest.take(found)
 
 
 def as_profiles(given: object) -> Profiles:

@@ -14,12 +14,16 @@ from safetensors.numpy import save
 from indexing.arrays import Vectors
 from indexing.errors import DamagedFileError, InputError
 from indexing.filesystem.checked_files import finite_tensors, read_as
+from indexing.runtime.arguments import check_list, check_mapping
 from retrieval.features.column_encoders import AttributeColumn, Numbers, encode_columns, read_column
 from retrieval.features.item_texts import metadata_entry
 
 PROFILES = "profiles.safetensors"
-ProfilesLike: TypeAlias = pa.Table | Sequence[Mapping[str, Any]]
-"""One row a user: a table, or a mapping from attribute to value for each; a missing attribute is unknown."""
+ProfilesLike: TypeAlias = pa.Table | Sequence[Mapping[str, Any]] | Any
+"""One row a user: a table, or a mapping from attribute to value for each; a missing attribute is unknown.
+
+Verbs take `Profiles`, too.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +59,9 @@ class ProfileModel:
         """
         names = [encoder.column for encoder in self.columns]
         if not isinstance(profiles, pa.Table):
+            check_list(profiles, "profiles")
             for user, profile in enumerate(profiles):
+                check_mapping(profile, f"profiles[{user}]", "{'age': 31}; an empty one will do")
                 if unknown := sorted(set(profile) - {*names, *self.ignored}):
                     raise InputError(
                         f"the profile of user {user} has {unknown}; the profile model was trained on {names}"

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
 from indexing.arrays import Rows, Vectors, lengths_of
+from indexing.catalogue.readers.arrow_tables import arrow_table, check_distinct, is_table
 from indexing.errors import InputError, ShapeError
 from indexing.index.base import check_k
 from indexing.runtime.arguments import check_array, check_choice, check_flag, check_number, check_whole
@@ -14,6 +16,7 @@ from retrieval.candidates import Candidates
 from retrieval.candidates.sources import Codes, codes_for, source_code
 from retrieval.filters import Where, selected
 from retrieval.interactions.context import Context, ContextColumns, ContextLike, request_context, warn_of_context
+from retrieval.interactions.user_profiles import Profiles, in_order_of
 from retrieval.models.profile_model import ProfilesLike
 from retrieval.postprocess.duplicates import ShowOnce
 from retrieval.ranking.explain import finite_weights
@@ -50,10 +53,11 @@ class Request(NamedTuple):
     last_times: Time of the last interaction of each user, in seconds since 1970, for histories as lists; without it
         requests are within that visit whatever ``times`` says. That of an empty history is not read, and may be None.
     profiles: Attributes of each user, ``{"age": 31, "plan": "team"}``, or a table with a row for each; only if `fit`
-        was given profiles. They count less the longer the history is.
+        was given profiles. They count less the longer the history is. `Profiles`, a path of them and a table with a
+        column ``user_id`` are read by ``user_ids``; of users whom they lack nothing is known.
     context: The context of the request, ``{"device": "phone"}`` for all users, or one for each, or a table with a row
-        for each; read by the second stage if `fit` read such columns of the log. Unknown
-        values are neutral, with a `ContextWarning`.
+        for each, by ``user_ids`` where it has a column ``user_id``; read by the second stage if `fit` read such
+        columns of the log. Unknown values are neutral, with a `ContextWarning`.
 
     Attributes:
         users: B users by their histories.
@@ -130,7 +134,7 @@ def request_of(
         if min_relevance is None
         else check_number(min_relevance, "min_relevance", "give a number, or None")
     )
-    new = new_queries(state, profiles, len(users.rows))
+    new = new_queries(state, profiles, len(users.rows), users.user_ids)
     allowed = selected(state.bundle.attributes, where)
     return Request(users, new, allowed, exclude_seen, min_relevance, context_of(state, users, context))
 
@@ -144,7 +148,7 @@ def context_columns(state: LoadedBundle) -> ContextColumns:
 
 def context_of(state: LoadedBundle, users: UserHistories, given: ContextLike | None) -> Context | None:
     """Read the context of requests by what the second stage has learned; see `request_context`."""
-    context = request_context(given, context_columns(state), users.times, len(users.rows))
+    context = request_context(given, context_columns(state), users.times, len(users.rows), users.user_ids)
     stage, returning = state.reranker, users.idle is not None
     is_read = isinstance(stage, SecondStage) and stage.reads_context(returning=returning)
     if context is not None and given is not None and not is_read:
@@ -319,13 +323,27 @@ def user_queries(
     return space.user_queries(histories, given, state.centre, new)
 
 
-def new_queries(state: LoadedBundle, profiles: ProfilesLike | None, count: int) -> Vectors | None:
-    """Give the behaviour queries of ``count`` users for an empty history, from their profiles: (B, R) float32."""
+def new_queries(
+    state: LoadedBundle, profiles: ProfilesLike | None, count: int, user_ids: Sequence[str] = ()
+) -> Vectors | None:
+    """Give the behaviour queries of ``count`` users for an empty history, from their profiles: (B, R) float32.
+
+    `Profiles`, and tables with a column ``user_id``, are read by the names of the users.
+    """
     count = check_whole(count, "count", 0)
     if profiles is None:
         return None
     if (taste := state.space.profiles) is None:
         raise InputError("this bundle has not learned from profiles; leave them out, or give some to `fit`")
+    if isinstance(profiles, Path | str):
+        profiles = Profiles.open(profiles)
+    if isinstance(profiles, Profiles):
+        profiles = profiles.attributes.append_column("user_id", profiles.user_ids)
+    if is_table(profiles):
+        table = arrow_table(profiles, "the table of profiles")
+        check_distinct(table.column_names, "the table of profiles")
+        read = [encoder.column for encoder in taste.columns]
+        profiles = in_order_of(table, user_ids, "the table of profiles", read)
     if len(table := taste.table(profiles)) != count:
         raise ShapeError(f"{len(table)} profiles for {count} histories; give one for each, an empty one will do")
     return taste.queries(table)

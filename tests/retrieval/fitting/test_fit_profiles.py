@@ -318,3 +318,32 @@ def test_the_head_of_new_users_is_judged_against_retrieval_by_their_profiles(
         assert len(new) >= 10
         popular = space.user_queries(before.histories, before.weights)
         assert np.abs(before.queries[new] - popular[new]).max(axis=1).min() > 0.1
+
+
+@pytest.mark.parametrize("kind", ["arrow", "pandas", "profiles", "file"])
+def test_profiles_with_users_are_read_by_their_names(shop: Retriever, tmp_path: Path, kind: str) -> None:
+    table = pa.table({"user_id": ["b", "a"], "club": ["club 3", "club 1"]})
+    pq.write_table(table, tmp_path / "users.parquet")
+    given = {"arrow": table, "pandas": table.to_pandas(), "profiles": Profiles.from_arrow(table)}
+    found = shop.recommend([[]] * 3, 5, user_ids=["a", "b", "c"], profiles=given.get(kind, tmp_path / "users.parquet"))
+    (alone,) = shop.recommend([[]], 5)  # of "c" nothing is known
+    ann, bob, cid = found
+    assert [group_of([hit.item_id for hit in line]) for line in (ann, bob)] == [[1] * 5, [3] * 5]
+    assert_hits_agree(cid, alone)
+
+
+@pytest.mark.parametrize(
+    ("user_ids", "profiles", "text"),
+    [
+        ((), pa.table({"user_id": ["b", "a"], "club": ["club 3"] * 2}), "but the users have no names"),
+        (["1", "2"], pa.table({"user_id": ["u1", "u2"], "club": ["club 3"] * 2}), "has none of the 2 users.*'u1'"),
+        (["a", "b"], pa.table({"user_id": ["a", "a"], "club": ["club 3"] * 2}), "has several rows of a user"),
+        (["a", "b"], [None, {}], r"profiles\[0\] is None"),
+        (["a", "b"], {"club": "club 1"}, "profiles is .* expected a list"),
+    ],
+)
+def test_profiles_that_do_not_fit_the_users_are_refused(
+    shop: Retriever, user_ids: list[str], profiles: object, text: str
+) -> None:
+    with pytest.raises(InputError, match=text):
+        shop.recommend([[], []], 5, user_ids=user_ids, profiles=profiles)

@@ -174,6 +174,17 @@ def test_requests_that_cannot_be_read(given: object, text: str) -> None:
         codes(given)
 
 
+def test_a_table_with_users_is_read_by_their_names() -> None:
+    table = pa.table({"user": ["b", "a"], "device": ["desk", "phone"]})
+    found = request_context(table, ONE, None, 3, ["a", "b", "c"])
+    assert found is not None
+    assert found.codes.ravel().tolist() == [0, 1, -1]
+    with pytest.raises(InputError, match="has none of the 2 users: 'user' has 'b', 'a', they are '1', '2'"):
+        request_context(table, ONE, None, 2, ["1", "2"])
+    with pytest.raises(InputError, match="has the column 'user', but the users have no names"):
+        request_context(table, ONE, None, 2)
+
+
 def history(rows: list[int], values: list[int], columns: ContextColumns = ONE) -> History:
     count = len(rows)
     context = Context(columns, np.array(values, np.int16)[:, None])
