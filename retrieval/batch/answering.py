@@ -18,7 +18,7 @@ from retrieval.batch.tables import MemoryTables, ParquetFiles
 from retrieval.batch.user_rows import ListedUsers
 from retrieval.candidates import FOLDED, Candidates
 from retrieval.filters import Where
-from retrieval.interactions.context import request_context
+from retrieval.interactions.context import ContextLike, request_context
 from retrieval.postprocess.titles import BESIDE, TITLE, with_titles
 from retrieval.ranking.reranker import ExactReranker
 from retrieval.retriever.postprocessing import Postprocessing
@@ -205,7 +205,7 @@ def check_source(retriever: Retriever, source: Source, config: BatchConfig) -> N
 def answered(retriever: Retriever, users: UserLines, config: BatchConfig, steps: Sequence[Step]) -> Candidates:
     """Answer users: retrieve or take the given candidates, apply the steps, keep the best k."""
     candidates = (
-        listed_candidates(retriever, users, config.at)
+        listed_candidates(retriever, users, config.at, _context(users, config))
         if users.candidates is not None
         else retrieved(retriever, users, config, steps)
     )
@@ -240,14 +240,18 @@ def _last_times(users: UserLines, at: int) -> NDArray[np.int64]:
     return np.clip(users.last, 0, at)
 
 
-def listed_candidates(retriever: Retriever, users: UserLines, at: int | None = None) -> Candidates:
+def listed_candidates(
+    retriever: Retriever, users: UserLines, at: int | None = None, context: ContextLike | None = None
+) -> Candidates:
     """Give the listed candidates of users, in the order of their scores.
 
     Args:
         retriever: Of the bundle.
         users: With candidates.
         at: Time of all requests; None means now, within the visit of the last interaction.
+        context: Of the requests; that of the users when None.
     """
+    context = users.context if context is None else context
     item_rows, given_scores = users.candidates or (), users.scores
     times = None if at is None else np.full(len(users), at, np.int64)
     lengths = lengths_of(item_rows)
@@ -278,7 +282,7 @@ def listed_candidates(retriever: Retriever, users: UserLines, at: int | None = N
         times,
         profile_queries,
         None if at is None else idle_days(at, _last_times(users, at)),
-        context=request_context(users.context, context_columns(retriever.state), times, len(users)),
+        context=request_context(context, context_columns(retriever.state), times, len(users)),
     )
     return (
         candidates

@@ -156,6 +156,8 @@ class _Fit:
         log, by = self.histories, config.split
         self.splits = (split_since(log, published.until) if published else temporal_split(log, by)) if log else []
         self.events, self.notes = interactions.events, kind.notes | data.notes
+        if published is not None:
+            self.notes |= data.unread_context(published.reranker)
         self.shown = data.shown(interactions, bundle.items, config, self.notes)
         users = sample_users(validation_users(self.splits, kind.min_relevance), len(bundle.items))
         self.validation = Validation(bundle.items, users, NUM_CANDIDATES, kind.min_relevance, self.shown)

@@ -63,6 +63,15 @@ class TrainingData(NamedTuple):
                 cli="name the columns with --context-columns",
             )
 
+    def unread_context(self, stage: SecondStage | None) -> dict[str, str]:
+        """Give a note of the columns of the context that a refresh does not read."""
+        names = () if stage is None else stage.features.context_columns
+        if not (unread := [name for name in self.interactions.context_columns if name not in names]):
+            return {}
+        return {
+            "context": f"{examples(unread)} was not read: a refresh reads what the published reranker was trained on"
+        }
+
     def cleaned(
         self, items: ItemIds, config: PrepareConfig | None
     ) -> tuple[Interactions, KnownItems, PreparationReport | None]:

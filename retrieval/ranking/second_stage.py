@@ -225,6 +225,13 @@ class SecondStage:
         head = self.returning if returning and (self.returning is not None or self.leaves_returning) else self.head
         return self.features.context is not None and head is not None and head.width == len(self.features.features)
 
+    @property
+    def reads_context_of_new(self) -> bool:
+        """Whether a head orders the candidates of users without a history, and reads their context."""
+        if self.returning is None and not self.leaves_returning:
+            return self.min_history == 0 and self.reads_context(returning=False)
+        return self.returning is not None and self.orders_new and self.reads_context(returning=True)
+
     def head_of(self, candidates: Candidates, query: int) -> ScoringHead:
         """Give the head that orders the candidates of a query, if one does."""
         return (

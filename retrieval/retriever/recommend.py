@@ -126,6 +126,7 @@ def request_of(
     where: Where,
     exclude_seen: bool,
     min_relevance: float | None,
+    stages: Stages = "all",
 ) -> Request:
     """Make a request of the arguments of `Retriever.recommend`."""
     exclude_seen = check_flag(exclude_seen, "exclude_seen")
@@ -136,7 +137,7 @@ def request_of(
     )
     new = new_queries(state, profiles, len(users.rows), users.user_ids)
     allowed = selected(state.bundle.attributes, where)
-    return Request(users, new, allowed, exclude_seen, min_relevance, context_of(state, users, context))
+    return Request(users, new, allowed, exclude_seen, min_relevance, context_of(state, users, context, stages))
 
 
 def context_columns(state: LoadedBundle) -> ContextColumns:
@@ -146,14 +147,23 @@ def context_columns(state: LoadedBundle) -> ContextColumns:
     return {} if learned is None else learned.columns
 
 
-def context_of(state: LoadedBundle, users: UserHistories, given: ContextLike | None) -> Context | None:
+def context_of(
+    state: LoadedBundle, users: UserHistories, given: ContextLike | None, stages: Stages = "all"
+) -> Context | None:
     """Read the context of requests by what the second stage has learned; see `request_context`."""
     context = request_context(given, context_columns(state), users.times, len(users.rows), users.user_ids)
     stage, returning = state.reranker, users.idle is not None
-    is_read = isinstance(stage, SecondStage) and stage.reads_context(returning=returning)
-    if context is not None and given is not None and not is_read:
+    if context is None or given is None or not isinstance(stage, SecondStage):
+        return context
+    if stages == "retrieval":
+        warn_of_context("the context is ignored, as retrieval alone answers: the second stage reads it")
+        return context
+    num_new = int(np.count_nonzero(lengths_of(users.rows) == 0))
+    if num_new < len(users.rows) and not stage.reads_context(returning=returning):
         who = "users who return at the times given" if returning else "visits that go on"
         warn_of_context(f"the context is ignored for {who}: it did not help there")
+    if num_new and not stage.reads_context_of_new:
+        warn_of_context(f"the context is ignored for {num_new} users without a history: no head that reads it orders")
     return context
 
 

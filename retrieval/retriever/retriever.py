@@ -197,7 +197,7 @@ class Retriever:
         See `retrieval.retriever.recommend.Request`; ``stages="retrieval"`` is the first stage alone.
         """
         users = users_of(self.state, histories, user_ids, weights, times, last_times)
-        request = request_of(self.state, users, profiles, context, where, exclude_seen, min_relevance)
+        request = request_of(self.state, users, profiles, context, where, exclude_seen, min_relevance, stages)
         return recommended_once(self.state, request, k, stages, once)
 
     def top_items(

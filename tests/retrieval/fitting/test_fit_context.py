@@ -14,7 +14,7 @@ from indexing.bundle.edits.edit import add
 from indexing.encoders import load_encoder
 from indexing.errors import InputError, ShapeError
 from retrieval import FitReport, Interactions, Retriever, fit
-from retrieval.batch import BatchConfig, recommend_batches
+from retrieval.batch import BatchConfig, recommend_batches, rerank_batches
 from retrieval.candidates import Candidates
 from retrieval.interactions.context import ContextWarning
 from retrieval.ranking.reranker import RERANKER
@@ -150,6 +150,34 @@ def test_users_of_a_table_have_columns_of_the_context(retriever: Retriever) -> N
     assert ("context" in BatchConfig().to_json(), everywhere.to_json()["context"]) == (False, {"device": "desk"})
 
 
+def test_a_context_that_nothing_reads_is_said(retriever: Retriever, monkeypatch: pytest.MonkeyPatch) -> None:
+    phone = {"device": "phone"}
+    with pytest.warns(ContextWarning, match="the context is ignored, as retrieval alone answers"):
+        retriever.recommend(HISTORIES, stages="retrieval", context=phone)
+    table = pa.table({"user_id": ["ann", "bob"], "history": HISTORIES})
+    with pytest.warns(ContextWarning, match="the context is ignored, as retrieval alone answers"):
+        list(recommend_batches(retriever, table, BatchConfig(rerank=False, context=phone)))
+    stage = retriever.reranker
+    assert isinstance(stage, SecondStage)
+    monkeypatch.setattr(retriever.state, "reranker", replace(stage, min_history=1))
+    with pytest.warns(ContextWarning, match="the context is ignored for 1 users without a history"):
+        retriever.recommend([[], HISTORIES[0]], context=phone)
+
+
+def test_given_candidates_are_reranked_in_the_context_of_all(retriever: Retriever) -> None:
+    table = pa.table(
+        {"user_id": ["ann", "bob"], "history": HISTORIES, "candidates": [[f"i{row:03}" for row in range(40, 60)]] * 2}
+    )
+    lists = []
+    for device in ("phone", "desk"):
+        rows = table.append_column("device", pa.array([device] * 2))
+        (by_rows,) = rerank_batches(retriever, rows)
+        (by_config,) = rerank_batches(retriever, table, BatchConfig(context={"device": device}))
+        np.testing.assert_array_equal(by_config.found[0].rows, by_rows.found[0].rows)
+        lists.append(by_config.found[0].rows)
+    assert (lists[0] != lists[1]).any()
+
+
 def test_the_command_line_gives_the_context(
     learned: tuple[Path, FitReport], retriever: Retriever, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -217,4 +245,5 @@ def test_a_refresh_reads_the_same_columns(learned: tuple[Path, FitReport]) -> No
         fit(bundle, Interactions.from_arrow(visits()), refresh=True)
     report = fit(bundle, Interactions.from_arrow(visits(length=20), context=["mood", "device"]), refresh=True)
     assert report.published == ("reranker",), report
+    assert report.notes["context"].startswith("'mood' was not read: a refresh reads what")
     assert stage_of(bundle).features.context_columns == ("device",)
