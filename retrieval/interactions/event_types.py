@@ -28,7 +28,8 @@ class EventType:
 
     Attributes:
         weight: How much it counts; below 0 it is a dislike, and 0 leaves it out.
-        half_life_days: An event that is so much older than the end of the log counts half; it does not age when None.
+        half_life_days: An event that is so much older than the end of the log counts half; it does not age when None,
+            nor in a log without times. The ``times`` of requests are not read.
         expires_after_days: Older events are left out; none when None.
     """
 
