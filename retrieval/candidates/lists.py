@@ -55,7 +55,9 @@ def concatenated(first: Candidates, second: Candidates) -> Candidates:
     Raises:
         InputError: When one has users who return and the other visits, or the times of requests or the queries by
             profiles are known of one alone: reranked together, some would be answered as others.
+        UnknownItemError: When the second has an item that the bundle of the first lacks.
     """
+    second = second.pointing_into(first.items)
     _check_alike(first, second)
     width, counts = max(first.rows.shape[1], second.rows.shape[1]), (len(first), len(second))
     both = (first, second)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from indexing.catalogue.item_ids import ItemIds
-from indexing.errors import InputError, ShapeError
+from indexing.errors import InputError, ShapeError, UnknownItemError
 from retrieval.candidates import SOURCES, Candidates, source_code, sources_of
 from retrieval.candidates.lists import concatenated
 from retrieval.models.user_model import UserModel
@@ -118,6 +118,17 @@ def test_queries_that_are_answered_in_different_ways_are_not_joined(known: dict[
     with pytest.raises(InputError, match=message):
         concatenated(second, replace(first, **known))
     assert len(concatenated(replace(first, **known), second.take([]))) == 2
+
+
+def test_candidates_of_another_state_are_joined_by_their_items() -> None:
+    first, second = found(), replace(more(), query_ids=("s", "t"))
+    other = replace(second, items=ItemIds(list(second.items)[::-1]))
+    joined = concatenated(first, other)
+    assert [[hit.item_id for hit in joined[line]] for line in (2, 3)] == [
+        [hit.item_id for hit in line] for line in other
+    ]
+    with pytest.raises(UnknownItemError):
+        concatenated(first, replace(second, items=ItemIds([f"other {row}" for row in range(len(second.items))])))
 
 
 def test_candidates_without_sources_work_as_before() -> None:
