@@ -65,10 +65,15 @@ class Fused(Candidates):
         return table
 
 
-def fuse(lists: Mapping[str, Candidates], k: int, weights: Mapping[str, float] | None = None) -> Fused:
+def fuse(
+    lists: Mapping[str, Candidates],
+    k: int,
+    weights: Mapping[str, float] | None = None,
+    minimums: Mapping[str, float] | None = None,
+) -> Fused:
     """Order the items of several lists of the same queries by a weighted sum over the lists.
 
-    The summand of a list is the min-max normalised score: 0 for the lowest of the list, 1 for the highest, and 1 for
+    The summand of a list is the min-max normalised score: 0 for the minimum, 1 for the highest of the list, and 1 for
     all where scores are equal. It is 0 for an item that is not in the list. Equal sums are in the order of the lists.
     The source of a hit is that of the list with the largest summand.
 
@@ -76,13 +81,14 @@ def fuse(lists: Mapping[str, Candidates], k: int, weights: Mapping[str, float] |
         lists: Candidates of the same bundle and queries, by name; the first gives all but rows and scores.
         k: Hits a query.
         weights: Weight of each list, equal when None; a list of weight 0 adds no items.
+        minimums: The lowest score that is possible in a list, by name; the lowest of the list where none is given.
     """
     first = next(iter(lists.values()))
     rows = np.full((len(first), k), -1, np.int64)
     scores = np.full((len(first), k), -np.inf, np.float32)
     codes = np.full((len(first), k), UNKNOWN, np.int8)
     places: list[dict[int, dict[str, Rank]]] = []
-    summands = {name: _summands(candidates) for name, candidates in lists.items()}
+    summands = {name: _summands(candidates, (minimums or {}).get(name)) for name, candidates in lists.items()}
     for query in range(len(first)):
         known: dict[int, dict[str, Rank]] = {}
         sums: dict[int, float] = {}
@@ -106,14 +112,14 @@ def fuse(lists: Mapping[str, Candidates], k: int, weights: Mapping[str, float] |
     return Fused(*found, sources=codes, names=tuple(lists), places=tuple(places))
 
 
-def _summands(candidates: Candidates) -> NDArray[np.float64]:
+def _summands(candidates: Candidates, minimum: float | None) -> NDArray[np.float64]:
     """Give the summand of each hit of a list: (B, K), 0 for padding."""
     valid = candidates.rows >= 0
     scores = candidates.scores.astype(np.float64)
-    highest, lowest = (
-        function(scores, axis=1, keepdims=True, where=valid, initial=initial)
-        for function, initial in ((np.max, -np.inf), (np.min, np.inf))
-    )
+    highest = np.max(scores, axis=1, keepdims=True, where=valid, initial=-np.inf)
+    lowest = np.min(scores, axis=1, keepdims=True, where=valid, initial=np.inf)
+    if minimum is not None:
+        lowest = np.full_like(lowest, minimum)
     value_range = highest - lowest
     shares = np.divide(scores - lowest, value_range, out=np.ones_like(scores), where=valid & (value_range > 0))
     return np.where(valid, shares, 0)

@@ -11,8 +11,7 @@ from indexing.errors import InputError, ShapeError
 from retrieval.candidates import Candidates
 from retrieval.cli.runs.evaluation_queries import read_texts
 from retrieval.evaluation.evaluate import evaluate
-from retrieval.ranking.fusion import fuse
-from retrieval.retriever.queries.hybrid_search import DEFAULT_WEIGHT, NUM_FUSED, VECTOR, WORDS
+from retrieval.retriever.queries.hybrid_search import DEFAULT_WEIGHT, NUM_FUSED, fuse_words
 from retrieval.retriever.retriever import Retriever
 
 SHARES = tuple(round(0.1 * step, 1) for step in range(11))
@@ -106,7 +105,7 @@ def _values(
     vectors: Candidates, words: Candidates, relevant: Sequence[Collection[str]], share: float
 ) -> NDArray[np.float64]:
     """Give ndcg@10 of each query with one share of the words: (B,)."""
-    fused = fuse({VECTOR: vectors, WORDS: words}, K, {VECTOR: 1 - share, WORDS: share})
+    fused = fuse_words(vectors, words, K, share)
     return np.asarray(evaluate(fused, relevant, measures=[MEASURE]).per_query[MEASURE], np.float64)
 
 

@@ -11,7 +11,7 @@ from retrieval.retriever.loaded_bundle import LoadedBundle
 
 WORDS, VECTOR = "words", "vector"  # names of the lists
 NUM_FUSED = 100  # candidates of each list
-DEFAULT_WEIGHT = 0.6  # share of the words where none was tuned; chosen on products, see docs/how-to/words.md
+DEFAULT_WEIGHT = 0.7  # share of the words where none was tuned; chosen on products, see docs/how-to/words.md
 
 
 def search_words(state: LoadedBundle, texts: Sequence[str], k: int, where: Where = ()) -> Candidates:
@@ -52,5 +52,12 @@ def search_both(
     words = search_words(state, texts, depth, where)  # first, as it may say that there are none
     share = state.words_weight if weight is None else weight
     share = DEFAULT_WEIGHT if share is None else share
-    lists = {VECTOR: search_vectors(depth), WORDS: words}
-    return fuse(lists, min(k, len(state.items)), {VECTOR: 1 - share, WORDS: share})
+    return fuse_words(search_vectors(depth), words, min(k, len(state.items)), share)
+
+
+def fuse_words(vectors: Candidates, words: Candidates, k: int, weight: float) -> Fused:
+    """Fuse the lists of vectors and words; the words count by ``weight``, from 0 to 1.
+
+    The lowest BM25 score is that of an item without any of the words, 0, so that each item with one stands above it.
+    """
+    return fuse({VECTOR: vectors, WORDS: words}, k, {VECTOR: 1 - weight, WORDS: weight}, {WORDS: 0.0})

@@ -28,8 +28,7 @@ from numpy.typing import NDArray
 
 from retrieval import Candidates, Retriever, evaluate
 from retrieval.cli.runs.words_weight import tune_weight
-from retrieval.ranking.fusion import fuse
-from retrieval.retriever.queries.hybrid_search import DEFAULT_WEIGHT, NUM_FUSED, VECTOR, WORDS
+from retrieval.retriever.queries.hybrid_search import DEFAULT_WEIGHT, NUM_FUSED, fuse_words
 from retrieval.retriever.search import SearchMode
 from scripts.benchmarks.record import keep
 from scripts.benchmarks.search.products import read, retriever_of
@@ -161,9 +160,8 @@ def measured(retriever: Retriever, queries: Queries, weight: float) -> dict[str,
     values: dict[str, dict[str, dict[str, NDArray[np.float64]]]] = {}
     for kind, judged in queries.items():
         found = {name: lists(retriever, judged, name, NUM_FUSED if name != "hybrid" else 10) for name in MODES}
-        both = {VECTOR: found["vectors"], WORDS: found["words"]}
-        found["hybrid, tuned share"] = fuse(both, 10, {VECTOR: 1 - weight, WORDS: weight})
-        found["hybrid, by rank"] = by_rank(list(both.values()), 10)
+        found["hybrid, tuned share"] = fuse_words(found["vectors"], found["words"], 10, weight)
+        found["hybrid, by rank"] = by_rank([found["vectors"], found["words"]], 10)
         relevant = [query.relevant for query in judged]
         values[kind] = {
             name: evaluate(answers, relevant, measures=MEASURES).per_query for name, answers in found.items()

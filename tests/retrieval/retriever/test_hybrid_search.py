@@ -20,7 +20,7 @@ from retrieval.candidates import Candidates, codes_for
 from retrieval.cli.runs.words_weight import SHARES, TunedWeight, tune_weight
 from retrieval.ranking.fusion import Fused, Rank, fuse
 from retrieval.retriever.queries import Query
-from retrieval.retriever.queries.hybrid_search import DEFAULT_WEIGHT, search_both
+from retrieval.retriever.queries.hybrid_search import DEFAULT_WEIGHT, fuse_words, search_both
 from retrieval.retriever.retriever import Retriever
 from retrieval.retriever.search import SearchMode
 from tests.cli_run import Run, runner
@@ -67,6 +67,13 @@ def test_an_item_gets_from_each_list_where_its_score_lies_between_the_lowest_and
     assert {hit.item_id: hit.score for hit in fused[1]} == pytest.approx({"d": 0.4})  # a list of one gives it 1
     alike = replace(LEFT, scores=np.where(LEFT.rows >= 0, 5, -np.inf).astype(np.float32))
     assert [hit.score for hit in fuse({"vector": alike, "words": RIGHT}, 3)[0]] == [2.0, 1.0, 1.0]
+
+
+def test_the_last_item_with_a_word_stands_above_those_without() -> None:
+    fused = fuse_words(LEFT, RIGHT, 4, 0.5)
+    # a list of words ends with 7 of at most 9, not with 0
+    expected = {"a": 0.5 + 0.5 * 7 / 9, "c": 0.5, "d": 0.5 * 8 / 9, "b": 0.25}
+    assert {hit.item_id: hit.score for hit in fused[0]} == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -118,12 +125,13 @@ def test_all_weight_on_one_list_is_that_list(retriever: Retriever) -> None:
 
 
 def test_the_weight_is_the_best_on_judged_queries() -> None:
-    weight, ndcg, held_out = tune_weight(LEFT, RIGHT, [{"d"}, {"d"}])
+    weight, ndcg, held_out = tune_weight(LEFT, RIGHT, [{"c"}, {"d"}])
     assert held_out is None  # of so few queries none is held out
-    assert weight == 0.7
-    assert ndcg[0.0] == pytest.approx(0.5)  # only the second query is answered
-    assert ndcg[0.6] == pytest.approx((1 / np.log2(4) + 1) / 2)
-    assert ndcg[0.7] == ndcg[0.9] == pytest.approx((1 / np.log2(3) + 1) / 2)
+    assert weight == 0.9
+    assert ndcg[0.0] == pytest.approx((1 / np.log2(4) + 1) / 2)  # c is the third, d the first
+    assert ndcg[0.7] == ndcg[0.8] == pytest.approx((1 / np.log2(3) + 1) / 2)
+    assert ndcg[0.9] == pytest.approx(1)
+    assert ndcg[1.0] == pytest.approx(1 / 2)  # words alone have no answer to the second query
     assert tune_weight(LEFT, RIGHT, [{"e"}, {"e"}]).weight == DEFAULT_WEIGHT
     with pytest.raises(ShapeError, match="1 judgements for lists of 2 and 2 queries"):
         tune_weight(LEFT, RIGHT, [{"a"}])
@@ -138,7 +146,7 @@ def test_a_chosen_weight_is_measured_on_queries_held_out_of_the_choice() -> None
     tuned = tune_weight(left, right, wanted)
     values = np.zeros((len(SHARES), count))
     for place, share in enumerate(SHARES):
-        fused = fuse({"vector": left, "words": right}, 10, {"vector": 1 - share, "words": share})
+        fused = fuse_words(left, right, 10, share)
         for query, hits in enumerate(fused):
             rank = next((hit.rank for hit in hits if hit.item_id in wanted[query]), None)
             values[place, query] = 0 if rank is None else 1 / np.log2(1 + rank)
@@ -155,7 +163,7 @@ def test_a_chosen_weight_is_measured_on_queries_held_out_of_the_choice() -> None
     assert held.tuned <= max(tuned.ndcg.values()) + 1e-12
     worse = TunedWeight(0.9, tuned.ndcg, held._replace(tuned=held.default - 0.01))
     assert worse.weight == DEFAULT_WEIGHT
-    assert "share of the words: 0.6, the default, as a chosen one, here 0.9, did worse there" in worse.lines()[-1]
+    assert "share of the words: 0.7, the default, as a chosen one, here 0.9, did worse there" in worse.lines()[-1]
     assert TunedWeight(0.9, tuned.ndcg, held._replace(tuned=held.default)).weight == 0.9
 
 
@@ -179,7 +187,7 @@ def test_judged_texts_are_evaluated_by_each_mode(
     code, out, _ = run(*asked, "--save", tmp_path / "saved.json")
     assert f"to be found ({'retrieve' if mode == 'vector' else mode})" in out
     said = json.loads((tmp_path / "saved.json").read_text())["about"]["searched by"]
-    assert said == {"hybrid": "vectors and words (share of the words 0.6)", "vector": "vectors"}.get(mode, mode)
+    assert said == {"hybrid": "vectors and words (share of the words 0.7)", "vector": "vectors"}.get(mode, mode)
 
 
 def test_a_mode_goes_with_texts_and_the_breakdown_with_vectors(root: Path, tmp_path: Path, run: Run) -> None:
