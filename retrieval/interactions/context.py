@@ -251,18 +251,16 @@ def _request_table(given: ContextLike, count: int, user_ids: Sequence[str], colu
         table = arrow_table(given, "the table of the context")
         check_distinct(table.column_names, "the table of the context")
         table = in_order_of(table, user_ids, "the table of the context", columns)
-    else:
-        if not isinstance(given, Mapping):
-            check_list(given, "context")
-        rows = [given] * count if isinstance(given, Mapping) else list(given)
-        for place, row in enumerate(rows):
-            check_mapping(row, f"context[{place}]", "{'device': 'phone'}")
-        names = dict.fromkeys(name for row in rows for name in row)
-        table = pa.table({str(name): _array(str(name), [row.get(name) for row in rows]) for name in names})
-        _check_count(len(rows), count)
-        if not names:
-            return table
-    _check_count(len(table), count)
+        _check_count(len(table), count)
+        return table
+    if not isinstance(given, Mapping):
+        check_list(given, "context")
+    rows = [given] * count if isinstance(given, Mapping) else list(given)
+    for place, row in enumerate(rows):
+        check_mapping(row, f"context[{place}]", "{'device': 'phone'}")
+    names = dict.fromkeys(name for row in rows for name in row)
+    table = pa.table({str(name): _array(str(name), [row.get(name) for row in rows]) for name in names})
+    _check_count(len(rows), count)  # a table without columns has no rows
     return table
 
 

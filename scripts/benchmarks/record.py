@@ -5,6 +5,8 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,16 @@ def keep(name: str, result: dict[str, Any], seed: int) -> None:
     print(text)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(text + "\n")
+
+
+def by_seed(measure: Callable[[int, Path], dict[str, Any]], seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """Measure once a seed, each time in an empty folder of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        results = []
+        for seed in seeds:
+            (of_seed := Path(folder) / str(seed)).mkdir()
+            results.append(measure(seed, of_seed))
+    return results
 
 
 def state_of(folder: Path) -> dict[str, Any]:

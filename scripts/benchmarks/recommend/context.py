@@ -11,7 +11,6 @@ users, with their paired 95 % bootstrap intervals. Three seeds.
 """
 
 import argparse
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from indexing.encoders import load_encoder
 from retrieval import FitConfig, Interactions, Retriever, fit
 from retrieval.evaluation.statistics import bootstrap_intervals
 from retrieval.interactions.histories import histories
-from scripts.benchmarks.record import keep
+from scripts.benchmarks.record import by_seed, keep
 
 ITEMS, USERS, LENGTH, DIM, K = 300, 500, 16, 16, 10
 START, DAY = 1_700_000_000, 86_400
@@ -108,12 +107,7 @@ def measure(seed: int, folder: Path) -> dict[str, Any]:
 def main() -> None:
     """Measure with three seeds, and keep the result."""
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        worlds = []
-        for seed in SEEDS:
-            (place := Path(folder) / str(seed)).mkdir()
-            worlds.append(measure(seed, place))
-    keep("context", {"worlds": worlds}, SEEDS[0])
+    keep("context", {"worlds": by_seed(measure, SEEDS)}, SEEDS[0])
 
 
 if __name__ == "__main__":

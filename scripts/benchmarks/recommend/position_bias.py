@@ -12,7 +12,6 @@ the same parts. Three seeds. The learned curve is compared with that of the simu
 """
 
 import argparse
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
 from retrieval import FitConfig, FitReport, Impressions, Interactions, Retriever, fit
 from retrieval.interactions.histories import histories
-from scripts.benchmarks.record import keep
+from scripts.benchmarks.record import by_seed, keep
 
 ITEMS, USERS, VISITS, PLACES, DIM = 300, 400, 20, 10, 16
 START, HOUR = 1_700_000_000, 3600
@@ -136,12 +135,7 @@ def measure(seed: int, folder: Path) -> dict[str, Any]:
 def main() -> None:
     """Measure with three seeds, and keep the result."""
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        results = []
-        for seed in SEEDS:
-            (place := Path(folder) / str(seed)).mkdir()
-            results.append(measure(seed, place))
-    keep("position_bias", {"worlds": results, "true curve": np.round(CURVE, 4).tolist()}, SEEDS[0])
+    keep("position_bias", {"worlds": by_seed(measure, SEEDS), "true curve": np.round(CURVE, 4).tolist()}, SEEDS[0])
 
 
 if __name__ == "__main__":
