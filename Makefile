@@ -25,7 +25,7 @@ test: $(INSTALLED)  ## all tests, with doctests, on several cores
 # Tests of numbers: what another processor's routines could change.
 NUMERIC := tests/contracts/test_indexes.py tests/contracts/test_families.py tests/indexing/index tests/indexing/alignment \
 	tests/indexing/encoders/test_pocket.py tests/indexing/encoders/test_vectors.py tests/indexing/store/test_mapped_vectors.py \
-	$(addprefix tests/retrieval/,baselines diversify rules ranking training models features fitting postprocess \
+	$(addprefix tests/retrieval/,baselines diversify rules ranking training models fitting postprocess \
 	evaluation/test_crossmodal.py evaluation/test_metrics.py evaluation/test_intervals.py retriever/test_retriever.py)
 
 # Beside them, in the same folders: tests of processes, files and commands. That a killed fit goes on to the same bits is shown by two others.

@@ -14,9 +14,9 @@ from indexing.arrays import Mask, Rows, Vectors
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, ShapeError
 from retrieval.candidates import Candidates
-from retrieval.features.attribute_values import Attribute
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.item_popularity import item_counts
+from retrieval.models.features.attribute_values import Attribute
 
 
 @dataclass(frozen=True, eq=False)

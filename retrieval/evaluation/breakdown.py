@@ -24,8 +24,8 @@ from retrieval.evaluation.beyond_accuracy import InteractionCounts
 from retrieval.evaluation.evaluate import DEFAULT_MEASURES, Evaluation, number
 from retrieval.evaluation.metrics import cutoffs, per_query
 from retrieval.evaluation.statistics import bootstrap_intervals, defined_mean
-from retrieval.features.attribute_values import Attribute
 from retrieval.interactions.interactions import Interactions
+from retrieval.models.features.attribute_values import Attribute
 from retrieval.retriever.retriever import Retriever
 
 Groups = dict[str, dict[str, frozenset[str]]]

@@ -16,12 +16,12 @@ from indexing.bundle.publish import FITTING, make_current_when_unlocked, prepare
 from indexing.catalogue.item_ids import ItemIds
 from indexing.filesystem import fsops
 from indexing.index.config import parse_bytes
-from retrieval.features.item_features import DESCRIPTION, ItemFeatures
 from retrieval.interactions.histories import History
 from retrieval.interactions.item_popularity import POPULARITY, ItemPopularity
 from retrieval.interactions.learned_from import LEARNED_FROM, LearnedFrom
 from retrieval.models.adapter import ADAPTER, Adapter
 from retrieval.models.behaviour import BEHAVIOUR, Behaviour
+from retrieval.models.features.item_features import DESCRIPTION, ItemFeatures
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.profile_model import PROFILES, ProfileModel
 from retrieval.ranking.reranker import RERANKER

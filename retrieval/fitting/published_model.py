@@ -13,7 +13,6 @@ from indexing.bundle.publish import CarriedOver, NewItems
 from indexing.errors import InputError, TrainingError, examples
 from indexing.filesystem.checked_files import read_as
 from indexing.runtime.arguments import check_kind, check_number, check_whole
-from retrieval.features.item_features import ItemFeatures
 from retrieval.fitting.fit_config import FitConfig, stored_config
 from retrieval.fitting.fitted_model import LEARNED, FittedModel, ServedBehaviour
 from retrieval.fitting.selection.serving_weights import RETURNING
@@ -21,6 +20,7 @@ from retrieval.interactions.histories import History
 from retrieval.interactions.item_popularity import POPULARITY, ItemPopularity
 from retrieval.models.adapter import Adapter
 from retrieval.models.behaviour import BEHAVIOUR, QueryWeights
+from retrieval.models.features.item_features import ItemFeatures
 from retrieval.models.item_space import ItemSpace
 from retrieval.ranking.reranker import RERANKER
 from retrieval.ranking.second_stage import SecondStage

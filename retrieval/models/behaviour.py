@@ -15,8 +15,8 @@ from safetensors.numpy import save
 from indexing.arrays import Mask, Rows, Vectors, history_batches, lengths_of, steps_back, unit, weighted_sums
 from indexing.errors import DamagedFileError, ShapeError
 from indexing.filesystem.checked_files import finite_tensors, read_as
-from retrieval.features.item_features import FeatureMatrix
 from retrieval.models.attention import Attention
+from retrieval.models.features.item_features import FeatureMatrix
 from retrieval.models.new_items import ColdStartModel
 from retrieval.models.user_model import ALL_ALIKE
 

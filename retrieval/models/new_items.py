@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from indexing.arrays import Vectors
-from retrieval.features.item_features import FeatureMatrix
+from retrieval.models.features.item_features import FeatureMatrix
 
 BLOCK = 8_192  # rows at once
 

@@ -15,8 +15,8 @@ from indexing.arrays import Vectors
 from indexing.errors import DamagedFileError, InputError
 from indexing.filesystem.checked_files import finite_tensors, read_as
 from indexing.runtime.arguments import check_list, check_mapping
-from retrieval.features.column_encoders import AttributeColumn, Numbers, encode_columns, read_column
-from retrieval.features.item_texts import metadata_entry
+from retrieval.models.features.column_encoders import AttributeColumn, Numbers, encode_columns, read_column
+from retrieval.models.features.item_texts import metadata_entry
 
 PROFILES = "profiles.safetensors"
 ProfilesLike: TypeAlias = pa.Table | Sequence[Mapping[str, Any]] | Any

@@ -11,7 +11,7 @@ from indexing.arrays import Rows
 from indexing.errors import InputError
 from indexing.runtime.arguments import check_mapping, is_number, shown_number
 from retrieval.candidates import Candidates, check_num_rows
-from retrieval.features.column_encoders import is_measured, numbers
+from retrieval.models.features.column_encoders import is_measured, numbers
 
 STAGE = "blend"
 MAX_WEIGHT = 1e6  # largest weight: it outweighs any relevance, and scores stay finite

@@ -8,7 +8,7 @@ import numpy as np
 from indexing.arrays import Mask, Rows, Vectors
 from indexing.errors import InputError, examples
 from retrieval.candidates import Candidates
-from retrieval.features.item_texts import ItemTexts
+from retrieval.models.features.item_texts import ItemTexts
 
 STAGE = "cross-encoder"
 BLOCK = 64  # different queries at once: 64 x 100 pairs of texts in memory, however many queries there are
@@ -29,7 +29,7 @@ class CrossEncoderReranker:
 
     Args:
         scorer: The model, as from `indexing.encoders.cross_encoder.load_cross_encoder`.
-        item_texts: Gives the texts of rows, as `retrieval.features.item_texts.ItemTexts` of a bundle.
+        item_texts: Gives the texts of rows, as `retrieval.models.features.item_texts.ItemTexts` of a bundle.
         query_texts: The text of each query by its query_id.
     """
 

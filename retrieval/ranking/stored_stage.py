@@ -11,7 +11,7 @@ from safetensors.numpy import save
 from indexing.arrays import Mask, Rows, Vectors
 from indexing.errors import DamagedFileError
 from indexing.filesystem.checked_files import finite_tensors, read_as
-from retrieval.features.item_texts import metadata_entry
+from retrieval.models.features.item_texts import metadata_entry
 from retrieval.ranking.context_affinity import ContextAffinity
 from retrieval.ranking.features import ItemStatistics
 from retrieval.ranking.heads import BothHead, NeuralHead, ScoringHead, TreesHead

@@ -17,12 +17,12 @@ from indexing.errors import DamagedFileError
 from indexing.filesystem.checked_files import REPAIR_HINT, read_as
 from indexing.index import Queries
 from indexing.store.collect import ModalityVectors, fuse
-from retrieval.features.item_features import DESCRIPTION, ItemFeatures, views_of
 from retrieval.interactions.event_types import EventTypes, LearnedEvents
 from retrieval.interactions.item_popularity import POPULARITY, ItemPopularity
 from retrieval.interactions.learned_from import LEARNED_FROM, LearnedFrom
 from retrieval.models.adapter import ADAPTER, Adapter
 from retrieval.models.behaviour import BEHAVIOUR, Behaviour
+from retrieval.models.features.item_features import DESCRIPTION, ItemFeatures, views_of
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.profile_model import PROFILES, ProfileModel
 from retrieval.models.user_model import UserModel

@@ -20,11 +20,11 @@ from indexing.index.search import retrieve, retrieve_tastes
 from indexing.index.words.word_index import WordIndex
 from indexing.runtime.arguments import check_kind
 from retrieval.candidates import Candidates, require_candidates
-from retrieval.features.attribute_values import Attribute
 from retrieval.filters import Where, allowed
 from retrieval.interactions.item_popularity import ItemPopularity
 from retrieval.models.adapter import Adapter
 from retrieval.models.behaviour import Behaviour
+from retrieval.models.features.attribute_values import Attribute
 from retrieval.models.item_space import ItemSpace, masked_sum
 from retrieval.models.user_model import UserModel
 from retrieval.postprocess.duplicates import GroupCodes, group_codes

@@ -19,7 +19,7 @@ from safetensors.torch import load
 
 from indexing.errors import DamagedFileError, TrainingError
 from indexing.filesystem import fsops
-from retrieval.features.item_texts import metadata_entry
+from retrieval.models.features.item_texts import metadata_entry
 
 _DIGEST_BYTES = 32  # of the checksum at the start of a checkpoint
 # Parameters up to this size are written after each epoch, larger ones after every fourth.

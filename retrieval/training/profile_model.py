@@ -14,9 +14,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from indexing.arrays import Vectors
-from retrieval.features.column_encoders import AttributeColumn, encode_columns
 from retrieval.interactions.histories import History
 from retrieval.interactions.user_profiles import Profiles
+from retrieval.models.features.column_encoders import AttributeColumn, encode_columns
 from retrieval.models.profile_model import ProfileModel, centred
 
 RIDGE = 100.0  # an attribute value of fewer users counts less than half

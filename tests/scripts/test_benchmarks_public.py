@@ -21,7 +21,7 @@ PUBLIC = {
     "indexing.media.images",
     "indexing.arrays",
     "retrieval",
-    "retrieval.features.attribute_values",
+    "retrieval.models.features.attribute_values",
     "retrieval.evaluation.baselines",
     "retrieval.evaluation.baselines.recommender",
     "retrieval.candidates",

@@ -41,10 +41,10 @@ from retrieval.cli.options.users import At, RequestOptions, UserOptions
 from retrieval.cli.runs.batch import recommend_job, rerank_job
 from retrieval.cli.runs.histories import from_command_line, from_log, match_items
 from retrieval.cli.runs.related_items import baskets_of, neighbours_of_all, show_users
-from retrieval.features.item_texts import ItemTexts
 from retrieval.filters import Expression, parse_filter
 from retrieval.interactions.histories import LoggedHistories
 from retrieval.interactions.known_items import KnownItems
+from retrieval.models.features.item_texts import ItemTexts
 from retrieval.ranking.cross_encoder import CrossEncoderReranker
 from retrieval.retriever.queries import Query, parse_words
 from retrieval.retriever.queries.compose import encoded_queries

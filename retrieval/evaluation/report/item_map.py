@@ -14,7 +14,7 @@ from indexing.arrays import Vectors, unit
 from indexing.bundle.bundle import Bundle
 from indexing.catalogue.arrow_values import python_values
 from indexing.errors import InputError
-from retrieval.features.column_encoders import item_values
+from retrieval.models.features.column_encoders import item_values
 
 MAX_POINTS = 2000
 MAX_GROUPS = 8

@@ -10,7 +10,6 @@ from indexing.arrays import Vectors
 from indexing.bundle.bundle import Bundle
 from indexing.errors import TrainingError
 from indexing.store.collect import ModalityVectors, fuse
-from retrieval.features.item_features import FeatureMatrix, ItemFeatures, views_of
 from retrieval.fitting.fit_config import FitConfig
 from retrieval.fitting.fitted_model import FittedModel, ServedBehaviour
 from retrieval.fitting.published_model import PublishedModel
@@ -23,6 +22,7 @@ from retrieval.interactions.histories import History
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.models.adapter import Adapter
 from retrieval.models.behaviour import Behaviour
+from retrieval.models.features.item_features import FeatureMatrix, ItemFeatures, views_of
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.profile_model import ProfileModel
 from retrieval.training.config import AdapterConfig, BehaviourConfig

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 from indexing.bundle.bundle import Bundle
 from indexing.errors import TrainingError
-from retrieval.features.item_features import ItemFeatures
 from retrieval.fitting.fitted_model import ServedBehaviour
 from retrieval.fitting.selection.temporal_split import TemporalSplit
 from retrieval.fitting.selection.validation import MIN_USERS, Validation
 from retrieval.interactions.histories import History
 from retrieval.models.behaviour import Behaviour
+from retrieval.models.features.item_features import ItemFeatures
 from retrieval.models.item_space import ItemSpace
 
 SELECTION_METRIC = "ndcg@20"

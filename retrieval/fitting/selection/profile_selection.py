@@ -14,10 +14,10 @@ from indexing.index import FlatIndex
 from indexing.index.search import retrieve
 from retrieval.candidates import Candidates
 from retrieval.evaluation import evaluate
-from retrieval.features.column_encoders import columns_of
 from retrieval.fitting.selection.behaviour_selection import MAX_SCORES, SELECTION_METRIC
 from retrieval.interactions.histories import History
 from retrieval.interactions.user_profiles import Profiles
+from retrieval.models.features.column_encoders import columns_of
 from retrieval.models.profile_model import ProfileModel
 from retrieval.training.one_standard_error import clearly_better, first_as_good
 from retrieval.training.profile_model import (

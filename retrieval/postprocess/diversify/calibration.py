@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from indexing.arrays import Mask, Rows
 from retrieval.candidates import Candidates, check_num_rows
-from retrieval.features.attribute_values import Attribute
+from retrieval.models.features.attribute_values import Attribute
 from retrieval.models.user_model import UserModel
 from retrieval.postprocess.diversify.greedy import check, relevance
 

@@ -10,7 +10,7 @@ from indexing.arrays import Mask, Vectors
 from indexing.errors import InputError
 from indexing.runtime.arguments import is_number, shown_number
 from retrieval.candidates import Candidates, check_num_rows
-from retrieval.features.attribute_values import Attribute
+from retrieval.models.features.attribute_values import Attribute
 from retrieval.postprocess.diversify.mmr import candidate_vectors, dimensions
 
 

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 from indexing.arrays import Vectors
 from indexing.errors import InputError
-from retrieval.features.attribute_values import Attribute
+from retrieval.models.features.attribute_values import Attribute
 from retrieval.models.user_model import UserModel
 from retrieval.postprocess.diversify.calibration import Calibrated
 from retrieval.postprocess.diversify.greedy import Objective, Relevant

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from indexing.arrays import Vectors, unit
 from retrieval.candidates import Candidates, check_num_rows
-from retrieval.features.attribute_values import Attribute
+from retrieval.models.features.attribute_values import Attribute
 from retrieval.postprocess.diversify.greedy import check, relevance
 
 

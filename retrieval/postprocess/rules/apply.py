@@ -14,10 +14,10 @@ from indexing.catalogue.attribute_types import is_number
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import CommonspaceWarning, FilterError, InputError
 from retrieval.candidates import Candidates, check_num_rows
-from retrieval.features.column_encoders import numbers
 from retrieval.filters import Where, matching
 from retrieval.filters.values import attribute_type, typed
 from retrieval.interactions.impressions import Impressions
+from retrieval.models.features.column_encoders import numbers
 from retrieval.postprocess.rules.rule_types import (
     Boost,
     Bury,

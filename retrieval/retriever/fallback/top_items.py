@@ -10,9 +10,9 @@ from indexing.errors import FilterError, InputError
 from indexing.index.base import check_k
 from indexing.runtime.arguments import check_choice
 from retrieval.candidates import Candidates
-from retrieval.features.column_encoders import is_measured, numbers
 from retrieval.filters import Where
 from retrieval.filters.values import attribute_type
+from retrieval.models.features.column_encoders import is_measured, numbers
 from retrieval.retriever.loaded_bundle import LoadedBundle
 
 Order = Literal["trending", "popular", "newest"]

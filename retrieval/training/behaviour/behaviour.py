@@ -9,10 +9,10 @@ import numpy as np
 
 from indexing.arrays import Mask, Rows, Vectors
 from indexing.errors import TrainingError
-from retrieval.features.item_features import FeatureMatrix
 from retrieval.interactions.histories import History
 from retrieval.interactions.item_popularity import interaction_counts, item_counts, recency_weights
 from retrieval.models.behaviour import DEFAULT_HISTORY_SHRINKAGE, DEFAULT_WEIGHTS, Behaviour, QueryTower
+from retrieval.models.features.item_features import FeatureMatrix
 from retrieval.models.new_items import BLOCK, ColdStartModel
 from retrieval.training.behaviour.attention import train_attention
 from retrieval.training.behaviour.ease import Doubles, Whitening, low_rank_ease

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve, cholesky, solve_triangular
 
 from indexing.arrays import Rows, Vectors
-from retrieval.features.item_features import FeatureMatrix
+from retrieval.models.features.item_features import FeatureMatrix
 from retrieval.models.new_items import BLOCK, ColdStartModel
 from retrieval.training.behaviour.ease import Doubles
 

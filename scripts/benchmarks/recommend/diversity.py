@@ -35,7 +35,7 @@ from retrieval import Candidates, FitConfig
 from retrieval.evaluation import evaluate
 from retrieval.evaluation.beyond_accuracy import calibration, diversity
 from retrieval.evaluation.splits.splits import Split
-from retrieval.features.attribute_values import Attribute
+from retrieval.models.features.attribute_values import Attribute
 from retrieval.postprocess.diversify import (
     MMR,
     MSD,

@@ -13,10 +13,10 @@ from indexing.errors import DamagedFileError
 from indexing.index.tuning.recall import RecallCheck
 from indexing.media.files import Modality
 from indexing.store.collect import ModalityVectors
-from retrieval.features.column_encoders import columns_of
-from retrieval.features.item_features import ItemFeatures
 from retrieval.models.adapter import Adapter
 from retrieval.models.behaviour import Behaviour
+from retrieval.models.features.column_encoders import columns_of
+from retrieval.models.features.item_features import ItemFeatures
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.profile_model import ProfileModel
 from retrieval.models.user_model import UserModel

@@ -17,9 +17,9 @@ from indexing.catalogue.columns import NamedColumns
 from indexing.diagnostics.inspect import inspect_catalogue
 from indexing.encoders import load_encoder
 from indexing.errors import InputError
-from retrieval.features.attribute_values import Attribute
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.user_profiles import Profiles
+from retrieval.models.features.attribute_values import Attribute
 from retrieval.retriever.retriever import Retriever
 from tests.cli_run import Run, runner
 from tests.groups import items

@@ -11,7 +11,7 @@ from indexing.bundle.build import build_bundle
 from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.columns import NamedColumns
 from indexing.encoders.base import Encoder
-from retrieval.features.column_encoders import Categories, columns_of
+from retrieval.models.features.column_encoders import Categories, columns_of
 from tests.cli_run import runner
 from tests.toy import SHAPES, ToyEncoder, toy_table
 

@@ -14,7 +14,7 @@ from indexing.arrays import Rows, Vectors
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
 from retrieval.candidates import Candidates
-from retrieval.features.attribute_values import Attribute
+from retrieval.models.features.attribute_values import Attribute
 from retrieval.models.user_model import UserModel
 from retrieval.postprocess.diversify import (
     MMR,

@@ -11,7 +11,7 @@ from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import FilterError, InputError
 from retrieval.candidates import Candidates
-from retrieval.features.attribute_values import Attribute
+from retrieval.models.features.attribute_values import Attribute
 from retrieval.postprocess.diversify import (
     MMR,
     MSD,

@@ -22,8 +22,8 @@ from retrieval.evaluation.beyond_accuracy import (
     novelty,
     serendipity,
 )
-from retrieval.features.attribute_values import Attribute
 from retrieval.interactions.interactions import Interactions
+from retrieval.models.features.attribute_values import Attribute
 
 ITEMS = ItemIds([*"abcdef"])
 NAN = float("nan")

@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from indexing.errors import DamagedFileError
-from retrieval.features.item_features import FeatureMatrix
 from retrieval.models.attention import Attention, Layer, interpolated_rows
 from retrieval.models.behaviour import Behaviour
+from retrieval.models.features.item_features import FeatureMatrix
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.user_model import UserModel
 from retrieval.ranking.sources.base import UserBatch

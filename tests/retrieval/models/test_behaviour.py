@@ -7,9 +7,9 @@ import pytest
 
 from indexing.arrays import unit
 from indexing.errors import DamagedFileError, ShapeError
-from retrieval.features.item_features import FeatureMatrix
-from retrieval.features.tfidf import SparseRows
 from retrieval.models.behaviour import Behaviour, QueryTower
+from retrieval.models.features.item_features import FeatureMatrix
+from retrieval.models.features.tfidf import SparseRows
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.new_items import ColdStartModel
 from retrieval.models.user_model import UserModel

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from retrieval.features.item_features import FeatureMatrix
-from retrieval.features.tfidf import SparseRows
+from retrieval.models.features.item_features import FeatureMatrix
+from retrieval.models.features.tfidf import SparseRows
 from retrieval.models.new_items import BLOCK, ColdStartModel
 
 

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from indexing.errors import DamagedFileError, InputError
-from retrieval.features.column_encoders import Categories, Numbers, encode_columns
 from retrieval.interactions.user_profiles import Profiles
+from retrieval.models.features.column_encoders import Categories, Numbers, encode_columns
 from retrieval.models.profile_model import ProfileModel, centred
 
 RNG = np.random.default_rng(0)

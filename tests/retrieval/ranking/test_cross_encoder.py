@@ -13,7 +13,7 @@ from indexing.catalogue.columns import NamedColumns
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
 from retrieval.candidates import Candidates
-from retrieval.features.item_texts import ItemTexts
+from retrieval.models.features.item_texts import ItemTexts
 from retrieval.ranking.cross_encoder import CrossEncoderReranker
 from retrieval.retriever.retriever import Retriever
 from tests.cli_run import json_lines, runner

@@ -12,7 +12,7 @@ from safetensors.numpy import load, save
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import DamagedFileError
 from retrieval.candidates import Candidates
-from retrieval.features.item_texts import metadata_entry
+from retrieval.models.features.item_texts import metadata_entry
 from retrieval.ranking.heads import BothHead, NeuralHead, TreesHead
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.ranking.stored_stage import carried_over

@@ -18,8 +18,8 @@ from retrieval import Retriever, compact, fit
 from retrieval.batch import BatchConfig, LoggedHistories, LogUsers, answers
 from retrieval.candidates import Candidates
 from retrieval.evaluation import losses
-from retrieval.features.attribute_values import Attribute
-from retrieval.features.item_texts import ItemTexts
+from retrieval.models.features.attribute_values import Attribute
+from retrieval.models.features.item_texts import ItemTexts
 from retrieval.postprocess.blend import Blend
 from retrieval.postprocess.diversify import MMR, MSD, Calibrated, Cap, MaxSimilarity, Method, Relevant, diversified
 from retrieval.postprocess.rules import Bury, Exclude, Ruled, Rules

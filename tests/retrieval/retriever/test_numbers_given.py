@@ -13,8 +13,8 @@ from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import CommonspaceError, FilterError, InputError
 from retrieval import FitConfig
 from retrieval.candidates import Candidates
-from retrieval.features.attribute_values import Attribute
 from retrieval.filters.text import parse_filter
+from retrieval.models.features.attribute_values import Attribute
 from retrieval.postprocess.blend import Blend
 from retrieval.postprocess.diversify import Cap
 from retrieval.postprocess.rules import Boost, Fresh, Rules

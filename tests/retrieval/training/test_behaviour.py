@@ -13,10 +13,10 @@ from indexing.errors import LeakError, TrainingError
 from retrieval.evaluation.baselines import EASE
 from retrieval.evaluation.splits.leaks import check_past_only
 from retrieval.evaluation.splits.splits import at_time
-from retrieval.features.item_features import FeatureMatrix
 from retrieval.interactions.histories import History, histories
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.item_popularity import interaction_counts
+from retrieval.models.features.item_features import FeatureMatrix
 from retrieval.training.behaviour.behaviour import popularity, train_behaviour, weight_bins_of
 from retrieval.training.behaviour.ease import Whitening, first_eigenvectors, low_rank_ease
 from retrieval.training.behaviour.next_items import TowerTraining, train_next_items

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from retrieval.features.item_features import FeatureMatrix
-from retrieval.features.tfidf import SparseRows, Words
+from retrieval.models.features.item_features import FeatureMatrix
+from retrieval.models.features.tfidf import SparseRows, Words
 from retrieval.training.behaviour.new_items import Target, fit_cold_start, mean_squared_distance
 
 COUNT = 90

@@ -3,9 +3,9 @@
 import numpy as np
 import pyarrow as pa
 
-from retrieval.features.column_encoders import Categories, Numbers
-from retrieval.features.item_features import TEXT, ItemFeatures, count_features
-from tests.retrieval.features.test_item_features import FROZEN
+from retrieval.models.features.column_encoders import Categories, Numbers
+from retrieval.models.features.item_features import TEXT, ItemFeatures, count_features
+from tests.retrieval.models.features.test_item_features import FROZEN
 
 TABLE = pa.table(
     {

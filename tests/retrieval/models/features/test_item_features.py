@@ -11,8 +11,8 @@ from indexing.arrays import unit
 from indexing.errors import DamagedFileError
 from indexing.media.files import Modality
 from indexing.store.collect import ModalityVectors
-from retrieval.features.column_encoders import CENTRES, Categories, Numbers, split_values
-from retrieval.features.item_features import (
+from retrieval.models.features.column_encoders import CENTRES, Categories, Numbers, split_values
+from retrieval.models.features.item_features import (
     FINER_SHARE,
     FURTHER_SHARE,
     NUMBERS_SHARE,

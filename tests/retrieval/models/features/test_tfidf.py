@@ -4,7 +4,15 @@ import numpy as np
 import pyarrow as pa
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from retrieval.features.tfidf import MAX_FRACTION, MAX_WORDS, MIN_ITEMS, ROWS_PER_BATCH, SparseRows, Words, texts_of
+from retrieval.models.features.tfidf import (
+    MAX_FRACTION,
+    MAX_WORDS,
+    MIN_ITEMS,
+    ROWS_PER_BATCH,
+    SparseRows,
+    Words,
+    texts_of,
+)
 
 RNG = np.random.default_rng(0)
 

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from retrieval.features.attribute_values import Attribute
-from retrieval.features.column_encoders import (
+from retrieval.models.features.attribute_values import Attribute
+from retrieval.models.features.column_encoders import (
     Categories,
     Embedded,
     Numbers,
@@ -17,7 +17,7 @@ from retrieval.features.column_encoders import (
     numbers,
     split_values,
 )
-from retrieval.features.tfidf import texts_of
+from retrieval.models.features.tfidf import texts_of
 from retrieval.postprocess.blend import Blend
 from retrieval.postprocess.titles import title_in
 

@@ -23,7 +23,7 @@ from indexing.catalogue.columns import VECTOR
 from indexing.filesystem.checked_files import finite_tensors, read_as
 from indexing.media.files import Modality
 from indexing.store.collect import ModalityVectors
-from retrieval.features.column_encoders import (
+from retrieval.models.features.column_encoders import (
     AttributeColumn,
     Categories,
     Embedded,
@@ -33,7 +33,7 @@ from retrieval.features.column_encoders import (
     read_column,
     split_values,
 )
-from retrieval.features.tfidf import SparseRows, Words, texts_of
+from retrieval.models.features.tfidf import SparseRows, Words, texts_of
 
 
 @dataclass(frozen=True, eq=False)

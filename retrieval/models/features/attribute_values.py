@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from indexing.arrays import Rows
 from indexing.catalogue.arrow_values import python_values
-from retrieval.features.column_encoders import item_values, split_values
 from retrieval.filters.values import attribute_type
+from retrieval.models.features.column_encoders import item_values, split_values
 
 _NOTHING: Rows = np.empty(0, np.int64)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from indexing.arrays import Rows, Vectors, lengths_of, weighted_sums
 from indexing.catalogue.arrow_values import python_values
-from retrieval.features.column_encoders import column_of
+from retrieval.models.features.column_encoders import column_of
 
 MIN_ITEMS, MAX_FRACTION, MAX_WORDS = 3, 0.05, 8_000
 ROWS_PER_BATCH = 2_048
