@@ -23,7 +23,7 @@ from retrieval.postprocess.titles import BESIDE, TITLE, with_titles
 from retrieval.ranking.reranker import ExactReranker
 from retrieval.retriever.postprocessing import Postprocessing
 from retrieval.retriever.query_inputs import MAX_SECONDS, idle_days, warn_of_later_interactions
-from retrieval.retriever.recommend import context_columns, new_queries, user_queries
+from retrieval.retriever.recommend import Stages, context_columns, new_queries, note_returning, user_queries
 from retrieval.retriever.retriever import Retriever
 
 Step: TypeAlias = Callable[[Candidates], Candidates]
@@ -204,6 +204,9 @@ def check_source(retriever: Retriever, source: Source, config: BatchConfig) -> N
 
 def answered(retriever: Retriever, users: UserLines, config: BatchConfig, steps: Sequence[Step]) -> Candidates:
     """Answer users: retrieve or take the given candidates, apply the steps, keep the best k."""
+    if users.candidates is not None:
+        stages: Stages = "all" if config.rerank else "retrieval"
+        note_returning(retriever.state, users.histories, returning=config.at is not None, stages=stages)
     candidates = (
         listed_candidates(retriever, users, config.at, _context(users, config))
         if users.candidates is not None

@@ -108,6 +108,11 @@ class FitReport:
     held_back: tuple[str, ...] = ()
     position_curve: dict[str, Any] | None = None
 
+    @property
+    def serves_returning(self) -> bool:
+        """Whether a head for users who return was published."""
+        return self.in_time is not None and "reranker" in self.published and "returning users" not in self.notes
+
     def __str__(self) -> str:
         """Return the outcome in sentences."""
         if self.refused:

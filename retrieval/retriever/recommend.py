@@ -20,7 +20,8 @@ from retrieval.interactions.user_profiles import Profiles, in_order_of
 from retrieval.models.profile_model import ProfilesLike
 from retrieval.postprocess.duplicates import ShowOnce
 from retrieval.ranking.explain import finite_weights
-from retrieval.ranking.reranker import NO_ROWS
+from retrieval.ranking.published_heads import warn_without_returning
+from retrieval.ranking.reranker import NO_ROWS, ExactReranker
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.ranking.sources import UserBatch
 from retrieval.retriever.fallback.chain import fill_short_lists, note_unknown
@@ -137,7 +138,17 @@ def request_of(
     )
     new = new_queries(state, profiles, len(users.rows), users.user_ids)
     allowed = selected(state.bundle.attributes, where)
+    note_returning(state, users.rows, returning=users.idle is not None, stages=stages)
     return Request(users, new, allowed, exclude_seen, min_relevance, context_of(state, users, context, stages))
+
+
+def note_returning(state: LoadedBundle, histories: Sequence[Rows], *, returning: bool, stages: Stages = "all") -> None:
+    """Warn where users return at the times of their requests, and the bundle has no head for them."""
+    if not returning or not any(map(len, histories)):
+        return
+    block = state.behaviour
+    stage = state.reranker if stages == "all" else ExactReranker(state.indexed)
+    warn_without_returning(stage, has_weights=block is not None and block.returning is not None)
 
 
 def context_columns(state: LoadedBundle) -> ContextColumns:

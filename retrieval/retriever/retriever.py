@@ -21,6 +21,7 @@ from retrieval.postprocess.duplicates import Collapse, ShowOnce
 from retrieval.postprocess.rules import Rule, Ruled, Rules
 from retrieval.ranking.confidence import MatchClassifier, MatchConfidence
 from retrieval.ranking.explain import Explanation
+from retrieval.ranking.published_heads import PublishedHeads
 from retrieval.ranking.reranker import Reranker
 from retrieval.retriever import after_retrieval as after
 from retrieval.retriever import search as searching
@@ -76,6 +77,12 @@ class Retriever:
         return cls(Bundle.open(path), encoder)
 
     load = open
+
+    def __repr__(self) -> str:
+        """Name the bundle, what it has learned, and which requests the heads order."""
+        learned, heads = ", ".join(self.bundle.manifest.features) or "nothing", PublishedHeads.of(self.state.reranker)
+        ordered = "" if heads is None else f"; {heads}"
+        return f"<Retriever of {self.bundle.root}: {self.bundle.is_live.sum()} items, learned {learned}{ordered}>"
 
     def latest(self) -> "Retriever":
         """Give a retriever of the current state, or this one if it is current; both share memory and can be used."""

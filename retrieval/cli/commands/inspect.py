@@ -22,6 +22,7 @@ from retrieval.cli.options.postprocessing import GroupBy
 from retrieval.cli.options.search import BundleFolder
 from retrieval.postprocess.duplicate_groups import groups_by_attribute, groups_by_content
 from retrieval.postprocess.duplicates import MIN_SIMILARITY
+from retrieval.ranking.published_heads import PublishedHeads
 from retrieval.retriever.index_status import DegradedIndexWarning
 from retrieval.retriever.learned_parts import LearnedParts
 from retrieval.retriever.retriever import Retriever
@@ -69,8 +70,8 @@ def info(
         write_losses(opened.manifest.learned.get("training", {}), loss_curve, str(bundle))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DegradedIndexWarning)  # which is shown below
-        status = Retriever(opened).status
-    show_bundle(opened, as_json, status)
+        retriever = Retriever(opened)
+    show_bundle(opened, as_json, retriever.status, heads=PublishedHeads.of(retriever.state.reranker))
 
 
 def doctor(

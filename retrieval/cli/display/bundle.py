@@ -16,10 +16,17 @@ from indexing.catalogue.columns import describe_columns
 from retrieval.cli.display.columns import columns_in_words
 from retrieval.cli.display.output import NUM_EXAMPLES, counted, quarantined, rejected_rows
 from retrieval.cli.display.terminal import Cell, say, show_json, show_pairs
+from retrieval.ranking.published_heads import PublishedHeads
 from retrieval.retriever.index_status import Status
 
 
-def show_bundle(bundle: Bundle, as_json: bool, status: Status | None = None, cautions: Sequence[str] = ()) -> None:
+def show_bundle(
+    bundle: Bundle,
+    as_json: bool,
+    status: Status | None = None,
+    cautions: Sequence[str] = (),
+    heads: PublishedHeads | None = None,
+) -> None:
     """Show the contents of a bundle, the recall of its index, and its learned parts.
 
     Args:
@@ -27,6 +34,7 @@ def show_bundle(bundle: Bundle, as_json: bool, status: Status | None = None, cau
         as_json: Print JSON.
         status: The recall that was measured when it was opened.
         cautions: What speaks against its encoder.
+        heads: Which requests the heads of its second stage order.
     """
     changes = {"batches": len(bundle.batches), "items_now": int(bundle.is_live.sum())}
     if as_json:
@@ -40,6 +48,7 @@ def show_bundle(bundle: Bundle, as_json: bool, status: Status | None = None, cau
             "kept": generations(bundle.root),
             **named,
             **measured,
+            **({} if heads is None else {"second_stage": heads.to_json()}),
         }
         show_json("bundle", _summary(bundle.manifest, bundle.root) | more)
         return
@@ -49,6 +58,8 @@ def show_bundle(bundle: Bundle, as_json: bool, status: Status | None = None, cau
         pairs["quarantined first"] = [*first, *(["…"] if count > len(first) else [])]
     if rejected := rejected_rows(bundle.manifest.counts["cleaning"]["rejected"], rejects):
         pairs["rejected"] = rejected
+    if heads is not None:
+        pairs |= heads.in_words()
     if status is not None:
         pairs["now"] = _now(status)
     used_columns, attributes = describe_columns(bundle.manifest.columns), attributes_in_words(bundle.attributes.schema)

@@ -41,6 +41,8 @@ def show_report(title: str, report: FitReport) -> None:
         if part in report.ndcg or part in report.training:
             value = f"{report.ndcg[part]:.4f}" if part in report.ndcg else ""
             rows.append((part, *_epochs(report.training.get(part, {})), value))
+    if report.serves_returning and report.in_time is not None:
+        rows.append(("reranker for returning users", "", "", f"{report.in_time.after:.4f}"))
     show_table(title, ("part", "epochs", "loss", "ndcg@10 on later interactions"), rows)
     search = (
         f"{name}: " + ", ".join(f"{part} {value:.4f}" for part, value in recall.items())

@@ -29,8 +29,10 @@ from retrieval.batch import (
 )
 from retrieval.batch.in_memory import candidates_from_table
 from retrieval.candidates import Candidates
+from retrieval.cli.display.fit_progress import show_report
 from retrieval.cli.options.users import _seconds
 from retrieval.fitting.part_training.returning_users import _with_serving, train_for_returning
+from retrieval.fitting.report import FitReport
 from retrieval.fitting.selection.validation import Gain
 from retrieval.interactions.impressions import Impressions
 from retrieval.models.behaviour import QueryWeights
@@ -365,3 +367,29 @@ def test_now_is_the_clock_and_what_is_no_time_is_refused() -> None:
     for wrong in ("yesterday", "", "-5"):
         with pytest.raises(typer.BadParameter, match=f"cannot read {wrong!r} as a time; give a date or time like"):
             _seconds(wrong)
+
+
+def test_info_and_repr_say_which_heads_are_published(
+    root: Path, retriever: Retriever, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    run = runner(capsys)
+    assert "visits: own head; returning users: own head; new users: own head" in run("info", root)[1]
+    assert "returning users by own head" in repr(retriever)
+    told = json.loads(run("info", root, "--json")[1])
+    assert told["second_stage"]["heads"] == {"visits": "own head", "returning": "own head", "new": "own head"}
+    assert told["second_stage"]["context"] == {}
+
+
+def test_the_table_of_fit_has_a_row_for_the_head_of_users_who_return(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    gain = Gain(200, 0.1, 0.2, 0.1, 0.05, 0.2)
+    report = FitReport("gen-1", ("behaviour", "reranker"), 200, {"reranker": 0.3}, {}, in_time=gain)
+    show_report("fit", report)
+    row = next(line for line in capsys.readouterr().out.splitlines() if "reranker for returning users" in line)
+    assert "0.2000" in row
+    for left in (replace(report, published=()), replace(report, notes={"returning users": "ordered by retrieval"})):
+        show_report("fit", left)
+        assert "reranker for returning users" not in capsys.readouterr().out

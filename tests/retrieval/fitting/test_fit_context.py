@@ -116,6 +116,7 @@ def test_a_pool_is_reranked_and_explained_in_its_context(retriever: Retriever) -
     assert "context device" not in reasons.features  # which is the same for all candidates
 
 
+@pytest.mark.filterwarnings("ignore::retrieval.ranking.published_heads.ReturningUsersWarning")
 def test_what_was_not_learned_is_neutral_and_said(retriever: Retriever, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = retriever.recommend(HISTORIES)
     for given, text in (

@@ -253,6 +253,7 @@ def test_each_window_is_learned_from_what_everybody_did_before_it_and_judged_by_
     assert reranker.leaves_returning == (report.in_time.low <= 0)
 
 
+@pytest.mark.filterwarnings("ignore::retrieval.ranking.published_heads.ReturningUsersWarning")
 def test_users_who_return_have_a_head_where_it_surely_gains(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = walks(users=220).table
     steps, users = np.repeat(np.arange(12), 220), np.tile(np.arange(220), 12)

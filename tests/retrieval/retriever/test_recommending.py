@@ -45,6 +45,7 @@ def test_it_is_the_pool_in_the_order_of_the_head(retriever: Retriever) -> None:
     assert retriever.recommend(past, 10, stages="retrieval").stage == "retrieve"
 
 
+@pytest.mark.filterwarnings("ignore::retrieval.ranking.published_heads.ReturningUsersWarning")
 def test_a_log_brings_weights_times_and_names(retriever: Retriever) -> None:
     log = walks()
     pasts = histories(log, retriever.items)[:4]
@@ -70,6 +71,7 @@ def test_a_log_brings_weights_times_and_names(retriever: Retriever) -> None:
     np.testing.assert_allclose(read, np.log1p([1, 2, 3, 4]), rtol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore::retrieval.ranking.published_heads.ReturningUsersWarning")
 def test_a_time_before_the_last_interaction_warns_and_one_in_milliseconds_is_refused(retriever: Retriever) -> None:
     log, names = walks(), ["w000", "w001"]  # whose last interactions are at 11,000 and 11,001 seconds
     with pytest.warns(LaterInteractionsWarning, match="1 of 2 users are asked for at a time before their last"):
