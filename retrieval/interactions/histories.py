@@ -15,7 +15,7 @@ from indexing.errors import InputError
 from retrieval.interactions.columns import Repeats, distinct_pairs
 from retrieval.interactions.context import Context, joined_context
 from retrieval.interactions.interactions import Interactions
-from retrieval.interactions.known_items import known_rows, no_known_item
+from retrieval.interactions.known_items import check_known, known_rows, no_known_item
 from retrieval.models.user_model import UserModel
 
 
@@ -109,12 +109,15 @@ class LoggedHistories:
     def of(cls, log: Interactions, items: ItemIds) -> "LoggedHistories":
         """Give the histories of the users who have an item of the bundle; see `histories`.
 
+        Interactions with other items are left out, with an `UnknownItemsWarning`.
+
         Raises:
             InputError: When there is none, or a weight is negative.
         """
         all_users = all_histories(log, items)
         if not len(all_users.rows):
             raise InputError(no_known_item(log, items))
+        check_known(log, items)
         positions = np.flatnonzero(all_users.lengths)
         starts = np.append(0, np.cumsum(all_users.lengths[positions]))
         latest = None if all_users.latest is None else all_users.latest[positions]

@@ -1,19 +1,25 @@
 """Matches the items of a log with those of a bundle, and names the likely cause of unknown ones."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from indexing.arrays import Rows
 from indexing.catalogue.item_ids import ItemIds, other_spelling
-from indexing.errors import examples
+from indexing.errors import CommonspaceWarning, InputError, examples
 from retrieval.interactions.interactions import Interactions
 
 _MAX_CHECKED = 1000  # unknown ids that are checked for a cause
 _SHOWN = 3
+
+
+class UnknownItemsWarning(CommonspaceWarning):
+    """Interactions of a log are with items that the bundle lacks, and are left out."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +127,32 @@ def known_items(interactions: Interactions, items: ItemIds) -> tuple[Interaction
         respelled=int(changed[positions].sum()),
     )
     return interactions, known
+
+
+def check_known(interactions: Interactions, items: ItemIds, user_ids: Sequence[str] = ()) -> None:
+    """Warn of interactions with items that a bundle lacks, which are left out of histories.
+
+    Args:
+        interactions: The log.
+        items: The items of the bundle.
+        user_ids: The users whose interactions count; all of the log when empty.
+
+    Raises:
+        InputError: When no interaction of the log is with an item of the bundle.
+    """
+    names = interactions.table["item_id"].unique().to_pylist()
+    if not names or (rows := known_rows(names, items)).min() >= 0:
+        return
+    if rows.max() < 0:
+        raise InputError(no_known_item(interactions, items))
+    if user_ids:
+        asked = pc.is_in(interactions.table["user_id"], value_set=pa.array(user_ids, pa.string()))
+        interactions = replace(interactions, table=interactions.table.filter(asked))
+    _, known = known_items(interactions, items)
+    if known.unknown:
+        missing = [name for name, row in zip(names, rows.tolist(), strict=True) if row < 0]
+        known = replace(known, cause=_cause(missing, items, any_known=True))  # of the users asked for, maybe none is
+        warnings.warn(str(known), UnknownItemsWarning, stacklevel=5)
 
 
 def no_known_item(interactions: Interactions, items: ItemIds) -> str:

@@ -28,6 +28,7 @@ from retrieval.interactions.columns import last_of_each_item
 from retrieval.interactions.event_types import LearnedEvents
 from retrieval.interactions.histories import LoggedHistories, all_histories
 from retrieval.interactions.interactions import Interactions, read_as_learned
+from retrieval.interactions.known_items import check_known
 from retrieval.ranking.explain import finite_weights
 
 Picture = Image.Image | bytes | Path | str
@@ -222,15 +223,16 @@ class UserHistories:
         """Make histories of a log, with its weights.
 
         Args:
-            log: Interactions of the users; items that the bundle lacks are left out.
+            log: Interactions of the users; items that the bundle lacks are left out, with an `UnknownItemsWarning`.
             items: Of the bundle.
             user_ids: The users to recommend for; all of the log when empty.
             timed: Whether the log must have times.
 
         Raises:
-            InputError: When a user is not in the log, or the log has no times.
+            InputError: When a user is not in the log, the log has no item of the bundle, or it has no times.
         """
         user_ids = check_names(user_ids, "user_ids")
+        check_known(log, items, user_ids)
         logged = all_histories(log, items)
         if timed:
             check_has_times(logged)

@@ -44,7 +44,7 @@ class Request(NamedTuple):
 
     histories: For each of B users the item_ids of their history, oldest first. A repeated item counts once, at its last
         position and with its last weight. After `fit` an empty history gets popular items. Or a log: `Interactions`,
-        its path, a table or a DataFrame, with weights and times; items that the bundle lacks are left out.
+        its path, a table or a DataFrame, with weights and times; unknown items are left out, with a warning.
     user_ids: B names of the queries; of a log the users to recommend to, all when empty.
     weights: The weight of each item of each history, on the scale of the training log; equal when None. Disliked items
         are not recommended, and are no part of the query. A user without liked items gets popular items.

@@ -1,5 +1,6 @@
 """Users with their histories, from the command line or from a log."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from retrieval.batch.in_memory import Users, users_of
 from retrieval.cli.display.terminal import UsageError, note
 from retrieval.cli.options.users import UserOptions, parse_profile
 from retrieval.interactions.interactions import Interactions
-from retrieval.interactions.known_items import KnownItems, known_items
+from retrieval.interactions.known_items import KnownItems, UnknownItemsWarning, known_items
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.models.profile_model import ProfilesLike
 from retrieval.models.user_model import UserModel
@@ -97,6 +98,7 @@ def match_items(log: Interactions, items: ItemIds, part: str = "") -> tuple[Inte
     log, known = known_items(log, items)
     if unknown := str(known):
         note(f"{part}{unknown}")
+        warnings.simplefilter("ignore", UnknownItemsWarning)  # nothing is said twice
     return log, known
 
 

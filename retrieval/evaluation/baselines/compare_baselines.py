@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.arrays import Mask, Vectors
-from indexing.errors import InputError
 from retrieval.candidates import Candidates
 from retrieval.evaluation.baselines.families import TrainingData, UserBatch
 from retrieval.evaluation.baselines.tuned import (
@@ -27,7 +26,7 @@ from retrieval.evaluation.metrics import cutoffs
 from retrieval.evaluation.statistics import bootstrap_means
 from retrieval.interactions.histories import all_histories
 from retrieval.interactions.interactions import Interactions
-from retrieval.interactions.known_items import known_items, no_known_item
+from retrieval.interactions.known_items import check_known, known_items
 
 PerQuery = NDArray[np.float64]
 
@@ -181,9 +180,8 @@ def against_baselines(
         LeakError: If the bundle was trained on the relevant items.
         ShapeError: If the number of collections differs from that of users.
     """
-    known_interactions, known = known_items(interactions, candidates.items)
-    if known.unknown == known.interactions:
-        raise InputError(no_known_item(interactions, candidates.items))
+    check_known(interactions, candidates.items)
+    known_interactions, _ = known_items(interactions, candidates.items)
     if min_relevance is None:
         min_relevance = all_histories(known_interactions, candidates.items).min_relevance
     measure = MEASURE if MEASURE in measures else measures[0]

@@ -11,6 +11,7 @@ import pytest
 from indexing.errors import InputError, UnknownItemError
 from retrieval import Interactions, Retriever
 from retrieval.filters import field
+from retrieval.interactions.known_items import UnknownItemsWarning
 from retrieval.retriever.related import users as users_for
 from tests.cli_run import runner
 from tests.retrieval.batch.shop import ITEMS
@@ -20,7 +21,7 @@ USERS = 23
 
 @pytest.fixture(scope="module")
 def log() -> pa.Table:
-    """Users with three to nine items, which they liked more or less, and one who knows nothing of the shop."""
+    """Users with three to nine items, which they liked more or less."""
     rng = np.random.default_rng(4)
     rows = [
         {"user_id": f"u{number:02}", "item_id": item, "timestamp": 1_700_000_000 + step, "rating": float(rating)}
@@ -29,7 +30,12 @@ def log() -> pa.Table:
             zip(rng.permutation(ITEMS)[: rng.integers(3, 10)], rng.integers(1, 6, 9), strict=False)
         )
     ]
-    return pa.Table.from_pylist([*rows, rows[0] | {"user_id": "stranger", "item_id": "jug"}])
+    return pa.Table.from_pylist(rows)
+
+
+def with_a_stranger(log: pa.Table) -> pa.Table:
+    """Add a user who knows nothing of the shop."""
+    return pa.Table.from_pylist([*log.to_pylist(), log.to_pylist()[0] | {"user_id": "stranger", "item_id": "jug"}])
 
 
 def inverted(retriever: Retriever, log: pa.Table, item: str, where: object = ()) -> dict[str, float]:
@@ -75,9 +81,20 @@ def test_all_users_but_those_who_have_the_item(retriever: Retriever, log: pa.Tab
     assert have
 
 
+def test_who_has_no_item_of_the_bundle_is_left_out_with_a_warning(retriever: Retriever, log: pa.Table) -> None:
+    table = with_a_stranger(log)
+    with pytest.warns(
+        UnknownItemsWarning, match=rf"^1 of {len(table)} interactions, by 1 of {USERS + 1} users, .*'jug'"
+    ):
+        found = retriever.users_for(["red-mug"], table, 1000)
+    assert found[0] == retriever.users_for(["red-mug"], log, 1000)[0]
+
+
 def test_a_new_item_is_asked_for_as_where_it_is_all_that_is_left(changed: Retriever, log: pa.Table) -> None:
-    hits = changed.users_for(["twin"], log, 100)[0]
-    expected = inverted(changed, log, "twin", field("item_id") == "twin")
+    with pytest.warns(UnknownItemsWarning, match=r"8 of 120 .* 2 items that are not in the bundle, e\.g\. 'blue-mug'"):
+        hits = changed.users_for(["twin"], log, 100)[0]
+    with pytest.warns(UnknownItemsWarning, match=r"8 of 120 .* 2 items that are not in the bundle, e\.g\. 'blue-mug'"):
+        expected = inverted(changed, log, "twin", field("item_id") == "twin")
     assert {hit.user_id for hit in hits} == set(expected)
     assert len(hits) == USERS
     np.testing.assert_allclose([hit.score for hit in hits], sorted(expected.values())[::-1], rtol=1e-4, atol=1e-5)
@@ -102,11 +119,12 @@ def test_the_command(
     bundle: Path, retriever: Retriever, log: pa.Table, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     call = runner(capsys)
-    pq.write_table(log, tmp_path / "log.parquet")
+    pq.write_table(with_a_stranger(log), tmp_path / "log.parquet")
     given = ("users-for", bundle, "red-mug", "blue-chair", "--interactions", tmp_path / "log.parquet", "-k", 2)
     expected = retriever.users_for(["red-mug", "blue-chair"], log, 2).to_arrow()["user_id"].to_pylist()
-    code, printed, _ = call(*given)
+    code, printed, told = call(*given)
     assert code == 0
+    assert told.count("that are not in the bundle, e.g. 'jug'") == 1
     assert all(user in printed for user in expected)
     code, printed, _ = call(*given, "--out", tmp_path / "users.parquet", "--json")
     answer = json.loads(printed)

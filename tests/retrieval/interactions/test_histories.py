@@ -14,6 +14,7 @@ from indexing.errors import InputError
 from retrieval.interactions.columns import Repeats
 from retrieval.interactions.histories import History, LoggedHistories, all_histories, histories, hold_out_last
 from retrieval.interactions.interactions import Interactions
+from retrieval.interactions.known_items import UnknownItemsWarning
 
 ITEMS = ItemIds(["mug", "cup", "jar", "pot"])
 Row = tuple[str, str, int]
@@ -187,5 +188,8 @@ def test_the_last_interaction_may_be_a_repeated_one_or_with_an_unknown_item(repe
     log = Interactions.from_arrow(table, repeats=repeats)
     logged = all_histories(log, ItemIds(["cup", "mug"]))
     assert logged.last_times(logged.numbers(["bob", "ann", "cid", "dan"])).tolist() == [7, 9, -1, -1]
-    known = LoggedHistories.of(log, ItemIds(["cup", "mug"]))
+    with pytest.warns(
+        UnknownItemsWarning, match=r"2 of [56] interactions, by 2 of 3 users, 1 of whom .*, e\.g\. 'gone'; "
+    ):
+        known = LoggedHistories.of(log, ItemIds(["cup", "mug"]))
     assert known.last_times(known.numbers(["bob", "ann", "dan"])).tolist() == [7, 9, -1]

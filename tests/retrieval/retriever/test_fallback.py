@@ -5,6 +5,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from indexing.bundle.bundle import Bundle
 from indexing.bundle.edits.edit import add, delete
 from indexing.encoders import load_encoder
 from indexing.errors import FilterError, InputError, UnknownItemError
-from retrieval import Interactions, Retriever, compact, fit
+from retrieval import Retriever, compact, fit
 from retrieval.filters import UnknownValueWarning
 from retrieval.interactions.histories import histories
+from retrieval.interactions.known_items import UnknownItemsWarning
 from retrieval.retriever.fallback.chain import FallbackWarning
 from tests.cli_run import json_lines, runner
 from tests.groups import COUNT, SIZE, SMALL, catalogue, items, log
@@ -133,9 +135,27 @@ def test_only_short_lists_are_filled(retrievers: dict[str, Retriever]) -> None:
 def test_an_unknown_item_is_still_an_error_and_left_out_of_a_log(retrievers: dict[str, Retriever]) -> None:
     with pytest.raises(UnknownItemError, match="never"):
         retrievers["learned"].recommend([["never"]], K)
-    table = Interactions.from_arrow(pa.table({"user": ["ann"], "item": ["never"], "time": [5]}))
-    (hits,) = retrievers["learned"].recommend(table, K)
+    table = pa.table({"user": ["ann", "bob"], "item": ["never", "i000"], "time": [5, 6]})
+    with pytest.warns(
+        UnknownItemsWarning, match=r"^1 of 1 interactions, by 1 of 1 users, .*'never'; they are left out"
+    ):
+        (hits,) = retrievers["learned"].recommend(table, K, user_ids=["ann"])
     assert [hit.source for hit in hits] == ["popular"] * K
+
+
+@pytest.mark.parametrize("bundle", ["plain", "learned"])
+def test_a_log_without_a_known_item_is_refused(retrievers: dict[str, Retriever], bundle: str) -> None:
+    table = pa.table({"user": ["ann", "bob"], "item": ["never", "0"], "time": [5, 6]})
+    told = r"no interaction in the log is with an item of this bundle: the log has 'never', '0', the bundle 'i000'"
+    for verb in (
+        retrievers[bundle].recommend,
+        retrievers[bundle].pool,
+        partial(retrievers[bundle].users_for, ["i000"]),
+    ):
+        with pytest.raises(InputError, match=told):
+            verb(table)
+    with pytest.raises(InputError, match=told):
+        retrievers[bundle].recommend(table, K, user_ids=["ann"])
 
 
 def test_popular_and_trending_are_what_a_count_by_hand_gives(retrievers: dict[str, Retriever]) -> None:

@@ -13,6 +13,7 @@ from indexing.encoders import load_encoder
 from indexing.errors import InputError, ShapeError
 from retrieval import Interactions, Retriever, fit
 from retrieval.interactions.histories import histories
+from retrieval.interactions.known_items import UnknownItemsWarning
 from retrieval.ranking.reranker import STAGE as RERANKED
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.retriever.query_inputs import LaterInteractionsWarning
@@ -83,10 +84,17 @@ def test_a_time_before_the_last_interaction_warns_and_one_in_milliseconds_is_ref
 
 def test_users_of_a_log_whose_items_are_unknown_are_answered_as_new_ones(retriever: Retriever) -> None:
     log = Interactions.from_arrow(pa.table({"user": ["ann", "bob"], "item": ["i000", "never"], "time": [5, 9]}))
-    found = retriever.recommend(log, 5)
+    said = (
+        r"^1 of 2 interactions, by 1 of 2 users, 1 of whom have no other, are with 1 items .*, e\.g\. 'never'; they are"
+    )
+    with pytest.warns(UnknownItemsWarning, match=said):
+        found = retriever.recommend(log, 5)
     assert found.query_ids == ("ann", "bob")
     assert [len(rows) for rows in found.histories] == [1, 0]
     np.testing.assert_array_equal(found.rows[1], retriever.recommend([[]], 5).rows[0])
+    with pytest.warns(UnknownItemsWarning, match=r"^1 of 1 interactions, by 1 of 1 users, .*'never'.* deleted, or"):
+        np.testing.assert_array_equal(retriever.recommend(log, 5, user_ids=["bob"]).rows[0], found.rows[1])
+    retriever.recommend(log, 5, user_ids=["ann"])  # all that is read is known
 
 
 def test_filters_deletions_and_what_was_seen(root: Path, retriever: Retriever, tmp_path: Path) -> None:
