@@ -18,6 +18,7 @@ from retrieval.batch.candidate_rows import NEEDED, FlatCandidates
 from retrieval.batch.input_rows import UserLines
 from retrieval.batch.tables import TableFile, check_columns, number_column, text_column
 from retrieval.candidates import Candidates
+from retrieval.interactions.context import ContextColumns
 from retrieval.interactions.histories import LoggedHistories, all_histories
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.known_items import known_row
@@ -106,6 +107,60 @@ def relevant_items(
         if row["item_id"] not in seen.get(row["user_id"], ()):
             relevant.setdefault(row["user_id"], []).append(row["item_id"])
     return relevant
+
+
+@dataclass(frozen=True)
+class RelevantInContext:
+    """The relevant items of each user in the context of the first of them.
+
+    Attributes:
+        items: The item_ids, by user.
+        context: The values of that context by column, of each user, as `Retriever.recommend` takes them.
+    """
+
+    items: dict[str, list[str]]
+    context: dict[str, dict[str, str]]
+
+
+def relevant_in_context(
+    log: Interactions,
+    seen: Mapping[str, Collection[str]],
+    learned: ContextColumns,
+    min_relevance: float | None = None,
+) -> RelevantInContext:
+    """Give the relevant items of each user that were taken in the context of the first of them, as `fit` judges.
+
+    A request is made in one context, so that what a user took later in another one does not count. Values that were
+    not learned are one context, as they are to the second stage.
+
+    Args:
+        log: The later interactions, read with ``context=``.
+        seen: The item_ids of each user's history.
+        learned: The columns that the bundle has learned; others of the log are not read.
+        min_relevance: As in `relevant_items`.
+
+    Raises:
+        InputError: When the log was read without a column that was learned.
+    """
+    names = [name for name in learned if name in log.context_columns]
+    if not names:
+        raise InputError(
+            f"the log has {log.context_columns} as context, and the bundle has learned {list(learned)}: none is read",
+            python="read the log with context=[…] of columns that were learned, or leave the context out",
+            cli="name columns that were learned by --context-columns, or leave it out",
+        )
+    table = log.table if min_relevance is None else log.table.filter(pc.field("weight") >= min_relevance)
+    found = RelevantInContext({}, {})
+    first: dict[str, tuple[str, ...]] = {}
+    for row in table.select(["user_id", "item_id", *names]).to_pylist():
+        user = row["user_id"]
+        if row["item_id"] in seen.get(user, ()):
+            continue
+        key = tuple(row[name] if row[name] in learned[name] else "" for name in names)
+        if first.setdefault(user, key) == key:
+            found.items.setdefault(user, []).append(row["item_id"])
+            found.context.setdefault(user, {name: row[name] for name in names if row[name]})
+    return found
 
 
 def read_candidates(path: Path) -> pa.Table:

@@ -90,7 +90,7 @@ def _answer(
     if queries.queries is not None:
         return answer_texts(retriever, queries.queries, queries.num_candidates, queries.mode)
     profiles = Profiles.open(queries.profiles) if queries.profiles else None
-    split_log = split.read(str(interactions), log, retriever.learned.events)
+    split_log = split.read(str(interactions), log, retriever.learned.events, queries.context_columns)
     return answer_users(retriever, split_log, queries.num_candidates, rerank=queries.rerank, profiles=profiles)
 
 
@@ -119,9 +119,16 @@ def _check(interactions: str | None, queries: EvaluateOptions, split: SplitOptio
     """Check that options go together."""
     if (interactions is None) == (queries.queries is None):
         raise UsageError("give either a log of interactions or --queries FILE")
-    log_options = {"--profiles": queries.profiles, "--split": split.split, "--baselines": measures.baselines}
+    log_options = {
+        "--profiles": queries.profiles,
+        "--context-columns": queries.context,
+        "--split": split.split,
+        "--baselines": measures.baselines,
+    }
     if not interactions and (given_options := [option for option, value in log_options.items() if value]):
         raise UsageError(f"{given_options[0]} goes with a log of interactions")
+    if queries.context and not queries.rerank:
+        raise UsageError("--context-columns are read by the second stage: leave them out, or leave out --no-rerank")
     if queries.mode != "vector" and queries.queries is None:
         raise UsageError(f"--mode {queries.mode} is for texts: leave it out, or give --queries FILE")
     if queries.mode != "vector" and measures.breakdown:

@@ -1,5 +1,6 @@
 """Options that say which interactions are held out: `fit` learns nothing from them, `evaluate` looks for them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -99,7 +100,9 @@ class SplitOptions:
         if self.history_rows is not None and self.split is not None:
             raise UsageError("--split goes with --hold-out; --history-rows and --relevant-rows split the log already")
 
-    def read(self, source: str, log: LogColumns, learned: LearnedEvents | None = None) -> SplitLog:
+    def read(
+        self, source: str, log: LogColumns, learned: LearnedEvents | None = None, context: Sequence[str] = ()
+    ) -> SplitLog:
         """Split a log by a column of it, or by what came last.
 
         Raises:
@@ -108,10 +111,10 @@ class SplitOptions:
         weight = "" if log.min_weight is None else f", of weight {log.min_weight:g} and more"
         if self.history_rows is not None and self.relevant_rows is not None:
             history = log.read(source, rows=self.history_rows, apply_min_weight=False, learned=learned)
-            relevant = log.read(source, rows=self.relevant_rows, learned=learned)
+            relevant = log.read(source, rows=self.relevant_rows, learned=learned, context=context)
             where = f"history where {self.history_rows}; to be found where {self.relevant_rows}{weight}"
             return _split_log(history, relevant, where)
-        split = held_out(log.read(source, learned=learned), self.hold_out, self.split)
+        split = held_out(log.read(source, learned=learned, context=context), self.hold_out, self.split)
         return _split_log(split.past, split.future, f"to be found: {self._held_out(split)}{weight}")
 
     def _held_out(self, split: Split) -> str:

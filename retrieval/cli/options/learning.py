@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from retrieval.cli.options.held_out import LearnHoldOut, SplitOption
-from retrieval.cli.options.log import ProfilesFile
+from retrieval.cli.options.log import ProfilesFile, names_in
 from retrieval.cli.options.output import LossCurve, OutJson
 from retrieval.fitting.fit_config import Effort
 
@@ -118,7 +118,7 @@ class FitOptions:
     @property
     def context_columns(self) -> tuple[str, ...]:
         """The columns of the context."""
-        return tuple(name.strip() for name in (self.context or "").split(",") if name.strip())
+        return names_in(self.context)
 
 
 @dataclass(frozen=True)

@@ -227,6 +227,15 @@ def unused_rows(log: Interactions | Impressions) -> list[str]:
     return lines + [f"{count} rows: {reason}" for reason, count in repaired.items()]
 
 
+def names_in(text: str | None) -> tuple[str, ...]:
+    """Read names that are separated by commas.
+
+    >>> names_in("device, utc_hour"), names_in(None)
+    (('device', 'utc_hour'), ())
+    """
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+
+
 def parse_rows(text: str) -> tuple[str, tuple[str, ...]]:
     """Read ``column=value,value``.
 

@@ -130,7 +130,12 @@ def show_measured(measured: Measured, written: Mapping[str, Path]) -> None:
     _show_users(measured)
     if baselines is not None:
         _show_baselines(baselines)
-    for name, prefix in (("new users", ""), ("disliked", "dislikes: "), ("caution", "caution: ")):
+    for name, prefix in (
+        ("new users", ""),
+        ("context", "context: "),
+        ("disliked", "dislikes: "),
+        ("caution", "caution: "),
+    ):
         if name in queries.about:
             say(f"{prefix}{queries.about[name]}")
     for row in measured.losses:

@@ -13,17 +13,19 @@ import pyarrow.parquet as pq
 
 from indexing.catalogue.arrow_values import python_value, require_utf8
 from indexing.catalogue.cleaning import clean_text
-from indexing.errors import InputError
+from indexing.errors import InputError, examples
 from indexing.media.files import no_file
-from retrieval.batch.in_memory import relevant_items, users_of
+from retrieval.batch.in_memory import relevant_in_context, relevant_items, users_of
 from retrieval.candidates import Candidates
 from retrieval.candidates.lists import concatenated
 from retrieval.cli.options.held_out import SplitLog
 from retrieval.cli.runs.histories import match_items
 from retrieval.evaluation.evaluate import DEFAULT_MEASURES
+from retrieval.interactions.context import warn_of_context
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.retriever.queries.hybrid_search import DEFAULT_WEIGHT
+from retrieval.retriever.recommend import context_columns
 from retrieval.retriever.retriever import Retriever
 from retrieval.retriever.search import SearchMode
 
@@ -69,6 +71,9 @@ def answer_users(
 ) -> AnsweredQueries:
     """Recommend to every user who has relevant interactions.
 
+    With a log that was read with a context that the bundle has learned, each user asks in the context of the first
+    relevant interaction, and those in that context alone are relevant, as `fit` judges.
+
     Recommendations are for the present, in a visit that continues; when all relevant interactions are later than all of
     the history, they are for the moment between. Users without a history are included if popularity was learned.
 
@@ -86,7 +91,7 @@ def answer_users(
     future, relevant_known = match_items(split.relevant, retriever.items, "to be found: ")
     users_of_log = users_of(history, retriever.items)
     min_relevance = retriever.learned.min_relevance(users_of_log.min_relevance)
-    relevant = relevant_items(future, users_of_log.histories, min_relevance)
+    relevant, context = _relevant(retriever, future, users_of_log.histories, min_relevance)
     users = [user for user in users_of_log.histories if relevant.get(user)]
     new = [user for user in relevant if user not in users_of_log.histories]
     if not users:
@@ -98,18 +103,20 @@ def answer_users(
     recommend = partial(retriever.recommend, k=k, times=split.cutoff, min_relevance=min_relevance)
     queries = (history, users, evaluated[len(users) :], profiles)
     retrieved = _recommend(partial(recommend, stages="retrieval"), *queries)
-    candidates = _recommend(recommend, *queries) if rerank else retrieved
+    candidates = _recommend(recommend, *queries, context) if rerank else retrieved
     about = {
         "queries": f"{len(evaluated)} users; {len(history)} interactions as history, {len(future)} to be found",
         "split": split.description,
         **_without_history(new, answered=len(evaluated) > len(users)),
         **_notes(retriever, candidates, future, min_relevance),
+        **_about_context(retriever, context, rerank=rerank),
     }
     extra = {
         "split": split.description,
         "new_users": len(evaluated) - len(users),
         "without_history": len(users) + len(new) - len(evaluated),
         "known": {"history": history_known.to_json(), "relevant": relevant_known.to_json()},
+        **({"context": _names_of(context)} if context else {}),
     }
     return AnsweredQueries(
         candidates,
@@ -130,11 +137,52 @@ def _recommend(
     users: Sequence[str],
     new: Sequence[str],
     profiles: Profiles | None,
+    context: Mapping[str, dict[str, str]] | None = None,
 ) -> Candidates:
     """Recommend to users of a log, and to others who have no history."""
-    of_users, of_new = (None if profiles is None else profiles.of(names) for names in (users, new))
-    candidates = recommend(history, user_ids=users, profiles=of_users)
-    return concatenated(candidates, recommend([[]] * len(new), user_ids=new, profiles=of_new)) if new else candidates
+    (of_users, users_in), (of_new, new_in) = (
+        (None if profiles is None else profiles.of(names), context and [context[name] for name in names])
+        for names in (users, new)
+    )
+    candidates = recommend(history, user_ids=users, profiles=of_users, context=users_in)
+    if not new:
+        return candidates
+    return concatenated(candidates, recommend([[]] * len(new), user_ids=new, profiles=of_new, context=new_in or None))
+
+
+def _relevant(
+    retriever: Retriever, future: Interactions, seen: Mapping[str, Collection[str]], min_relevance: float | None
+) -> tuple[dict[str, list[str]], dict[str, dict[str, str]] | None]:
+    """Give the relevant items of each user, and the context that each asks in, where the log was read with one."""
+    if not future.context_columns:
+        return relevant_items(future, seen, min_relevance), None
+    learned = context_columns(retriever.state)
+    found = relevant_in_context(future, seen, learned, min_relevance)
+    if unlearned := [name for name in future.context_columns if name not in learned]:
+        warn_of_context(f"the context has {examples(unlearned)}, which is ignored: what was learned is {list(learned)}")
+    return found.items, found.context
+
+
+def _about_context(
+    retriever: Retriever, context: Mapping[str, Mapping[str, str]] | None, *, rerank: bool
+) -> dict[str, str]:
+    """Say in which context users ask, or that a learned one is not used."""
+    if context is not None:
+        names = ", ".join(_names_of(context)) or "of which nothing is known"
+        return {
+            "context": f"each user asks in the context ({names}) of the first relevant interaction; what was taken in "
+            "another one is not relevant"
+        }
+    if not rerank or not (learned := context_columns(retriever.state)):
+        return {}
+    return {
+        "context": f"not used: this bundle has learned {', '.join(learned)}, and the log was read without; "
+        f"--context-columns {','.join(learned)} asks in the context of what is to be found"
+    }
+
+
+def _names_of(context: Mapping[str, Mapping[str, str]]) -> list[str]:
+    return list(dict.fromkeys(name for values in context.values() for name in values))
 
 
 def _without_history(new: Sequence[str], *, answered: bool) -> dict[str, str]:
