@@ -11,7 +11,7 @@ from indexing.catalogue.columns import NamedColumns
 from indexing.store.encode import EncodeConfig
 from retrieval.cli.options.encoding import BatchSize, EncoderNames, Workers
 from retrieval.cli.options.items import IdColumn, ImageColumns, ImageDir, PageSource, distinct, or_sample
-from retrieval.cli.options.log import ProfilesFile, names_in
+from retrieval.cli.options.log import ContextColumnsOption, ProfilesFile, names_in
 from retrieval.cli.options.output import Html, Json, MetricsOut, Save
 from retrieval.cli.options.search import Mode, NumCandidates, Rerank
 from retrieval.evaluation.encoder_benchmark.ranking import RankConfig
@@ -22,14 +22,6 @@ MEASURES, PAGE = "Measures", "Page"
 Queries = Annotated[
     Path | None,
     typer.Option("--queries", help="Instead of a log: a .parquet file of texts, each with the item_id that it means."),
-]
-ContextColumnsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--context-columns",
-        help="Context columns of the log that fit has learned, like 'device,utc_hour': each user asks in the context "
-        "of the first interaction to be found.",
-    ),
 ]
 Baselines = Annotated[
     bool | None,

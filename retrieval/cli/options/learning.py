@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from retrieval.cli.options.held_out import LearnHoldOut, SplitOption
-from retrieval.cli.options.log import ProfilesFile, names_in
+from retrieval.cli.options.log import ContextColumnsOption, ProfilesFile, names_in
 from retrieval.cli.options.output import LossCurve, OutJson
 from retrieval.fitting.fit_config import Effort
 
@@ -32,15 +32,6 @@ ImpressionsFile = Annotated[
         rich_help_panel=LEARNING,
         help="A .parquet, .csv or .tsv file, or a URL of a database, of shown items: user, item, position and time. "
         "The reranker is then corrected for position bias.",
-    ),
-]
-ContextColumnsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--context-columns",
-        rich_help_panel=LEARNING,
-        help="Context columns of the log, like 'device,utc_hour': the reranker reads them "
-        "if that helps. The time gives utc_hour and utc_weekday.",
     ),
 ]
 Refresh = Annotated[

@@ -37,6 +37,15 @@ ProfilesFile = Annotated[
         help="A .parquet or .csv file, or a URL of a database, with a user_id and attributes of each user.",
     ),
 ]
+ContextColumnsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--context-columns",
+        rich_help_panel=LOG,
+        help="Context columns of the log, like 'device,utc_hour', which the reranker reads if that helps. Times give "
+        "utc_hour and utc_weekday.",
+    ),
+]
 Rows = Annotated[
     str | None,
     typer.Option(

@@ -111,13 +111,11 @@ def answer_users(
         **_notes(retriever, candidates, future, min_relevance),
         **_about_context(retriever, context, rerank=rerank),
     }
-    extra = {
-        "split": split.description,
-        "new_users": len(evaluated) - len(users),
-        "without_history": len(users) + len(new) - len(evaluated),
-        "known": {"history": history_known.to_json(), "relevant": relevant_known.to_json()},
-        **({"context": _names_of(context)} if context else {}),
-    }
+    known = {"history": history_known.to_json(), "relevant": relevant_known.to_json()}
+    counts = {"new_users": len(evaluated) - len(users), "without_history": len(users) + len(new) - len(evaluated)}
+    extra = {"split": split.description, **counts, "known": known}
+    if context is not None:
+        extra["context"] = _names_of(context)
     return AnsweredQueries(
         candidates,
         [relevant[user] for user in evaluated],
