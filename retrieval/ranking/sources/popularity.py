@@ -49,7 +49,12 @@ class Popular:
 
 @dataclass(frozen=True, eq=False)
 class Recent:
-    """The logarithm of the number of interactions of each item in the days before a request.
+    """The logarithm of the number of interactions of each item in the days before a request, or before the log's end.
+
+    A request after the last known interaction counts the last days of the log. In training requests come right after
+    the interactions that a source was learned from. Days before a later request would be partly, then wholly after the
+    log: the counts would shrink to nothing with the age of a bundle, all items would tie, and the first rows of the
+    catalogue would be candidates. Counts of the last days that are known mean the same in training and in serving.
 
     Attributes:
         name: Prefix of its features' names.
@@ -70,7 +75,8 @@ class Recent:
 
     def scores(self, batch: UserBatch, rows: Rows | None = None) -> Vectors:
         """Give (B, N) float32, or (B, K) of given rows; an interaction in the second of the request counts."""
-        times, user_time = np.unique(batch.times, return_inverse=True)
+        known_until = self.times[-1] if len(self.times) else 0
+        times, user_time = np.unique(np.minimum(batch.times, known_until), return_inverse=True)
         ends = np.searchsorted(self.times, times, side="right")
         starts = np.searchsorted(self.times, times - int(self.days * SECONDS_PER_DAY), side="right")
         if rows is not None and len(times) == 1:  # the usual case: one time for all requests

@@ -132,6 +132,26 @@ def test_recent_counts_the_last_days_and_nothing_that_came_later() -> None:
     np.testing.assert_allclose(carried.scores(asked)[2], np.log1p([0, 2, 0, 1]), rtol=1e-6)
 
 
+@pytest.mark.parametrize("days", [0, 1, 1.99, 2, 3, 400])
+def test_recent_counts_the_last_days_of_the_log_for_a_request_after_its_end(days: float) -> None:
+    pasts = [history("ann", [0, 1, 2], start=0), history("bob", [2, 0], start=2 * DAY)]
+    source = fit_recent(pasts, 4, days=2.0)
+    time = 3 * DAY + int(days * DAY)
+    asked = UserBatch([np.array([3])] * 2, [np.ones(1, np.float32)] * 2, np.array([time, time]))
+    for tried in (source, Recent.read("recent", source.tensors())):
+        np.testing.assert_allclose(tried.scores(asked), np.log1p([[1, 0, 2, 0]] * 2), rtol=1e-6)
+        rows = np.array([[2, 1], [0, 3]])
+        np.testing.assert_allclose(tried.scores(asked, rows), np.log1p([[2, 0], [1, 0]]), rtol=1e-6)
+    asked = replace(asked, times=np.array([2 * DAY, time]))  # one within the log, one after it
+    np.testing.assert_allclose(source.scores(asked), np.log1p([[0, 1, 2, 0], [1, 0, 2, 0]]), rtol=1e-6)
+
+
+def test_recent_without_interactions_counts_none() -> None:
+    source = fit_recent([], 4, days=2.0)
+    asked = UserBatch([np.array([3])], [np.ones(1, np.float32)], np.array([9 * DAY]))
+    assert source.scores(asked).tolist() == [[0, 0, 0, 0]]
+
+
 def test_a_pool_holds_each_candidate_once_by_its_best_rank() -> None:
     first, second = (
         Popular(name, np.array(logs, np.float32)) for name, logs in (("a", [5, 4, 3, 2]), ("b", [2, 5, 3, 4]))
