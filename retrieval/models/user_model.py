@@ -1,4 +1,4 @@
-"""The user side: from a history to a query vector. No table of users, so a new user is served at once."""
+"""The user side: from a history to a content query. No table of users: whoever has one interaction has a taste."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

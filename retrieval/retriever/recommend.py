@@ -24,7 +24,7 @@ from retrieval.ranking.published_heads import warn_without_returning
 from retrieval.ranking.reranker import NO_ROWS, ExactReranker
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.ranking.sources import UserBatch
-from retrieval.retriever.fallback.chain import fill_short_lists, note_unknown
+from retrieval.retriever.fallback.fill_short_lists import fill_short_lists, note_unknown
 from retrieval.retriever.loaded_bundle import LoadedBundle
 from retrieval.retriever.query_inputs import Histories, UserHistories, as_log, check_histories
 from retrieval.retriever.search import shown_once

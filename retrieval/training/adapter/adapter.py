@@ -17,7 +17,7 @@ from retrieval.models.adapter import Adapter, ModalityGate
 from retrieval.models.user_model import UserModel
 from retrieval.training.config import AdapterConfig
 from retrieval.training.loop import Schedule, TrainingCurve, digest, train
-from retrieval.training.losses import log_expected_counts, next_item_loss, sampled_softmax
+from retrieval.training.sampled_softmax import log_expected_counts, next_item_loss, sampled_softmax
 
 
 def train_adapter(

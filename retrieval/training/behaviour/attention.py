@@ -20,7 +20,7 @@ from retrieval.models.attention import EPSILON, Attention, Layer
 from retrieval.models.behaviour import Behaviour
 from retrieval.training.config import AttentionConfig
 from retrieval.training.loop import Schedule, TrainingCurve, digest, train
-from retrieval.training.losses import sampled_softmax
+from retrieval.training.sampled_softmax import sampled_softmax
 
 
 class Window(NamedTuple):

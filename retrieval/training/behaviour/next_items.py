@@ -20,7 +20,7 @@ from retrieval.models.user_model import ALL_ALIKE
 from retrieval.training.behaviour.ease import Doubles, Whitening
 from retrieval.training.config import NextItemsConfig
 from retrieval.training.loop import Schedule, TrainingCurve, digest, train
-from retrieval.training.losses import sampled_softmax
+from retrieval.training.sampled_softmax import sampled_softmax
 
 _INITIAL_STD = 0.05  # of random factors; scores start near zero
 

@@ -20,7 +20,7 @@ from retrieval.batch import (
     rerank_batches,
 )
 from retrieval.batch.in_memory import candidates_from_table, users_of
-from retrieval.retriever.fallback.chain import FallbackWarning
+from retrieval.retriever.fallback.fill_short_lists import FallbackWarning
 from retrieval.retriever.recommend import user_queries
 from tests.retrieval.batch.shop import ITEMS, SCHEMA, assert_same, joined, quarantined, shop_log, users, written
 from tests.toy import ToyEncoder

@@ -20,7 +20,7 @@ from retrieval import Interactions, Retriever, fit
 from retrieval.fitting.exposure_limit import allowed_exposure
 from retrieval.fitting.fitted_model import LEARNED_FILES
 from retrieval.fitting.selection.validation import Gain
-from retrieval.retriever.fallback.chain import FallbackWarning
+from retrieval.retriever.fallback.fill_short_lists import FallbackWarning
 from retrieval.retriever.learned_parts import compact, repair
 from retrieval.retriever.recommend import user_queries
 from retrieval.training.ranker_config import StageConfig

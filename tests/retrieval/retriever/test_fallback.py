@@ -22,7 +22,7 @@ from retrieval import Retriever, compact, fit
 from retrieval.filters import UnknownValueWarning
 from retrieval.interactions.histories import histories
 from retrieval.interactions.known_items import UnknownItemsWarning
-from retrieval.retriever.fallback.chain import FallbackWarning
+from retrieval.retriever.fallback.fill_short_lists import FallbackWarning
 from tests.cli_run import json_lines, runner
 from tests.groups import COUNT, SIZE, SMALL, catalogue, items, log
 
@@ -81,7 +81,7 @@ CASES: dict[str, tuple[str, dict[str, Any], int, dict[str, int]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.filterwarnings("ignore::retrieval.retriever.fallback.chain.FallbackWarning")
+@pytest.mark.filterwarnings("ignore::retrieval.retriever.fallback.fill_short_lists.FallbackWarning")
 def test_an_answer_has_k_items_if_k_exist(case: str, retrievers: dict[str, Retriever]) -> None:
     bundle, arguments, count, sources = CASES[case]
     given: dict[str, Any] = {"k": K, **arguments}

@@ -5,7 +5,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from retrieval.training.losses import accidental_hits, log_expected_counts, next_item_loss, sampled_softmax
+from retrieval.training.sampled_softmax import accidental_hits, log_expected_counts, next_item_loss, sampled_softmax
 
 Doubles = NDArray[np.float64]
 
