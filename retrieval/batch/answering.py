@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from indexing.arrays import Vectors, lengths_of
+from indexing.arrays import lengths_of
 from indexing.bundle.bundle import Bundle
 from indexing.errors import InputError
 from indexing.runtime.arguments import is_whole, shown_number
@@ -22,8 +22,17 @@ from retrieval.interactions.context import ContextLike, request_context
 from retrieval.postprocess.titles import BESIDE, TITLE, with_titles
 from retrieval.ranking.reranker import ExactReranker
 from retrieval.retriever.postprocessing import Postprocessing
-from retrieval.retriever.query_inputs import MAX_SECONDS, idle_days, warn_of_later_interactions
-from retrieval.retriever.recommend import Stages, context_columns, new_queries, note_returning, user_queries
+from retrieval.retriever.query_inputs import MAX_SECONDS, UserHistories, warn_of_later_interactions
+from retrieval.retriever.recommend import (
+    Request,
+    Stages,
+    context_columns,
+    new_queries,
+    note_returning,
+    queries_of,
+    recommended_once,
+    request_of,
+)
 from retrieval.retriever.retriever import Retriever
 
 Step: TypeAlias = Callable[[Candidates], Candidates]
@@ -54,7 +63,7 @@ class BatchConfig:
         k: Hits for each user.
         depth: Candidates for each user that are retrieved for the later stages.
         rerank: Rerank by the second stage, where one was published; search the index alone when False.
-        exclude_seen: Leave out the items of the history.
+        exclude_seen: Leave out the items of the history; what was disliked is left out in any case.
         where: A filter that every hit satisfies.
         shape: Diversity, caps and rules.
         chunk: Users answered and written at once; an interruption loses at most one chunk.
@@ -205,8 +214,7 @@ def check_source(retriever: Retriever, source: Source, config: BatchConfig) -> N
 def answered(retriever: Retriever, users: UserLines, config: BatchConfig, steps: Sequence[Step]) -> Candidates:
     """Answer users: retrieve or take the given candidates, apply the steps, keep the best k."""
     if users.candidates is not None:
-        stages: Stages = "all" if config.rerank else "retrieval"
-        note_returning(retriever.state, users.histories, returning=config.at is not None, stages=stages)
+        note_returning(retriever.state, users.histories, returning=config.at is not None, stages=_stages(config))
     candidates = (
         listed_candidates(retriever, users, config.at, _context(users, config))
         if users.candidates is not None
@@ -219,28 +227,31 @@ def answered(retriever: Retriever, users: UserLines, config: BatchConfig, steps:
 
 def retrieved(retriever: Retriever, users: UserLines, config: BatchConfig, steps: Sequence[Step]) -> Candidates:
     """Recommend to users: ``depth`` candidates where later stages follow, else k."""
-    return retriever.recommend(
-        [[retriever.items[row] for row in history] for history in users.histories],
-        max(config.k, config.depth) if steps else config.k,
-        stages="all" if config.rerank else "retrieval",
-        where=config.where,
-        exclude_seen=config.exclude_seen,
-        user_ids=users.names,
-        weights=_plain(users.weights),
-        times=config.at,
-        last_times=None if config.at is None else _last_times(users, config.at).tolist(),
-        profiles=users.profiles,
-        context=_context(users, config),
-        min_relevance=retriever.learned.min_relevance(users.min_relevance),
-        **config.shape.collapse.as_arguments(),
-    )
+    state, stages = retriever.state, _stages(config)
+    asked, context = _histories(users, config.at), _context(users, config)
+    request = request_of(state, asked, users.profiles, context, config.where, config.exclude_seen, None, stages)
+    k = max(config.k, config.depth) if steps else config.k
+    return recommended_once(state, request, k, stages, config.shape.collapse.as_arguments())
+
+
+def _stages(config: BatchConfig) -> Stages:
+    return "all" if config.rerank else "retrieval"
+
+
+def _histories(users: UserLines, at: int | None) -> UserHistories:
+    """Give the users as those of a request at a time; of later interactions `answers` warns once for all chunks."""
+    weights = None if users.weights is None else list(users.weights)
+    histories = UserHistories(list(users.histories), weights, None, users.names, users.min_relevance)
+    if at is None:
+        return histories
+    return replace(histories, times=np.full(len(users), at, np.int64), last=_last_times(users, at))
 
 
 def _last_times(users: UserLines, at: int) -> NDArray[np.int64]:
     """Give the times of last interactions up to a time: of later ones `answers` warns once for all chunks."""
     if users.last is None:
         raise InputError(f"the users ask at {at}, but the times of their last interactions were not read")
-    return np.clip(users.last, 0, at)
+    return np.minimum(users.last, at)
 
 
 def listed_candidates(
@@ -256,7 +267,6 @@ def listed_candidates(
     """
     context = users.context if context is None else context
     item_rows, given_scores = users.candidates or (), users.scores
-    times = None if at is None else np.full(len(users), at, np.int64)
     lengths = lengths_of(item_rows)
     is_candidate = np.arange(lengths.max(initial=0)) < lengths[:, None]
     rows = np.full(is_candidate.shape, -1, np.int64)
@@ -265,16 +275,10 @@ def listed_candidates(
     if given_scores is not None:
         scores[is_candidate] = np.concatenate([np.empty(0, np.float32), *given_scores])
     profile_queries = new_queries(retriever.state, users.profiles, len(users))
-    queries = user_queries(
-        retriever.state,
-        users.histories,
-        _plain(users.weights),
-        profile_queries,
-        retriever.learned.min_relevance(users.min_relevance),
-        returning=at is not None,
-    )
+    request = Request.of(retriever.state, _histories(users, at), profile_queries)
+    times = request.users.times
     candidates = Candidates(
-        queries,
+        queries_of(retriever.state, request),
         rows,
         scores,
         retriever.items,
@@ -284,7 +288,7 @@ def listed_candidates(
         users.weights or (),
         times,
         profile_queries,
-        None if at is None else idle_days(at, _last_times(users, at)),
+        request.users.idle,
         context=request_context(context, context_columns(retriever.state), times, len(users)),
     )
     return (
@@ -319,10 +323,6 @@ def _context(users: UserLines, config: BatchConfig) -> pa.Table | Mapping[str, s
         if name not in table.column_names:
             table = table.append_column(name, pa.array([value] * len(users), pa.string()))
     return table
-
-
-def _plain(weights: tuple[Vectors, ...] | None) -> list[list[float]] | None:
-    return None if weights is None else [history_weights.tolist() for history_weights in weights]
 
 
 def _tables(given: Given) -> ParquetFiles | MemoryTables:

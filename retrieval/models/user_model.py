@@ -67,9 +67,23 @@ class UserModel:
         [False, True, True]
         """
         values = np.asarray(weights, np.float32)
-        threshold = values.max(initial=0) / 2 if self.min_relevance is None else self.min_relevance
-        mask: Mask = (values >= threshold) & (values > 0)
+        mask: Mask = (values >= self._smallest_liked(values)) & (values > 0)
         return mask
+
+    def is_disliked(self, weights: Vectors) -> Mask:
+        """Say which items of a history were disliked, by their weights: (n,) bool; a weight of 0 may be neither.
+
+        >>> UserModel(min_relevance=2.5).is_disliked(np.array([1, 2.5, 5])).tolist()
+        [True, False, False]
+        >>> UserModel().is_disliked(np.array([-1, 0, 1])).tolist()
+        [True, False, False]
+        """
+        values = np.asarray(weights, np.float32)
+        mask: Mask = values < max(self._smallest_liked(values), 0)
+        return mask
+
+    def _smallest_liked(self, values: Vectors) -> float:
+        return float(values.max(initial=0)) / 2 if self.min_relevance is None else self.min_relevance
 
     def liked_items(
         self, histories: Sequence[Rows], weights: Sequence[Vectors] | None

@@ -64,12 +64,15 @@ class LearnedParts:
         self._reranker = bundle.read(RERANKER) if bundle.has(RERANKER) else None
 
     def min_relevance(self, of_log: float | None) -> float | None:
-        """Give the smallest weight that is no dislike in a log: for ratings that of the ratings learned from.
+        """Give the smallest weight that is no dislike: for ratings that of the ratings learned from.
+
+        None is half of the largest weight of the same history, where nothing was learned.
 
         Args:
-            of_log: What the log says of itself, 0 without ratings; it counts where nothing was learned.
+            of_log: What a log says of itself, 0 without ratings; it counts where nothing was learned. None without a
+                log. What this gives may be given again, and stays as it is.
         """
-        return self.users.min_relevance if of_log and self._knows_dislikes else of_log
+        return self.users.min_relevance if of_log is None or (of_log and self._knows_dislikes) else of_log
 
     @property
     def event_types(self) -> EventTypes | None:

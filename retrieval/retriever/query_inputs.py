@@ -176,7 +176,8 @@ class UserHistories:
         times: (B,) int64, seconds since 1970 of each request; None is after all interactions learned from.
         last: (B,) int64, time of the last interaction, -1 for an empty history; None if unknown.
         user_ids: Their names; none at all when they have none.
-        min_relevance: Interactions of a smaller weight are dislikes; None where the bundle says it.
+        min_relevance: Interactions of a smaller weight are dislikes, as the log says of itself; None without a log. A
+            request of it has what the bundle makes of that.
     """
 
     rows: list[Rows]

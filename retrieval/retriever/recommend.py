@@ -18,6 +18,7 @@ from retrieval.filters import Where, selected
 from retrieval.interactions.context import Context, ContextColumns, ContextLike, request_context, warn_of_context
 from retrieval.interactions.user_profiles import Profiles, in_order_of
 from retrieval.models.profile_model import ProfilesLike
+from retrieval.models.user_model import UserModel
 from retrieval.postprocess.duplicates import ShowOnce
 from retrieval.ranking.explain import finite_weights
 from retrieval.ranking.published_heads import warn_without_returning
@@ -65,9 +66,10 @@ class Request(NamedTuple):
         new: (B, R) float32, the behaviour query of each user for an empty history, from ``profiles``; None is
             popularity.
         where: What every answer satisfies, evaluated.
-        exclude_seen: Leave out the items of the history.
+        exclude_seen: Leave out the items of the history; what was disliked is left out in any case.
         min_relevance: Interactions of a smaller weight are dislikes: half of the largest weight of the ratings learned
-            from when None, or of the same history where nothing was learned. Give 0 where weights are no ratings.
+            from when None, or of the same history where nothing was learned, which stays None here. Give 0 where
+            weights are no ratings.
         context: Of each request; None where nothing is known of it.
     """
 
@@ -78,15 +80,31 @@ class Request(NamedTuple):
     min_relevance: float | None
     context: Context | None = None
 
+    @classmethod
+    def of(
+        cls,
+        state: LoadedBundle,
+        users: UserHistories,
+        new: Vectors | None = None,
+        where: Where = (),
+        *,
+        exclude_seen: bool = True,
+        min_relevance: float | None = None,
+        context: Context | None = None,
+    ) -> "Request":
+        """Make a request; what counts as a dislike is settled here, for everything that asks."""
+        least = state.learned.min_relevance(users.min_relevance) if min_relevance is None else min_relevance
+        return cls(users, new, where, exclude_seen, least, context)
+
     @property
     def exclude(self) -> list[Rows]:
-        """Rows to exclude for each user: the history, or only its items of negative weight if it may be recommended."""
-        users = self.users
+        """Rows to exclude for each user: the history, or only what was disliked of it if it may be recommended."""
+        users, model = self.users, UserModel(min_relevance=self.min_relevance)
         if self.exclude_seen:
             return users.rows
         if users.weights is None:
             return [NO_ROWS] * len(users.rows)
-        return [rows[np.asarray(weights) < 0] for rows, weights in zip(users.rows, users.weights, strict=True)]
+        return [rows[model.is_disliked(weights)] for rows, weights in zip(users.rows, users.weights, strict=True)]
 
     def take(self, at: Rows | None) -> "Request":
         """Keep the users at some positions, None for all."""
@@ -115,8 +133,7 @@ def users_of(
         raise InputError("a log says how much each item was liked; leave out weights, or give histories as lists")
     if last_times is not None:
         raise InputError("a log says when each user did the last; leave out last_times, or give histories as lists")
-    of_log = UserHistories.of_log(log, state.items, user_ids, timed=times is not None)
-    return replace(of_log, min_relevance=state.learned.min_relevance(of_log.min_relevance)).asking_at(times)
+    return UserHistories.of_log(log, state.items, user_ids, timed=times is not None).asking_at(times)
 
 
 def request_of(
@@ -131,15 +148,13 @@ def request_of(
 ) -> Request:
     """Make a request of the arguments of `Retriever.recommend`."""
     exclude_seen = check_flag(exclude_seen, "exclude_seen")
-    min_relevance = (
-        users.min_relevance
-        if min_relevance is None
-        else check_number(min_relevance, "min_relevance", "give a number, or None")
-    )
+    if min_relevance is not None:
+        min_relevance = check_number(min_relevance, "min_relevance", "give a number, or None")
     new = new_queries(state, profiles, len(users.rows), users.user_ids)
     allowed = selected(state.bundle.attributes, where)
     note_returning(state, users.rows, returning=users.idle is not None, stages=stages)
-    return Request(users, new, allowed, exclude_seen, min_relevance, context_of(state, users, context, stages))
+    read, least = context_of(state, users, context, stages), min_relevance
+    return Request.of(state, users, new, allowed, exclude_seen=exclude_seen, min_relevance=least, context=read)
 
 
 def note_returning(state: LoadedBundle, histories: Sequence[Rows], *, returning: bool, stages: Stages = "all") -> None:
@@ -261,16 +276,7 @@ def default_weight(state: LoadedBundle) -> float:
 
 def retrieved(state: LoadedBundle, request: Request, k: int, *, new_items: bool) -> Candidates:
     """Answer by the index alone."""
-    users = request.users
-    queries = user_queries(
-        state,
-        users.rows,
-        users.weights,
-        request.new,
-        request.min_relevance,
-        returning=users.idle is not None,
-        new_items=new_items,
-    )
+    users, queries = request.users, queries_of(state, request, new_items=new_items)
     found = state.search(queries, k, request.where, request.exclude, kind="history")
     return replace(
         found,
@@ -304,6 +310,13 @@ def retrieval_sources(state: LoadedBundle, request: Request, found: Candidates) 
         is_new = (found.rows >= 0) & state.space.is_new(found.rows.ravel()).reshape(found.rows.shape)
         codes[is_new] = source_code("content")
     return codes if found.sources is None else np.where(found.sources >= 0, found.sources, codes)
+
+
+def queries_of(state: LoadedBundle, request: Request, *, new_items: bool = False) -> Vectors:
+    """Give the query vectors of a request for the index; see `user_queries`."""
+    users, new, returning = request.users, request.new, request.users.idle is not None
+    least = request.min_relevance
+    return user_queries(state, users.rows, users.weights, new, least, returning=returning, new_items=new_items)
 
 
 def user_queries(

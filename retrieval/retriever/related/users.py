@@ -1,7 +1,7 @@
 """The other side of `recommend`: for each item the users of a log whom it suits best."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,12 +18,13 @@ from retrieval.interactions.histories import LoggedHistories
 from retrieval.retriever.loaded_bundle import LoadedBundle
 from retrieval.retriever.query_inputs import (
     Histories,
+    UserHistories,
     as_log,
     check_has_times,
     checked_times,
     warn_of_later_interactions,
 )
-from retrieval.retriever.recommend import user_queries
+from retrieval.retriever.recommend import Request, queries_of
 
 _USERS = 4096  # scored at once
 _MAX_SCORES = 2**24  # and at most so many scores: fewer users where there are many items
@@ -104,8 +105,8 @@ def users_for(
             "table or a DataFrame"
         )
     logged = LoggedHistories.of(log, state.items)
-    if times is not None:
-        asked = checked_times([times], 1, "times", "one for all")
+    asked = None if times is None else checked_times([times], 1, "times", "one for all")
+    if asked is not None:
         check_has_times(logged)
         last = logged.last_times(np.arange(len(logged)))
         warn_of_later_interactions(int((last > asked).sum()), len(logged))
@@ -113,7 +114,11 @@ def users_for(
     size = max(1, min(_USERS, _MAX_SCORES // max(1, len(rows))))
     for start in range(0, len(logged), size):
         numbers = np.arange(start, min(start + size, len(logged)))
-        scores = _scores(state, rows, logged, numbers, returning=times is not None)
+        histories, weights = logged.histories(numbers)
+        last = logged.last_times(numbers)
+        users = UserHistories(list(histories), list(weights), None, (), logged.min_relevance, last)
+        users = users if asked is None else replace(users, times=np.repeat(asked, len(numbers)))
+        scores = _scores(state, rows, Request.of(state, users))
         best = top_k(scores, numbers, min(k, len(numbers)))
         found_scores, found_rows = merged((found_scores, found_rows), best, k)
     found_rows = np.where(np.isneginf(found_scores), -1, found_rows)
@@ -121,22 +126,20 @@ def users_for(
     return RankedUsers(tuple(item_ids), found_rows, found_scores, logged.names)
 
 
-def _scores(state: LoadedBundle, rows: Rows, logged: LoggedHistories, numbers: Rows, *, returning: bool) -> Vectors:
+def _scores(state: LoadedBundle, rows: Rows, request: Request) -> Vectors:
     """Score B items for some users: (B, U) float32, -inf for who has the item, or has no taste.
 
     Items without interactions are scored as `recommend` scores them if a filter leaves no others.
     """
-    histories, weights = logged.histories(numbers)
-    scores = np.empty((len(rows), len(numbers)), np.float32)
+    scores = np.empty((len(rows), len(request.users.rows)), np.float32)
     new = state.space.is_new(rows)
     for new_items in (False, True):
         if not (chosen := new == new_items).any():
             continue
-        min_relevance = state.learned.min_relevance(logged.min_relevance)
-        queries = user_queries(state, histories, weights, None, min_relevance, returning=returning, new_items=new_items)
+        queries = queries_of(state, request, new_items=new_items)
         scores[chosen] = state.indexed[rows[chosen]] @ queries.T
         scores[np.ix_(chosen, ~queries.any(axis=1))] = -np.inf
-    scores[_owned(rows, histories)] = -np.inf
+    scores[_owned(rows, request.users.rows)] = -np.inf
     return scores
 
 

@@ -27,7 +27,9 @@ from retrieval.batch import (
     rerank_batches,
     run_job,
 )
+from retrieval.batch.answering import listed_candidates
 from retrieval.batch.in_memory import candidates_from_table
+from retrieval.batch.input_rows import UserLines
 from retrieval.candidates import Candidates
 from retrieval.cli.display.fit_progress import show_report
 from retrieval.cli.options.users import _seconds
@@ -289,6 +291,13 @@ def test_users_for_an_item_return_as_they_do_for_recommend(retriever: Retriever,
     for hit in found[0]:
         assert hit.score == pytest.approx(expected[hit.user_id], rel=1e-4, abs=1e-5)
     assert [hit.score for hit in found[0]] != [hit.score for hit in retriever.users_for(["i050"], log, 5)[0]]
+
+
+def test_who_has_no_history_was_away_for_no_time_whatever_lists_are_given(retriever: Retriever) -> None:
+    lines = UserLines(("new", "old"), (np.empty(0, np.int64), np.array([3])), None, (np.array([5]), np.array([5])))
+    listed = listed_candidates(retriever, replace(lines, last=np.array([-1, NOW - 2 * DAY])), NOW)
+    assert listed.idle is not None
+    assert listed.idle.tolist() == [0.0, 2.0]
 
 
 def test_commands_ask_at_the_time(

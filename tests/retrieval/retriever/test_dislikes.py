@@ -1,7 +1,7 @@
 """What counts as a dislike is learned once: logs, lists, jobs and reranking read ratings alike."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,7 @@ from retrieval import Interactions, Retriever, fit
 from retrieval.batch import BatchConfig, LoggedHistories, LogUsers, answers, recommend_batches
 from retrieval.batch.user_rows import NO_LAST_TIME
 from retrieval.fitting.selection.validation import Gain, Validation
+from retrieval.retriever.recommend import Stages
 from tests.groups import CLOCK, COUNT, SMALL, STAGE, catalogue, items, walks
 from tests.retrieval.batch.shop import joined, quarantined
 
@@ -53,6 +54,39 @@ def test_what_a_user_disliked_does_not_depend_on_the_other_users_of_a_log(retrie
         assert ids(retriever.recommend(log, 5, user_ids=["x"]).to_arrow()) == expected
         users = LogUsers(LoggedHistories.of(log, retriever.items), {})
         assert ids(joined(answers(retriever, users, BatchConfig(k=5)))) == expected
+
+
+def test_users_for_an_item_do_not_depend_on_the_other_ratings_of_a_log(retriever: Retriever) -> None:
+    one = pa.table(ONE)  # of 2, 2 and 3 the first two are liked by the log itself, and disliked by what was learned
+    both = pa.concat_tables([one, pa.table(OTHER)])
+    scores = [{hit.user_id: hit.score for hit in retriever.users_for(["i010"], log, 9)[0]} for log in (one, both)]
+    found = retriever.recommend([ITEMS], COUNT, stages="retrieval", weights=[RATINGS])[0]
+    expected = next(hit.score for hit in found if hit.item_id == "i010")
+    assert scores[0]["x"] == pytest.approx(expected, rel=1e-4, abs=1e-5)  # products of other shapes round differently
+    assert scores[1]["x"] == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+def seen_again(found: pa.Table) -> set[Any]:
+    return set(found["item_id"].to_pylist()) & set(ITEMS)
+
+
+@pytest.mark.parametrize(("min_relevance", "again"), [(None, {"i026"}), (0.0, set(ITEMS)), (3.5, set())])
+def test_what_was_disliked_is_not_recommended_where_what_was_seen_may_be(
+    retriever: Retriever, min_relevance: float | None, again: set[str]
+) -> None:
+    for stages in get_args(Stages):
+        found = retriever.recommend(
+            [ITEMS], COUNT, stages=stages, weights=[RATINGS], exclude_seen=False, min_relevance=min_relevance
+        )
+        assert seen_again(found.to_arrow()) == again
+
+
+def test_what_was_disliked_is_neither_in_a_pool_nor_in_the_answers_of_a_log_or_a_job(retriever: Retriever) -> None:
+    log = Interactions.from_arrow(pa.table(ONE))
+    assert seen_again(retriever.recommend(log, COUNT, exclude_seen=False).to_arrow()) == {"i026"}
+    assert seen_again(retriever.pool(log, COUNT, exclude_seen=False).to_arrow()) == {"i026"}
+    users = LogUsers(LoggedHistories.of(log, retriever.items), {})
+    assert seen_again(joined(answers(retriever, users, BatchConfig(k=COUNT, exclude_seen=False)))) == {"i026"}
 
 
 def test_a_line_without_weights_likes_its_history_though_other_lines_have_weights(retriever: Retriever) -> None:
