@@ -119,7 +119,8 @@ def padded(scores: Vectors, rows: Rows, k: int) -> tuple[Vectors, Rows]:
 def ordered(scores: Vectors, rows: Rows) -> tuple[Vectors, Rows]:
     """Order the (B, j) answers of each query by score, the best first and equal scores in row order."""
     order = np.lexsort((rows, -scores), axis=1)
-    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
+    queries = np.arange(len(order))[:, None]  # np.take_along_axis takes four times as long for one query
+    return scores[queries, order], rows[queries, order]
 
 
 def no_answers(queries: int) -> tuple[Vectors, Rows]:

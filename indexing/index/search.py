@@ -35,7 +35,7 @@ def retrieve(
         Scores (B, min(k, N)) float32 and rows (B, min(k, N)) int64, padded with -inf and -1.
     """
     k = min(check_k(k), len(index))
-    excluded = _excluded_keys(exclude, len(index))
+    excluded = _excluded_keys(exclude, len(index)) if len(exclude) else np.empty(0, np.int64)
     num_excluded = int(np.bincount(excluded // len(index)).max(initial=0)) if len(excluded) else 0
     scores, rows = index.search(queries, k + num_excluded, allow, kind)
     check_scores(scores, rows)
@@ -57,10 +57,12 @@ def check_scores(scores: Vectors, rows: Rows) -> None:
     Raises:
         DamagedFileError: When one has not: a vector or a learned number was changed, or queries are beyond measure.
     """
-    if len(wrong := np.flatnonzero(((rows >= 0) & ~np.isfinite(scores)).any(axis=1))):
+    invalid = (rows >= 0) & ~np.isfinite(scores)
+    if invalid.any():
         raise DamagedFileError(
-            f"scores of query {wrong[0]} are not finite: its own numbers are too large, or something in the bundle was "
-            "changed; run `commonspace verify`, and build or fit again if that finds nothing"
+            f"scores of query {invalid.any(axis=1).argmax()} are not finite: its own numbers are too large, or "
+            "something in the bundle was changed; run `commonspace verify`, and build or fit again if that finds "
+            "nothing"
         )
 
 

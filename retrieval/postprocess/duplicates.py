@@ -74,6 +74,8 @@ class Collapse:
     @classmethod
     def of(cls, asked: ShowOnce) -> "Collapse":
         """Read the keyword arguments of a verb."""
+        if not asked:
+            return _SHOW_ALL
         if unknown := sorted(asked.keys() - ShowOnce.__optional_keys__):
             raise TypeError(f"unexpected keyword argument {unknown[0]!r}")
         duplicates = check_choice(asked.get("duplicates", "show"), "duplicates", get_args(Duplicates))
@@ -94,6 +96,9 @@ class Collapse:
     def __bool__(self) -> bool:
         """Whether anything is shown once."""
         return self.group_by is not None or self.min_similarity is not None
+
+
+_SHOW_ALL = Collapse()
 
 
 def group_codes(attributes: pa.Table, name: str) -> GroupCodes:

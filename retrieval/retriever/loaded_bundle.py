@@ -20,6 +20,7 @@ from indexing.index.search import retrieve, retrieve_tastes
 from indexing.index.words.word_index import WordIndex
 from indexing.runtime.arguments import check_kind
 from retrieval.candidates import Candidates, require_candidates
+from retrieval.candidates.sources import Source, codes_for
 from retrieval.filters import Where, allowed
 from retrieval.interactions.item_popularity import ItemPopularity
 from retrieval.models.adapter import Adapter
@@ -229,7 +230,14 @@ class LoadedBundle:
         return self._encoder
 
     def search(
-        self, queries: Vectors, k: int, where: Where = (), exclude: Sequence[Rows] = (), kind: str | None = None
+        self,
+        queries: Vectors,
+        k: int,
+        where: Where = (),
+        exclude: Sequence[Rows] = (),
+        *,
+        kind: str | None = None,
+        source: Source | None = None,
     ) -> Candidates:
         """Search the index.
 
@@ -239,17 +247,19 @@ class LoadedBundle:
             where: What every answer satisfies.
             exclude: For each query rows that are no answers.
             kind: What the queries are: ``"text"``, ``"image"``, ``"audio"``, ``"item"`` or ``"history"``.
+            source: Where the hits come from, if that is known.
         """
         allow = allowed(self.bundle.attributes, where)
         find = retrieve_tastes if kind == "history" else retrieve
         scores, rows = find(self.index, queries, k, exclude=exclude, allow=allow, kind=kind)
-        return Candidates(queries, rows, scores, self.items, "retrieve")
+        sources = None if source is None else codes_for(rows, source)
+        return Candidates(queries, rows, scores, self.items, "retrieve", sources=sources)
 
     def search_content(
         self, queries: Vectors, k: int, where: Where = (), exclude: Sequence[Rows] = (), kind: str | None = None
     ) -> Candidates:
         """Search the index by content alone, with queries (B, D) float32; see `search`."""
-        return self.search(self.space.content_queries(queries), k, where, exclude, kind).coming_from("content")
+        return self.search(self.space.content_queries(queries), k, where, exclude, kind=kind, source="content")
 
     def allowed_rows(self, where: Where) -> Mask | None:
         """Give the rows that may be answers, None for all: not deleted, and as the filter wants them."""

@@ -16,6 +16,7 @@ from indexing.media.files import Modality
 from indexing.runtime.arguments import check_choice, check_list
 from retrieval.candidates import Candidates
 from retrieval.candidates.lists import with_lists
+from retrieval.candidates.sources import codes_for
 from retrieval.filters import Where, allowed, selected
 from retrieval.postprocess.duplicates import Collapse, ShowOnce, collapsed
 from retrieval.ranking.fusion import Fused
@@ -28,6 +29,7 @@ from retrieval.retriever.query_inputs import Picture, Recording, check_texts, op
 from retrieval.retriever.separate_spaces import modality_of, query_vectors, search_own_part
 
 SearchMode = Literal["vector", "words", "hybrid"]
+_SEARCH_MODES: tuple[SearchMode, ...] = get_args(SearchMode)
 
 
 def search(
@@ -49,28 +51,29 @@ def search(
 
 def search_texts(state: LoadedBundle, texts: Sequence[str], k: int, where: Where, once: ShowOnce) -> Candidates:
     """Find the k items nearest to each text; see `Retriever.search_texts`."""
-    check_texts(texts)  # names them texts where it refuses them
-    return search(state, texts, k, "vector", where, once)
+    check_texts(texts)
+    return _search_encoded(state, lambda: _encoded_texts(state, texts), "text", k, where, once)
 
 
 def search_images(state: LoadedBundle, images: Sequence[Picture], k: int, where: Where, once: ShowOnce) -> Candidates:
     """Find the k items nearest to each picture; see `Retriever.search_images`."""
-    where = selected(state.bundle.attributes, where)
-    encoded = cache(lambda: _encoded_images(state, images))
-
-    def find(depth: int, at: Rows | None) -> Candidates:
-        return state.search_content(_rows_at(encoded(), at), depth, where, kind="image")
-
-    return shown_once(state, find, k, once)
+    return _search_encoded(state, lambda: _encoded_images(state, images), "image", k, where, once)
 
 
 def search_audio(state: LoadedBundle, sounds: Sequence[Recording], k: int, where: Where, once: ShowOnce) -> Candidates:
     """Find the k items nearest to each sound; see `Retriever.search_audio`."""
-    where = selected(state.bundle.attributes, where)
-    encoded = cache(lambda: _encoded_audio(state, sounds))
+    return _search_encoded(state, lambda: _encoded_audio(state, sounds), "audio", k, where, once)
+
+
+def _search_encoded(
+    state: LoadedBundle, encode: Callable[[], Vectors], kind: str, k: int, where: Where, once: ShowOnce
+) -> Candidates:
+    """Find the k items nearest to each query of one kind, which are encoded once."""
+    where, k = selected(state.bundle.attributes, where), check_k(k)
+    encoded = cache(encode)
 
     def find(depth: int, at: Rows | None) -> Candidates:
-        return state.search_content(_rows_at(encoded(), at), depth, where, kind="audio")
+        return state.search_content(_rows_at(encoded(), at), depth, where, kind=kind)
 
     return shown_once(state, find, k, once)
 
@@ -96,7 +99,7 @@ def _find(
     by_vector: Callable[[int], Candidates],
 ) -> Candidates:
     """Find the k items that answer each query best, in one of the modes."""
-    check_choice(mode, "mode", get_args(SearchMode))
+    check_choice(mode, "mode", _SEARCH_MODES)
     k = check_k(k)
     check_list(queries, "queries")
     match mode:
@@ -116,8 +119,13 @@ def _encoded(state: LoadedBundle, queries: Sequence[str | Query]) -> tuple[Vecto
         return vectors, _kind(composed)
     texts = cast(Sequence[str], queries)
     check_texts(texts)  # refuses what is no text
+    return _encoded_texts(state, texts), "text"
+
+
+def _encoded_texts(state: LoadedBundle, texts: Sequence[str]) -> Vectors:
+    """Encode texts: (B, D) float32."""
     require(state.encoder, Modality.TEXT)
-    return state.encoder.encode_texts(texts), "text"
+    return state.encoder.encode_texts(texts)
 
 
 def _rows_at(vectors: Vectors, at: Rows | None) -> Vectors:
@@ -189,7 +197,7 @@ def _find_vectors(state: LoadedBundle, vectors: Vectors, k: int, modality: str |
     queries = state.space.content_queries(query_vectors(state.encoder, asked, vectors))
     allow, frozen, k = allowed(state.bundle.attributes, where), state.bundle.modality_vectors, check_k(k)
     scores, rows = search_own_part(state.index, frozen, queries, k, modality=asked, allow=allow)
-    return Candidates(queries, rows, scores, state.items, "retrieve").coming_from("content")
+    return Candidates(queries, rows, scores, state.items, "retrieve", sources=codes_for(rows, "content"))
 
 
 Find = Callable[[int, Rows | None], Candidates]

@@ -145,7 +145,7 @@ class FaissIndex(FaissFile):
     def _parameters(self, k: int, effort: int, allow: Mask | None) -> Any:  # noqa: ANN401 - FAISS ships no types
         row_filter = {} if allow is None else {"sel": selector(allow)}
         if not self._is_graph:
-            return faiss.SearchParameters(**row_filter)
+            return faiss.SearchParameters(**row_filter) if row_filter else None
         graph_params = faiss.SearchParametersHNSW(efSearch=effort, **row_filter)
         if not self._refined:
             return graph_params

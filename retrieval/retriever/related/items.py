@@ -67,8 +67,8 @@ def similar_rows(state: LoadedBundle, rows: Rows, k: int, by: By, where: Where =
     if by == "content":
         found = state.search_content(state.vectors[rows], k, where, exclude, kind="item")
     elif by == "behaviour":
-        found = state.search(association_queries(state, exclude), k, where, exclude, kind="history")
-        found = found.coming_from("behaviour")
+        queries = association_queries(state, exclude)
+        found = state.search(queries, k, where, exclude, kind="history", source="behaviour")
     else:
         queries, means = _standardised(state, rows)
         found = state.search(queries, k, where, exclude)

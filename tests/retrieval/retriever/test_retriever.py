@@ -15,6 +15,7 @@ from indexing.encoders import load_encoder
 from indexing.errors import EncoderMismatchError, FilterError, InputError, ShapeError, UnknownItemError, VectorError
 from retrieval.candidates import Candidates
 from retrieval.filters import field
+from retrieval.retriever import search
 from retrieval.retriever.retriever import Retriever
 from tests.agree import assert_lists_agree
 from tests.toy import ToyEncoder, picture, toy_file
@@ -56,6 +57,26 @@ def test_search_takes_texts(retriever: Retriever) -> None:
     expected = retriever.search_texts(["red shoe", "white lamp"], k=3, where=where)
     assert [ids(found, query) for query in (0, 1)] == [ids(expected, query) for query in (0, 1)]
     np.testing.assert_array_equal(found.scores, expected.scores)  # the same path
+
+
+def test_a_search_checks_its_texts_and_makes_its_candidates_once(
+    retriever: Retriever, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def counted(module: object, name: str) -> None:
+        plain = getattr(module, name)
+
+        def call(*args: object) -> object:
+            calls.append(name)
+            return plain(*args)
+
+        monkeypatch.setattr(module, name, call)
+
+    counted(Candidates, "__post_init__")
+    counted(search, "check_texts")
+    retriever.search_texts(["red shoe"])
+    assert sorted(calls) == ["__post_init__", "check_texts"]
 
 
 def test_search_refuses_an_unknown_mode(retriever: Retriever) -> None:
