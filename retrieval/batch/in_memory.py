@@ -18,7 +18,7 @@ from retrieval.batch.candidate_rows import NEEDED, FlatCandidates
 from retrieval.batch.input_rows import UserLines
 from retrieval.batch.tables import TableFile, check_columns, number_column, text_column
 from retrieval.candidates import Candidates
-from retrieval.interactions.context import ContextColumns
+from retrieval.interactions.context import ContextColumns, context_codes
 from retrieval.interactions.histories import LoggedHistories, all_histories
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.known_items import known_row
@@ -151,13 +151,13 @@ def relevant_in_context(
         )
     table = log.table if min_relevance is None else log.table.filter(pc.field("weight") >= min_relevance)
     found = RelevantInContext({}, {})
-    first: dict[str, tuple[str, ...]] = {}
-    for row in table.select(["user_id", "item_id", *names]).to_pylist():
+    first: dict[str, list[int]] = {}
+    codes = context_codes(table, {name: learned[name] for name in names}).tolist()
+    for row, code in zip(table.select(["user_id", "item_id", *names]).to_pylist(), codes, strict=True):
         user = row["user_id"]
         if row["item_id"] in seen.get(user, ()):
             continue
-        key = tuple(row[name] if row[name] in learned[name] else "" for name in names)
-        if first.setdefault(user, key) == key:
+        if first.setdefault(user, code) == code:
             found.items.setdefault(user, []).append(row["item_id"])
             found.context.setdefault(user, {name: row[name] for name in names if row[name]})
     return found

@@ -8,10 +8,10 @@ import numpy as np
 
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, TrainingError, examples
+from retrieval.fitting.context_checks import context_notes
 from retrieval.fitting.fit_config import FitConfig
 from retrieval.interactions.cleaning import PreparationReport, PrepareConfig, prepare
 from retrieval.interactions.columns import Repeats
-from retrieval.interactions.context import MAX_VALUES, rare_values
 from retrieval.interactions.histories import History, check_weights, min_liked_weight
 from retrieval.interactions.impressions import Impressions
 from retrieval.interactions.interactions import Interactions
@@ -42,10 +42,7 @@ class TrainingData(NamedTuple):
         notes, log = {}, self.interactions
         if unread := log.unread_events:
             notes["events"] = f"the column {unread!r} was not read, so all events weigh the same; give event weights"
-        if rare := rare_values(log.table, log.context_columns):
-            left_out = ", ".join(f"{count} of {name!r}" for name, count in rare.items())
-            notes["values of the context"] = f"left out: {left_out}, as more than {MAX_VALUES} are more frequent"
-        return notes
+        return notes | context_notes(log.table, log.context_columns)
 
     def check_refresh(self, profiles: ProfileModel | None, stage: SecondStage | None) -> None:
         """Check that the data has what the published parts were trained on.

@@ -1,8 +1,10 @@
 """The context of interactions and requests: what held at the moment, such as the device or the hour."""
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,14 +24,17 @@ ContextLike: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | Any
 """The context of requests: a mapping for all, as ``{"device": "phone"}``, or one for each; or a table of such rows."""
 
 ContextColumns: TypeAlias = Mapping[str, tuple[str, ...]]
-"""The values of each column of the context, as text, most frequent first."""
+"""The values of each column of the context, as text, most frequent first; of numbers the ranges, ascending."""
 
 DERIVED = ("utc_hour", "utc_weekday")  # columns that the time gives where there is none of that name
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 MAX_VALUES = 32  # of a column that are learned, the most frequent ones
+NUM_RANGES = 10  # of a column of more numbers than these
 MAX_WHOLE = 2**53  # floats below are whole numbers without gaps
 UNKNOWN = -1
 _EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday
+_NUMBER = re.compile(r"[+-]?(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?", re.IGNORECASE)  # not 007, a name
+_RANGE = re.compile(r"\((\S+), (\S+)[\])]")
 
 
 class ContextWarning(CommonspaceWarning):
@@ -71,6 +76,9 @@ class Context:
     def of_log(cls, table: pa.Table, names: Sequence[str]) -> "Context | None":
         """Read columns of text of a log, of each the most frequent values; None without a column.
 
+        A column of numbers, more than 32 different ones, is read in ten ranges that as many interactions are in, so
+        that a number of a request means what those near it meant.
+
         >>> log = pa.table({"device": ["phone", "tv", "phone", ""]})
         >>> context = Context.of_log(log, ["device"])
         >>> dict(context.columns), context.codes.ravel().tolist()
@@ -78,8 +86,8 @@ class Context:
         """
         if not names:
             return None
-        columns = {name: _frequent_values(table[name]) for name in names}
-        return cls(columns, _codes(table, columns))
+        columns = {name: _values(table[name]) for name in names}
+        return cls(columns, context_codes(table, columns))
 
 
 def joined_context(parts: Sequence[tuple[Context | None, int]]) -> Context | None:
@@ -95,26 +103,62 @@ def joined_context(parts: Sequence[tuple[Context | None, int]]) -> Context | Non
     return Context(columns, np.concatenate(codes))
 
 
-def _frequent_values(column: pa.ChunkedArray) -> tuple[str, ...]:
+def _values(column: pa.ChunkedArray) -> tuple[str, ...]:
+    """Give the values of a column to learn: the most frequent ones, or ranges of many numbers."""
     counts = column.value_counts()
     pairs = zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)
     ordered = sorted(((value, count) for value, count in pairs if value), key=lambda pair: (-pair[1], pair[0]))
+    if len(ordered) > MAX_VALUES and all(_NUMBER.fullmatch(value) for value, _ in ordered):
+        numbers = np.repeat([float(value) for value, _ in ordered], [count for _, count in ordered])
+        return _ranges(numbers)
     return tuple(value for value, _ in ordered[:MAX_VALUES])
 
 
-def _codes(table: pa.Table, columns: ContextColumns) -> NDArray[np.int16]:
+def _ranges(numbers: NDArray[np.float64]) -> tuple[str, ...]:
+    """Give ranges that as many numbers are in.
+
+    >>> _ranges(np.arange(100.0))[:2]
+    ('(-inf, 9]', '(9, 19]')
+    """
+    edges = np.quantile(numbers, np.arange(1, NUM_RANGES) / NUM_RANGES, method="lower")
+    texts = ["-inf", *dict.fromkeys(f"{edge:.12g}" for edge in edges), "inf"]
+    return tuple(f"({low}, {high}{')' if high == 'inf' else ']'}" for low, high in pairwise(texts))
+
+
+def range_edges(values: Sequence[str]) -> NDArray[np.float64] | None:
+    """Give the upper edges of ranges, without the last; None where the values of a column are no ranges.
+
+    >>> range_edges(("(-inf, 2]", "(2, 7.5]", "(7.5, inf)")), range_edges(("phone", "desk"))
+    (array([2. , 7.5]), None)
+    """
+    found = [_RANGE.fullmatch(value) for value in values]
+    if len(found) < 2 or not found[0] or found[0][1] != "-inf" or not found[-1] or found[-1][2] != "inf":
+        return None
+    return np.array([float(match[2]) for match in found[:-1] if match])
+
+
+def context_codes(table: pa.Table, columns: ContextColumns) -> NDArray[np.int16]:
+    """Give the positions of the texts of a table among the values of each column: (n, C) int16, -1 for unknown ones."""
     codes = np.full((len(table), len(columns)), UNKNOWN, np.int16)
     for place, (name, values) in enumerate(columns.items()):
         if name in table.column_names:
             found = pc.index_in(table[name], value_set=pa.array(values, pa.string())).fill_null(UNKNOWN)
             codes[:, place] = found.to_numpy()
+            if (edges := range_edges(values)) is not None:
+                texts = table[name].to_pylist()
+                rows = [row for row, text in enumerate(texts) if text and _NUMBER.fullmatch(text)]
+                codes[rows, place] = np.searchsorted(edges, [float(texts[row]) for row in rows], side="left")
     return codes
 
 
 def rare_values(table: pa.Table, names: Sequence[str]) -> dict[str, int]:
     """Count the values of each column of a log that are left out, because others are more frequent."""
     counts = {name: pc.count_distinct(table[name].filter(pc.not_equal(table[name], ""))).as_py() for name in names}
-    return {name: count - MAX_VALUES for name, count in counts.items() if count > MAX_VALUES}
+    return {
+        name: count - MAX_VALUES
+        for name, count in counts.items()
+        if count > MAX_VALUES and range_edges(_values(table[name])) is None
+    }
 
 
 def context_texts(values: pa.ChunkedArray | pa.Array, name: str) -> pa.ChunkedArray | pa.Array:
@@ -235,14 +279,13 @@ def request_context(
     if not parts:
         return None
     texts = pa.table({name: context_texts(values, name) for name, values in parts.items()})
-    context = Context(columns, _codes(texts, columns))
+    context = Context(columns, context_codes(texts, columns))
     for place, (name, values) in enumerate(columns.items()):
         if name in texts.column_names:
             missed = texts[name].filter(pa.array(context.codes[:, place] == UNKNOWN))
             if rare := [value for value in missed.unique().to_pylist() if value]:
-                warn_of_context(
-                    f"nothing was learned of {examples(rare)} of {name!r}, only of {examples(values, MAX_VALUES)}"
-                )
+                known = "numbers" if range_edges(values) is not None else examples(values, MAX_VALUES)
+                warn_of_context(f"nothing was learned of {examples(rare)} of {name!r}, only of {known}")
     return context
 
 

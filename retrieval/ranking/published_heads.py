@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from indexing.errors import CommonspaceWarning
-from retrieval.interactions.context import ContextColumns
+from retrieval.interactions.context import ContextColumns, range_edges
 from retrieval.ranking.reranker import Reranker
 from retrieval.ranking.second_stage import SecondStage
 
@@ -72,7 +72,7 @@ class PublishedHeads:
             "shortest history": _shortest(self.min_history),
         }
         if self.context:
-            columns = "; ".join(f"{name}: {_values(values)}" for name, values in self.context.items())
+            columns = "; ".join(f"{name}{_kind(values)}: {_values(values)}" for name, values in self.context.items())
             lines["context"] = f"{columns} (read for {', '.join(self.context_readers) or 'no request'})"
         return lines
 
@@ -111,6 +111,10 @@ def _shortest(min_history: int) -> str:
     if min_history > 1:
         return f"{min_history} items for the head of visits; shorter ones keep the order of retrieval"
     return "1 item for the head of visits" if min_history else "none: the head of visits orders new users too"
+
+
+def _kind(values: tuple[str, ...]) -> str:
+    return "" if range_edges(values) is None else " (a number)"
 
 
 def _values(values: tuple[str, ...]) -> str:

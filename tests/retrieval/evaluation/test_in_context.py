@@ -44,6 +44,13 @@ def test_values_that_were_not_learned_are_one_context() -> None:
     assert found.context == {"ann": {}, "bob": {"device": "tv"}}
 
 
+def test_numbers_of_one_range_are_one_context() -> None:
+    log = later(cap=["3", "9", "12", "7.5", "4"])
+    found = relevant_in_context(log, {}, {"cap": ("(-inf, 5]", "(5, 10]", "(10, inf)")}, 2.5)
+    assert found.items == {"ann": ["cup", "pot"], "bob": ["cup"]}
+    assert found.context == {"ann": {"cap": "9"}, "bob": {"cap": "4"}}
+
+
 def test_a_log_without_a_learned_column_is_refused() -> None:
     with pytest.raises(InputError, match=r"the log has \['mood'\] as context, and the bundle has learned \['device'\]"):
         relevant_in_context(later(mood=["sad"] * 5), {}, LEARNED)

@@ -248,3 +248,26 @@ def test_a_refresh_reads_the_same_columns(learned: tuple[Path, FitReport]) -> No
     assert report.published == ("reranker",), report
     assert report.notes["context"].startswith("'mood' was not read: a refresh reads what")
     assert stage_of(bundle).features.context_columns == ("device",)
+
+
+def test_a_number_is_learned_in_ranges(tmp_path: Path) -> None:
+    """Each interaction has a price cap, and items cost their row."""
+    rng, lines = np.random.default_rng(0), []
+    likely = 1 / np.arange(3, COUNT + 3)[::-1]  # dear ones are taken more
+    for user in range(250):
+        seen: set[int] = set()
+        for step in range(10):
+            cap = float(rng.uniform(20, COUNT))
+            chances = np.where((np.arange(COUNT) <= cap) & ~np.isin(np.arange(COUNT), [*seen]), likely, 0)
+            row = int(rng.choice(COUNT, p=chances / chances.sum()))
+            seen.add(row)
+            lines.append((f"u{user:03}", f"i{row:03}", CLOCK + DAY * step + user, cap))
+    table = pa.table(dict(zip(("user", "item", "time", "cap"), map(list, zip(*lines, strict=True)), strict=True)))
+    bundle = built(tmp_path)
+    report = fit(bundle, Interactions.from_arrow(table, context=["cap"]), CONFIG)
+    assert report.notes["numbers of the context"].startswith("'cap' in 10 ranges")
+    assert "context" not in report.notes, report.notes
+    retriever = Retriever.open(bundle)
+    low, high = (retriever.recommend([["i000"], ["i001"]], context={"cap": cap}).rows for cap in (31.25, 118))
+    assert (low <= 31).mean() >= 0.9
+    assert high.mean() > 2 * low.mean()

@@ -17,6 +17,7 @@ from retrieval.interactions.context import (
     ContextColumns,
     ContextWarning,
     joined_context,
+    range_edges,
     rare_values,
     request_context,
 )
@@ -117,19 +118,58 @@ def test_histories_and_their_parts_keep_the_context() -> None:
 
 
 def test_the_most_frequent_values_are_known() -> None:
-    table = pa.table({"page": [*map(str, range(40)), "39", "7", ""]})
+    table = pa.table({"page": [*(f"p{page}" for page in range(40)), "p39", "p7", ""]})
     context = Context.of_log(table, ["page"])
     assert context is not None
-    assert context.columns["page"][:3] == ("39", "7", "0")
+    assert context.columns["page"][:3] == ("p39", "p7", "p0")
     assert len(context.columns["page"]) == 32
     assert context.codes[[39, 40, 41, 42], 0].tolist() == [0, 0, 1, -1]
     assert rare_values(table, ["page"]) == {"page": 8}
-    moved = context[np.array([41, 39])].in_columns({"side": ("a",), "page": ("7",)})
+    moved = context[np.array([41, 39])].in_columns({"side": ("a",), "page": ("p7",)})
     assert moved.codes.tolist() == [[-1, 0], [-1, -1]]
     both = joined_context([(None, 1), (context[:1], 1)])
     assert both is not None
     assert both.codes.ravel().tolist() == [-1, context.codes[0, 0]]
     assert joined_context([(None, 2)]) is None
+
+
+def test_many_numbers_are_read_in_ranges_that_as_many_interactions_are_in() -> None:
+    caps = [str(cap) for cap in np.random.default_rng(0).permutation(100) / 2]
+    table = pa.table({"cap": [*caps, ""]})
+    context = Context.of_log(table, ["cap"])
+    assert context is not None
+    ranges = context.columns["cap"]
+    assert (len(ranges), ranges[0], ranges[1], ranges[-1]) == (10, "(-inf, 4.5]", "(4.5, 9.5]", "(44.5, inf)")
+    assert context.codes[:100, 0].tolist() == [int(float(cap) / 5) for cap in caps]
+    assert context.codes[100, 0] == -1
+    assert rare_values(table, ["cap"]) == {}
+    np.testing.assert_array_equal(range_edges(ranges), np.arange(4.5, 45, 5))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [str(number) for number in range(32)],  # few
+        [f"{number:03}" for number in range(100)],  # names, as postal codes are
+        [*map(str, range(100)), "none"],
+    ],
+)
+def test_few_numbers_and_names_are_categories(values: list[str]) -> None:
+    context = Context.of_log(pa.table({"page": values}), ["page"])
+    assert context is not None
+    assert range_edges(context.columns["page"]) is None
+    assert len(context.columns["page"]) == 32
+
+
+def test_a_number_of_a_request_is_in_the_range_of_those_near_it() -> None:
+    caps = {"cap": ("(-inf, 4.5]", "(4.5, 9.5]", "(9.5, inf)")}
+    assert codes([{"cap": 4.5}, {"cap": 4.6}], columns=caps) == [[0], [1]]
+    assert codes([{"cap": "-7"}, {"cap": "1e3"}], columns=caps) == [[0], [2]]
+    assert codes([{"cap": ""}, {"cap": "(4.5, 9.5]"}], columns=caps) == [[-1], [1]]
+    with pytest.warns(ContextWarning, match="nothing was learned of 'cheap' of 'cap', only of numbers"):
+        assert codes([{"cap": "cheap"}, {"cap": "9"}], columns=caps) == [[-1], [1]]
+    with pytest.raises(InputError, match=r"'cap' of the context is inf in row 1 \(from 0\); leave it empty"):
+        codes([{"cap": 1.0}, {"cap": float("inf")}], columns=caps)
 
 
 def codes(given: object, times: list[int] | None = None, columns: ContextColumns = COLUMNS) -> list[list[int]] | None:
