@@ -14,6 +14,8 @@
     ├── BundleError            a bundle that cannot be opened or written
     │   ├── DamagedFileError   a file whose size or checksum is not the recorded one
     │   └── BundleLockedError  another process is writing to the bundle
+    ├── EventsError            a log of live events that cannot be opened, read or written
+    │   └── EventsBusyError        more events than can be written are waiting
     ├── DecoderError           processes that decode files and do not start
     ├── ForkedProcessError     a process forked after its parent had computed, whose threads it lacks
     ├── TrainingError          learning that cannot start or must stop
@@ -115,6 +117,14 @@ class DamagedFileError(BundleError):
 
 class BundleLockedError(BundleError):
     """Another process is writing to the bundle."""
+
+
+class EventsError(CommonspaceError):
+    """A log of live events that cannot be opened, read or written."""
+
+
+class EventsBusyError(EventsError):
+    """A log of live events to which more is to be written than it can take."""
 
 
 class ForkedProcessError(CommonspaceError):

@@ -1,6 +1,7 @@
 """Databases for tests: a file of SQLite, and a server of PostgreSQL that a session starts where its programs are."""
 
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -29,6 +30,20 @@ def postgresql(programs: Path) -> Iterator[str]:
     kept = tempfile.TemporaryDirectory(prefix="commonspace-postgresql-", ignore_cleanup_errors=True)
     with kept as folder, _server(programs, Path(folder)) as url:
         yield url
+
+
+@contextmanager
+def fresh_database(server: str) -> Iterator[str]:
+    """Make a database of its own on a server, and give its URL."""
+    from sqlalchemy import create_engine
+
+    name = f"test_{secrets.token_hex(8)}"
+    engine = create_engine(server.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        yield f"{server.rpartition('/')[0]}/{name}"
+        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+    engine.dispose()
 
 
 @contextmanager

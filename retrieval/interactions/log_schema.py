@@ -324,9 +324,9 @@ class LogRows:
             self.weights = self.weights * event_weights
         self.event_weights, self.types = event_weights, types
 
-    def age(self, events: EventTypes) -> None:
-        """Decay weights by the age of events, and drop expired ones; keep the last of likes and dislikes."""
-        now = int(self.times.seconds.max(initial=0))
+    def age(self, events: EventTypes, end: int = 0) -> None:
+        """Decay weights by the age of events at the later ``end`` of a log; keep the last of likes and dislikes."""
+        now = max(end, int(self.times.seconds.max(initial=0)))
         factor, expired = events.aged(self.types, self.times.seconds, now)
         self.weights = self.weights * factor
         if count := int(expired.sum()):

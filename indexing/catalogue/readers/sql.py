@@ -121,12 +121,17 @@ def connected(table: SqlTable) -> Iterator[Any]:
     except alchemy.exc.NoSuchTableError as error:
         raise InputError(f"{table}: there is no such table") from error
     except alchemy.exc.SQLAlchemyError as error:
-        said = str(getattr(error, "orig", None) or error).strip()
-        for secret in filter(None, (url.password, *map(str, url.query.values()))):
-            said = said.replace(secret, "…")
-        raise InputError(f"{table}: {said}") from None  # the cause may hold the URL
+        raise InputError(f"{table}: {said_without_secrets(error, url)}") from None  # the cause may hold the URL
     finally:
         engine.dispose()
+
+
+def said_without_secrets(error: Exception, url: Any) -> str:  # noqa: ANN401 - SQLAlchemy stays lazy
+    """Give what a database says of an error of SQLAlchemy, without the password and options of its URL."""
+    said = str(getattr(error, "orig", None) or error).strip()
+    for secret in filter(None, (url.password, *map(str, url.query.values()))):
+        said = said.replace(secret, "…")
+    return said
 
 
 def read_sql(table: SqlTable) -> pa.Table:

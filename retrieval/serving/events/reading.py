@@ -1,0 +1,138 @@
+"""The log as tables: histories for an answer, and all of it for learning."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import sqlalchemy as sa
+
+from indexing.catalogue.arrow_values import SECONDS_PER_DAY
+from indexing.errors import InteractionsError
+from retrieval.interactions.event_types import EventTypes
+from retrieval.interactions.impressions import Impressions
+from retrieval.interactions.interactions import Interactions
+from retrieval.interactions.log_schema import LogRows, ReadOptions
+from retrieval.interactions.parse_values import Times, read_events
+from retrieval.serving.events.database import Database
+from retrieval.serving.events.tables import ALIASES, EVENTS
+from retrieval.serving.events.users import OF_SESSION, OF_USER
+
+By = Literal["user", "session"]
+CHUNK = 20_000  # rows that are in memory as Python's objects
+_TYPES: dict[str, pa.DataType] = {
+    "sequence": pa.int64(),
+    "event_id": pa.string(),
+    "user_id": pa.string(),
+    "session_id": pa.string(),
+    "item_id": pa.string(),
+    "type": pa.string(),
+    "time": pa.int64(),
+    "weight": pa.float64(),
+    "position": pa.int32(),
+    "request_id": pa.string(),
+    "variant": pa.string(),
+    "received": pa.int64(),
+    "is_shown": pa.bool_(),
+}
+
+
+def read_interactions(database: Database, names: Sequence[str], by: By, types: EventTypes) -> Interactions:
+    """Read the events of some users or sessions, with weights, as of now.
+
+    What ages is as old as it is at the end of the whole log, as in `fit`.
+
+    Args:
+        database: Of the log.
+        names: Users or sessions; those without events have no rows.
+        by: Which of them.
+        types: What each type of event means.
+    """
+    rows: list[Any] = []
+    owners: list[str] = []
+    with database.reading() as connection:
+        for name in dict.fromkeys(names):
+            found = connection.execute(OF_USER if by == "user" else OF_SESSION, {"name": name}).all()
+            rows += reversed(found)
+            owners += [name] * len(found)
+        ages = any(kind.half_life_days or kind.expires_after_days for kind in types.types.values())
+        end = last_time(connection) if ages and rows else 0
+    return _weighed(owners, rows, types, end)
+
+
+def _weighed(owners: list[str], rows: list[Any], types: EventTypes, end: int) -> Interactions:
+    """Count rows by their types and their age, as `Interactions` does with a log."""
+    items, kinds, times, weights = zip(*rows, strict=True) if rows else ((),) * 4
+    seconds = np.array(times, np.int64)
+    none = np.zeros(len(rows), np.int64)
+    log = LogRows({}, pa.array(owners, pa.string()), pa.array(items, pa.string()), Times(seconds, none, none))
+    log.weights = np.array(weights, np.float32)
+    if rows:
+        log.weigh(*read_events(pa.array(kinds, pa.string()), "type", types))
+        log.leave_out_unusable()
+        log.age(types, end)
+    return Interactions(log.table(), dict(log.lost), log.repairs(), log.examples, "max", types)
+
+
+def last_time(connection: sa.Connection) -> int:
+    """Give the second of the last event that is no impression; 0 when there is none."""
+    query = sa.select(sa.func.max(EVENTS.c.time)).where(EVENTS.c.is_shown == sa.literal(False))
+    return int(connection.execute(query).scalar_one() or 0)
+
+
+def stream(
+    connection: sa.Connection, columns: Sequence[str], *, shown: bool | None = None, merged: bool = True
+) -> Iterator[pa.Table]:
+    """Give columns of the log in the order of writing, a part at a time, so that memory is bounded.
+
+    Args:
+        connection: To read by.
+        columns: Their names.
+        shown: Impressions alone, or all but them; everything when None.
+        merged: Write users by the names that they were merged into.
+    """
+    read: list[sa.ColumnElement[Any]] = [EVENTS.c[name] for name in columns]
+    source: sa.FromClause = EVENTS
+    if merged and "user_id" in columns:
+        source = EVENTS.outerjoin(ALIASES, ALIASES.c.alias == EVENTS.c.user_id)
+        read[list(columns).index("user_id")] = sa.func.coalesce(ALIASES.c.user_id, EVENTS.c.user_id).label("user_id")
+    query = sa.select(*read).select_from(source).order_by(EVENTS.c.sequence)
+    if shown is not None:
+        query = query.where(EVENTS.c.is_shown == sa.literal(shown))
+    schema = pa.schema([(name, _TYPES[name]) for name in columns])
+    result = connection.execution_options(stream_results=True, max_row_buffer=CHUNK).execute(query)
+    while rows := result.fetchmany(CHUNK):
+        arrays = [pa.array(values, kind) for values, kind in zip(zip(*rows, strict=True), schema.types, strict=True)]
+        yield pa.table(arrays, schema)
+
+
+def all_interactions(database: Database, options: ReadOptions, days: float | None = None) -> Interactions:
+    """Read the whole log for `fit`, without impressions.
+
+    Args:
+        database: Of the log.
+        options: How a log is read; types of events are needed.
+        days: Read only events of so many days before the end.
+
+    Raises:
+        InteractionsError: When there is none, or a type has no weight.
+    """
+    with database.reading(whole=True) as connection:
+        end = last_time(connection)
+        tables = list(stream(connection, ("user_id", "item_id", "time", "type", "weight"), shown=False))
+    if not tables:
+        raise InteractionsError(f"{database.shown} has no events yet but impressions; there is nothing to learn from")
+    table = pa.concat_tables(tables).rename_columns(["user_id", "item_id", "timestamp", "event", "weight"])
+    if days is not None:
+        table = table.filter(pa.compute.greater_equal(table["timestamp"], end - int(days * SECONDS_PER_DAY)))
+    return Interactions(*options.clean(table, names=table.column_names))
+
+
+def all_impressions(database: Database) -> Impressions | None:
+    """Read what was shown; None where nothing was."""
+    names = ("user_id", "item_id", "position", "time", "request_id")
+    with database.reading(whole=True) as connection:
+        tables = list(stream(connection, names, shown=True))
+    if not tables:
+        return None
+    return Impressions.from_arrow(pa.concat_tables(tables).rename_columns([*names[:3], "timestamp", names[4]]))

@@ -1,0 +1,106 @@
+"""Users of a log: who is who, their histories, and forgetting them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from indexing.errors import InteractionsError
+from retrieval.serving.events.database import Database, now
+from retrieval.serving.events.event import SESSION
+from retrieval.serving.events.forgotten import remember_forgotten
+from retrieval.serving.events.tables import ALIASES, EVENTS, USERS, add_new, matching
+
+HISTORY = 10_000
+"""The events of a user that are read for an answer: the latest so many."""
+
+
+def _history(chosen: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    read = (EVENTS.c[name] for name in ("item_id", "type", "time", "weight"))
+    # A sum has no index: without statistics SQLite would rather scan that of the times than sort a history.
+    order = (EVENTS.c.time + 0).desc(), EVENTS.c.sequence.desc()
+    return sa.select(*read).where(chosen, EVENTS.c.is_shown == sa.literal(False)).order_by(*order).limit(HISTORY)
+
+
+_NAME = sa.bindparam("name", type_=sa.String)
+_MAIN = sa.func.coalesce(sa.select(ALIASES.c.user_id).where(ALIASES.c.alias == _NAME).scalar_subquery(), _NAME)
+_NAMES = sa.union_all(sa.select(_MAIN), sa.select(ALIASES.c.alias).where(ALIASES.c.user_id == _MAIN))
+OF_USER, OF_SESSION = _history(EVENTS.c.user_id.in_(_NAMES)), _history(EVENTS.c.session_id == _NAME)
+"""The latest events of the person, or of the session, called ``name``: item, type, time and weight, the last first."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What `merge` did.
+
+    Attributes:
+        user_id: To whom all of it belongs.
+        events: How many events that were the other user's belong to them now.
+    """
+
+    user_id: str
+    events: int
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What `forget` removed.
+
+    Attributes:
+        events: How many events.
+        aliases: How many other names of the same user.
+    """
+
+    events: int
+    aliases: int
+
+
+def people(connection: sa.Connection, user_ids: Sequence[str]) -> dict[str, list[str]]:
+    """Give for each user all names of the same person, the main one first."""
+    pairs = sa.select(ALIASES.c.alias, ALIASES.c.user_id)
+    main = {str(alias): str(user) for alias, user in matching(connection, pairs, ALIASES.c.alias, list(user_ids))}
+    mains = list(dict.fromkeys(main.get(user, user) for user in user_ids))
+    names: dict[str, list[str]] = {user: [user] for user in mains}
+    for alias, user in matching(connection, pairs, ALIASES.c.user_id, mains):
+        names[str(user)].append(str(alias))
+    return {user: names[main.get(user, user)] for user in user_ids}
+
+
+def merge(connection: sa.Connection, database: Database, anonymous: str, known: str) -> Merged:
+    """Let everything of one user belong to another; see `EventLog.merge`."""
+    database.lock_aliases(connection)
+    names = people(connection, [anonymous, known])
+    main = names[known][0]
+    of_anonymous = sa.select(sa.func.count()).where(EVENTS.c.user_id.in_(names[anonymous]))
+    if names[anonymous][0] == main:
+        if anonymous in (main, known):
+            raise InteractionsError(f"{known!r} belongs to {anonymous!r} already; name two users")
+        return Merged(main, 0)
+    if names[anonymous][0] != anonymous:
+        raise InteractionsError(
+            f"{anonymous!r} belongs to {names[anonymous][0]!r} already; merge that user, if they are the same person"
+        )
+    moment, events = now(), connection.execute(of_anonymous).scalar_one()
+    connection.execute(ALIASES.update().where(ALIASES.c.user_id == anonymous).values(user_id=main))
+    add_new(connection, ALIASES, [{"alias": anonymous, "user_id": main, "merged": moment}])
+    add_new(connection, USERS, [{"user_id": user, "created": moment} for user in (main, anonymous)])
+    return Merged(main, events)
+
+
+def forget(connection: sa.Connection, database: Database, user_id: str) -> Forgotten:
+    """Remove all that is known of a person; see `EventLog.forget`."""
+    database.lock_aliases(connection)
+    names = people(connection, [user_id])[user_id]
+    visits = sa.select(EVENTS.c.session_id).where(EVENTS.c.user_id.in_(names), EVENTS.c.session_id.is_not(None))
+    sessions = [SESSION + visit for visit in connection.execute(visits.distinct()).scalars()]
+    owners = people(connection, sessions)
+    gone = list(dict.fromkeys([*names, *(visit for visit in sessions if owners[visit][0] in (visit, names[0]))]))
+    events = 0
+    for start in range(0, len(gone), 500):
+        part = gone[start : start + 500]
+        events += connection.execute(EVENTS.delete().where(EVENTS.c.user_id.in_(part))).rowcount
+        for column in (ALIASES.c.alias, ALIASES.c.user_id, USERS.c.user_id):
+            connection.execute(column.table.delete().where(column.in_(part)))
+    remember_forgotten(connection, gone, now())
+    return Forgotten(events, len(names) - 1)

@@ -1,0 +1,286 @@
+"""What is appended is there, once, for each process; histories weigh as `fit` reads them; who is who."""
+
+import threading
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import sqlalchemy as sa
+
+from indexing.errors import EventsError, InputError, InteractionsError
+from retrieval import Interactions
+from retrieval.interactions.event_types import EventTypes
+from retrieval.serving.events import Appended, Event, EventLog, impressions
+from retrieval.serving.events.event import MAX_EVENTS
+from tests.databases import PASSWORD
+
+NOW = 1_700_000_000
+DAY = 86_400
+
+
+def view(user: str, item: str, time: int = NOW, **more: Any) -> Event:  # noqa: ANN401 - any field
+    return Event(item, more.pop("type", "view"), user_id=user, time=time, **more)
+
+
+def history(log: EventLog, user: str) -> list[tuple[str, int, float]]:
+    table = log.interactions_of([user]).table
+    weights = [round(weight, 4) for weight in table["weight"].to_pylist()]
+    return list(zip(table["item_id"].to_pylist(), table["timestamp"].to_pylist(), weights, strict=True))
+
+
+def test_a_history_is_in_time_order_with_the_weights_of_types_and_rows(log: EventLog) -> None:
+    done = log.append(
+        [
+            view("ann", "cup", NOW + 5, type="buy"),
+            view("ann", "mug", NOW),
+            view("ann", "jar", NOW, weight=3.0),  # of the same second: as they were written
+            view("bob", "mug", NOW + 9, type="hide"),
+        ]
+    )
+    assert done == Appended(accepted=4)
+    assert history(log, "ann") == [("mug", NOW, 0.1), ("jar", NOW, 0.3), ("cup", NOW + 5, 3.0)]
+    assert history(log, "bob") == [("mug", NOW + 9, -2.0)]
+    assert history(log, "nobody") == []
+    both = log.interactions_of(["bob", "ann", "nobody"]).table
+    assert both["user_id"].to_pylist() == ["ann", "ann", "ann", "bob"]  # in time order, as a log is
+    assert log.last_event_time() == NOW + 9
+
+
+def test_an_event_id_counts_once_also_within_a_batch_and_from_another_process(log: EventLog, url: str) -> None:
+    first = view("ann", "mug", event_id="e1")
+    assert log.append([first, first, view("ann", "cup", event_id="e2")]) == Appended(accepted=2, duplicates=1)
+    with EventLog.open(url) as other:
+        assert other.append([view("ann", "jar", event_id="e2"), view("ann", "jar", event_id="e3")]) == Appended(1, 1)
+    assert [item for item, _, _ in history(log, "ann")] == ["mug", "cup", "jar"]
+    assert log.append([]) == Appended(0)
+
+
+def test_what_one_log_acknowledges_the_other_reads_at_once(log: EventLog, url: str) -> None:
+    with EventLog.open(url) as other:
+        for number in range(20):
+            log.append([view("ann", f"item-{number}", NOW + number)])
+            assert len(other.interactions_of(["ann"])) == number + 1
+
+
+def test_a_history_is_what_reading_the_log_as_a_file_gives(log: EventLog) -> None:
+    types = EventTypes.open({"view": {"weight": 0.1, "half_life_days": 10}, "buy": 3, "hide": -2, "gone": {"weight": 1, "expires_after_days": 20}})  # fmt: skip  # noqa: E501
+    rng = np.random.default_rng(3)
+    kinds = ["view", "buy", "hide", "gone"]
+    events = [
+        {
+            "user_id": f"u{rng.integers(6)}", "item_id": f"i{rng.integers(8)}", "type": kinds[rng.integers(4)],
+            "time": NOW + int(rng.integers(60 * DAY)), "weight": float(rng.integers(1, 4)),
+        }
+        for _ in range(300)
+    ]  # fmt: skip
+    with_types = EventLog(log.database, types)
+    with_types.append(events)
+    whole = with_types.interactions()
+    by_file = Interactions.from_arrow(_as_table(events), events=types)
+    assert whole.table.equals(by_file.table)
+    for users in (["u3"], ["u0", "u5"]):  # what ages does so by the end of the whole log, however few are asked for
+        live = with_types.interactions_of(users).table
+        expected = [row for row in whole.table.to_pylist() if row["user_id"] in users]
+        assert sorted(live.to_pylist(), key=_order) == sorted(expected, key=_order)
+    with_types._writer.close()
+
+
+def _order(row: dict[str, Any]) -> tuple[int, str, str]:
+    return row["timestamp"], row["user_id"], row["item_id"]
+
+
+def _as_table(events: list[dict[str, Any]]) -> pa.Table:
+    names = {"user_id": "user_id", "item_id": "item_id", "type": "event", "time": "timestamp", "weight": "weight"}
+    return pa.table({new: [event[old] for event in events] for old, new in names.items()})
+
+
+def test_a_session_has_its_events_whoever_they_are_of_and_survives_a_restart(log: EventLog, url: str) -> None:
+    log.append([Event("mug", "view", session_id="s1", time=NOW), view("ann", "cup", NOW + 1, session_id="s1")])
+    log.append([view("ann", "jar", NOW + 2)])
+    log.close()
+    with EventLog.open(url, create=False) as again:
+        table = again.interactions_of_sessions(["s1"]).table
+        assert table.select(["user_id", "item_id"]).to_pylist() == [
+            {"user_id": "s1", "item_id": "mug"},
+            {"user_id": "s1", "item_id": "cup"},
+        ]
+        assert [item for item, _, _ in history(again, "session:s1")] == ["mug"]
+        assert again.info().users == 2
+
+
+def test_impressions_are_no_interactions_and_are_read_as_impressions(log: EventLog) -> None:
+    shown = impressions(["mug", "cup"], "r1", user_id="ann", time=NOW, variant="b")
+    assert log.append([*shown, view("ann", "cup", NOW + 3, request_id="r1", variant="b")]) == Appended(3)
+    assert log.append(shown) == Appended(0, duplicates=2)
+    assert history(log, "ann") == [("cup", NOW + 3, 0.1)]
+    read = log.impressions()
+    assert read is not None
+    assert read.table.to_pylist() == [
+        {"user_id": "ann", "item_id": item, "position": place, "timestamp": NOW, "request_id": "r1"}
+        for place, item in ((1, "mug"), (2, "cup"))
+    ]
+    assert log.last_event_time() == NOW + 3
+    last, *_ = log.events_of("ann", limit=1)
+    assert (last["item_id"], last["request_id"], last["variant"], last["type"]) == ("cup", "r1", "b", "view")
+    assert [event["position"] for event in log.events_of("ann", before=last["sequence"])] == [2, 1]
+
+
+def test_merge_moves_what_was_and_what_will_be(log: EventLog) -> None:
+    log.append([view("anon", "mug", NOW), view("ann", "cup", NOW + 1), view("other", "jar", NOW)])
+    merged = log.merge("anon", "ann")
+    assert (merged.user_id, merged.events) == ("ann", 1)
+    log.append([view("anon", "pot", NOW + 2)])
+    for name in ("ann", "anon"):
+        assert [item for item, _, _ in history(log, name)] == ["mug", "cup", "pot"]
+    log.merge("ann", "ann-of-sales")  # names of names
+    assert [item for item, _, _ in history(log, "anon")] == ["mug", "cup", "pot"]
+    assert set(log.interactions().table["user_id"].to_pylist()) == {"ann-of-sales", "other"}
+    assert log.merge("anon", "ann-of-sales").events == 0  # said before
+    info = log.info()
+    assert (info.users, info.aliases) == (2, 2)
+
+
+def test_merge_refuses_circles_and_second_owners(log: EventLog) -> None:
+    log.append([view("anon", "mug"), view("ann", "cup"), view("bob", "cup")])
+    log.merge("anon", "ann")
+    with pytest.raises(InteractionsError, match="'anon' belongs to 'ann' already; name two users"):
+        log.merge("ann", "anon")
+    with pytest.raises(InteractionsError, match="'ann' belongs to 'ann' already"):
+        log.merge("ann", "ann")
+    with pytest.raises(InteractionsError, match="'anon' belongs to 'ann' already; merge that user"):
+        log.merge("anon", "bob")
+    with pytest.raises(InteractionsError, match="a user is named ' '"):
+        log.merge(" ", "bob")
+    assert [item for item, _, _ in history(log, "bob")] == ["cup"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"type": "viw"}, r"event 1 \(from 0\): type is 'viw', which has no weight; give one of 'impression', 'view'"),
+        ({"user_id": "nan"}, "user_id is 'nan', a word for nobody"),
+        ({"user_id": ""}, "neither a user_id nor a session_id"),
+        ({"user_id": " "}, "user_id is ' ' of type str, which is no text"),
+        ({"user_id": "a\0b"}, "with a character that cannot be printed"),
+        ({"user_id": "a\ud800"}, "with a character that cannot be printed"),
+        ({"item_id": 7}, "item_id is 7 of type int, which is no text"),
+        ({"item_id": "x" * 257}, "of 257 characters; give a text of 1 to 256 characters"),
+        ({"time": 1.5}, "time is 1.5; give whole seconds since 1970"),
+        ({"time": -1}, "time is -1; give whole seconds"),
+        ({"time": NOW * 1000}, "it may be in milliseconds: divide it by 1000"),
+        ({"time": 10**10}, "not in the future$|not in the future;"),
+        ({"weight": 0}, "weight is 0; give a number above 0"),
+        ({"weight": float("nan")}, "weight is nan; give a number"),
+        ({"weight": True}, "weight is True"),
+        ({"position": 0}, "position is 0; give a whole number from 1 to 1000000"),
+        ({"type": "impression"}, "an impression has no position"),
+        ({"rank": 3}, "it has the unknown field 'rank'; the fields are event_id, item_id"),
+    ],
+)
+def test_a_bad_event_is_named_and_nothing_of_its_batch_is_written(
+    log: EventLog, change: dict[str, Any], message: str
+) -> None:
+    good = {"user_id": "ann", "item_id": "mug", "type": "view", "time": NOW}
+    with pytest.raises(InteractionsError, match=message) as caught:
+        log.append([good, good | change])
+    assert "event 1 (from 0): " in str(caught.value)
+    assert "none of these events was written" in str(caught.value)
+    assert history(log, "ann") == []
+
+
+def test_other_arguments_are_refused(log: EventLog) -> None:
+    with pytest.raises(InteractionsError, match=r"events are {'a': 1} of type dict; give a list"):
+        log.append({"a": 1})  # type: ignore[arg-type]
+    with pytest.raises(InteractionsError, match=r"event 0.*it is 'x' of type str; give an Event"):
+        log.append(["x"])  # type: ignore[list-item]
+    with pytest.raises(InteractionsError, match="it has no type; give one"):
+        log.append([{"item_id": "mug"}])
+    with pytest.raises(InteractionsError, match=f"10001 events at once; give at most {MAX_EVENTS}"):
+        log.append([view("ann", "mug")] * 10_001)
+    with pytest.raises(InteractionsError, match="has no events yet"):
+        log.interactions()
+    assert log.impressions() is None
+    log.close()
+    with pytest.raises(EventsError, match="was closed; open the log again"):
+        log.append([view("ann", "mug")])
+
+
+def test_many_threads_are_committed_together_and_each_batch_is_whole(log: EventLog) -> None:
+    done: list[Appended] = []
+
+    def work(thread: int) -> None:
+        for batch in range(10):
+            names = [f"{thread}-{batch}-{number}" for number in range(7)]
+            done.append(log.append([view(f"u{thread}", name, event_id=name) for name in names]))
+
+    threads = [threading.Thread(target=work, args=(thread,)) for thread in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert done == [Appended(7)] * 80
+    assert log.info().types == {"view": 560}
+    assert log.info().users == 8
+    received = [event["received"] for event in log.events_of("u3")]
+    assert received == sorted(received, reverse=True)
+
+
+def test_one_bad_batch_of_a_group_fails_alone(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What only the database refuses must not take the batches of others with it."""
+    from retrieval.serving.events import writer
+
+    add, held = writer.add_events, threading.Event()
+
+    def failing(connection: sa.Connection, batches: list[list[dict[str, Any]]]) -> list[Appended]:
+        held.wait(10)
+        if any(row["item_id"] == "bad" for batch in batches for row in batch):
+            raise EventsError("refused")
+        return add(connection, batches)
+
+    monkeypatch.setattr(writer, "add_events", failing)
+    results: dict[str, object] = {}
+
+    def work(item: str) -> None:
+        try:
+            results[item] = log.append([view("ann", item)])
+        except EventsError as error:
+            results[item] = str(error)
+
+    threads = [threading.Thread(target=work, args=(item,)) for item in ("first", "good", "bad", "fine")]
+    for thread in threads:
+        thread.start()
+    while log.waiting < 3:
+        pass
+    held.set()
+    for thread in threads:
+        thread.join()
+    assert results == {"first": Appended(1), "good": Appended(1), "bad": "refused", "fine": Appended(1)}
+
+
+def test_a_log_of_elsewhere_is_refused_and_passwords_are_in_no_message(url: str) -> None:
+    with pytest.raises(EventsError, match=r"no such file|holds no log of events; one is made by") as caught:
+        EventLog.open(url, create=False)
+    assert PASSWORD not in str(caught.value)
+    with EventLog.open(url) as made:
+        assert PASSWORD not in repr(made) + repr(made.database) + str(made.info())
+        with made.database.writing() as connection:
+            connection.exec_driver_sql("UPDATE commonspace_meta SET value = '99' WHERE name = 'version'")
+    with pytest.raises(EventsError, match="is a log of version 99, this is version 1: upgrade commonspace"):
+        EventLog.open(url)
+
+
+@pytest.mark.parametrize(
+    "bad", ["shop.db", "sqlite://", "sqlite:///:memory:", "postgresql://ann:hidden#word@host/x", "://", "", 3]
+)
+def test_urls_that_name_no_database_are_refused(bad: str) -> None:
+    with pytest.raises(InputError, match="URL of a log of events") as caught:
+        EventLog.open(bad)
+    assert "hidden" not in str(caught.value)
+
+
+def test_a_server_that_is_not_there_is_an_error_without_its_password() -> None:
+    with pytest.raises(EventsError, match=r"postgresql://127.0.0.1:1/shop: ") as caught:
+        EventLog.open("postgresql://ann:hidden-word@127.0.0.1:1/shop?application_name=hidden-word")
+    assert "hidden" not in str(caught.value)
+    assert "ann" not in str(caught.value)
