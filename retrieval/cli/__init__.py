@@ -27,6 +27,7 @@ from retrieval.cli.commands import (
     maintenance,
     prepare,
     query,
+    serve,
 )
 from retrieval.cli.display.terminal import ReaderGone, UsageError, say, warnings_noted
 from retrieval.cli.options.command import DEBUG_HELP, Command, CommandGroups, UsageProblem, with_groups
@@ -65,6 +66,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         query.top,
         query.rerank,
     ),
+    "Serve": (serve.serve,),
     "Learn": (prepare.prepare, fit.fit, fit.tune),
     "Evaluate": (evaluate.evaluate, evaluate.compare),
     "Maintain": (

@@ -1,0 +1,34 @@
+"""`commonspace serve`."""
+
+from typing import Annotated
+
+import typer
+
+from indexing.errors import require_extra
+from retrieval.cli.display.terminal import say
+from retrieval.cli.options.search import BundleFolder
+
+SERVICE = "Service"
+
+
+def serve(
+    bundle: BundleFolder,
+    host: Annotated[
+        str,
+        typer.Option(rich_help_panel=SERVICE, help="Address; one that other machines reach needs a read token."),
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(rich_help_panel=SERVICE, min=0, max=65_535, help="Port.")] = 8080,
+) -> None:
+    """Answer queries over HTTP, from one bundle.
+
+    Tokens are read from the environment: COMMONSPACE_READ_TOKEN, which readers must have, and COMMONSPACE_WRITE_TOKEN,
+    without which nobody can write.
+    """
+    for module in ("fastapi", "uvicorn"):
+        require_extra(module, "serve")
+    from retrieval.serving.config import ServiceConfig
+    from retrieval.serving.server import serve as run_server
+
+    config = ServiceConfig.from_environment(bundle, host, port)
+    say(f"serving {bundle} at http://{host}:{port}; Ctrl-C ends it")
+    run_server(config)

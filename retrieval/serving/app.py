@@ -1,0 +1,136 @@
+"""The application: routes, what surrounds them, and how errors are told."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from importlib import metadata
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from indexing.encoders import Encoder
+from indexing.errors import (
+    BundleError,
+    CommonspaceError,
+    DecoderError,
+    EncoderError,
+    InputError,
+    MissingExtraError,
+    UnknownItemError,
+)
+from retrieval.serving.config import ServiceConfig
+from retrieval.serving.engine.admission import Admission, OverloadedError
+from retrieval.serving.engine.metering import NoMeter
+from retrieval.serving.engine.notes import warnings_as_notes
+from retrieval.serving.engine.served_bundle import ServedBundle
+from retrieval.serving.engine.service import Service
+from retrieval.serving.middleware import RefusedBodyError, Surroundings
+from retrieval.serving.routes import health, items, recommend, search
+from retrieval.serving.schemas.errors import error_response, problems_in_words, split_hint
+
+ROUTERS: Sequence[APIRouter] = (search.router, recommend.router, items.router, health.router)
+TITLE = "Commonspace"
+DESCRIPTION = "Search and recommendations from one bundle: texts, pictures, sounds, items and users in one space."
+_REFUSED = {
+    "queue_full": "too many requests wait",
+    "deadline": "the request could not be answered in time",
+    "stopping": "the service is stopping",
+}
+
+
+def create_app(config: ServiceConfig, *, encoder: Encoder | None = None) -> FastAPI:
+    """Open a bundle and give the application that serves it.
+
+    Args:
+        config: The settings.
+        encoder: The encoder that built the bundle; loaded by name when None.
+
+    Raises:
+        BundleError: When there is no bundle, or it is damaged.
+    """
+    service = service_for(config, encoder)
+    app = FastAPI(
+        title=TITLE,
+        description=DESCRIPTION,
+        version=metadata.version("commonspace"),
+        lifespan=_lifespan,
+        docs_url=None,  # the page of FastAPI loads scripts from elsewhere
+        redoc_url=None,
+    )
+    app.state.service = service
+    for router in ROUTERS:
+        app.include_router(router)
+    app.add_middleware(Surroundings, service=service)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(CommonspaceError, _told)
+    app.add_exception_handler(OverloadedError, _overloaded)
+    return app
+
+
+def service_for(config: ServiceConfig, encoder: Encoder | None = None) -> Service:
+    """Open what the routes share."""
+    meter = NoMeter()
+    return Service(config, ServedBundle(config.bundle, encoder), Admission(config.limits, meter), meter)
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Load the encoder, follow the bundle, and end the threads at the end."""
+    service: Service = app.state.service
+    await asyncio.to_thread(service.served.warm)
+    watching = asyncio.create_task(service.served.watch(service.config.poll_seconds))
+    try:
+        with warnings_as_notes():
+            yield
+    finally:
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
+        await asyncio.to_thread(service.admission.close)
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    problems: list[Any] = list(error.errors()) if isinstance(error, RequestValidationError) else []
+    return error_response(422, "ValidationError", problems_in_words(problems), "see /openapi.json for what is expected")
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    if isinstance(error, RefusedBodyError):
+        return error.response()
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    kinds = {404: "NotFoundError", 405: "MethodError"}
+    message = str(error.detail) if isinstance(error, HTTPException) else "the service failed"
+    if status == 404:
+        message = "there is nothing at this path"
+    headers = error.headers if isinstance(error, HTTPException) else None
+    return error_response(status, kinds.get(status, "RequestError"), message, headers=headers)
+
+
+async def _told(request: Request, error: Exception) -> Response:
+    message, hint = split_hint(str(error))
+    return error_response(status_of(error, request.method), type(error).__name__, message, hint)
+
+
+def status_of(error: Exception, method: str) -> int:
+    """Give the status that tells an error of this project."""
+    if isinstance(error, UnknownItemError) and method == "GET":
+        return 404
+    if isinstance(error, MissingExtraError):
+        return 501
+    if isinstance(error, BundleError | DecoderError):
+        return 503
+    if type(error).__name__ == "ExpiredCursorError":
+        return 410
+    return 422 if isinstance(error, InputError | EncoderError) else 500
+
+
+async def _overloaded(_: Request, error: Exception) -> Response:
+    if not isinstance(error, OverloadedError):
+        raise error
+    headers = {"retry-after": str(error.retry_after)}
+    hint = f"ask again in {error.retry_after} s"
+    return error_response(error.status, "OverloadedError", _REFUSED.get(error.reason, error.reason), hint, headers)

@@ -1,0 +1,146 @@
+"""Settings of the service, and the limits that every request keeps."""
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from indexing.errors import InputError
+from indexing.runtime.arguments import check_kind, check_number, check_path, check_whole, shown
+
+READ_TOKEN, WRITE_TOKEN = "COMMONSPACE_READ_TOKEN", "COMMONSPACE_WRITE_TOKEN"
+SHORTEST_TOKEN = 16
+MAX_K = 1_000
+MAX_CANDIDATES = 10_000
+MAX_BATCH = 256
+MAX_TEXT_BYTES = 4_096
+MAX_ID_CHARACTERS = 1_000
+MAX_FILTER_VALUES = 10_000
+MAX_HISTORY = 10_000
+MAX_RULES = 100
+MAX_PARTS = 32
+MAX_PAGE = 1_000
+LOOPBACK_NAMES = ("localhost",)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What requests may cost.
+
+    Attributes:
+        body_bytes: Most bytes of a body.
+        upload_bytes: Most bytes of a body with uploaded files.
+        image_bytes, image_pixels: Most bytes and pixels of a picture.
+        audio_bytes, audio_seconds: Most bytes of a sound; the seconds of it that are decoded.
+        concurrency: Requests of a kind of work that compute at once; one for each core when 0.
+        queue: Queries of a kind of work that may wait; further requests are refused.
+        deadline: Seconds from the arrival of a request until it is given up.
+        body_seconds: Seconds in which the body of a request must arrive.
+    """
+
+    body_bytes: int = 16_000_000
+    upload_bytes: int = 24_000_000
+    image_bytes: int = 10_000_000
+    image_pixels: int = 40_000_000
+    audio_bytes: int = 20_000_000
+    audio_seconds: float = 60.0
+    concurrency: int = 0
+    queue: int = 64
+    deadline: float = 5.0
+    body_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        check_whole(self.concurrency, "concurrency", 0)
+        for name in ("body_bytes", "upload_bytes", "image_bytes", "image_pixels", "audio_bytes", "queue"):
+            check_whole(getattr(self, name), name)
+        for name in ("audio_seconds", "deadline", "body_seconds"):
+            if check_number(getattr(self, name), name, "give seconds above 0") <= 0:
+                raise InputError(f"{name} is {getattr(self, name)}; give seconds above 0")
+
+
+@dataclass(frozen=True)
+class ServiceConfig:
+    """What a service serves, where, and to whom.
+
+    Attributes:
+        bundle: Folder of the bundle.
+        host: Address to listen on; one that is not of this machine alone needs a read token.
+        port: Port; 0 takes a free one.
+        read_token: Who asks must have it; anyone on this machine may ask when None.
+        write_token: Who writes must have it; nobody can write when None.
+        events: URL of the database of live events; no events are taken when None.
+        scenarios: File of named configurations.
+        limits: What requests may cost.
+        poll_seconds: Seconds between two looks at whether the bundle has changed.
+
+    Raises:
+        InputError: When a value cannot be used, or the host is open to others without a token.
+    """
+
+    bundle: Path | str
+    host: str = "127.0.0.1"
+    port: int = 8080
+    read_token: str | None = field(default=None, repr=False)
+    write_token: str | None = field(default=None, repr=False)
+    events: str | None = field(default=None, repr=False)
+    scenarios: Path | str | None = None
+    limits: Limits = field(default_factory=Limits)
+    poll_seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_path(self.bundle, "the folder of the bundle")
+        check_kind(self.host, str, "host", "give an address, as '127.0.0.1'")
+        if check_whole(self.port, "port", 0) > 65_535:
+            raise InputError(f"port is {self.port}; give one up to 65535")
+        check_kind(self.limits, Limits, "limits", "give Limits(…)")
+        if check_number(self.poll_seconds, "poll_seconds", "give seconds above 0") <= 0:
+            raise InputError(f"poll_seconds is {self.poll_seconds}; give seconds above 0")
+        for name, variable in (("read_token", READ_TOKEN), ("write_token", WRITE_TOKEN)):
+            _check_token(getattr(self, name), name, variable)
+        if self.read_token is not None and self.read_token == self.write_token:
+            raise InputError("the read token and the write token are the same; give two, so that readers cannot write")
+        if not is_loopback(self.host) and self.read_token is None:
+            raise InputError(
+                f"host {shown(self.host)} is open to other machines, and there is no read token; set {READ_TOKEN}, or "
+                "listen on 127.0.0.1"
+            )
+
+    @classmethod
+    def from_environment(
+        cls,
+        bundle: Path | str,
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        *,
+        events: str | None = None,
+        scenarios: Path | str | None = None,
+        limits: Limits | None = None,
+        environment: Mapping[str, str] = os.environ,
+    ) -> "ServiceConfig":
+        """Take the tokens from environment variables; empty ones are none."""
+        read, write = (environment.get(name) or None for name in (READ_TOKEN, WRITE_TOKEN))
+        return cls(bundle, host, port, read, write, events, scenarios, limits or Limits())
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether an address is reached from this machine alone.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("localhost"), is_loopback("0.0.0.0")
+    (True, True, True, False)
+    """
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host in LOOPBACK_NAMES
+
+
+def _check_token(token: str | None, name: str, variable: str) -> None:
+    if token is None:
+        return
+    check_kind(token, str, name, "give a text, or None")
+    if len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
+        raise InputError(
+            f"the {name.replace('_', ' ')} has {len(token)} characters; give at least {SHORTEST_TOKEN} printable ASCII "
+            f"characters without spaces, as `openssl rand -hex 32` makes, in {variable}"
+        )

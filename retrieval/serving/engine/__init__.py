@@ -1,0 +1,1 @@
+"""What answers: the bundle that is served, and the admission of work."""

@@ -1,0 +1,177 @@
+"""Admission of work: each kind has a few threads and a bounded queue, and what cannot be done in time is refused."""
+
+import asyncio
+import contextvars
+import math
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal, TypeVar
+
+from indexing.runtime.threads import cores
+from retrieval.serving.config import Limits
+from retrieval.serving.engine.metering import Meter
+from retrieval.serving.engine.request import RequestContext, current_request
+
+T = TypeVar("T")
+Kind = Literal["search", "recommend", "upload", "events", "admin"]
+
+
+class OverloadedError(Exception):
+    """A request that is refused.
+
+    Attributes:
+        status: 429 where the queue is full, 503 where the service cannot answer in time.
+        reason: ``"queue_full"``, ``"deadline"`` or ``"stopping"``.
+        retry_after: Seconds after which to ask again.
+    """
+
+    def __init__(self, status: int, reason: str, retry_after: int = 1) -> None:
+        super().__init__(reason)
+        self.status, self.reason, self.retry_after = status, reason, retry_after
+
+
+class ClientGoneError(Exception):
+    """A request whose client has gone, so that nobody waits for the answer."""
+
+
+class Admission:
+    """Runs work in threads, each kind within its bounds.
+
+    A request costs as much as it has queries. It is admitted while fewer than ``limits.queue`` queries wait, and while
+    those before it will be done before its deadline; this holds for single queries and for batches alike.
+    """
+
+    def __init__(self, limits: Limits, meter: Meter) -> None:
+        self.limits, self.meter = limits, meter
+        self._queues: dict[Kind, WorkQueue] = {}
+        self.stopping = False
+
+    async def run(self, kind: Kind, function: Callable[[], T], *, cost: int = 1) -> T:
+        """Run a function in a thread of its kind of work, when its turn comes.
+
+        Raises:
+            OverloadedError: When it is refused, or not done at the deadline of the request.
+            ClientGoneError: When nobody waits for it any more.
+        """
+        request = current_request()
+        queue = self._queue(kind)
+        try:
+            if self.stopping:
+                raise OverloadedError(503, "stopping")
+            with self.meter.stage("queue"):
+                await queue.enter(request, max(cost, 1))
+            return await self._in_thread(queue, request, function, max(cost, 1))
+        except OverloadedError as refused:
+            self.meter.rejected(refused.reason)
+            raise
+        except ClientGoneError:
+            self.meter.rejected("client_gone")
+            raise
+
+    async def _in_thread(self, queue: "WorkQueue", request: RequestContext, function: Callable[[], T], cost: int) -> T:
+        """Run a function that has a place; the place is free when it has ended, not when it is given up."""
+        loop = asyncio.get_running_loop()
+        if await request.is_gone():
+            queue.leave(None, cost)
+            raise ClientGoneError
+        start = loop.time()
+        future = loop.run_in_executor(queue.threads, contextvars.copy_context().run, function)
+        future.add_done_callback(lambda _: queue.leave(loop.time() - start, cost))
+        done, _ = await asyncio.wait([future], timeout=max(request.seconds_left, 0.0))
+        if not done:
+            future.add_done_callback(_ignored)
+            raise OverloadedError(503, "deadline", queue.seconds_waiting())
+        return future.result()
+
+    def depth(self) -> dict[str, int]:
+        """Give how many queries wait, by the kind of work."""
+        return {kind: queue.waiting for kind, queue in self._queues.items()}
+
+    def close(self) -> None:
+        """End the threads, after what they are doing."""
+        self.stopping = True
+        for queue in self._queues.values():
+            queue.threads.shutdown(wait=True, cancel_futures=True)
+
+    def _queue(self, kind: Kind) -> "WorkQueue":
+        if kind not in self._queues:
+            threads = self.limits.concurrency or cores()
+            self._queues[kind] = WorkQueue(kind, threads, self.limits.queue)
+        return self._queues[kind]
+
+
+class WorkQueue:
+    """The queue of one kind of work, first come, first served; used by the thread of the event loop alone.
+
+    Args:
+        kind: Its name.
+        at_once: Requests that compute at once.
+        most_waiting: Queries that may wait.
+    """
+
+    def __init__(self, kind: str, at_once: int, most_waiting: int) -> None:
+        self.kind, self.at_once, self.most_waiting = kind, at_once, most_waiting
+        self.threads = ThreadPoolExecutor(at_once, thread_name_prefix=f"commonspace-{kind}")
+        self.running, self.waiting = 0, 0
+        self._waiters: deque[tuple[asyncio.Future[None], int]] = deque()
+        self._seconds_each = 0.0  # of a query, a moving average
+
+    async def enter(self, request: RequestContext, cost: int) -> None:
+        """Wait for a place.
+
+        Raises:
+            OverloadedError: When there is none before the deadline.
+        """
+        if self.running < self.at_once and not self._waiters:
+            self.running += 1
+            return
+        if self.waiting >= self.most_waiting or self._expected_seconds() > request.seconds_left:
+            raise OverloadedError(429, "queue_full", self.seconds_waiting())
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append((place, cost))
+        self.waiting += cost
+        try:
+            await asyncio.wait_for(asyncio.shield(place), max(request.seconds_left, 0.0))
+        except BaseException as reason:
+            self._give_up(place, cost)
+            if isinstance(reason, TimeoutError):
+                raise OverloadedError(503, "deadline", self.seconds_waiting()) from reason
+            raise
+
+    def leave(self, seconds: float | None, cost: int) -> None:
+        """Give a place to the next that waits; ``seconds`` is how long the work took, None for work not done."""
+        if seconds is not None:
+            each = seconds / cost
+            self._seconds_each = each if not self._seconds_each else 0.9 * self._seconds_each + 0.1 * each
+        self.running -= 1
+        while self._waiters and self.running < self.at_once:
+            place, waiting = self._waiters.popleft()
+            self.waiting -= waiting
+            if not place.done():
+                self.running += 1
+                place.set_result(None)
+
+    def seconds_waiting(self) -> int:
+        """Give for how long those who are refused should wait: whole seconds, at least 1."""
+        return max(1, math.ceil(self._expected_seconds()))
+
+    def _expected_seconds(self) -> float:
+        return self._seconds_each * (self.waiting + self.running) / self.at_once
+
+    def _give_up(self, place: asyncio.Future[None], cost: int) -> None:
+        if place.done() and not place.cancelled():  # it had got its place in the same moment
+            self.leave(None, cost)
+            return
+        place.cancel()
+        for position, (other, _) in enumerate(self._waiters):
+            if other is place:
+                del self._waiters[position]
+                self.waiting -= cost
+                return
+
+
+def _ignored(future: "asyncio.Future[T]") -> None:
+    """Take the outcome of work that nobody waits for, so that it is not reported as lost."""
+    if not future.cancelled():
+        future.exception()

@@ -1,0 +1,87 @@
+"""The bundle that is served: one state at a time, replaced as a whole when another becomes current."""
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import NamedTuple
+
+from indexing.encoders import Encoder
+from indexing.errors import CommonspaceError
+from retrieval.retriever.retriever import Retriever
+
+LOG = logging.getLogger("commonspace.serving")
+
+
+class Served(NamedTuple):
+    """One state of the bundle: a request is answered from one, from its start to its end.
+
+    Attributes:
+        retriever: That answers.
+        generation: Name of the generation.
+        change: Number of the last change that it has, 0 for none.
+    """
+
+    retriever: Retriever
+    generation: str
+    change: int
+
+    @classmethod
+    def of(cls, retriever: Retriever) -> "Served":
+        """Name the state of a retriever."""
+        state = retriever.bundle.state
+        return cls(retriever, state.generation, state.last)
+
+
+class ServedBundle:
+    """Gives the current state of a bundle, and follows it.
+
+    A state lives as long as a request uses it. One that cannot be opened is not served: the one before it stays, and
+    ``problem`` says why.
+
+    Args:
+        path: Folder of the bundle.
+        encoder: The encoder that built it; loaded by name when None.
+    """
+
+    def __init__(self, path: Path | str, encoder: Encoder | None = None) -> None:
+        self.current: Served = Served.of(Retriever.open(path, encoder))
+        self.problem: str | None = None
+        self.swaps = 0
+
+    @property
+    def degraded(self) -> str | None:
+        """Why the index finds less than it promises; None where it keeps its promise."""
+        status = self.current.retriever.status
+        return f"the recall of the index is below its target: {', '.join(status.reasons)}" if status.degraded else None
+
+    def warm(self) -> None:
+        """Load what the first request would wait for."""
+        if not self.current.retriever.bundle.manifest.encoder.precomputed:
+            _ = self.current.retriever.encoder
+
+    def follow(self) -> bool:
+        """Serve the state that is current now; say whether it is another one."""
+        before = self.current.retriever
+        try:
+            after = before.latest()
+            if after is before:
+                self.problem = None
+                return False
+            if before.state.known_encoder is not None and not after.bundle.manifest.encoder.precomputed:
+                _ = after.encoder
+        except (CommonspaceError, OSError) as error:
+            self.problem = f"{type(error).__name__}: {error}"
+            return False
+        self.current, self.problem = Served.of(after), None
+        self.swaps += 1
+        return True
+
+    async def watch(self, seconds: float) -> None:
+        """Follow the bundle for ever, with a pause between two looks."""
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await asyncio.to_thread(self.follow)
+            except Exception as error:  # the state that is served stays
+                self.problem = type(error).__name__
+                LOG.error("the bundle cannot be followed: %s", type(error).__name__)

@@ -1,0 +1,43 @@
+"""What the routes share: the configuration, the bundle that is served, the admission of work, events and metrics."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+from fastapi import Depends, Request
+
+from retrieval.serving.config import ServiceConfig
+from retrieval.serving.engine.admission import Admission
+from retrieval.serving.engine.metering import Meter, NoMeter
+from retrieval.serving.engine.served_bundle import ServedBundle
+
+if TYPE_CHECKING:
+    from typing import Any as EventLog
+
+
+@dataclass
+class Service:
+    """One service, as ``app.state.service``.
+
+    Attributes:
+        config: Its settings.
+        served: The bundle.
+        admission: Runs work in threads.
+        metrics: Takes measurements.
+        events: The log of live events, if there is one.
+        scenarios: Named configurations, if there are any.
+    """
+
+    config: ServiceConfig
+    served: ServedBundle
+    admission: Admission
+    metrics: Meter = field(default_factory=NoMeter)
+    events: "EventLog | None" = None
+    scenarios: Any = None
+
+
+def service_of(request: Request) -> Service:
+    """Give the service of a request."""
+    return cast(Service, request.app.state.service)
+
+
+ServiceDep = Annotated[Service, Depends(service_of)]

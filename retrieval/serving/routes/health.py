@@ -1,0 +1,77 @@
+"""`/live`, `/ready` and `/info`."""
+
+from importlib import metadata
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+from pydantic_core import to_json
+
+from retrieval.serving.config import MAX_BATCH, MAX_CANDIDATES, MAX_K, MAX_TEXT_BYTES
+from retrieval.serving.engine.served_bundle import Served
+from retrieval.serving.engine.service import Service, ServiceDep
+from retrieval.serving.routes.reply import reply
+from retrieval.serving.schemas.answers import Info, Live, Ready
+from retrieval.serving.schemas.errors import error_responses
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/live", response_model=Live, summary="Whether the process answers")
+async def live() -> Response:
+    """Outside of the queues."""
+    return Response(b'{"status":"live"}', media_type="application/json")
+
+
+@router.get("/ready", response_model=Ready, summary="Whether queries are answered", responses={503: {"model": Ready}})
+async def ready(service: ServiceDep) -> Response:
+    """Outside of the queues; 503 while the service stops."""
+    problems = [service.served.problem] if service.served.problem else []
+    if degraded := service.served.degraded:
+        problems.append(degraded)
+    stopping = service.admission.stopping
+    status = "stopping" if stopping else "degraded" if problems else "ready"
+    body = {"status": status, "generation": service.served.current.generation, "problems": problems}
+    return Response(to_json(body), 503 if stopping else 200, media_type="application/json")
+
+
+@router.get("/info", response_model=Info, summary="What is served", responses=error_responses())
+async def info(service: ServiceDep) -> Response:
+    """The encoder, the index, what was learned, the attributes and the limits."""
+    return await reply(service, "search", lambda served: described(service, served))
+
+
+def described(service: Service, served: Served) -> dict[str, Any]:
+    """Describe what is served."""
+    retriever, limits = served.retriever, service.config.limits
+    bundle, table = retriever.bundle, retriever.bundle.attributes
+    encoder = bundle.manifest.encoder.to_json()
+    recall = {str(kind): value for kind, value in retriever.status.recall.items()}
+    return {
+        "version": metadata.version("commonspace"),
+        "items": int(bundle.is_live.sum()),
+        "encoder": {name: encoder[name] for name in ("name", "dim", "modalities")},
+        "index": {"kind": bundle.index.kind, "recall": recall, "degraded": retriever.status.degraded},
+        "learned": {
+            "adapter": retriever.adapter is not None,
+            "behaviour": retriever.behaviour is not None,
+            "second_stage": retriever.reranker.__class__.__name__ == "SecondStage",
+        },
+        "attributes": {name: str(table.schema.field(name).type) for name in table.column_names},
+        "limits": {
+            "k": MAX_K,
+            "candidates": MAX_CANDIDATES,
+            "batch": MAX_BATCH,
+            "text_bytes": MAX_TEXT_BYTES,
+            "body_bytes": limits.body_bytes,
+            "upload_bytes": limits.upload_bytes,
+            "image_bytes": limits.image_bytes,
+            "image_pixels": limits.image_pixels,
+            "audio_bytes": limits.audio_bytes,
+            "audio_seconds": limits.audio_seconds,
+            "queue": limits.queue,
+            "deadline_seconds": limits.deadline,
+        },
+        "writes": service.config.write_token is not None,
+        "events": service.events is not None,
+    }

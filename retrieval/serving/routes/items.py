@@ -1,0 +1,100 @@
+"""`/items`: one, and all by pages."""
+
+import base64
+import binascii
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Query
+from fastapi.responses import Response
+
+from indexing.errors import CommonspaceError, UnknownItemError
+from retrieval.postprocess.titles import titles_at
+from retrieval.serving.config import MAX_ID_CHARACTERS, MAX_PAGE, MAX_TEXT_BYTES
+from retrieval.serving.engine.answering import attributes_at
+from retrieval.serving.engine.served_bundle import Served
+from retrieval.serving.engine.service import ServiceDep
+from retrieval.serving.routes.reply import reply
+from retrieval.serving.schemas.answers import ItemAnswer, ItemsAnswer
+from retrieval.serving.schemas.errors import error_responses
+
+router = APIRouter(tags=["items"], responses=error_responses())
+
+Attributes = Annotated[
+    list[Annotated[str, Query(max_length=MAX_ID_CHARACTERS)]],
+    Query(description="Attributes to give, 'all' for all.", max_length=100),
+]
+ALL, NONE = ["all"], list[str]()  # FastAPI gives a copy to each request
+
+
+class ExpiredCursorError(CommonspaceError):
+    """A cursor of a generation that is served no longer."""
+
+
+@router.get("/items", response_model=ItemsAnswer, summary="List items", responses=error_responses(410))
+async def items(
+    service: ServiceDep,
+    cursor: Annotated[str, Query(max_length=200, description="That of the page before.")] = "",
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
+    where: Annotated[list[str], Query(max_length=100, description="Filters, as 'price < 20'.")] = NONE,
+    attributes: Attributes = ALL,
+) -> Response:
+    """Items are in the order in which the bundle has them; a page may end with the last item."""
+
+    def work(served: Served) -> dict[str, Any]:
+        start = _start(served, cursor)
+        mask = served.retriever.state.allowed_rows(where)
+        count = len(served.retriever.items)
+        rows = np.arange(start, count) if mask is None else start + np.flatnonzero(mask[start:])
+        page = rows[:limit]
+        following = _cursor(served, int(page[-1]) + 1) if len(rows) > limit else None
+        return {"items": _described(served, page, attributes), "next_cursor": following}
+
+    return await reply(service, "search", work)
+
+
+@router.get("/items/{item_id:path}", response_model=ItemAnswer, summary="Give an item", responses=error_responses(404))
+async def item(
+    service: ServiceDep,
+    item_id: str,
+    attributes: Attributes = ALL,
+    vectors: bool = False,
+) -> Response:
+    """Its attributes and, if asked for, its content vector."""
+
+    def work(served: Served) -> dict[str, Any]:
+        if len(item_id.encode("utf-8", "replace")) > MAX_TEXT_BYTES or item_id not in served.retriever.items:
+            raise UnknownItemError(f"no item {item_id[:100]!r} is in this bundle")
+        rows = served.retriever.items.rows([item_id])
+        (found,) = _described(served, rows, attributes)
+        if vectors:
+            found["vector"] = served.retriever.vectors[rows[0]].tolist()
+        return {"item": found}
+
+    return await reply(service, "search", work)
+
+
+def _described(served: Served, rows: np.ndarray[Any, Any], attributes: list[str]) -> list[dict[str, Any]]:
+    retriever = served.retriever
+    wanted = attributes_at(retriever, rows, "all" if "all" in attributes else attributes)
+    return [
+        {"item_id": retriever.items[row], "title": title, "attributes": values}
+        for row, title, values in zip(rows.tolist(), titles_at(retriever.bundle, rows), wanted, strict=True)
+    ]
+
+
+def _cursor(served: Served, row: int) -> str:
+    return base64.urlsafe_b64encode(f"{served.generation}:{row}".encode()).decode()
+
+
+def _start(served: Served, cursor: str) -> int:
+    if not cursor:
+        return 0
+    try:
+        generation, _, row = base64.urlsafe_b64decode(cursor.encode()).decode().rpartition(":")
+        start = int(row)
+    except (binascii.Error, UnicodeError, ValueError):
+        generation, start = "", -1
+    if generation != served.generation or not 0 <= start <= len(served.retriever.items):
+        raise ExpiredCursorError("the cursor is of an earlier generation, or of another service; begin without one")
+    return start

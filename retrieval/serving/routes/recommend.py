@@ -1,0 +1,62 @@
+"""`/recommend`."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from indexing.errors import InputError
+from retrieval.candidates import Candidates
+from retrieval.retriever.retriever import Retriever
+from retrieval.serving.engine.answering import Answers
+from retrieval.serving.engine.served_bundle import Served
+from retrieval.serving.engine.service import ServiceDep
+from retrieval.serving.routes.reply import reply
+from retrieval.serving.routes.steps import (
+    after_steps,
+    depth,
+    filters,
+    in_body,
+    reasons_of_recommendation,
+    shown_once,
+)
+from retrieval.serving.schemas.answers import Answer
+from retrieval.serving.schemas.errors import error_responses
+from retrieval.serving.schemas.queries import RecommendRequest
+
+router = APIRouter(tags=["recommend"], responses=error_responses())
+
+
+@router.post("/recommend", response_model=Answer, summary="Recommend items to users")
+async def recommend(service: ServiceDep, body: RecommendRequest) -> Response:
+    """See `Retriever.recommend`: by all published stages, as they were validated."""
+
+    def work(served: Served) -> dict[str, Any]:
+        retriever = served.retriever
+        with service.metrics.stage("recommend"):
+            found = recommended(retriever, body)
+        hits, earlier = after_steps(retriever, found, body)
+        why = reasons_of_recommendation(retriever, hits) if body.explain else None
+        return in_body(retriever, Answers(hits, earlier, why), body)
+
+    return await reply(service, "recommend", work, cost=body.size)
+
+
+def recommended(retriever: Retriever, body: RecommendRequest) -> Candidates:
+    """Recommend as a request says; ``last_times`` has None for empty histories."""
+    if body.histories is None:
+        raise InputError("this service has no log of live events; give histories, or start it with one")
+    return retriever.recommend(
+        body.histories,
+        depth(body),
+        stages=body.stages,
+        where=filters(body),
+        exclude_seen=body.exclude_seen,
+        weights=body.weights,
+        times=body.times,
+        last_times=body.last_times,  # type: ignore[arg-type]
+        profiles=body.profiles,
+        context=body.context,
+        min_relevance=body.min_relevance,
+        **shown_once(body),
+    )

@@ -1,0 +1,75 @@
+"""`/search` and `/similar`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from retrieval.candidates import Candidates
+from retrieval.retriever.queries import Query
+from retrieval.retriever.retriever import Retriever
+from retrieval.serving.engine.admission import Kind
+from retrieval.serving.engine.answering import Answers
+from retrieval.serving.engine.served_bundle import Served
+from retrieval.serving.engine.service import Service, ServiceDep
+from retrieval.serving.routes.queries import queries_of
+from retrieval.serving.routes.reply import reply
+from retrieval.serving.routes.steps import after_steps, depth, filters, in_body, reasons_of_search, shown_once
+from retrieval.serving.schemas.answers import Answer
+from retrieval.serving.schemas.errors import error_responses
+from retrieval.serving.schemas.queries import SearchRequest, SimilarRequest
+
+router = APIRouter(tags=["search"], responses=error_responses())
+
+
+@router.post("/search", response_model=Answer, summary="Find the items that answer texts, pictures, sounds or queries")
+async def search(service: ServiceDep, body: SearchRequest) -> Response:
+    """See `Retriever.search`; texts are never read as paths or URLs."""
+    kind: Kind = "upload" if has_files(body) else "search"
+    return await reply(service, kind, lambda served: searched(service, served, body), cost=body.size)
+
+
+@router.post("/similar", response_model=Answer, summary="Find the items nearest to items")
+async def similar(service: ServiceDep, body: SimilarRequest) -> Response:
+    """See `Retriever.similar_items`."""
+
+    def work(served: Served) -> dict[str, Any]:
+        retriever = served.retriever
+        with service.metrics.stage("search"):
+            found = retriever.similar_items(
+                body.item_ids, depth(body), body.by, where=filters(body), **shown_once(body)
+            )
+        hits, earlier = after_steps(retriever, found.named(body.item_ids), body)
+        return in_body(retriever, Answers(hits, earlier), body)
+
+    return await reply(service, "search", work, cost=len(body.item_ids))
+
+
+def has_files(body: SearchRequest) -> bool:
+    """Say whether a request has pictures or sounds, which are decoded first."""
+    composed = [query for query in body.queries or () if not isinstance(query, str)]
+    parts = [part for query in composed for part in query.parts]
+    return bool(body.images or body.sounds or any(part.image or part.audio for part in parts))
+
+
+def searched(service: Service, served: Served, body: SearchRequest) -> dict[str, Any]:
+    """Search as a request says."""
+    retriever = served.retriever
+    with service.metrics.stage("encode"):
+        queries = queries_of(retriever, body, service.config.limits)
+    found = _found(service, retriever, body, queries)
+    hits, earlier = after_steps(retriever, found, body, reranked=body.rerank)
+    confidence = retriever.verdicts(hits, kind=_kind(body)) if body.verdict else None
+    why = reasons_of_search(retriever, queries, hits) if body.explain and body.mode != "words" else None
+    return in_body(retriever, Answers(hits, earlier, why, confidence), body)
+
+
+def _found(service: Service, retriever: Retriever, body: SearchRequest, queries: Sequence[Query]) -> Candidates:
+    wanted = depth(body, reranked=body.rerank)
+    with service.metrics.stage("search"):
+        return retriever.search(queries, wanted, mode=body.mode, where=filters(body), **shown_once(body))
+
+
+def _kind(body: SearchRequest) -> str:
+    return "image" if body.images else "audio" if body.sounds else "text"

@@ -1,0 +1,96 @@
+"""The steps after retrieval, as a request asks for them: rerank, diversify, rules, reasons, verdict."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from retrieval.candidates import Candidates
+from retrieval.postprocess.duplicates import ShowOnce
+from retrieval.postprocess.rules import Rules
+from retrieval.ranking.explain import Explanation
+from retrieval.ranking.fusion import Fused
+from retrieval.retriever.queries import Query
+from retrieval.retriever.retriever import Retriever
+from retrieval.serving.engine.answering import Answers, results_of
+from retrieval.serving.schemas.base import Strict
+from retrieval.serving.schemas.queries import Answering, Postprocessed, ShownOnce
+
+
+def shown_once(body: ShownOnce) -> ShowOnce:
+    """Give the keyword arguments that show variants and near-duplicates once."""
+    once: ShowOnce = {"group_by": body.group_by, "duplicates": body.duplicates}
+    if body.min_similarity is not None:
+        once["min_similarity"] = body.min_similarity
+    return once
+
+
+def filters(body: Answering) -> list[Any]:
+    """Give the filters of a request: texts, and conditions as tuples."""
+    return [one if isinstance(one, str) else tuple(one) for one in body.where]
+
+
+def depth(body: Postprocessed, *, reranked: bool = False) -> int:
+    """Give how many candidates to retrieve: more than the hits where later steps choose among them."""
+    return max(body.k, body.num_candidates) if reranked or body.diversify or body.rules else body.k
+
+
+def after_steps(
+    retriever: Retriever, found: Candidates, body: Postprocessed, *, reranked: bool = False
+) -> tuple[Candidates, tuple[Candidates, ...]]:
+    """Apply the steps of a request; give the hits, and what each step before the last gave."""
+    stages = [found]
+    if reranked:
+        stages.append(retriever.rerank(stages[-1]))
+    if body.diversify is not None:
+        arguments = without_defaults(body.diversify)
+        stages.append(retriever.diversify(stages[-1], None if body.rules else body.k, **arguments))
+    if body.rules:
+        stages.append(retriever.apply_rules(stages[-1], Rules.from_list(body.rules), body.k))
+    last = stages.pop()
+    return last.top(body.k), tuple(stages)
+
+
+def without_defaults(part: Strict) -> dict[str, Any]:
+    """Give what a request says itself, as keyword arguments."""
+    return part.model_dump(exclude_unset=True)
+
+
+def in_body(retriever: Retriever, answers: Answers, body: Answering) -> dict[str, Any]:
+    """Give the results as a request wants to see them."""
+    return {"results": results_of(retriever, answers, body.attributes, vectors=body.vectors)}
+
+
+def reasons_of_search(
+    retriever: Retriever, queries: Sequence[str | Query], found: Candidates
+) -> list[list[dict[str, Any]]]:
+    """Say of each hit what each part of its query adds, or its place in each list that was fused."""
+    if isinstance(found, Fused):
+        return [
+            [{"lists": {name: at._asdict() for name, at in places.items()}} for places in found.places_of(query)]
+            for query in range(len(found))
+        ]
+    return [
+        [
+            {"parts": [{"part": part.label, "weight": part.weight, "score": float(score)} for part, score in hit]}
+            for hit in hits
+        ]
+        for hits in retriever.explain_queries(queries, found)
+    ]
+
+
+def reasons_of_recommendation(retriever: Retriever, found: Candidates) -> list[list[dict[str, Any]]]:
+    """Say of each hit which items of the history and which features it is due to; nothing of users without either."""
+    asks_behaviour = np.any(found.queries[:, retriever.vectors.shape[1] :], axis=1).tolist()
+    explained = [at for at, history in enumerate(found.histories) if len(history) or asks_behaviour[at]]
+    reasons: list[list[dict[str, Any]]] = [[{} for _ in hits] for hits in found]
+    for at, hits in zip(explained, retriever.explain(found.take(explained)) if explained else (), strict=True):
+        reasons[at] = [_in_json(one) for one in hits]
+    return reasons
+
+
+def _in_json(explanation: Explanation) -> dict[str, Any]:
+    fields = asdict(explanation)
+    del fields["item_id"]
+    return fields | {"history": [{"item_id": item, "effect": effect} for item, effect in explanation.history]}

@@ -1,0 +1,146 @@
+"""Bodies of answers; they describe the interface, and clients read them."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Body(BaseModel):
+    """A part of an answer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Error(Body):
+    """Why a request was not answered."""
+
+    type: str = Field(description="A name of the error, as InputError.", examples=["UnknownItemError"])
+    message: str = Field(description="What is wrong, and with which value.")
+    hint: str = Field(description="What to do about it; perhaps empty.")
+    request_id: str
+
+
+class ErrorBody(Body):
+    """The body of every answer that is an error."""
+
+    error: Error
+
+
+class Hit(Body):
+    """An item that was found."""
+
+    item_id: str
+    rank: int = Field(description="From 1.")
+    score: float = Field(description="By the stage that ordered the hits last; higher is better.")
+    source: str | None = Field(description="Where the hit comes from, as 'content', 'behaviour' or 'popular'.")
+    stage: str = Field(description="What ordered the hits last.")
+    scores: dict[str, float] = Field(description="The score by each stage, where it is known.")
+    title: str | None = Field(description="The first text of the item.")
+    attributes: dict[str, Any] | None = Field(default=None, description="Those asked for.")
+    folded: list[str] | None = Field(default=None, description="Items that this hit stands for.")
+    rules: list[str] | None = Field(default=None, description="Rules that moved this hit.")
+    why: dict[str, Any] | None = Field(default=None, description="Why the hit was found, if asked for.")
+    vector: list[float] | None = Field(default=None, description="Its content, if asked for.")
+
+
+class Verdict(Body):
+    """Whether the catalogue has a good match."""
+
+    probability: float
+    good: bool
+
+
+class Result(Body):
+    """The hits of one query, the best first."""
+
+    query_id: str
+    hits: list[Hit]
+    verdict: Verdict | None = None
+    excluded: dict[str, int] | None = Field(default=None, description="Hits that each rule left out.")
+
+
+class Named(Body):
+    """What every answer has: the request, and the state of the bundle that it was answered from."""
+
+    request_id: str
+    generation: str
+    change: int = Field(description="Number of the last change of the bundle that the answer knows.")
+    variant: str | None = None
+    notes: list[str] | None = Field(default=None, description="What is unusual about the request.")
+
+
+class Answer(Named):
+    """Hits of each query."""
+
+    results: list[Result]
+
+
+class UserHit(Body):
+    """A user whom an item suits."""
+
+    user_id: str
+    rank: int
+    score: float
+
+
+class UsersResult(Body):
+    """The users of one item."""
+
+    item_id: str
+    users: list[UserHit]
+
+
+class UsersAnswer(Named):
+    """Users of each item."""
+
+    results: list[UsersResult]
+
+
+class Item(Body):
+    """An item with its attributes."""
+
+    item_id: str
+    title: str | None
+    attributes: dict[str, Any]
+    vector: list[float] | None = None
+
+
+class ItemAnswer(Named):
+    """One item."""
+
+    item: Item
+
+
+class ItemsAnswer(Named):
+    """A page of items."""
+
+    items: list[Item]
+    next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null after the last one.")
+
+
+class Live(Body):
+    """The process answers."""
+
+    status: str = "live"
+
+
+class Ready(Body):
+    """Whether the service can answer queries, and how well."""
+
+    status: str = Field(description="'ready', 'degraded' or 'stopping'.")
+    generation: str
+    problems: list[str]
+
+
+class Info(Named):
+    """What is served."""
+
+    version: str
+    items: int
+    encoder: dict[str, Any]
+    index: dict[str, Any]
+    learned: dict[str, bool]
+    attributes: dict[str, str]
+    limits: dict[str, float]
+    writes: bool = Field(description="Whether this service takes writes, with a write token.")
+    events: bool = Field(description="Whether this service has a log of live events.")

@@ -1,0 +1,83 @@
+"""What all bodies share: strict models, and types of values within limits."""
+
+import base64
+import binascii
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+
+from retrieval.serving.config import MAX_BATCH, MAX_FILTER_VALUES, MAX_ID_CHARACTERS, MAX_TEXT_BYTES
+
+
+class Strict(BaseModel):
+    """A body or a part of one: unknown fields are refused, and no value is read as one of another type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def _within_bytes(text: str) -> str:
+    if (size := len(text.encode())) > MAX_TEXT_BYTES:
+        raise ValueError(f"the text has {size} bytes; give at most {MAX_TEXT_BYTES}")
+    return text
+
+
+def _condition(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Check a filter: a text, or ``[attribute, operator, value]``."""
+    if isinstance(value, str):
+        return _within_bytes(value)
+    if not isinstance(value, list) or not 2 <= len(value) <= 3 or not all(isinstance(part, str) for part in value[:2]):
+        raise ValueError("give a text as 'price < 20', or a list as ['price', '<', 20]")
+    operand = value[2] if len(value) == 3 else None
+    values = operand if isinstance(operand, list) else [operand]
+    if len(values) > MAX_FILTER_VALUES:
+        raise ValueError(f"a filter has {len(values)} values; give at most {MAX_FILTER_VALUES}")
+    if any(isinstance(one, dict | list) for one in values):
+        raise ValueError("the values of a filter are texts, numbers and true or false")
+    return value
+
+
+def decoded(text: str) -> bytes:
+    """Give the bytes of base64.
+
+    Raises:
+        ValueError: When it is something else.
+    """
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ValueError("this is not base64; give the bytes of a file in base64, without a prefix as data:") from error
+
+
+def _base64(value: Any) -> Any:  # noqa: ANN401
+    return decoded(value) if isinstance(value, str) else value
+
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT_BYTES), AfterValidator(_within_bytes)]
+Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_CHARACTERS)]
+Weight = Annotated[float, Field(allow_inf_nan=False)]
+File = Annotated[
+    bytes, BeforeValidator(_base64), WithJsonSchema({"type": "string", "contentEncoding": "base64", "minLength": 4})
+]
+_SCALAR = {"anyOf": [{"type": kind} for kind in ("string", "number", "boolean", "null")]}
+Condition = Annotated[
+    str | list[Any],
+    BeforeValidator(_condition),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "maxLength": MAX_TEXT_BYTES},
+                {
+                    "type": "array",
+                    "prefixItems": [
+                        {"type": "string"},
+                        {"type": "string"},
+                        {"anyOf": [*_SCALAR["anyOf"], {"type": "array", "items": _SCALAR}]},
+                    ],
+                    "minItems": 2,
+                    "maxItems": 3,
+                },
+            ]
+        }
+    ),
+]
+Batch = Field(min_length=1, max_length=MAX_BATCH)

@@ -1,0 +1,197 @@
+"""Bodies of requests for items, in the words of the verbs of `Retriever`."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from retrieval.serving.config import MAX_BATCH, MAX_CANDIDATES, MAX_HISTORY, MAX_K, MAX_PARTS, MAX_RULES
+from retrieval.serving.schemas.base import Batch, Condition, File, Id, Strict, Text, Weight
+
+K = Annotated[int, Field(ge=1, le=MAX_K, description="Hits of each query.")]
+
+
+class Diversify(Strict):
+    """Arguments of `Retriever.diversify`."""
+
+    method: Literal["mmr", "msd", "calibrated", "caps"] = "mmr"
+    strength: Annotated[float, Field(ge=0, le=1)] = 0.3
+    sharpness: Annotated[float, Field(gt=0, le=100)] = 1.0
+    attribute: Id | None = None
+    caps: Annotated[dict[str, Annotated[int, Field(ge=1, le=MAX_K)]], Field(max_length=10)] | None = None
+    max_similarity: Annotated[float, Field(ge=-1, le=1)] | None = None
+    page: Annotated[int, Field(ge=1, le=MAX_K)] | None = None
+
+
+class Answering(Strict):
+    """What every request for items may say about its answers."""
+
+    k: K = 10
+    where: Annotated[list[Condition], Field(max_length=100)] = Field(
+        default=[], description="Filters that each hit satisfies."
+    )
+    attributes: Literal["all"] | Annotated[list[Id], Field(max_length=100)] = Field(
+        default=[], description="Attributes of each hit to give."
+    )
+    vectors: bool = Field(default=False, description="Give the content vector of each hit.")
+
+
+class ShownOnce(Answering):
+    """Variants and near-duplicates are shown once, see `Retriever.collapse`."""
+
+    group_by: Id | None = Field(default=None, description="Show one hit of each value of this attribute.")
+    duplicates: Literal["show", "collapse"] = "show"
+    min_similarity: Annotated[float, Field(gt=0, le=1)] | None = None
+
+
+class Postprocessed(ShownOnce):
+    """Steps after retrieval: rerank, diversify, rules."""
+
+    num_candidates: Annotated[int, Field(ge=1, le=MAX_CANDIDATES)] = Field(
+        default=200, description="Candidates that the steps after retrieval choose from."
+    )
+    diversify: Diversify | None = None
+    rules: Annotated[list[dict[str, Any]], Field(max_length=MAX_RULES)] = Field(
+        default=[], description="Business rules, as in a file of rules."
+    )
+    explain: bool = Field(default=False, description="Say of each hit why it was found.")
+
+
+class QueryPart(Strict):
+    """One part of a composed query: exactly one of text, image, audio, item and vector, and a weight of either sign."""
+
+    text: Text | None = None
+    image: File | None = Field(default=None, description="The bytes of a file, in base64.")
+    audio: File | None = Field(default=None, description="The bytes of a file, in base64.")
+    item: Id | None = None
+    vector: Annotated[list[Weight], Field(min_length=1, max_length=65_536)] | None = None
+    weight: Annotated[float, Field(ge=-1_000, le=1_000)] = 1.0
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "QueryPart":
+        given = [name for name in ("text", "image", "audio", "item", "vector") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"a part has {given or 'none'} of text, image, audio, item, vector; give exactly one")
+        return self
+
+
+class ComposedQuery(Strict):
+    """A weighted sum of parts."""
+
+    parts: Annotated[list[QueryPart], Field(min_length=1, max_length=MAX_PARTS)]
+
+
+class SearchRequest(Postprocessed):
+    """Search with exactly one of texts, queries, images and sounds."""
+
+    texts: Annotated[list[Text], Batch] | None = None
+    queries: Annotated[list[Text | ComposedQuery], Batch] | None = Field(
+        default=None, description="Composed queries, as parts or as text: '2:golden retriever - fruit'."
+    )
+    images: Annotated[list[File], Batch] | None = Field(default=None, description="Files in base64.")
+    sounds: Annotated[list[File], Batch] | None = Field(default=None, description="Files in base64.")
+    mode: Literal["vector", "words", "hybrid"] = "vector"
+    rerank: bool = Field(default=False, description="Order the candidates by the published head or the exact score.")
+    verdict: bool = Field(default=False, description="Say whether the catalogue has a good match.")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "SearchRequest":
+        given = [name for name in ("texts", "queries", "images", "sounds") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"the request has {given or 'none'} of texts, queries, images, sounds; give exactly one")
+        if self.mode != "vector" and given[0] in ("images", "sounds"):
+            raise ValueError(f"mode {self.mode!r} searches words, and {given[0]} have none; leave it out")
+        return self
+
+    @property
+    def size(self) -> int:
+        """How many queries there are."""
+        return len(self.texts or self.queries or self.images or self.sounds or ())
+
+
+class SimilarRequest(Postprocessed):
+    """Search with items."""
+
+    item_ids: Annotated[list[Id], Batch]
+    by: Literal["content", "behaviour", "both"] = "content"
+
+
+History = Annotated[list[Id], Field(max_length=MAX_HISTORY)]
+Time = Annotated[int, Field(ge=0, le=10**11, description="Seconds since 1970.")]
+
+
+class RecommendRequest(Postprocessed):
+    """Recommend to exactly one of user_ids, histories and session."""
+
+    user_ids: Annotated[list[Id], Batch] | None = Field(default=None, description="Users of the log of live events.")
+    histories: Annotated[list[History], Batch] | None = Field(
+        default=None, description="For each user the items taken, the oldest first."
+    )
+    session: Id | None = Field(default=None, description="A session of the log of live events.")
+    weights: Annotated[list[Annotated[list[Weight], Field(max_length=MAX_HISTORY)]], Batch] | None = None
+    times: Time | Annotated[list[Time], Batch] | None = Field(default=None, description="When the users ask.")
+    last_times: Annotated[list[Time | None], Batch] | None = Field(
+        default=None, description="For each history when its last item was taken."
+    )
+    context: Annotated[dict[str, Any], Field(max_length=100)] | None = Field(
+        default=None, description="What holds at the request, one value for each column or a list of them."
+    )
+    profiles: Annotated[list[dict[str, Any]], Batch] | None = Field(
+        default=None, description="What is known of each user."
+    )
+    stages: Literal["all", "retrieval"] = "all"
+    exclude_seen: bool = True
+    min_relevance: Weight | None = None
+    scenario: Id | None = Field(default=None, description="A named configuration of this service.")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "RecommendRequest":
+        given = [name for name in ("user_ids", "histories", "session") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"the request has {given or 'none'} of user_ids, histories, session; give exactly one")
+        if given[0] != "histories" and (self.weights is not None or self.last_times is not None):
+            raise ValueError("weights and last_times go with histories; the log of events knows those of its users")
+        return self
+
+    @property
+    def size(self) -> int:
+        """How many users there are."""
+        return len(self.user_ids or self.histories or ("session",))
+
+
+class ComplementsRequest(Answering):
+    """What users take with baskets."""
+
+    baskets: Annotated[list[Annotated[list[Id], Field(min_length=1, max_length=MAX_HISTORY)]], Batch]
+
+
+class TrendingRequest(Answering):
+    """Items that are trending, popular or newest."""
+
+    order: Literal["trending", "popular", "newest"] = "trending"
+    by: Id | None = Field(default=None, description="Give a list for each value of this attribute.")
+    date: Id | None = Field(default=None, description="The attribute by which items are new.")
+
+
+class RerankRequest(Postprocessed):
+    """Order given items: for texts by similarity or a cross-encoder, for histories by the published head."""
+
+    candidates: Annotated[list[Annotated[list[Id], Field(min_length=1, max_length=MAX_CANDIDATES)]], Batch]
+    texts: Annotated[list[Text], Batch] | None = None
+    histories: Annotated[list[History], Batch] | None = None
+    cross_encoder: bool = Field(default=False, description="Order by the cross-encoder of this service.")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "RerankRequest":
+        if (self.texts is None) == (self.histories is None):
+            raise ValueError("give exactly one of texts and histories")
+        if len(self.texts or self.histories or ()) != len(self.candidates):
+            raise ValueError("give a list of candidates for each text or history")
+        return self
+
+
+class UsersForRequest(Strict):
+    """Users of the log of live events whom items suit."""
+
+    item_ids: Annotated[list[Id], Field(min_length=1, max_length=MAX_BATCH)]
+    k: K = 10
+    times: Time | None = None

@@ -1,0 +1,45 @@
+"""A service over the toy shop, with what was learned of its users."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from retrieval import Retriever
+from retrieval.serving import ServiceConfig, create_app
+from tests.retrieval.batch.shop import built
+from tests.toy import ToyEncoder
+
+READ, WRITE = "read-" + "r" * 20, "write-" + "w" * 20
+Started = Callable[..., TestClient]
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that has learned from a log; nothing changes it."""
+    return built(tmp_path_factory.mktemp("served"))
+
+
+@pytest.fixture(scope="session")
+def retriever(shop: Path) -> Retriever:
+    return Retriever.open(shop, ToyEncoder())
+
+
+@pytest.fixture
+def started() -> Iterator[Started]:
+    """Start services, which end with the test; arguments are those of `ServiceConfig`."""
+    with ExitStack() as stack:
+
+        def start(bundle: Path, encoder: ToyEncoder | None = None, **settings: object) -> TestClient:
+            config = ServiceConfig(bundle, **settings)  # type: ignore[arg-type]
+            app = create_app(config, encoder=encoder or ToyEncoder())
+            return stack.enter_context(TestClient(app, raise_server_exceptions=False))
+
+        yield start
+
+
+@pytest.fixture
+def client(started: Started, shop: Path) -> TestClient:
+    return started(shop)

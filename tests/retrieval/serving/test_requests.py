@@ -1,0 +1,133 @@
+"""What a request may be: limits at their edge, wrong values, and errors that name them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from httpx2 import Response
+from starlette.testclient import TestClient
+
+from retrieval.serving import Limits
+from retrieval.serving.config import MAX_BATCH, MAX_FILTER_VALUES, MAX_K, MAX_TEXT_BYTES
+from tests.retrieval.serving.conftest import Started
+
+
+def error_of(answer: Response) -> dict[str, str]:
+    error: dict[str, str] = answer.json()["error"]
+    assert set(error) == {"type", "message", "hint", "request_id"}
+    assert error["request_id"] == answer.headers["x-request-id"]
+    return error
+
+
+@pytest.mark.parametrize("body", [
+    {"texts": ["red"], "k": MAX_K},
+    {"texts": ["red"] * MAX_BATCH, "k": 1},
+    {"texts": ["r" * MAX_TEXT_BYTES]},
+    {"texts": ["red"], "where": [["price", "in", list(range(MAX_FILTER_VALUES))]]},
+])  # fmt: skip
+def test_up_to_the_limit(client: TestClient, body: dict[str, Any]) -> None:
+    assert client.post("/search", json=body).status_code == 200
+
+
+@pytest.mark.parametrize(("body", "place"), [
+    ({"texts": ["red"], "k": MAX_K + 1}, "k"),
+    ({"texts": ["red"], "k": 0}, "k"),
+    ({"texts": ["red"], "k": -1}, "k"),
+    ({"texts": ["red"], "k": 2**63}, "k"),
+    ({"texts": ["red"], "k": 10.0}, "k"),
+    ({"texts": ["red"], "k": True}, "k"),
+    ({"texts": ["red"], "k": "10"}, "k"),
+    ({"texts": []}, "texts"),
+    ({"texts": ["red"] * (MAX_BATCH + 1)}, "texts"),
+    ({"texts": ["r" * (MAX_TEXT_BYTES + 1)]}, "texts.0"),
+    ({"texts": ["ü" * (MAX_TEXT_BYTES // 2 + 1)]}, "texts.0"),
+    ({"texts": [""]}, "texts.0"),
+    ({"texts": ["red"], "where": [["price", "in", list(range(MAX_FILTER_VALUES + 1))]]}, "where.0"),
+    ({"texts": ["red"], "where": [{"price": 3}]}, "where.0"),
+    ({"texts": ["red"], "num_candidates": 10_001}, "num_candidates"),
+    ({"texts": ["red"], "unknown": 1}, "unknown"),
+    ({"texts": ["red"], "queries": ["red"]}, "exactly one"),
+    ({}, "exactly one"),
+    ({"images": ["not base64!"]}, "base64"),
+    ({"queries": [{"parts": [{"text": "red", "item": "red-mug"}]}]}, "exactly one"),
+    ({"queries": [{"parts": [{"vector": [1.0]}]}]}, "vector"),
+    ({"texts": ["red"], "attributes": ["none"]}, "none"),
+    ({"texts": ["red"], "where": ["colour = red"]}, "colour"),
+    ({"texts": ["red"], "rules": [{"rule": "none"}]}, "none"),
+    ({"texts": [" "]}, "nothing to search for"),
+    ({"images": ["AAAA"]}, "picture 0"),
+    ({"sounds": ["AAAA"]}, "audio"),
+])  # fmt: skip
+def test_beyond_it_is_refused_with_the_place(client: TestClient, body: dict[str, Any], place: str) -> None:
+    answer = client.post("/search", json=body)
+    assert answer.status_code == 422
+    assert place in error_of(answer)["message"]
+
+
+@pytest.mark.parametrize("content", [b"{", b"[" * 100_000, b"\xff\xfe", b'{"texts": ["\\ud800"]}', b"null", b""])
+def test_what_is_no_json_of_this_kind(client: TestClient, content: bytes) -> None:
+    answer = client.post("/search", content=content, headers={"content-type": "application/json"})
+    assert answer.status_code in (400, 422)
+    error_of(answer)
+
+
+def test_a_body_that_is_too_large(started: Started, shop: Path) -> None:
+    client = started(shop, limits=Limits(body_bytes=1_000))
+    answer = client.post("/search", json={"texts": ["r" * 1_000]})
+    assert answer.status_code == 413
+    assert "1000 bytes" in error_of(answer)["message"]
+    chunks = (b"x" * 100 for _ in range(100))  # no length is told
+    answer = client.post("/search", content=chunks, headers={"content-type": "application/json"})
+    assert answer.status_code == 413
+    error_of(answer)
+
+
+def test_unknown_items(client: TestClient) -> None:
+    answer = client.post("/similar", json={"item_ids": ["nope"]})
+    assert (answer.status_code, error_of(answer)["type"]) == (422, "UnknownItemError")
+    answer = client.get("/items/nope")
+    assert (answer.status_code, error_of(answer)["type"]) == (404, "UnknownItemError")
+    assert client.get("/nowhere").status_code == 404
+    assert client.get("/search").status_code == 405
+
+
+def test_request_ids(client: TestClient) -> None:
+    body = client.post("/search", json={"texts": ["red"]}, headers={"x-request-id": "my-request-1"}).json()
+    assert body["request_id"] == "my-request-1"
+    answer = client.post("/search", json={"texts": ["red"]}, headers={"x-request-id": "a b<script>"})
+    assert answer.json()["request_id"] == answer.headers["x-request-id"] != "a b<script>"
+
+
+def test_a_failure_says_nothing_of_the_query(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("marker-of-a-query")
+
+    monkeypatch.setattr("retrieval.retriever.retriever.Retriever.search", fail)
+    answer = client.post("/search", json={"texts": ["marker-of-a-query"]})
+    assert (answer.status_code, error_of(answer)["type"]) == (500, "InternalError")
+    assert "RuntimeError" in caplog.text
+    assert "marker" not in caplog.text + answer.text
+
+
+def test_items_by_pages(client: TestClient) -> None:
+    seen, cursor = [], ""
+    while cursor is not None:
+        page = client.get("/items", params={"limit": 7, "cursor": cursor, "attributes": "price"}).json()
+        seen += page["items"]
+        cursor = page["next_cursor"]
+    assert len(seen) == len({item["item_id"] for item in seen}) == 20
+    assert seen[0] == {"item_id": "red-mug", "title": "red mug", "attributes": {"price": 3}}
+    cheap = client.get("/items", params={"where": "price < 6"}).json()["items"]
+    assert [item["item_id"] for item in cheap] == ["red-mug", "green-mug", "blue-mug", "white-mug"]
+    assert client.get("/items", params={"cursor": "Zm9vOjM="}).status_code == 410
+
+
+def test_health_and_info(client: TestClient) -> None:
+    assert client.get("/live").json() == {"status": "live"}
+    ready = client.get("/ready").json()
+    assert (ready["status"], ready["problems"]) == ("ready", [])
+    info = client.get("/info").json()
+    assert (info["items"], info["encoder"]["name"], info["writes"]) == (20, "toy", False)
+    assert info["learned"]["behaviour"] is True

@@ -1,0 +1,84 @@
+"""Who may do what: tokens, and a host that is open to others."""
+
+from pathlib import Path
+
+import pytest
+from starlette.routing import Route
+
+from indexing.errors import InputError
+from retrieval.serving import ServiceConfig
+from retrieval.serving.security import OPEN_PATHS, Access, access_of, refusal
+from tests.retrieval.serving.conftest import READ, WRITE, Started
+
+ASKING = "/search", "/similar", "/recommend"
+
+
+@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer wrong", f"Basic {READ}", "Bearer é", f"Bearer {READ} "])
+def test_readers_need_their_token(started: Started, shop: Path, header: str | None) -> None:
+    client = started(shop, read_token=READ, write_token=WRITE)
+    headers = {} if header is None else {b"authorization": header.encode()}
+    for path in ASKING:
+        answer = client.post(path, content=b"not even json", headers=headers)
+        assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+    assert client.get("/openapi.json", headers=headers).status_code == 401
+    assert client.get("/live", headers=headers).status_code == client.get("/ready").status_code == 200
+
+
+@pytest.mark.parametrize("token", [READ, WRITE])
+def test_both_tokens_allow_to_read(started: Started, shop: Path, token: str) -> None:
+    client = started(shop, read_token=READ, write_token=WRITE)
+    answer = client.post("/search", json={"texts": ["red"]}, headers={"authorization": f"bearer {token}"})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("read", "write", "header", "status"),
+    [
+        (None, None, None, 403),
+        (None, None, f"Bearer {WRITE}", 403),
+        (None, WRITE, None, 401),
+        (READ, WRITE, f"Bearer {READ}", 403),
+        (READ, WRITE, "Bearer wrong", 401),
+        (READ, WRITE, f"Bearer {WRITE}", None),
+    ],
+)
+@pytest.mark.parametrize("path", ["/events", "/users/merge", "/admin/publish"])
+def test_writers_need_theirs(
+    shop: Path, path: str, read: str | None, write: str | None, header: str | None, status: int | None
+) -> None:
+    refused = refusal(ServiceConfig(shop, read_token=read, write_token=write), path, header)
+    assert (None if refused is None else refused.status) == status
+
+
+def test_every_route_that_changes_something_needs_the_write_token(started: Started, shop: Path) -> None:
+    client = started(shop)
+    reads = {"/search", "/search/upload", "/similar", "/recommend", "/complements", "/rerank", "/trending",
+             "/users-for", "/next-items"}  # fmt: skip
+    routes = [route for route in client.app.routes if isinstance(route, Route)]  # type: ignore[attr-defined]
+    for route in routes:
+        if (route.methods or set()) - {"GET", "HEAD", "OPTIONS"} and route.path not in reads:
+            assert access_of(route.path) is Access.WRITE, route.path
+    assert all(access_of(path) is Access.OPEN for path in OPEN_PATHS)
+
+
+def test_a_host_that_others_reach_needs_a_token(shop: Path) -> None:
+    for host in ("0.0.0.0", "::", "192.168.1.2", "example.org"):  # noqa: S104
+        with pytest.raises(InputError, match="open to other machines"):
+            ServiceConfig(shop, host)
+        ServiceConfig(shop, host, read_token=READ)
+    for host in ("127.0.0.1", "::1", "localhost"):
+        ServiceConfig(shop, host)
+
+
+def test_tokens_that_cannot_be_used(shop: Path) -> None:
+    with pytest.raises(InputError, match="at least 16"):
+        ServiceConfig(shop, read_token=READ[:15])
+    with pytest.raises(InputError, match="the same"):
+        ServiceConfig(shop, read_token=READ, write_token=READ)
+    assert READ not in repr(ServiceConfig(shop, read_token=READ))
+
+
+def test_tokens_come_from_the_environment(shop: Path) -> None:
+    variables = {"COMMONSPACE_READ_TOKEN": READ, "COMMONSPACE_WRITE_TOKEN": ""}
+    config = ServiceConfig.from_environment(shop, environment=variables)
+    assert (config.read_token, config.write_token) == (READ, None)
