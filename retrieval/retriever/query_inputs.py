@@ -263,7 +263,7 @@ class UserHistories:
         """Set the times of the requests: one for all users, or one for each.
 
         Raises:
-            InputError: When one is no whole number.
+            InputError: When one is no whole number, or it is not known when users did the last interaction.
             ShapeError: When there are more or fewer than users.
         """
         if times is None:
@@ -276,6 +276,11 @@ class UserHistories:
         asked = replace(self, times=checked_times(given, len(self.rows), "times", "one for all or one for each"))
         if self.last is not None:
             warn_of_later_interactions(int((asked.times < self.last).sum()), len(given))  # type: ignore[operator]
+        elif any(map(len, self.rows)):
+            raise InputError(
+                "times say when users ask, and lists of items do not say when each user did the last interaction; give "
+                "last_times, too, or leave out times: users are then answered as in a visit, and context says its hour"
+            )
         return asked
 
 

@@ -52,8 +52,8 @@ class Request(NamedTuple):
     times: Time of the requests in seconds since 1970, one for all or one for each. With a log, or with ``last_times``,
         users return after the days since their last interaction. When None, the time is now, after the training log,
         and each request is within the visit of the last interaction.
-    last_times: Time of the last interaction of each user, in seconds since 1970, for histories as lists; without it
-        requests are within that visit whatever ``times`` says. That of an empty history is not read, and may be None.
+    last_times: Time of the last interaction of each user, in seconds since 1970, for histories as lists, which need it
+        where ``times`` are given. That of an empty history is not read, and may be None.
     profiles: Attributes of each user, ``{"age": 31, "plan": "team"}``, or a table with a row for each; only if `fit`
         was given profiles. They count less the longer the history is. `Profiles`, a path of them and a table with a
         column ``user_id`` are read by ``user_ids``; of users whom they lack nothing is known.

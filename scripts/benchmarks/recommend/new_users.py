@@ -14,7 +14,7 @@ ndcg@20 with its 95 % interval over users, the mean of all seeds, and what a pro
 
 import argparse
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from numpy.typing import NDArray
 from indexing.catalogue.item_ids import ItemIds
 from retrieval import Candidates, FitConfig, Interactions, Profiles, evaluate
 from retrieval.evaluation.baselines.recommender import Ranked
+from retrieval.retriever.query_inputs import UserHistories
+from retrieval.retriever.recommend import recommended, request_of
 from scripts.benchmarks.recommend.baselines import Films, interval
 from scripts.benchmarks.recommend.film_bundle import STAGES, Fitted, quick
 from scripts.benchmarks.recommend.kept_lists import Served
@@ -117,20 +119,19 @@ def left_out(served: Served, log: Interactions, profiles: Profiles, parts: int) 
 
 
 def answered(made: Fitted, asked: dict[int, list[Begun]], profiles: Profiles) -> dict[str, Candidates]:
-    """Recommend after the first ratings, with the profile and without."""
+    """Recommend in the visit of the first ratings, at the time of the next one, with the profile and without."""
     there, found = "profiles" in made.report.published, dict[str, Candidates]()
+    state = made.retriever.state
     for first, users in asked.items():
         given = profiles.of([user.user_id for user in users])
+        begun = UserHistories.of_lists(
+            [user.items for user in users], state.items, weights=[user.weights for user in users]
+        )
+        in_visit = replace(begun, times=np.array([user.time for user in users], np.int64))
         for row, stages in STAGES.items():
             for way, told in ((row, None), (f"{row}, {WITH}", given if there else None)):
-                found[f"{first}, {way}"] = made.retriever.recommend(
-                    [user.items for user in users],
-                    K,
-                    stages=stages,
-                    weights=[user.weights for user in users],
-                    times=[user.time for user in users],
-                    profiles=told,
-                )
+                request = request_of(state, in_visit, told, None, (), True, None, stages)
+                found[f"{first}, {way}"] = recommended(state, request, K, stages)
     return found
 
 

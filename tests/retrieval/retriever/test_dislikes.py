@@ -101,6 +101,12 @@ def test_a_line_without_weights_likes_its_history_though_other_lines_have_weight
 def test_what_is_said_of_the_last_times_is_read_or_refused(retriever: Retriever) -> None:
     with pytest.raises(InputError, match=r"give the times of the requests, too, as times="):
         retriever.recommend([ITEMS], 5, last_times=[CLOCK])
+    with pytest.raises(InputError, match=r"lists of items do not say when .*; give last_times, too, or leave"):
+        retriever.recommend([[], ITEMS], 5, times=CLOCK)
+    with pytest.raises(InputError, match=r"give last_times, too, or leave out times"):
+        retriever.pool([ITEMS], 5, times=[CLOCK])
+    lists_of_new = [retriever.recommend([[]], 5, times=times).rows.tolist() for times in (None, CLOCK)]
+    assert lists_of_new[0] == lists_of_new[1]  # nothing was done that could be long ago
     some, none = ([[], ITEMS], [None, CLOCK]), ([[], ITEMS], [CLOCK, CLOCK])
     lists = [
         retriever.recommend(histories, 5, times=CLOCK + 9, last_times=last).to_arrow()["item_id"].to_pylist()  # type: ignore[arg-type]
