@@ -1,8 +1,10 @@
 """The profile model: the behaviour query of a user without a history, from the profile."""
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isinf
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,10 +14,18 @@ import pyarrow.types as pt
 from safetensors.numpy import save
 
 from indexing.arrays import Vectors
-from indexing.errors import DamagedFileError, InputError
+from indexing.errors import CommonspaceWarning, DamagedFileError, InputError, examples
 from indexing.filesystem.checked_files import finite_tensors, read_as
 from indexing.runtime.arguments import check_list, check_mapping
-from retrieval.models.features.column_encoders import AttributeColumn, Numbers, encode_columns, read_column
+from retrieval.models.features.column_encoders import (
+    AttributeColumn,
+    Categories,
+    Numbers,
+    encode_columns,
+    numbers,
+    read_column,
+    split_values,
+)
 from retrieval.models.features.item_texts import metadata_entry
 
 PROFILES = "profiles.safetensors"
@@ -24,6 +34,10 @@ ProfilesLike: TypeAlias = pa.Table | Sequence[Mapping[str, Any]] | Any
 
 Verbs take `Profiles`, too.
 """
+
+
+class ProfileWarning(CommonspaceWarning):
+    """A profile has a value that nothing was learned of."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +87,29 @@ class ProfileModel:
             )
         encoders = [encoder for encoder in self.columns if encoder.column in profiles.column_names]
         return pa.table({encoder.column: _readable(encoder, profiles[encoder.column]) for encoder in encoders})
+
+    def warn_of_unknown(self, profiles: pa.Table) -> None:
+        """Warn of values of profiles, as `table` gives them, that nothing was learned of: they say nothing.
+
+        A number beyond those of training counts as the nearest of these, an infinite one as none.
+        """
+        for encoder in self.columns:
+            if encoder.column not in profiles.column_names:
+                continue
+            column, known = profiles[encoder.column], "finite numbers"
+            if isinstance(encoder, Categories):
+                given = dict.fromkeys(value for values in split_values(column) for value in values if value)
+                unknown, known = [value for value in given if value not in encoder.values], examples(encoder.values, 10)
+            elif isinstance(encoder, Numbers):
+                unknown = [str(value) for value in numbers(column).tolist() if isinf(value)]
+            else:
+                continue
+            if unknown:
+                warnings.warn(
+                    f"nothing was learned of {examples(unknown)} of {encoder.column!r} of profiles, only of {known}",
+                    ProfileWarning,
+                    stacklevel=3,
+                )
 
     def columns_in(self, schema: pa.Schema) -> list[str]:
         """Give the columns to read from a large table of profiles.

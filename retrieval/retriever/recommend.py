@@ -362,7 +362,8 @@ def new_queries(
 ) -> Vectors | None:
     """Give the behaviour queries of ``count`` users for an empty history, from their profiles: (B, R) float32.
 
-    `Profiles`, and tables with a column ``user_id``, are read by the names of the users.
+    `Profiles`, and tables with a column ``user_id``, are read by the names of the users. Values that were not learned
+    say nothing, with a `ProfileWarning`.
     """
     count = check_whole(count, "count", 0)
     if profiles is None:
@@ -380,4 +381,5 @@ def new_queries(
         profiles = in_order_of(table, user_ids, "the table of profiles", read)
     if len(table := taste.table(profiles)) != count:
         raise ShapeError(f"{len(table)} profiles for {count} histories; give one for each, an empty one will do")
+    taste.warn_of_unknown(table)
     return taste.queries(table)

@@ -34,7 +34,7 @@ from retrieval.postprocess.rules.ruled_lists import RankedLists
 
 
 class UnshownUsersWarning(CommonspaceWarning):
-    """A rule of frequency is applied to users of whom none has impressions."""
+    """A rule of frequency is applied to users of whom none has impressions, and not a single new one."""
 
 
 class ShownImpressions(NamedTuple):
@@ -52,7 +52,8 @@ class ShownImpressions(NamedTuple):
     def rows_for(self, rule: ShownRule, candidates: Candidates) -> list[Rows]:
         """Give for each query the rows that were shown to its user so often that a rule concerns them.
 
-        Warns with `UnshownUsersWarning` where nothing was shown to any of the users: their names may be other ones.
+        Warns with `UnshownUsersWarning` where nothing was shown to any of the users: their names may be other ones. A
+        single user without a history is no sign of that: to a new one nothing was shown yet.
 
         Raises:
             InputError: When the queries are not named after users.
@@ -65,13 +66,14 @@ class ShownImpressions(NamedTuple):
                     f"rule {str(rule)!r} looks for users by name, and these queries have none: give user_ids to "
                     "recommend, or rename the candidates by named"
                 )
-            known = self.impressions.table["user_id"][0].as_py()
-            warnings.warn(
-                f"rule {str(rule)!r} changes nothing: the impressions have no user {names[0]!r}"
-                f"{f' and none of the other {len(names) - 1}' * (len(names) > 1)}; they name users as {known!r}",
-                UnshownUsersWarning,
-                stacklevel=2,
-            )
+            if len(names) > 1 or len(candidates.histories[0]):
+                known = self.impressions.table["user_id"][0].as_py()
+                warnings.warn(
+                    f"rule {str(rule)!r} changes nothing: the impressions have no user {names[0]!r}"
+                    f"{f' and none of the other {len(names) - 1}' * (len(names) > 1)}; they name users as {known!r}",
+                    UnshownUsersWarning,
+                    stacklevel=2,
+                )
         counts = (self.impressions.counts_for(user_id, candidates.items, at, rule.days) for user_id in names)
         return [np.array([row for row, count in rows.items() if count >= rule.times], np.int64) for rows in counts]
 

@@ -28,6 +28,7 @@ from retrieval.fitting.selection import serving_weights as serving
 from retrieval.fitting.selection.validation import Validation
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.models.item_space import ItemSpace
+from retrieval.models.profile_model import ProfileWarning
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.retriever.learned_parts import compact
 from retrieval.retriever.recommend import new_queries, user_queries
@@ -80,7 +81,8 @@ def test_a_new_user_gets_what_is_liked_in_the_club(shop: Retriever) -> None:
     by_club = shop.recommend([[]] * 5, 8, profiles=[{"club": f"club {club}"} for club in range(5)])
     for club, line in enumerate(by_club):
         assert group_of([hit.item_id for hit in line]) == [club] * 8
-    popular, nobody, stranger = shop.recommend([[]] * 3, 8, profiles=[{}, {"club": None}, {"club": "club 9"}])
+    with pytest.warns(ProfileWarning, match="nothing was learned of 'club 9' of 'club' of profiles"):
+        popular, nobody, stranger = shop.recommend([[]] * 3, 8, profiles=[{}, {"club": None}, {"club": "club 9"}])
     (alone,) = shop.recommend([[]], 8)
     for found in (popular, nobody, stranger):
         assert_hits_agree(found, alone)

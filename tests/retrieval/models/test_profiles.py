@@ -1,5 +1,6 @@
 """Profiles of users: how they are read, what they say by hand, and what is refused."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from indexing.errors import DamagedFileError, InputError
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.models.features.column_encoders import Categories, Numbers, encode_columns
-from retrieval.models.profile_model import ProfileModel, centred
+from retrieval.models.profile_model import ProfileModel, ProfileWarning, centred
 
 RNG = np.random.default_rng(0)
 AGE = Numbers("age", tuple(np.linspace(10, 70, 14).tolist()))
@@ -86,6 +87,27 @@ def test_what_cannot_be_read_is_named() -> None:
         TASTE.table([{"age": "forty"}, {"age": 40}])
     with pytest.raises(InputError, match=r"the columns \['shoe'\]"):
         TASTE.table(pa.table({"shoe": [41]}))
+
+
+@pytest.mark.parametrize(
+    ("profiles", "message"),
+    [
+        (
+            [{"plan": "guild"}, {"plan": "team"}],
+            "nothing was learned of 'guild' of 'plan' of profiles, only of 'solo', 'team'",
+        ),
+        ([{"age": float("inf")}, {}], "nothing was learned of 'inf' of 'age' of profiles, only of finite numbers"),
+    ],
+)
+def test_a_value_that_was_not_learned_is_said(profiles: list[dict[str, object]], message: str) -> None:
+    with pytest.warns(ProfileWarning, match=message):
+        TASTE.warn_of_unknown(TASTE.table(profiles))
+
+
+def test_what_is_missing_or_known_is_not_warned_of() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        TASTE.warn_of_unknown(TASTE.table([{"plan": "solo", "age": 300}, {"plan": None, "age": float("nan")}]))
 
 
 def test_columns_of_many_lines_are_checked_before_the_first() -> None:

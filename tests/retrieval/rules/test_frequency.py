@@ -1,5 +1,6 @@
 """Frequency caps and rotation: rules that read what was shown to each user."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -113,6 +114,16 @@ def test_users_without_impressions_are_named_where_they_are_all_that_was_asked_f
         after = ruled(lists(**{"user-1": "abc", "user-2": "bca"}), shown, FrequencyCap(1))
     assert order(after) == ["abc", "bca"]
     assert order(ruled(lists(eve="abc", ann="abc"), shown, FrequencyCap(1))) == ["abc", "bc"]
+
+
+def test_a_single_new_user_is_no_sign_of_other_names() -> None:
+    shown, cap = impressions(ann="aaa"), FrequencyCap(1)
+    assert order(ruled(lists(eve="abc"), shown, cap)) == ["abc"]
+    two = replace(lists(eve="abc", bob="bca"), histories=(np.array([], np.int64), np.array([3])))
+    assert order(ruled(two.take(np.array([0])), shown, cap)) == ["abc"]
+    for of_known in (two, two.take(np.array([1])), lists(eve="abc", bob="bca")):
+        with pytest.warns(UnshownUsersWarning, match="changes nothing: the impressions have no user"):
+            ruled(of_known, shown, cap)
 
 
 @pytest.mark.parametrize("at", [NOW * 100_000, datetime(1969, 12, 31, tzinfo=UTC), -1])
