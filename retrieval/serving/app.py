@@ -23,15 +23,24 @@ from indexing.errors import (
 )
 from retrieval.serving.config import ServiceConfig
 from retrieval.serving.engine.admission import Admission, OverloadedError
+from retrieval.serving.engine.cross_encoding import OneAtATime
 from retrieval.serving.engine.metering import NoMeter
 from retrieval.serving.engine.notes import warnings_as_notes
 from retrieval.serving.engine.served_bundle import ServedBundle
 from retrieval.serving.engine.service import Service
 from retrieval.serving.middleware import RefusedBodyError, Surroundings
-from retrieval.serving.routes import health, items, recommend, search
+from retrieval.serving.routes import health, items, recommend, related, rerank, search, upload
 from retrieval.serving.schemas.errors import error_response, problems_in_words, split_hint
 
-ROUTERS: Sequence[APIRouter] = (search.router, recommend.router, items.router, health.router)
+ROUTERS: Sequence[APIRouter] = (
+    search.router,
+    upload.router,
+    recommend.router,
+    related.router,
+    rerank.router,
+    items.router,
+    health.router,
+)
 TITLE = "Commonspace"
 DESCRIPTION = "Search and recommendations from one bundle: texts, pictures, sounds, items and users in one space."
 _REFUSED = {
@@ -74,7 +83,16 @@ def create_app(config: ServiceConfig, *, encoder: Encoder | None = None) -> Fast
 def service_for(config: ServiceConfig, encoder: Encoder | None = None) -> Service:
     """Open what the routes share."""
     meter = NoMeter()
-    return Service(config, ServedBundle(config.bundle, encoder), Admission(config.limits, meter), meter)
+    service = Service(config, ServedBundle(config.bundle, encoder), Admission(config.limits, meter), meter)
+    if config.events is not None:
+        from retrieval.serving.events.event_log import EventLog  # loads sqlalchemy
+
+        service.events = EventLog.open(config.events)
+    if config.cross_encoder is not None:
+        from indexing.encoders.cross_encoder import load_cross_encoder  # loads torch
+
+        service.cross_encoder = OneAtATime(load_cross_encoder(config.cross_encoder))
+    return service
 
 
 @contextlib.asynccontextmanager
@@ -91,6 +109,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         with contextlib.suppress(asyncio.CancelledError):
             await watching
         await asyncio.to_thread(service.admission.close)
+        if service.events is not None:
+            await asyncio.to_thread(service.events.close)
 
 
 async def _invalid(_: Request, error: Exception) -> Response:

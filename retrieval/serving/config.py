@@ -21,6 +21,8 @@ MAX_HISTORY = 10_000
 MAX_RULES = 100
 MAX_PARTS = 32
 MAX_PAGE = 1_000
+MAX_USERS = 10_000
+MAX_FILES = 16
 LOOPBACK_NAMES = ("localhost",)
 
 
@@ -71,6 +73,7 @@ class ServiceConfig:
         write_token: Who writes must have it; nobody can write when None.
         events: URL of the database of live events; no events are taken when None.
         scenarios: File of named configurations.
+        cross_encoder: Name of the model that orders texts where a request asks for it; none when None.
         limits: What requests may cost.
         poll_seconds: Seconds between two looks at whether the bundle has changed.
 
@@ -85,6 +88,7 @@ class ServiceConfig:
     write_token: str | None = field(default=None, repr=False)
     events: str | None = field(default=None, repr=False)
     scenarios: Path | str | None = None
+    cross_encoder: str | None = None
     limits: Limits = field(default_factory=Limits)
     poll_seconds: float = 1.0
 
@@ -115,12 +119,13 @@ class ServiceConfig:
         *,
         events: str | None = None,
         scenarios: Path | str | None = None,
+        cross_encoder: str | None = None,
         limits: Limits | None = None,
         environment: Mapping[str, str] = os.environ,
     ) -> "ServiceConfig":
         """Take the tokens from environment variables; empty ones are none."""
         read, write = (environment.get(name) or None for name in (READ_TOKEN, WRITE_TOKEN))
-        return cls(bundle, host, port, read, write, events, scenarios, limits or Limits())
+        return cls(bundle, host, port, read, write, events, scenarios, cross_encoder, limits or Limits())
 
 
 def is_loopback(host: str) -> bool:

@@ -18,6 +18,19 @@ def serve(
         typer.Option(rich_help_panel=SERVICE, help="Address; one that other machines reach needs a read token."),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(rich_help_panel=SERVICE, min=0, max=65_535, help="Port.")] = 8080,
+    events: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=SERVICE,
+            envvar="COMMONSPACE_EVENTS",
+            show_envvar=False,
+            help="Database of live events, as sqlite:///events.db; one with a password belongs into COMMONSPACE_EVENTS.",
+        ),
+    ] = None,
+    cross_encoder: Annotated[
+        str | None,
+        typer.Option(rich_help_panel=SERVICE, help="Model that orders answers to texts where a request asks for it."),
+    ] = None,
 ) -> None:
     """Answer queries over HTTP, from one bundle.
 
@@ -29,6 +42,6 @@ def serve(
     from retrieval.serving.config import ServiceConfig
     from retrieval.serving.server import serve as run_server
 
-    config = ServiceConfig.from_environment(bundle, host, port)
+    config = ServiceConfig.from_environment(bundle, host, port, events=events, cross_encoder=cross_encoder)
     say(f"serving {bundle} at http://{host}:{port}; Ctrl-C ends it")
     run_server(config)

@@ -11,7 +11,8 @@ from retrieval.serving.engine.metering import Meter, NoMeter
 from retrieval.serving.engine.served_bundle import ServedBundle
 
 if TYPE_CHECKING:
-    from typing import Any as EventLog
+    from retrieval.ranking.cross_encoder import PairScorer
+    from retrieval.serving.events.event_log import EventLog
 
 
 @dataclass
@@ -25,6 +26,7 @@ class Service:
         metrics: Takes measurements.
         events: The log of live events, if there is one.
         scenarios: Named configurations, if there are any.
+        cross_encoder: Orders texts, if there is one; one thread at a time uses it.
     """
 
     config: ServiceConfig
@@ -33,6 +35,7 @@ class Service:
     metrics: Meter = field(default_factory=NoMeter)
     events: "EventLog | None" = None
     scenarios: Any = None
+    cross_encoder: "PairScorer | None" = None
 
 
 def service_of(request: Request) -> Service:

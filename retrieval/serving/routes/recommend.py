@@ -5,12 +5,13 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from indexing.errors import InputError
 from retrieval.candidates import Candidates
+from retrieval.retriever.recommend import recommended_once, request_of
 from retrieval.retriever.retriever import Retriever
 from retrieval.serving.engine.answering import Answers
+from retrieval.serving.engine.live_users import histories_of_session, histories_of_users
 from retrieval.serving.engine.served_bundle import Served
-from retrieval.serving.engine.service import ServiceDep
+from retrieval.serving.engine.service import Service, ServiceDep
 from retrieval.serving.routes.reply import reply
 from retrieval.serving.routes.steps import (
     after_steps,
@@ -34,7 +35,7 @@ async def recommend(service: ServiceDep, body: RecommendRequest) -> Response:
     def work(served: Served) -> dict[str, Any]:
         retriever = served.retriever
         with service.metrics.stage("recommend"):
-            found = recommended(retriever, body)
+            found = recommended(service, retriever, body)
         hits, earlier = after_steps(retriever, found, body)
         why = reasons_of_recommendation(retriever, hits) if body.explain else None
         return in_body(retriever, Answers(hits, earlier, why), body)
@@ -42,10 +43,10 @@ async def recommend(service: ServiceDep, body: RecommendRequest) -> Response:
     return await reply(service, "recommend", work, cost=body.size)
 
 
-def recommended(retriever: Retriever, body: RecommendRequest) -> Candidates:
+def recommended(service: Service, retriever: Retriever, body: RecommendRequest) -> Candidates:
     """Recommend as a request says; ``last_times`` has None for empty histories."""
     if body.histories is None:
-        raise InputError("this service has no log of live events; give histories, or start it with one")
+        return recommended_live(service, retriever, body)
     return retriever.recommend(
         body.histories,
         depth(body),
@@ -60,3 +61,24 @@ def recommended(retriever: Retriever, body: RecommendRequest) -> Candidates:
         min_relevance=body.min_relevance,
         **shown_once(body),
     )
+
+
+def recommended_live(service: Service, retriever: Retriever, body: RecommendRequest) -> Candidates:
+    """Recommend to users, or to a session, by what the log of live events has of them now."""
+    state = retriever.state
+    with service.metrics.stage("history"):
+        if body.user_ids is not None:
+            users = histories_of_users(state, service.events, body.user_ids, body.times)
+        else:
+            users = histories_of_session(state, service.events, body.session or "", body.times)
+    request = request_of(
+        state,
+        users,
+        body.profiles,
+        body.context,
+        filters(body),
+        body.exclude_seen,
+        body.min_relevance,
+        body.stages,
+    )
+    return recommended_once(state, request, depth(body), body.stages, shown_once(body))

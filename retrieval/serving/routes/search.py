@@ -11,6 +11,7 @@ from retrieval.retriever.queries import Query
 from retrieval.retriever.retriever import Retriever
 from retrieval.serving.engine.admission import Kind
 from retrieval.serving.engine.answering import Answers
+from retrieval.serving.engine.cross_encoding import cross_encoded
 from retrieval.serving.engine.served_bundle import Served
 from retrieval.serving.engine.service import Service, ServiceDep
 from retrieval.serving.routes.queries import queries_of
@@ -59,14 +60,18 @@ def searched(service: Service, served: Served, body: SearchRequest) -> dict[str,
     with service.metrics.stage("encode"):
         queries = queries_of(retriever, body, service.config.limits)
     found = _found(service, retriever, body, queries)
-    hits, earlier = after_steps(retriever, found, body, reranked=body.rerank)
+    before: tuple[Candidates, ...] = ()
+    if body.cross_encoder and body.texts is not None:
+        with service.metrics.stage("cross_encoder"):
+            before, found = (found,), cross_encoded(service.cross_encoder, retriever, body.texts, found)
+    hits, earlier = after_steps(retriever, found, body, *before, reranked=body.rerank)
     confidence = retriever.verdicts(hits, kind=_kind(body)) if body.verdict else None
     why = reasons_of_search(retriever, queries, hits) if body.explain and body.mode != "words" else None
     return in_body(retriever, Answers(hits, earlier, why, confidence), body)
 
 
 def _found(service: Service, retriever: Retriever, body: SearchRequest, queries: Sequence[Query]) -> Candidates:
-    wanted = depth(body, reranked=body.rerank)
+    wanted = depth(body, reranked=body.rerank or body.cross_encoder)
     with service.metrics.stage("search"):
         return retriever.search(queries, wanted, mode=body.mode, where=filters(body), **shown_once(body))
 

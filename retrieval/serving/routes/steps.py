@@ -37,10 +37,10 @@ def depth(body: Postprocessed, *, reranked: bool = False) -> int:
 
 
 def after_steps(
-    retriever: Retriever, found: Candidates, body: Postprocessed, *, reranked: bool = False
+    retriever: Retriever, found: Candidates, body: Postprocessed, *before: Candidates, reranked: bool = False
 ) -> tuple[Candidates, tuple[Candidates, ...]]:
-    """Apply the steps of a request; give the hits, and what each step before the last gave."""
-    stages = [found]
+    """Apply the steps of a request; give the hits, and what each step before the last gave, with those ``before``."""
+    stages = [*before, found]
     if reranked:
         stages.append(retriever.rerank(stages[-1]))
     if body.diversify is not None:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from retrieval.serving.config import MAX_BATCH, MAX_CANDIDATES, MAX_HISTORY, MAX_K, MAX_PARTS, MAX_RULES
+from retrieval.serving.config import MAX_CANDIDATES, MAX_HISTORY, MAX_K, MAX_PARTS, MAX_RULES, MAX_USERS
 from retrieval.serving.schemas.base import Batch, Condition, File, Id, Strict, Text, Weight
 
 K = Annotated[int, Field(ge=1, le=MAX_K, description="Hits of each query.")]
@@ -80,7 +80,14 @@ class ComposedQuery(Strict):
     parts: Annotated[list[QueryPart], Field(min_length=1, max_length=MAX_PARTS)]
 
 
-class SearchRequest(Postprocessed):
+class UploadOptions(Postprocessed):
+    """What a search says beside its queries."""
+
+    rerank: bool = Field(default=False, description="Order the candidates by the published head or the exact score.")
+    verdict: bool = Field(default=False, description="Say whether the catalogue has a good match.")
+
+
+class SearchRequest(UploadOptions):
     """Search with exactly one of texts, queries, images and sounds."""
 
     texts: Annotated[list[Text], Batch] | None = None
@@ -90,8 +97,7 @@ class SearchRequest(Postprocessed):
     images: Annotated[list[File], Batch] | None = Field(default=None, description="Files in base64.")
     sounds: Annotated[list[File], Batch] | None = Field(default=None, description="Files in base64.")
     mode: Literal["vector", "words", "hybrid"] = "vector"
-    rerank: bool = Field(default=False, description="Order the candidates by the published head or the exact score.")
-    verdict: bool = Field(default=False, description="Say whether the catalogue has a good match.")
+    cross_encoder: bool = Field(default=False, description="Order the candidates by the cross-encoder of this service.")
 
     @model_validator(mode="after")
     def _one_kind(self) -> "SearchRequest":
@@ -100,6 +106,8 @@ class SearchRequest(Postprocessed):
             raise ValueError(f"the request has {given or 'none'} of texts, queries, images, sounds; give exactly one")
         if self.mode != "vector" and given[0] in ("images", "sounds"):
             raise ValueError(f"mode {self.mode!r} searches words, and {given[0]} have none; leave it out")
+        if self.cross_encoder and (given != ["texts"] or self.rerank):
+            raise ValueError("a cross-encoder orders the answers to texts, in place of rerank")
         return self
 
     @property
@@ -164,6 +172,12 @@ class ComplementsRequest(Answering):
     baskets: Annotated[list[Annotated[list[Id], Field(min_length=1, max_length=MAX_HISTORY)]], Batch]
 
 
+class NextItemsRequest(Answering):
+    """What users take soon after items."""
+
+    item_ids: Annotated[list[Id], Batch]
+
+
 class TrendingRequest(Answering):
     """Items that are trending, popular or newest."""
 
@@ -190,8 +204,9 @@ class RerankRequest(Postprocessed):
 
 
 class UsersForRequest(Strict):
-    """Users of the log of live events whom items suit."""
+    """Which of some users of the log of live events items suit."""
 
-    item_ids: Annotated[list[Id], Field(min_length=1, max_length=MAX_BATCH)]
+    item_ids: Annotated[list[Id], Batch]
+    user_ids: Annotated[list[Id], Field(min_length=1, max_length=MAX_USERS)]
     k: K = 10
     times: Time | None = None

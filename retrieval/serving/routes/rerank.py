@@ -1,0 +1,95 @@
+"""`/rerank`: items that the client names, in a better order."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from indexing.arrays import Rows, Vectors
+from indexing.errors import InputError
+from retrieval.batch.answering import listed_candidates
+from retrieval.batch.input_rows import UserLines
+from retrieval.candidates import Candidates
+from retrieval.retriever.queries import Query
+from retrieval.retriever.queries.compose import compose, encoded_queries
+from retrieval.retriever.query_inputs import UserHistories
+from retrieval.retriever.retriever import Retriever
+from retrieval.serving.engine.answering import Answers
+from retrieval.serving.engine.cross_encoding import cross_encoded
+from retrieval.serving.engine.served_bundle import Served
+from retrieval.serving.engine.service import Service, ServiceDep
+from retrieval.serving.routes.reply import reply
+from retrieval.serving.routes.steps import after_steps, in_body, reasons_of_recommendation, reasons_of_search
+from retrieval.serving.schemas.answers import Answer
+from retrieval.serving.schemas.errors import error_responses
+from retrieval.serving.schemas.queries import RerankRequest
+
+router = APIRouter(tags=["search"], responses=error_responses())
+
+
+@router.post("/rerank", response_model=Answer, summary="Order given items for texts or for histories")
+async def rerank(service: ServiceDep, body: RerankRequest) -> Response:
+    """For texts by the exact score or by the cross-encoder, for histories by the published head."""
+    return await reply(service, "search", lambda served: reranked(service, served, body), cost=len(body.candidates))
+
+
+def reranked(service: Service, served: Served, body: RerankRequest) -> dict[str, Any]:
+    """Order candidates as a request says."""
+    retriever = served.retriever
+    rows = _rows(retriever, body)
+    why = None
+    if body.texts is None:
+        given = for_histories(retriever, body, rows)
+        with service.metrics.stage("rerank"):
+            found = retriever.rerank(given)
+        hits, earlier = after_steps(retriever, found, body)
+        why = reasons_of_recommendation(retriever, hits) if body.explain else None
+    else:
+        with service.metrics.stage("encode"):
+            queries = encoded_queries(retriever.state, body.texts)
+        given = for_texts(retriever, queries, rows)
+        with service.metrics.stage("rerank"):
+            scorer = service.cross_encoder
+            found = (
+                cross_encoded(scorer, retriever, body.texts, given) if body.cross_encoder else retriever.rerank(given)
+            )
+        hits, earlier = after_steps(retriever, found, body)
+        why = reasons_of_search(retriever, queries, hits) if body.explain else None
+    return in_body(retriever, Answers(hits, (given, *earlier), why), body)
+
+
+def _rows(retriever: Retriever, body: RerankRequest) -> list[Rows]:
+    """Give the rows of the candidates of each query.
+
+    Raises:
+        UnknownItemError: When an item is not in the bundle.
+        InputError: When one is named twice.
+    """
+    found = [retriever.items.rows(item_ids) for item_ids in body.candidates]
+    for place, rows in enumerate(found):
+        if len(np.unique(rows)) < len(rows):
+            raise InputError(f"candidates[{place}] has an item twice; name each once")
+    return found
+
+
+def for_texts(retriever: Retriever, asked: Sequence[Query], item_rows: list[Rows]) -> Candidates:
+    """Give candidates of texts, in the order of the cosine."""
+    vectors, _ = compose(retriever.state, asked)
+    queries: Vectors = retriever.state.space.content_queries(vectors)
+    width = max(map(len, item_rows))
+    rows = np.full((len(asked), width), -1, np.int64)
+    for place, one in enumerate(item_rows):
+        rows[place, : len(one)] = one
+    scores = np.where(rows >= 0, np.float32(0), np.float32(-np.inf))
+    given = Candidates(queries, rows, scores, retriever.items, "retrieve").coming_from("content")
+    exact = np.einsum("bkd,bd->bk", retriever.indexed[rows], queries)
+    return given.reordered(exact, "retrieve")
+
+
+def for_histories(retriever: Retriever, body: RerankRequest, item_rows: list[Rows]) -> Candidates:
+    """Give candidates of histories, in the order in which retrieval has them."""
+    histories = UserHistories.of_lists(body.histories, retriever.items)
+    names = tuple(map(str, range(len(item_rows))))
+    return listed_candidates(retriever, UserLines(names, tuple(histories.rows), candidates=tuple(item_rows)))

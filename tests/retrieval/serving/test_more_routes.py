@@ -1,0 +1,151 @@
+"""Complements, next items, what is trending, reranking, uploads and users of the live log, each as in Python."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from indexing.arrays import Vectors
+from retrieval import Retriever
+from retrieval.serving.engine.cross_encoding import OneAtATime
+from retrieval.serving.events.event_log import EventLog
+from tests.retrieval.serving.conftest import Started
+from tests.retrieval.serving.test_search_routes import hits_of, told
+from tests.toy import picture
+
+
+def test_complements_and_next_items(client: TestClient, retriever: Retriever) -> None:
+    baskets = [["red-mug"], ["blue-shoe", "blue-lamp"]]
+    body = client.post("/complements", json={"baskets": baskets, "k": 3}).json()
+    assert told(body) == hits_of(retriever.complements(baskets, 3))
+    body = client.post("/next-items", json={"item_ids": ["red-mug"], "k": 3}).json()
+    assert told(body) == hits_of(retriever.next_items(["red-mug"], 3))
+
+
+@pytest.mark.parametrize("request_", [
+    {"order": "popular"}, {"order": "trending", "where": ["price > 5"]}, {"order": "newest", "date": "price"},
+    {"order": "popular", "by": "price"},
+])  # fmt: skip
+def test_top_items(client: TestClient, retriever: Retriever, request_: dict[str, Any]) -> None:
+    body = client.post("/trending", json={**request_, "k": 4}).json()
+    expected = retriever.top_items(k=4, **request_)
+    assert told(body) == hits_of(expected)
+    assert [one["query_id"] for one in body["results"]] == list(expected.query_ids)
+
+
+def test_rerank_for_texts_is_by_the_exact_score(client: TestClient, retriever: Retriever) -> None:
+    names = ["blue-mug", "red-mug", "red-shoe"]
+    body = client.post("/rerank", json={"texts": ["red mug"], "candidates": [names], "explain": True}).json()
+    scores = retriever.vectors[retriever.items.rows(names)] @ retriever.encoder.encode_texts(["red mug"])[0]
+    best = np.argsort(-scores)
+    hits = body["results"][0]["hits"]
+    assert [hit["item_id"] for hit in hits] == [names[at] for at in best]
+    assert [hit["score"] for hit in hits] == pytest.approx(scores[best].tolist(), abs=1e-5)
+    assert hits[0]["why"]["parts"][0]["score"] == pytest.approx(hits[0]["score"], abs=1e-5)
+
+
+def test_rerank_for_histories_is_by_the_head(client: TestClient, retriever: Retriever) -> None:
+    histories = [["red-mug", "red-shoe"], ["blue-lamp"]]
+    pool = retriever.pool(histories)
+    names = [[hit.item_id for hit in hits] for hits in pool]
+    expected = retriever.rerank(pool, 5)
+    body = client.post("/rerank", json={"histories": histories, "candidates": names, "k": 5}).json()
+    assert [hit["stage"] for hit in body["results"][0]["hits"]] == ["rerank"] * 5
+    assert [{hit["item_id"] for hit in one["hits"]} for one in body["results"]] == [
+        {hit.item_id for hit in hits} for hits in expected
+    ]
+
+
+def test_rerank_refuses_what_it_cannot_order(client: TestClient) -> None:
+    for body in (
+        {"texts": ["red"], "candidates": [["red-mug", "red-mug"]]},
+        {"texts": ["red"], "candidates": []},
+        {"texts": ["red", "blue"], "candidates": [["red-mug"]]},
+        {"texts": ["red"], "candidates": [["nope"]]},
+        {"candidates": [["red-mug"]]},
+        {"texts": ["red"], "candidates": [["red-mug"]], "cross_encoder": True},
+    ):
+        assert client.post("/rerank", json=body).status_code == 422
+
+
+class LongestFirst:
+    """Scores a text by its length."""
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> Vectors:
+        return np.array([len(text) for _, text in pairs], np.float32)
+
+
+def test_a_cross_encoder_orders_texts(client: TestClient) -> None:
+    client.app.state.service.cross_encoder = OneAtATime(LongestFirst())  # type: ignore[attr-defined]
+    body = client.post("/search", json={"texts": ["red mug"], "k": 3, "cross_encoder": True}).json()
+    hits = body["results"][0]["hits"]
+    assert {hit["item_id"] for hit in hits[:2]} == {"green-chair", "white-chair"}
+    assert set(hits[0]["scores"]) == {"retrieve", hits[0]["stage"]}
+    body = client.post(
+        "/rerank", json={"texts": ["x"], "candidates": [["red-mug", "white-chair"]], "cross_encoder": True}
+    ).json()
+    assert [hit["item_id"] for hit in body["results"][0]["hits"]] == ["white-chair", "red-mug"]
+
+
+def test_uploaded_pictures(client: TestClient, retriever: Retriever) -> None:
+    files = [("image", ("../../etc/passwd", picture(colour), "text/html")) for colour in ("red", "blue")]
+    answer = client.post("/search/upload", files=files, data={"request": '{"k": 2, "attributes": ["price"]}'})
+    assert told(answer.json()) == hits_of(retriever.search_images([picture("red"), picture("blue")], 2))
+    assert all("price" in hit["attributes"] for one in answer.json()["results"] for hit in one["hits"])
+
+
+@pytest.mark.parametrize(("files", "data", "what"), [
+    ([], {}, "no files"),
+    ([("image", ("a", b"no picture"))], {}, "picture 0"),
+    ([("image", ("a", b""))], {}, "picture 0"),
+    ([("audio", ("a", b"no sound"))], {}, "audio"),
+    ([("image", ("a", b"x")), ("audio", ("a", b"x"))], {}, "both"),
+    ([("image", ("a", b"x"))] * 17, {}, "16"),
+    ([("image", ("a", b"x"))], {"request": "{"}, "JSON"),
+    ([("image", ("a", b"x"))], {"request": '{"texts": ["a"]}'}, "texts"),
+])  # fmt: skip
+def test_uploads_that_cannot_be_used(client: TestClient, files: list[Any], data: dict[str, str], what: str) -> None:
+    answer = client.post("/search/upload", files=files or {"other": b"x"}, data=data)
+    assert answer.status_code == 422
+    assert what in answer.json()["error"]["message"]
+
+
+@pytest.mark.filterwarnings("ignore::indexing.errors.CommonspaceWarning")
+def test_users_of_the_live_log(started: Started, shop: Path, retriever: Retriever, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'events.db'}"
+    now = int(time.time())
+    events = [
+        {"event_id": f"e{at}", "user_id": "ann", "session_id": "s1", "item_id": item, "type": "click", "time": now + at}
+        for at, item in enumerate(["red-mug", "gone-from-here", "red-shoe"])
+    ]
+    with EventLog.open(url) as log:
+        log.append(events)
+        read = log.interactions_of(["ann"])
+    of_nobody, of_ann = retriever.recommend([[]], 5), retriever.recommend(read, 5, user_ids=["ann"])
+    returning = retriever.recommend(read, 5, user_ids=["ann"], times=now + 90_000)
+    client = started(shop, events=url)
+    request = {"user_ids": ["nobody", "ann"], "k": 5}
+    body = client.post("/recommend", json=request).json()
+    assert told(body) == [hits_of(of_nobody)[0], hits_of(of_ann)[0]]
+    assert [one["query_id"] for one in body["results"]] == ["nobody", "ann"]
+    assert {hit["source"] for hit in body["results"][0]["hits"]} <= {"popular", "trending", "newest"}
+    assert told(client.post("/recommend", json={"session": "s1", "k": 5}).json()) == hits_of(of_ann)
+    timed = client.post("/recommend", json={**request, "times": now + 90_000}).json()
+    assert told(timed)[1] == hits_of(returning)[0]
+    found = client.post("/users-for", json={"item_ids": ["red-lamp"], "user_ids": ["ann", "nobody"]}).json()
+    assert [user["user_id"] for user in found["results"][0]["users"]] == ["ann"]
+
+
+def test_without_a_live_log_users_cannot_be_named(client: TestClient) -> None:
+    for path, body in (
+        ("/recommend", {"user_ids": ["ann"]}),
+        ("/recommend", {"session": "s1"}),
+        ("/users-for", {"item_ids": ["red-mug"], "user_ids": ["ann"]}),
+    ):
+        answer = client.post(path, json=body)
+        assert answer.status_code == 422
+        assert "no log of live events" in answer.json()["error"]["message"]
