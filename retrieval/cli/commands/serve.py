@@ -24,7 +24,7 @@ def serve(
             rich_help_panel=SERVICE,
             envvar="COMMONSPACE_EVENTS",
             show_envvar=False,
-            help="Database of live events, as sqlite:///events.db; one with a password belongs into COMMONSPACE_EVENTS.",
+            help="Database of live events, as sqlite:///events.db; in COMMONSPACE_EVENTS where it has a password.",
         ),
     ] = None,
     cross_encoder: Annotated[

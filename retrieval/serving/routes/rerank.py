@@ -44,20 +44,20 @@ def reranked(service: Service, served: Served, body: RerankRequest) -> dict[str,
         given = for_histories(retriever, body, rows)
         with service.metrics.stage("rerank"):
             found = retriever.rerank(given)
-        hits, earlier = after_steps(retriever, found, body)
+        hits, earlier = after_steps(retriever, found, body, given)
         why = reasons_of_recommendation(retriever, hits) if body.explain else None
     else:
         with service.metrics.stage("encode"):
             queries = encoded_queries(retriever.state, body.texts)
         given = for_texts(retriever, queries, rows)
         with service.metrics.stage("rerank"):
-            scorer = service.cross_encoder
-            found = (
-                cross_encoded(scorer, retriever, body.texts, given) if body.cross_encoder else retriever.rerank(given)
-            )
-        hits, earlier = after_steps(retriever, found, body)
+            if body.cross_encoder:
+                found = cross_encoded(service.cross_encoder, retriever, body.texts, given)
+            else:
+                found = retriever.rerank(given)
+        hits, earlier = after_steps(retriever, found, body, given)
         why = reasons_of_search(retriever, queries, hits) if body.explain else None
-    return in_body(retriever, Answers(hits, (given, *earlier), why), body)
+    return in_body(retriever, Answers(hits, earlier, why), body)
 
 
 def _rows(retriever: Retriever, body: RerankRequest) -> list[Rows]:
