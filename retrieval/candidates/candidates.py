@@ -12,7 +12,7 @@ from indexing.arrays import Mask, Rows, Vectors
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, ShapeError, UnknownItemError, examples, import_extra, require_extra
 from indexing.runtime.arguments import check_array, check_flag, check_kind, check_names, is_whole, shown, shown_number
-from retrieval.candidates.folded import FOLDED, check_position, ids_in, place_folded, with_new_rows
+from retrieval.candidates.folded import check_position, ids_in, place_folded, with_new_rows
 from retrieval.candidates.sources import (
     SOURCES,
     UNKNOWN,
@@ -20,9 +20,10 @@ from retrieval.candidates.sources import (
     Source,
     check_codes,
     codes_for,
-    source_names,
     sources_of,
+    stage_of_list,
 )
+from retrieval.candidates.tables import hits_table, trec_run
 from retrieval.interactions.context import Context
 from retrieval.interactions.learned_from import LearnedFrom
 
@@ -55,7 +56,8 @@ class Candidates:
         rows: (B, K) int64, rows of the items; -1 pads the end of each row.
         scores: (B, K) float32, in descending order; -inf where ``rows`` is -1.
         items: The item_ids that the rows point into.
-        stage: The stage that ordered them last: ``"retrieve"``, ``"rerank"``, ``"exact"``, ….
+        stage: The stage that ordered them last: ``"retrieve"``, ``"rerank"``, ``"exact"``, …; see also
+            `stage_of`, as a head may order some of the lists alone.
         query_ids: B names of the queries; ``"0"``, ``"1"``, … when not given.
         histories: For recommendations, the rows in the history of each user, oldest first; B empty arrays otherwise.
         weights: For each history the weights of its items; empty where they are not known.
@@ -319,26 +321,17 @@ class Candidates:
         The source is null where it is not known. Where duplicates were collapsed, ``folded`` lists the item_ids that
         the hit stands for.
         """
-        query, position = np.nonzero(self.rows >= 0)
-        unique_rows, item_code = np.unique(self.rows[query, position], return_inverse=True)  # each item_id is made once
-        table = pa.table(
-            {
-                "query_id": pa.array(self.query_ids, pa.string()).take(pa.array(query)),
-                "item_id": pa.array([self.items[row] for row in unique_rows.tolist()], pa.string()).take(
-                    pa.array(item_code)
-                ),
-                "rank": pa.array(position + 1, pa.int64()),
-                "score": pa.array(self.scores[query, position], pa.float32()),
-                "stage": pa.array([self.stage] * len(query), pa.string()),
-                "source": source_names(
-                    np.full(len(query), -1, np.int8) if self.sources is None else self.sources[query, position]
-                ),
-            }
-        )
-        if not self.folded:
-            return table
-        lists = [hit_ids for number in range(len(self)) for hit_ids in self.folded_ids(number)]
-        return table.append_column(FOLDED, pa.array(lists, FOLDED.type))
+        return hits_table(self)
+
+    def stage_of(self, query: int) -> str:
+        """Give the stage that ordered one list: ``"exact"`` where no head did, as for a short history.
+
+        Raises:
+            InputError: When there is no such query.
+        """
+        check_position(query, len(self))
+        by_head = None if self.among is None or self.among.sources is None else self.among.sources[query]
+        return self.stage if by_head is None else stage_of_list(self.stage, by_head)
 
     def folded_ids(self, query: int) -> list[list[str]]:
         """Give the item_ids that each hit of a query stands for, in the order of the hits.
@@ -370,11 +363,7 @@ class Candidates:
 
     def to_trec(self) -> str:
         """Give a TREC run: ``query_id Q0 item_id rank score stage``, one line for each hit."""
-        return "".join(
-            f"{query_id} Q0 {hit.item_id} {hit.rank} {hit.score:.6f} {self.stage}\n"
-            for query_id, hits in zip(self.query_ids, self, strict=True)
-            for hit in hits
-        )
+        return trec_run(self)
 
 
 def require_candidates(value: object, name: str = "candidates") -> None:

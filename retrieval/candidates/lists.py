@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from indexing.arrays import Rows, Vectors
 from indexing.errors import InputError, examples
 from retrieval.candidates.candidates import Candidates
-from retrieval.candidates.sources import UNKNOWN, Codes
+from retrieval.candidates.sources import UNKNOWN, Codes, joined_stage
 from retrieval.interactions.context import joined_context
 
 Kind = TypeVar("Kind", bound=Candidates)
@@ -49,8 +49,9 @@ def with_lists(candidates: Kind, positions: Rows, lists: Candidates) -> Kind:
 def concatenated(first: Candidates, second: Candidates) -> Candidates:
     """Append the queries of other candidates of the same bundle, which are named otherwise; shorter lists are padded.
 
-    The stage is that of the first. Where one lacks sources, weights or what hits stand for, these are unknown, or
-    empty, for its queries alone. Users without a history are joined to those of visits and to those who return.
+    The stage is that of the first, or ``"rerank"`` where it is that of one. Where one lacks sources, weights or what
+    hits stand for, these are unknown, or empty, for its queries alone. Users without a history are joined to those
+    of visits and to those who return.
 
     Raises:
         InputError: When one has users who return and the other visits, or the times of requests or the queries by
@@ -82,6 +83,7 @@ def concatenated(first: Candidates, second: Candidates) -> Candidates:
         queries=np.concatenate([first.queries, second.queries]),
         rows=joined([one.rows for one in both], -1),
         scores=joined([one.scores for one in both], -np.inf),
+        stage=joined_stage([one.stage for one in both]),
         query_ids=first.query_ids + second.query_ids,
         histories=first.histories + second.histories,
         weights=entries("weights", np.empty(0, np.float32)),

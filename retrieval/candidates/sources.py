@@ -1,6 +1,6 @@
 """Where hits come from: a closed list of names, held as one small number for each hit."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -17,6 +17,18 @@ Codes: TypeAlias = NDArray[np.int8]
 """For each hit the position of its source in `SOURCES`; -1 where it is not known, and for padding."""
 
 UNKNOWN = -1
+RERANKED = "rerank"  # the stage of lists that a head ordered
+EXACT = "exact"  # the stage of lists that were reranked without a head
+
+
+def joined_stage(stages: Iterable[str]) -> str:
+    """Give the stage of lists that are put together, some of which the second stage may have left to retrieval.
+
+    >>> joined_stage(["exact", "rerank"]), joined_stage(["retrieve", "retrieve"])
+    ('rerank', 'retrieve')
+    """
+    distinct = list(dict.fromkeys(stages))
+    return RERANKED if set(distinct) == {RERANKED, EXACT} else distinct[0]
 
 
 def source_code(source: Source) -> int:
@@ -61,6 +73,15 @@ def sources_of(rows: Rows, known_rows: Rows, known: Codes | None, default: Sourc
         is_known = (known_rows[query][before] == rows[query]) & (rows[query] >= 0)
         codes[query, is_known] = UNKNOWN if known is None else known[query, before[is_known]]
     return codes
+
+
+def stage_of_list(stage: str, codes: Codes) -> str:
+    """Give the stage of one reranked list by the sources of all its candidates, (K,): exact where no head ordered one.
+
+    >>> stage_of_list("rerank", np.array([1, 2], np.int8)), stage_of_list("rules", np.array([1, 2], np.int8))
+    ('exact', 'rules')
+    """
+    return EXACT if stage == RERANKED and not (codes == source_code("second stage")).any() else stage
 
 
 def check_codes(codes: object, rows: Rows) -> None:

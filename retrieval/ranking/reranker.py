@@ -7,10 +7,10 @@ import numpy as np
 from indexing.arrays import Rows, Vectors
 from indexing.errors import InputError
 from retrieval.candidates import Candidates, check_num_rows
+from retrieval.candidates.sources import EXACT, RERANKED
 
 RERANKER = "reranker.safetensors"
-STAGE = "rerank"
-EXACT = "exact"  # the stage of candidates without a head
+STAGE = RERANKED
 # Queries scored at once: 256 x 200 candidates x 512 dimensions of float32 are 100 MB.
 BLOCK = 256
 NO_ROWS: Rows = np.empty(0, np.int64)

@@ -15,7 +15,7 @@ from indexing.filesystem.checked_files import read_as
 from indexing.index.search import check_scores
 from indexing.runtime.threads import cores
 from retrieval.candidates import Candidates
-from retrieval.candidates.sources import UNKNOWN, source_code, sources_of
+from retrieval.candidates.sources import EXACT, UNKNOWN, source_code, sources_of
 from retrieval.models.item_space import ItemSpace
 from retrieval.ranking.features import BLOCK, IDLE, StageFeatures
 from retrieval.ranking.heads import ScoringHead
@@ -124,7 +124,8 @@ class SecondStage:
     def rerank(self, candidates: Candidates) -> Candidates:
         """Order candidates by the heads, with new items at the rank that retrieval gives them.
 
-        Candidates that were retrieved as new items stay as they are, with their stage, if no head scores new items.
+        Candidates that were retrieved as new items stay as they are, with their stage, if no head scores new items. The
+        stage is ``"exact"`` where no head orders any of the lists.
         """
         if self._has_only_new(candidates):
             return candidates
@@ -142,9 +143,9 @@ class SecondStage:
             rows[block], scores[block] = ordered.rows, ordered.scores
         check_scores(scores, rows)
         ranked = replace(candidates, rows=rows, scores=scores, stage=STAGE, sources=None)
-        kept = sources_of(rows, candidates.rows, candidates.sources)
-        codes = np.where(self.ordered_by_head(ranked), source_code("second stage"), UNKNOWN if kept is None else kept)
-        return replace(ranked, sources=codes.astype(np.int8))
+        kept, by_head = sources_of(rows, candidates.rows, candidates.sources), self.ordered_by_head(ranked)
+        codes = np.where(by_head, source_code("second stage"), UNKNOWN if kept is None else kept)
+        return replace(ranked, sources=codes.astype(np.int8), stage=STAGE if by_head.any() else EXACT)
 
     def _without_head(self, candidates: Candidates) -> Candidates:
         """Order candidates without a head: by exact score; a pool, which has no queries, by the first source.

@@ -13,6 +13,7 @@ from indexing.errors import InputError
 from indexing.media.files import Modality
 from indexing.runtime.arguments import check_kind, check_list, check_mapping, check_whole
 from retrieval.candidates import Candidates, require_candidates
+from retrieval.candidates.sources import EXACT
 from retrieval.interactions.impressions import ImpressionsLike, as_impressions
 from retrieval.postprocess.diversify import (
     METHODS,
@@ -97,11 +98,11 @@ def nearest_parts(candidates: Candidates, bundle: Bundle) -> list[list[Part | No
 def rerank(state: LoadedBundle, candidates: Candidates, k: int | None) -> Candidates:
     """Order candidates by the learned head; see `Retriever.rerank`."""
     current = state.here(candidates)
-    if current.stage == STAGE and current.among is not None:
+    if current.stage in (STAGE, EXACT) and current.among is not None:
         ranked = current if current is candidates else _reranked_among(state, current, current.among)
         return ranked if k is None else ranked.top(k)
     ranked = state.reranker.rerank(replace(current, among=None))
-    if isinstance(state.reranker, SecondStage) and ranked.stage == STAGE:
+    if isinstance(state.reranker, SecondStage) and ranked.stage in (STAGE, EXACT):
         ranked = replace(ranked, among=ranked)
     return ranked if k is None else ranked.top(k)
 

@@ -3,6 +3,7 @@
 import ast
 import re
 
+from retrieval.candidates import sources
 from retrieval.postprocess import blend
 from retrieval.postprocess.diversify import greedy
 from retrieval.postprocess.rules import ruled_lists
@@ -28,7 +29,7 @@ def test_each_label_is_explained() -> None:
     table = re.findall(r"^\| `([\w-]+)` \|", section, re.MULTILINE)[1:]
     named = {
         reranker.STAGE,
-        reranker.EXACT,
+        sources.EXACT,
         cross_encoder.STAGE,
         blend.STAGE,
         greedy.STAGE,

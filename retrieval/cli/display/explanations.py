@@ -52,7 +52,8 @@ def show_explained(
             cells.append(
                 [hit.rank, item, f"{hit.score:.4f}", _in_words(explanation, _history_titles(retriever, explanation))]
             )
-        show_table(f"{query_id} ({candidates.stage})", ("rank", "item", "score", "why"), cells, whole=["item"])
+        title = f"{query_id} ({candidates.stage_of(query)})"
+        show_table(title, ("rank", "item", "score", "why"), cells, whole=["item"])
 
 
 def show_query_parts(

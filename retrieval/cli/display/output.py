@@ -80,7 +80,7 @@ def show_candidates(
             lines = [[*line, "; ".join(rules)] for line, rules in zip(lines, ruled.rules_of(query), strict=True)]
         if fused is not None:
             lines = [[*line, *_places(fused, at)] for line, at in zip(lines, fused.places_of(query), strict=True)]
-        show_table(f"{query_id} ({candidates.stage})", columns, lines, whole=["item_id"])
+        show_table(f"{query_id} ({candidates.stage_of(query)})", columns, lines, whole=["item_id"])
         if not hits:
             say("nothing was found")
         if ruled is not None and ruled.excluded[query]:

@@ -11,6 +11,7 @@ from indexing.arrays import Mask, Rows, Vectors
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, ShapeError
 from retrieval.candidates import Candidates
+from retrieval.candidates.sources import EXACT, RERANKED, joined_stage
 from retrieval.evaluation.splits.splits import Split
 from retrieval.interactions.histories import histories
 
@@ -112,15 +113,17 @@ def pooled(parts: Sequence[Candidates]) -> Candidates:
         ShapeError: If they differ in items, list length or stage.
     """
     first = parts[0]
+    stage = joined_stage([part.stage for part in parts])
     for part in parts:
-        if part.items != first.items or part.rows.shape[1] != first.rows.shape[1] or part.stage != first.stage:
+        is_alike = part.stage == first.stage or {part.stage, first.stage} == {RERANKED, EXACT}
+        if part.items != first.items or part.rows.shape[1] != first.rows.shape[1] or not is_alike:
             raise ShapeError(f"{part} and {first} do not belong together; pool lists of one length over the same items")
     return Candidates(
         queries=np.concatenate([part.queries for part in parts]),
         rows=np.concatenate([part.rows for part in parts]),
         scores=np.concatenate([part.scores for part in parts]),
         items=first.items,
-        stage=first.stage,
+        stage=stage,
         query_ids=tuple(name for part in parts for name in part.query_ids),
         histories=tuple(history for part in parts for history in part.histories),
     )

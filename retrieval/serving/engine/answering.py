@@ -62,7 +62,7 @@ def _result(answers: Answers, query: int, columns: dict[str, Sequence[Any]]) -> 
     rows = rows[rows >= 0]
     scores = candidates.scores[query, : len(rows)].tolist()
     codes = [-1] * len(rows) if candidates.sources is None else candidates.sources[query].tolist()
-    known = stage_scores(answers, query)
+    known, stage = stage_scores(answers, query), candidates.stage_of(query)
     if candidates.folded:
         columns = {**columns, "folded": [ids or None for ids in candidates.folded_ids(query)]}
     if isinstance(candidates, Ruled):
@@ -76,8 +76,8 @@ def _result(answers: Answers, query: int, columns: dict[str, Sequence[Any]]) -> 
             "rank": place + 1,
             "score": scores[place],
             "source": SOURCES[codes[place]] if codes[place] >= 0 else None,
-            "stage": candidates.stage,
-            "scores": {**{name: at[row] for name, at in known.items() if row in at}, candidates.stage: scores[place]},
+            "stage": stage,
+            "scores": {**{name: at[row] for name, at in known.items() if row in at}, stage: scores[place]},
         }
         hits.append(hit | {name: values[place] for name, values in columns.items()})
     result: dict[str, Any] = {"query_id": candidates.query_ids[query], "hits": hits}
@@ -96,7 +96,7 @@ def stage_scores(answers: Answers, query: int) -> dict[str, dict[int, float]]:
     """Give by the name of each earlier stage the score that it gave to rows."""
     known: dict[str, dict[int, float]] = {}
     for found in answers.earlier:
-        known.setdefault(found.stage, {}).update(
+        known.setdefault(found.stage_of(query), {}).update(
             zip(found.rows[query].tolist(), found.scores[query].tolist(), strict=True)
         )
         if isinstance(found, Fused):

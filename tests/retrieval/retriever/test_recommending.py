@@ -12,12 +12,14 @@ from indexing.bundle.edits.edit import delete
 from indexing.encoders import load_encoder
 from indexing.errors import InputError, ShapeError
 from retrieval import Interactions, Retriever, fit
+from retrieval.candidates.lists import concatenated
 from retrieval.interactions.histories import histories
 from retrieval.interactions.known_items import UnknownItemsWarning
+from retrieval.ranking.published_heads import ReturningUsersWarning
 from retrieval.ranking.reranker import STAGE as RERANKED
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.retriever.query_inputs import LaterInteractionsWarning
-from tests.groups import COUNT, SMALL, STAGE, catalogue, items, walks
+from tests.groups import CLOCK, COUNT, SMALL, STAGE, catalogue, items, walks
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,32 @@ def test_it_is_the_pool_in_the_order_of_the_head(retriever: Retriever) -> None:
     again = retriever.rerank(found, 5)
     np.testing.assert_array_equal(again.rows, found.rows[:, :5])
     assert retriever.recommend(past, 10, stages="retrieval").stage == "retrieve"
+
+
+def test_the_stage_says_what_ordered_each_list(retriever: Retriever, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, short, longer = retriever.state.reranker, ["i000"], ["i003", "i010", "i000"]
+    assert isinstance(stage, SecondStage)
+    leaving = replace(stage, min_history=3, leaves_returning=True, penalties=None)
+    monkeypatch.setattr(retriever.state, "reranker", leaving)
+    found = retriever.recommend([short, longer], 6, user_ids=["short", "longer"])
+    assert (found.stage, found.stage_of(0), found.stage_of(1)) == ("rerank", "exact", "rerank")
+    told = dict(zip(*(found.to_arrow()[name].to_pylist() for name in ("query_id", "stage")), strict=True))
+    assert told == {"short": "exact", "longer": "rerank"}
+    assert [line.split()[-1] for line in found.to_trec().splitlines()] == ["exact"] * 6 + ["rerank"] * 6
+    for line, label in ((0, "exact"), (1, "rerank")):
+        assert (found.take([line]).stage_of(0), found.top(2).stage_of(line)) == (label, label)
+    one = retriever.recommend([short], 6)
+    assert (one.stage, one.rows.tolist()) == ("exact", found.rows[:1].tolist())
+    np.testing.assert_allclose(one.scores[0], retriever.indexed[one.rows[0]] @ one.queries[0], rtol=1e-4, atol=1e-5)
+    again = retriever.rerank(one, 3)
+    assert (again.stage, again.rows.tolist()) == ("exact", one.rows[:, :3].tolist())
+    both = concatenated(one.named(["one"]), retriever.recommend([longer], 6, user_ids=["two"]))
+    assert (both.stage, both.stage_of(0), both.stage_of(1)) == ("rerank", "exact", "rerank")
+    with pytest.warns(ReturningUsersWarning):
+        returning = retriever.recommend([longer], 6, times=CLOCK + 9, last_times=[CLOCK])
+    assert (returning.stage, retriever.recommend([longer], 6).stage) == ("exact", "rerank")
+    spread = retriever.diversify(found, 4)
+    assert (spread.stage, spread.stage_of(0)) == ("diversify", "diversify")
 
 
 @pytest.mark.filterwarnings("ignore::retrieval.ranking.published_heads.ReturningUsersWarning")

@@ -77,6 +77,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "Impressions.counts_for.at": 1,
         "Impressions.counts_for.days": 7.0,
         "Candidates.folded_ids.query": 0,
+        "Candidates.stage_of.query": 0,
         "ItemIds": found.items,
         "Profiles": Profiles.from_arrow(profiles),
         "Retriever": retriever,
