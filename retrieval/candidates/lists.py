@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from indexing.arrays import Rows, Vectors
 from indexing.errors import InputError, examples
 from retrieval.candidates.candidates import Candidates
-from retrieval.candidates.sources import UNKNOWN, Codes, joined_stage
+from retrieval.candidates.sources import UNKNOWN, Codes, have_same_stage, joined_stage
 from retrieval.interactions.context import joined_context
 
 Kind = TypeVar("Kind", bound=Candidates)
@@ -99,11 +99,14 @@ def concatenated(first: Candidates, second: Candidates) -> Candidates:
 
 def _check_alike(first: Candidates, second: Candidates) -> None:
     """Check that what heads read of users is known of both; see `concatenated`."""
+    # The second stage takes the end of the log where no time was given, so that its lists always have one.
+    same = have_same_stage(first.stage, second.stage)
+    kinds = "requests with a time, and without" if same else f"the stages {first.stage!r} and {second.stage!r}"
     for one, other in ((first, second), (second, first)):
         visits = [name for name, rows in zip(other.query_ids, other.histories, strict=True) if len(rows)]
         missing = {
             "users who return, and visits that go on": one.idle is not None and other.idle is None and bool(visits),
-            "requests with a time, and without": one.times is not None and other.times is None,
+            kinds: one.times is not None and other.times is None,
             "users with profiles, and without": one.new is not None and other.new is None,
         }
         for what, differs in missing.items():

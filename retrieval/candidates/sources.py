@@ -21,6 +21,11 @@ RERANKED = "rerank"  # the stage of lists that a head ordered
 EXACT = "exact"  # the stage of lists that were reranked without a head
 
 
+def have_same_stage(first: str, second: str) -> bool:
+    """Say whether lists of two stages may be put together: the second stage leaves some of its lists to retrieval."""
+    return first == second or {first, second} == {RERANKED, EXACT}
+
+
 def joined_stage(stages: Iterable[str]) -> str:
     """Give the stage of lists that are put together, some of which the second stage may have left to retrieval.
 

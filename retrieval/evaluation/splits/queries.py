@@ -11,7 +11,7 @@ from indexing.arrays import Mask, Rows, Vectors
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, ShapeError
 from retrieval.candidates import Candidates
-from retrieval.candidates.sources import EXACT, RERANKED, joined_stage
+from retrieval.candidates.sources import have_same_stage, joined_stage
 from retrieval.evaluation.splits.splits import Split
 from retrieval.interactions.histories import histories
 
@@ -115,8 +115,8 @@ def pooled(parts: Sequence[Candidates]) -> Candidates:
     first = parts[0]
     stage = joined_stage([part.stage for part in parts])
     for part in parts:
-        is_alike = part.stage == first.stage or {part.stage, first.stage} == {RERANKED, EXACT}
-        if part.items != first.items or part.rows.shape[1] != first.rows.shape[1] or not is_alike:
+        is_alike = part.rows.shape[1] == first.rows.shape[1] and have_same_stage(part.stage, first.stage)
+        if part.items != first.items or not is_alike:
             raise ShapeError(f"{part} and {first} do not belong together; pool lists of one length over the same items")
     return Candidates(
         queries=np.concatenate([part.queries for part in parts]),

@@ -74,6 +74,22 @@ def test_the_stage_says_what_ordered_each_list(retriever: Retriever, monkeypatch
     assert (spread.stage, spread.stage_of(0)) == ("diversify", "diversify")
 
 
+def test_lists_of_other_stages_are_not_joined_and_the_stages_are_named(retriever: Retriever) -> None:
+    ranked = retriever.recommend([["i000"]], 6, user_ids=["ranked"])
+    retrieved = retriever.recommend([["i000"]], 6, user_ids=["retrieved"], stages="retrieval")
+    pool = retriever.pool([["i000"]], user_ids=["pool"])
+    for first, second, said in (
+        (
+            ranked,
+            retrieved,
+            r"these are of the stages 'rerank' and 'retrieve': 'ranked' beside 'retrieved'; rerank them",
+        ),
+        (retrieved, pool, r"these are of the stages 'retrieve' and 'pool': 'pool' beside 'retrieved'"),
+    ):
+        with pytest.raises(InputError, match=said):
+            concatenated(first, second)
+
+
 @pytest.mark.filterwarnings("ignore::retrieval.ranking.published_heads.ReturningUsersWarning")
 def test_a_log_brings_weights_times_and_names(retriever: Retriever) -> None:
     log = walks()
