@@ -2,33 +2,31 @@
 
 An item that 1 % of the users interacted with may be in somewhat more than 1 % of the lists, but not in half of them.
 Such an item is promoted by an error of training or by an attack. Its score is lowered until its share is in proportion.
+Where that is not enough the parts are softened, and only where nothing is left to soften they are not published.
 
 Shares are of the lists of users whose visit continues. Users who return, and new users, are answered with more of what
 is popular: the more popular, the more lists, and of new users all have the same. No share of these lists is in
 proportion to an audience, so they are not counted. What is held back is held back in them too.
 """
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from retrieval.candidates import Candidates
 from retrieval.fitting.fitted_model import FittedModel
+from retrieval.fitting.selection.score_penalties import TOP_K, Shares, score_penalties, shares_of
+from retrieval.fitting.selection.softening import Change, Serve, Softening
+from retrieval.fitting.selection.validation import Gain
 from retrieval.interactions.histories import History
 from retrieval.interactions.item_popularity import interaction_counts, item_counts
 from retrieval.ranking.reranker import NO_ROWS
-from retrieval.ranking.second_stage import score_spread
 
-TOP_K = 10
 GROWTH = 3.0  # an item's share of top-10 lists, as a multiple of its share of users
 RECENT = 0.1  # the last part of all interactions: their users show what is trending
-MIN_PENALTY = 0.01  # in standard deviations of the scores of a list
-ROUNDS = 12  # of lowering scores; each computes all lists anew
-Shares: TypeAlias = NDArray[np.float64]
+ROUNDS = 4  # of lowering scores; each computes all lists anew
 
 
 @dataclass(frozen=True)
@@ -53,12 +51,6 @@ def most_exposed(candidates: Candidates, allowed: Shares) -> Exposure:
     return Exposure(candidates.items[row], round(float(shares[row]), 4), round(float(min(allowed[row], 1.0)), 4))
 
 
-def shares_of(candidates: Candidates) -> Shares:
-    """Give the share of the top-10 lists that each item is in: (N,) float64."""
-    top = candidates.rows[:, :TOP_K]
-    return item_counts(top.ravel(), len(candidates.items)) / max(len(top), 1)
-
-
 def allowed_exposure(histories: Sequence[History], count: int, floor: float, growth: float = GROWTH) -> Shares:
     """Give the share of top-10 lists that the audience of each of N items warrants: (N,) float64.
 
@@ -81,37 +73,6 @@ def allowed_exposure(histories: Sequence[History], count: int, floor: float, gro
     return allowed
 
 
-def score_penalties(candidates: Candidates, allowed: Shares) -> Shares | None:
-    """Return by how much to lower the scores of over-exposed items, so that their shares are in proportion.
-
-    In a list that such an item must leave, its score is above that of the first item below the list by a margin. As
-    many of the smallest margins are closed as there are lists too many. Margins are in standard deviations of the
-    scores of a list, so that they hold for lists with scores of another kind.
-
-    Args:
-        candidates: Lists of more than ten items.
-        allowed: (N,) float64.
-
-    Returns:
-        (N,) float64, 0 for most; None when no item is over-exposed.
-    """
-    shares, users = shares_of(candidates), len(candidates)
-    over_exposed = np.flatnonzero(shares > allowed)
-    if not len(over_exposed):
-        return None
-    top = candidates.rows[:, :TOP_K]
-    spreads = np.maximum(score_spread(candidates.scores, candidates.rows)[:, 0], 1e-9)
-    next_best = candidates.scores[:, min(TOP_K, candidates.scores.shape[1] - 1)]
-    penalties = np.zeros(len(shares))
-    for row in over_exposed.tolist():
-        queries, positions = np.nonzero(top == row)
-        own, below = candidates.scores[queries, positions], next_best[queries]
-        margins = np.sort(np.where(np.isfinite(below), (own - below) / spreads[queries], 1))
-        num_lists = min(len(margins), math.ceil((shares[row] - allowed[row]) * users - 1e-9))
-        penalties[row] = max(float(margins[num_lists - 1]), 0.0) * 1.01 + MIN_PENALTY
-    return penalties
-
-
 def exposure_problem(exposure: Exposure) -> str:
     """Return why parts that expose an item so much must not be published, or ""."""
     if exposure.share <= exposure.allowed:
@@ -123,33 +84,86 @@ def exposure_problem(exposure: Exposure) -> str:
 
 
 class LimitedExposure(NamedTuple):
-    """Parts with lowered scores of over-exposed items.
+    """Parts that keep the bound, or the reason why none do.
 
     Attributes:
         parts: To be served.
         exposure: The item that exceeds its allowed share most.
         rows: Rows of the items whose scores were lowered, ascending.
+        gain: Of what is served over the lists without it, on later interactions; None where nothing was changed.
+        softened: What was changed beside the scores of items, or "".
+        problem: Why the parts must not be published, or "".
     """
 
     parts: FittedModel
     exposure: Exposure
     rows: list[int]
+    gain: Gain | None = None
+    softened: str = ""
+    problem: str = ""
 
 
-def limit_exposure(parts: FittedModel, serve: Callable[[FittedModel], Candidates], allowed: Shares) -> LimitedExposure:
-    """Lower scores until no item is over-exposed, in at most 12 rounds.
+class Judge(Protocol):
+    """Judges what is changed in parts, on users whose later interactions the parts have not seen."""
+
+    def shares_without(self) -> Shares:
+        """Give the shares of the lists without any learned part: (N,) float64."""
+        ...
+
+    def judge(self, change: Change) -> tuple[Gain, str]:
+        """Give the gain of changed parts, and why they do not help, or ""."""
+        ...
+
+
+def limit_exposure(
+    parts: FittedModel, serve: Serve, allowed: Shares, judge: Judge, softer: Sequence[Softening] = ()
+) -> LimitedExposure:
+    """Lower scores until no item is over-exposed, and soften parts where that is not enough.
+
+    Parts where no item is over-exposed stay as they are. Those that were changed must still help. Where scores cannot
+    be lowered enough, an item may also have the share that it has without any learned part: to publish nothing would
+    not show it less.
 
     Args:
         parts: To be served.
         serve: Computes the lists of some users.
         allowed: (N,) float64; see `allowed_exposure`.
+        judge: Of what was changed.
+        softer: What else can be changed, the least first.
     """
-    total, candidates = np.zeros(len(allowed)), serve(parts)
-    for round_number in range(ROUNDS):
-        penalties = score_penalties(candidates, allowed)
-        if penalties is None or not parts.names:
+    lists = serve(parts)
+    if not parts.names or not (shares_of(lists) > allowed).any():
+        return LimitedExposure(parts, most_exposed(lists, allowed), [])
+    first = _limited(parts, serve, allowed, judge, Softening())
+    if not first.problem:
+        return first
+    relaxed = np.maximum(allowed, judge.shares_without())
+    again = [] if np.array_equal(relaxed, allowed) else [Softening()]
+    for softening in (*again, *softer):
+        limited = _limited(parts, serve, relaxed, judge, softening)
+        if not limited.problem:
+            return limited
+    return first
+
+
+def _limited(parts: FittedModel, serve: Serve, allowed: Shares, judge: Judge, softening: Softening) -> LimitedExposure:
+    """Soften parts, and lower scores until no item is over-exposed."""
+    softened = softening.of(parts)
+    lists = found = serve(softened)
+    limited, effects = softened, softened.penalty_effects(lists)
+    total = softened.penalties(len(allowed))
+    for _ in range(ROUNDS if effects is not None else 0):
+        if (penalties := score_penalties(found, allowed, effects)) is None:
             break
-        total += penalties * 2 ** max(0, round_number - 3)  # where other items rise in turn
-        parts = parts.holding_back(total, np.flatnonzero(penalties))
-        candidates = serve(parts)
-    return LimitedExposure(parts, most_exposed(candidates, allowed), np.flatnonzero(total).tolist())
+        total += penalties
+        limited = softened.holding_back(total, lists)
+        found = serve(limited)
+    exposure, rows = most_exposed(found, allowed), np.flatnonzero(total).tolist()
+    if (shares_of(found) > allowed).any():
+        return LimitedExposure(limited, exposure, rows, None, softening.name, exposure_problem(exposure))
+    gain, problem = judge.judge(lambda model, answer: _changed(softening.of(model), total, answer))
+    return LimitedExposure(limited, exposure, rows, gain, softening.name, problem)
+
+
+def _changed(softened: FittedModel, penalties: Shares, serve: Serve) -> FittedModel:
+    return softened.holding_back(penalties, serve(softened)) if penalties.any() else softened

@@ -32,14 +32,12 @@ from indexing.filesystem import fsops
 from indexing.filesystem.locks import write_lock
 from indexing.runtime.arguments import check_call, check_path
 from retrieval.candidates import Candidates
-from retrieval.fitting.exposure_limit import LimitedExposure, allowed_exposure, exposure_problem, limit_exposure
+from retrieval.fitting.exposure_limit import LimitedExposure, allowed_exposure, limit_exposure
 from retrieval.fitting.fit_config import FitConfig
 from retrieval.fitting.fitted_model import FittedModel, check_index_memory, publish_fitted
 from retrieval.fitting.log_kind import LogKind, TrainingData
-from retrieval.fitting.part_training.fit_ranker import (
-    answer_visits,
-)
-from retrieval.fitting.part_training.part_selection import PartSelection
+from retrieval.fitting.part_training.part_selection import PartSelection, Validated
+from retrieval.fitting.part_training.served_gain import ServedGain, recommend
 from retrieval.fitting.part_training.trainer import Trainer
 from retrieval.fitting.publish_gate import unchanged_since, why_keep_published
 from retrieval.fitting.published_model import PublishedModel
@@ -49,6 +47,7 @@ from retrieval.fitting.selection.behaviour_selection import (
     sample_users,
     validation_users,
 )
+from retrieval.fitting.selection.softening import softenings
 from retrieval.fitting.selection.temporal_split import split_since, temporal_split
 from retrieval.fitting.selection.validation import MIN_USERS, NUM_CANDIDATES, Validation
 from retrieval.fitting.steps import (
@@ -171,6 +170,7 @@ class _Fit:
         self.trainer = Trainer(bundle, config.scaled(), *inputs, steps=steps, shown=self.shown, context=context)
         self.selection = PartSelection(self.trainer, self.validation, self.splits, self.histories, cutoffs, self.notes)
         self.ndcg, self.gains = self.selection.ndcg, self.selection.gains
+        self.validated: Validated
 
     def run(self) -> FitReport:
         accepted, refused = self._fit_parts() if self.published is None else self._refresh(self.published)
@@ -178,10 +178,9 @@ class _Fit:
         if refused:
             return replace(report, refused=refused)
         limited = self._limit_exposure(self.trainer.retrain(accepted, self.histories, EVERYTHING))
-        final, ids = limited.parts, tuple(self.bundle.items[row] for row in limited.rows)
-        report = replace(report, exposure=limited.exposure, held_back=ids, training=self.trainer.curves)
-        if final.names and (refused := exposure_problem(limited.exposure)):
-            return replace(report, refused=refused)
+        final, report = limited.parts, self._report_limited(report, limited)
+        if limited.problem:
+            return replace(report, refused=limited.problem)
         continued_from = self.published.generation if self.published else None
         record = manifest_record(report, self.config, self.histories, self.events, continued_from)
         if refused := unchanged_since(self.bundle, final.files(self.histories, self.bundle.items), record, self.config):
@@ -210,6 +209,18 @@ class _Fit:
             position_curve=None if self.shown is None else self.shown.curve.to_json(),
         )
 
+    def _report_limited(self, report: FitReport, limited: LimitedExposure) -> FitReport:
+        """Add to the report what was held back, and what is served then."""
+        ids = tuple(self.bundle.items[row] for row in limited.rows)
+        report = replace(report, exposure=limited.exposure, held_back=ids, training=self.trainer.curves)
+        if limited.problem or limited.gain is None:
+            return report
+        if limited.softened:
+            why = f"{limited.softened}, because items would else be shown out of proportion to their audience"
+            report = replace(report, notes=report.notes | {"exposure": why})
+        block = limited.parts.block
+        return replace(report, gain=limited.gain, serving=block.serving if block else {})
+
     def _refresh(self, published: PublishedModel) -> tuple[FittedModel, str]:
         """Train the published parts on the first half of the new interactions, and validate on the other half."""
         current, users = published.fitted, len(self.validation.splits)
@@ -224,7 +235,7 @@ class _Fit:
             new = self.trainer.retrain(current, [part.before_test for part in self.splits], BEFORE_TEST)
         except TrainingError as error:
             return current, f"the new interactions are too few to train on: {error}"
-        after = self._recommend(new, self.validation.histories)
+        after, self.validated = self._recommend(new, self.validation.histories), Validated(new, before)
         self.ndcg["refreshed"], gain = self.validation.ndcg(after), self.validation.gain(before, after)
         self.gains["gain"] = gain
         if gain.high >= 0:  # not surely worse, and trained on more interactions
@@ -237,14 +248,11 @@ class _Fit:
     def _fit_parts(self) -> tuple[FittedModel, str]:
         """Train the parts, keep those that help, and return why the published parts should stay, or ""."""
         self.validation.check_enough(self.histories, self.config.split, str(self.known))
-        accepted = self.selection.train()
+        accepted, self.validated = self.selection.train()
         return accepted, self._why_keep_published(accepted)
 
     def _recommend(self, parts: FittedModel, histories: Sequence[History]) -> Candidates:
-        """Recommend to users as in serving."""
-        if parts.reranker is None:
-            return self.validation.recommend(parts.space, histories)
-        return answer_visits(self.trainer, parts.reranker, histories)
+        return recommend(self.trainer, self.validation, parts, histories)
 
     def _why_keep_published(self, accepted: FittedModel) -> str:
         """Return why the published parts should stay, or ""."""
@@ -258,8 +266,11 @@ class _Fit:
         return why_keep_published(self.bundle, self.validation, self.histories, retrain, self.ndcg)
 
     def _limit_exposure(self, final: FittedModel) -> LimitedExposure:
-        """Lower the scores of items that would be shown to the validation users out of proportion."""
+        """Hold back items that would be shown to the validation users out of proportion."""
         users = {part.train.user_id for part in self.validation.splits}
         histories = [history for history in self.histories if history.user_id in users]
         allowed = allowed_exposure(self.histories, len(self.bundle.items), self.config.exposure_floor)
-        return limit_exposure(final, lambda parts: self._recommend(parts, histories), allowed)
+        softer = softenings(final, self.trainer.frozen)
+        refreshes = self.published is not None
+        judge = ServedGain(self.trainer, self.validation, *self.validated, histories, refreshes)
+        return limit_exposure(final, lambda parts: self._recommend(parts, histories), allowed, judge, softer)

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays import Rows
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.generation import INDEX, RECALL_CHECK, part_of
 from indexing.bundle.index_files import held_out_queries, index_items
@@ -16,6 +15,7 @@ from indexing.bundle.publish import FITTING, make_current_when_unlocked, prepare
 from indexing.catalogue.item_ids import ItemIds
 from indexing.filesystem import fsops
 from indexing.index.config import parse_bytes
+from retrieval.candidates import Candidates
 from retrieval.interactions.histories import History
 from retrieval.interactions.item_popularity import POPULARITY, ItemPopularity
 from retrieval.interactions.learned_from import LEARNED_FROM, LearnedFrom
@@ -25,7 +25,7 @@ from retrieval.models.features.item_features import DESCRIPTION, ItemFeatures
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.profile_model import PROFILES, ProfileModel
 from retrieval.ranking.reranker import RERANKER
-from retrieval.ranking.second_stage import SecondStage
+from retrieval.ranking.second_stage import SecondStage, score_spread
 from retrieval.retriever.learned_parts import behaviour_queries
 from retrieval.training.config import BehaviourConfig
 
@@ -42,7 +42,7 @@ class ServedBehaviour(NamedTuple):
     serving: dict[str, float]
 
 
-SHRINK = 0.8  # factor on the behaviour vector of an over-exposed item, each round
+PENALTY_RIDGE = 0.01  # of the mean diagonal; a penalty is then the same in all lists within a few percent
 LEARNED = (ADAPTER, BEHAVIOUR, DESCRIPTION, LEARNED_FROM, POPULARITY, PROFILES, RERANKER)
 LEARNED_FILES = (*LEARNED, INDEX, RECALL_CHECK)
 
@@ -72,23 +72,60 @@ class FittedModel(NamedTuple):
         }
         return tuple(name for name, part in parts.items() if part is not None)
 
-    def holding_back(self, penalties: NDArray[np.float64], rows: Rows) -> "FittedModel":
-        """Lower scores: by penalties of the reranker, or, without one, by shrinking behaviour vectors.
+    def penalties(self, count: int) -> NDArray[np.float64]:
+        """Give the penalties of the reranker on N items, as those of a refresh have them: (N,) float64."""
+        stage = self.reranker
+        if stage is None or stage.penalties is None or stage.plain_penalties:
+            return np.zeros(count)
+        return stage.penalties.astype(np.float64)
+
+    def penalty_effects(self, lists: Candidates) -> NDArray[np.float64] | None:
+        """Give by how much a penalty of 1 lowers the scores of each list: (B,) float64; None where none can.
+
+        Args:
+            lists: Those of the parts without penalties.
+        """
+        if self.reranker is not None:
+            return score_spread(lists.scores, lists.rows)[:, 0].astype(np.float64)
+        if self.block is None:
+            return None
+        effects: NDArray[np.float64] = lists.queries[:, self.space.dim :] @ self._penalty_vector(lists)
+        return effects
+
+    def holding_back(self, penalties: NDArray[np.float64], lists: Candidates) -> "FittedModel":
+        """Lower scores: by penalties of the reranker, or, without one, by moving behaviour vectors away from queries.
 
         Args:
             penalties: (N,) float64, in standard deviations of the scores of a list; 0 for most.
-            rows: The items that are still over-exposed.
+            lists: Those of the parts without penalties.
         """
         if self.reranker is not None:
             lowered = replace(self.reranker, penalties=penalties.astype(np.float32), plain_penalties=False)
             return self._replace(reranker=lowered)
         if self.block is None:
             return self
-        items = self.block.behaviour.items.copy()
-        items[rows] *= np.float32(SHRINK)
+        items, rows = self.block.behaviour.items.copy(), np.flatnonzero(penalties)
+        items[rows] -= np.outer(penalties[rows], self._penalty_vector(lists)).astype(np.float32)
         behaviour = replace(self.block.behaviour, items=items)
         space = ItemSpace.of(self.space.content, self.space.users, behaviour, self.space.profiles)
         return self._replace(block=self.block._replace(behaviour=behaviour), space=space)
+
+    def _penalty_vector(self, lists: Candidates) -> NDArray[np.float64]:
+        """Give the behaviour vector whose score is about the standard deviation of scores in every list: (R,) float64.
+
+        It is a ridge regression of 1 on the queries of unit length. In the dimension of popularity it is 1, so that an
+        item is held back for new users too.
+        """
+        queries = lists.queries[:, self.space.dim :].astype(np.float64)
+        lengths = np.maximum(np.linalg.norm(queries, axis=1), 1e-12)
+        units = queries / lengths[:, None]
+        towers, rest = units[:, :-1], 1 - units[:, -1]
+        gram = towers.T @ towers
+        ridge = PENALTY_RIDGE * np.trace(gram) / max(len(gram), 1) + 1e-12
+        solved = np.linalg.solve(gram + ridge * np.eye(len(gram)), towers.T @ rest)
+        spreads = score_spread(lists.scores, lists.rows)[:, 0]
+        vector: NDArray[np.float64] = float(np.median(spreads / lengths)) * np.append(solved, 1.0)
+        return vector
 
     def files(self, histories: Sequence[History], items: ItemIds) -> dict[str, bytes]:
         """Return the parts as files of a generation, with a record of the training histories."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from indexing.arrays import Vectors
 from indexing.errors import TrainingError
@@ -33,7 +33,24 @@ from retrieval.models.profile_model import ProfileModel
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.training.cutoffs import Cutoff
 
+if TYPE_CHECKING:
+    from retrieval.ranking.heads import ScoringHead
+
 Part = TypeVar("Part")
+
+
+class Validated(NamedTuple):
+    """The parts that helped, as they were validated.
+
+    Attributes:
+        parts: Trained on the train part, with the head that was trained without the test part.
+        before: The lists of frozen vectors for the validation users.
+        targets: What counts as relevant where the head reads the context; else none, and the test part counts.
+    """
+
+    parts: FittedModel
+    before: Candidates
+    targets: Sequence[History] = ()
 
 
 @dataclass(eq=False)
@@ -64,8 +81,10 @@ class PartSelection:
     new_users: dict[str, float] = field(default_factory=dict)
     gains: Gains = field(default_factory=Gains)
     _best: Candidates | None = field(init=False, default=None)  # lists of the best model so far
+    _head: "ScoringHead | None" = field(init=False, default=None)  # of the second stage, as it was validated
+    _targets: Sequence[History] = field(init=False, default=())  # of its validation
 
-    def train(self) -> FittedModel:
+    def train(self) -> tuple[FittedModel, Validated]:
         """Train each part on the train part of the log, and keep it if it helps on the test part."""
         trainer, config, train_parts = self.trainer, self.trainer.config, [part.train for part in self.splits]
         train, held_out = hold_out_users([history for history in train_parts if len(history)])
@@ -87,8 +106,10 @@ class PartSelection:
             trainer = replace(trainer, context=())
         returning = train_for_returning(trainer, accepted, cutoffs, self.validation, stage is not None)
         if stage is None:
-            return returning.accepted
-        return returning.accepted._replace(reranker=self._with_returning(stage, returning))
+            return returning.accepted, Validated(returning.accepted, before)
+        accepted = returning.accepted._replace(reranker=self._with_returning(stage, returning))
+        validated = replace(stage, head=self._head or stage.head)
+        return accepted, Validated(accepted._replace(reranker=validated), before, self._targets)
 
     def _train_stage(
         self, accepted: FittedModel, before: Candidates, held_out_histories: Sequence[History]
@@ -111,7 +132,7 @@ class PartSelection:
         staged = self._train_in_context(accepted, staged, before)
         if staged is None:
             return None
-        stage = staged.stage
+        stage, self._head = staged.stage, staged.stage.head
         if self.trainer.config.retrains_reranker:
             stage = replace(stage, head=retrain_with_last_part(self.trainer, accepted, staged, self.splits))
         if held_out_histories and stage.min_history:
@@ -173,7 +194,7 @@ class PartSelection:
             self.trainer.curves.update(curves)
             return staged
         self.notes.pop("reranker", None)  # of the stage without context
-        self.gains["gain"] = self.validation.gain(before, found.answers, found.targets)
+        self.gains["gain"], self._targets = self.validation.gain(before, found.answers, found.targets), found.targets
         return found.staged
 
     def _with_returning(self, stage: SecondStage, returning: ReturningUsers) -> SecondStage:

@@ -230,6 +230,8 @@ def _sample(histories: Sequence[History], targets: Sequence[History]) -> tuple[S
 def check_recall(name: str, earlier: float, later: float) -> None:
     """Check that the recall of a source is not far higher in training than in validation.
 
+    The logs of all sources are checked before; see `check_training_logs`. So this is mostly a log that changes.
+
     Args:
         name: Of the source.
         earlier: Its recall where the head is trained.
@@ -240,7 +242,8 @@ def check_recall(name: str, earlier: float, later: float) -> None:
     """
     if earlier > MAX_RATIO * later + MARGIN:
         raise TrainingError(
-            f"source {name!r} has a recall of {earlier:.2f} where the head is trained and {later:.2f} where it is "
-            "validated: either it has seen the targets (train it on earlier interactions), or what users do last is "
-            "unlike what they did before, as with new items; then the reranker needs a longer log"
+            f"not trained: source {name!r} finds {earlier:.0%} of what users do next in the part of the log that "
+            f"trains the head, and {later:.0%} in the later part that validates it. What users do last is unlike what "
+            "they did before, as when they turn to new items; a longer log helps. A source of your own that was "
+            "trained on what it should find looks the same"
         )

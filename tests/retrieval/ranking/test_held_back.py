@@ -10,7 +10,7 @@ from safetensors.numpy import load
 from indexing.arrays import Vectors
 from indexing.catalogue.item_ids import ItemIds
 from retrieval.candidates import Candidates
-from retrieval.fitting.exposure_limit import score_penalties, shares_of
+from retrieval.fitting.selection.score_penalties import score_penalties, shares_of
 from retrieval.ranking.explain import Explanation, with_features
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.ranking.sources import UserBatch

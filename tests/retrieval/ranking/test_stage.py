@@ -244,7 +244,7 @@ def test_a_source_that_lies_about_its_past_does_too_well() -> None:
     )
     recall = recalls_of([honest], *moment[:2], COUNT)[0]
     check_recall("ease", recall, recall)
-    with pytest.raises(TrainingError, match=r"'oracle' has a recall of 0.90 .* 0.20 where .* needs a longer log"):
+    with pytest.raises(TrainingError, match=r"'oracle' finds 90% .* 20% in the later .*a longer log helps"):
         check_recall("oracle", 0.9, 0.2)
 
 
