@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from indexing.arrays import lengths_of
 from indexing.bundle.bundle import Bundle
 from indexing.errors import InputError
-from indexing.runtime.arguments import is_whole, shown_number
 from retrieval.batch.input_rows import Chunk, Source, UserLines, check_items
 from retrieval.batch.tables import MemoryTables, ParquetFiles
 from retrieval.batch.user_rows import ListedUsers
 from retrieval.candidates import FOLDED, Candidates
 from retrieval.filters import Where
 from retrieval.interactions.context import ContextLike, request_context
+from retrieval.interactions.parse_values import request_seconds
 from retrieval.postprocess.titles import BESIDE, TITLE, with_titles
 from retrieval.ranking.reranker import ExactReranker
 from retrieval.retriever.postprocessing import Postprocessing
-from retrieval.retriever.query_inputs import MAX_SECONDS, UserHistories, warn_of_later_interactions
+from retrieval.retriever.query_inputs import UserHistories, warn_of_later_interactions
 from retrieval.retriever.recommend import (
     Request,
     Stages,
@@ -68,8 +68,8 @@ class BatchConfig:
         shape: Diversity, caps and rules.
         chunk: Users answered and written at once; an interruption loses at most one chunk.
         titles: Add the title of each hit.
-        at: Time of all requests, in seconds since 1970; users then return after the days since their last interaction;
-            see ``times`` of `Retriever.recommend`. None means now, within the visit of their last interaction.
+        at: Time of all requests, given as ``times`` of `Retriever.recommend` and kept in seconds since 1970; users then
+            return after the days since their last interaction. None means now, within the visit of that.
         context: The context of all requests, where the rows of users have no column of it; see `Request`.
     """
 
@@ -89,8 +89,8 @@ class BatchConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
                 raise InputError(f"{name} is {value!r}, expected at least 1, and a whole number")
-        if self.at is not None and (not is_whole(self.at, 0) or self.at >= MAX_SECONDS):
-            raise InputError(f"at is {shown_number(self.at)}; give whole seconds since 1970, not milliseconds")
+        if self.at is not None:
+            object.__setattr__(self, "at", int(request_seconds([self.at], "at")[0]))
 
     def to_json(self) -> dict[str, Any]:
         """Give the settings that change answers as plain JSON values; filters as the text that `parse_filter` reads."""

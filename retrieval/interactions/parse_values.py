@@ -1,9 +1,9 @@
 """From whatever a log holds to ids and weights; what cannot be read is marked, never guessed."""
 
 import re
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,7 @@ from indexing.arrays import Mask
 from indexing.catalogue.arrow_values import SECONDS_PER_DAY, require_utf8
 from indexing.catalogue.item_ids import id_texts, without_decimal_zero
 from indexing.errors import InputError, InteractionsError, examples
+from indexing.runtime.arguments import is_number, is_whole, shown_number
 from retrieval.interactions.event_types import EventTypes
 
 _VIEWS = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}  # most of Arrow computes on no views
@@ -210,6 +211,64 @@ def read_times(column: pa.Array, name: str) -> Times:
     if pa.types.is_timestamp(kind):
         return _parted(ticks, np.int64(_TICKS[kind.unit]), np.zeros(len(ticks), np.int64))
     return _from_numbers(ticks, np.zeros(len(ticks)))
+
+
+NOW = "now"
+MAX_SECONDS = 10**11  # the year 5138
+Moment: TypeAlias = int | float | str | date | np.datetime64
+"""A time of a request: a number since 1970, a date, a time, or ``"now"``; see `request_seconds`."""
+
+
+def request_seconds(given: Sequence[Any], name: str, which: str = "") -> Whole:
+    """Give times of requests in seconds since 1970, (N,) int64; numbers and texts are read as the times of a log are.
+
+    >>> request_seconds(["2024-06-01T12:00", datetime(2024, 6, 1, 12), 1_717_243_200, 1_717_243_200_000], "times")
+    array([1717243200, 1717243200, 1717243200, 1717243200])
+
+    Args:
+        given: Numbers, texts, dates and times of Python, pandas and NumPy; of UTC where they have no zone.
+        name: Of the argument, for the message.
+        which: For whom they are, for the message.
+
+    Raises:
+        InputError: When one is none of these, or before 1970.
+    """
+    seconds = np.full(len(given), NO_TIME)
+    is_text = np.array([isinstance(one, str) for one in given], np.bool_)
+    is_a_number = np.array([is_number(one, 0, np.iinfo(np.int64).max // 2) for one in given], np.bool_)
+    for rows, convert in ((is_a_number, _as_number), (is_text, str)):
+        if len(chosen := np.flatnonzero(rows)):
+            column = pa.array([convert(given[row]) for row in chosen.tolist()])
+            seconds[chosen] = read_times(column, name).seconds
+    for row in np.flatnonzero(~is_a_number).tolist():
+        if not is_text[row]:
+            seconds[row] = _moment_seconds(given[row])
+        elif given[row].strip().lower() == NOW:
+            seconds[row] = _moment_seconds(datetime.now(UTC))
+    if len(wrong := np.flatnonzero((seconds < 0) | (seconds >= MAX_SECONDS))):
+        value = shown_number(given[int(wrong[0])]).removesuffix(" of type str")
+        raise InputError(
+            f"{name} has {value}, which cannot be read as a time; give a date or a time "
+            "like 2024-06-01 or 2024-06-01T12:00:00 (UTC where it has no zone), seconds or milliseconds since 1970, "
+            f"or {NOW}{', ' * bool(which)}{which}"
+        )
+    return seconds
+
+
+def _as_number(value: Any) -> int | float:  # noqa: ANN401 - any number
+    return int(value) if is_whole(value, 0) else float(value)
+
+
+def _moment_seconds(value: object) -> int:
+    """Give the seconds of a date or a time since 1970; NO_TIME where it is none."""
+    if isinstance(value, np.datetime64):
+        return int(value.astype("datetime64[s]").astype(np.int64))
+    if isinstance(value, datetime) and value == value:
+        moment = value if value.tzinfo else value.replace(tzinfo=UTC)
+        return int((moment - _EPOCH) // timedelta(seconds=1))
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return int((datetime(value.year, value.month, value.day, tzinfo=UTC) - _EPOCH) // timedelta(seconds=1))
+    return int(NO_TIME)
 
 
 def present(values: pa.Array) -> NDArray[np.bool_]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -11,10 +10,11 @@ from indexing.arrays import unit
 from indexing.bundle.bundle import Bundle
 from indexing.errors import InputError
 from indexing.media.files import Modality
-from indexing.runtime.arguments import check_kind, check_list, check_mapping, check_whole
+from indexing.runtime.arguments import check_kind, check_list, check_mapping
 from retrieval.candidates import Candidates, require_candidates
 from retrieval.candidates.sources import EXACT
 from retrieval.interactions.impressions import ImpressionsLike, as_impressions
+from retrieval.interactions.parse_values import Moment, request_seconds
 from retrieval.postprocess.diversify import (
     METHODS,
     Cap,
@@ -41,7 +41,6 @@ from retrieval.ranking.explain import (
 from retrieval.ranking.reranker import STAGE
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.retriever.loaded_bundle import LoadedBundle
-from retrieval.retriever.query_inputs import checked_times
 
 
 class Part(NamedTuple):
@@ -194,21 +193,18 @@ def apply_rules(
     return after if k is None else cast(Ruled, after.top(k))
 
 
-def shown_until(impressions: ImpressionsLike | None, at: datetime | int | None) -> ShownImpressions | None:
+def shown_until(impressions: ImpressionsLike | None, at: Moment | None) -> ShownImpressions | None:
     """Join impressions and the time of a request, in UTC where it has no zone; None without impressions.
 
     Raises:
         InputError: When either is something else, or a time is given without impressions.
     """
-    if isinstance(at, datetime):
-        at = int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
-    if at is not None:
-        at = checked_times([check_whole(at, "at", 0)], 1, "at", "of the request").item()
+    until = None if at is None else int(request_seconds([at], "at")[0])
     if impressions is None:
         if at is not None:
             raise InputError("at is the time up to which impressions count, and there are none; give impressions, too")
         return None
-    return ShownImpressions(as_impressions(impressions), at)
+    return ShownImpressions(as_impressions(impressions), until)
 
 
 def explain_hits(

@@ -22,13 +22,14 @@ from indexing.media.audio import Sound, read_sound
 from indexing.media.decode import Task, Unusable
 from indexing.media.files import Kind, UnusableFile, with_name
 from indexing.media.images import read_picture
-from indexing.runtime.arguments import check_array, check_list, check_names, is_whole, shown, shown_number
+from indexing.runtime.arguments import check_array, check_list, check_names, shown
 from indexing.store.shared_pool import decode_all, task_for
 from retrieval.interactions.columns import last_of_each_item
 from retrieval.interactions.event_types import LearnedEvents
 from retrieval.interactions.histories import LoggedHistories, all_histories
 from retrieval.interactions.interactions import Interactions, read_as_learned
 from retrieval.interactions.known_items import check_known
+from retrieval.interactions.parse_values import Moment, request_seconds
 from retrieval.ranking.explain import finite_weights
 
 Picture = Image.Image | bytes | Path | str
@@ -155,9 +156,6 @@ def _located(what: str, position: int, given: object) -> bytes | Path:
     raise InputError(f"query {what} {position} is of type {kind}: give the bytes of a file or the path of one")
 
 
-MAX_SECONDS = 10**11  # since 1970: the year 5138; a time in milliseconds is larger
-
-
 class LaterInteractionsWarning(CommonspaceWarning):
     """Users are asked for at a time before their last interaction."""
 
@@ -199,7 +197,7 @@ class UserHistories:
         items: ItemIds,
         user_ids: Sequence[str] = (),
         weights: Sequence[Sequence[float]] | None = None,
-        last_times: Sequence[int] | None = None,
+        last_times: Sequence[Moment | None] | None = None,
     ) -> "UserHistories":
         """Make histories of lists of item_ids, with weights and the times of the last interactions if there are any.
 
@@ -259,23 +257,23 @@ class UserHistories:
             last=None if self.last is None else self.last[at],
         )
 
-    def asking_at(self, times: int | Sequence[int] | None) -> "UserHistories":
-        """Set the times of the requests: one for all users, or one for each.
+    def asking_at(self, times: Moment | Sequence[Moment] | None) -> "UserHistories":
+        """Set the times of the requests: one for all users, or one for each; see `request_seconds`.
 
         Raises:
-            InputError: When one is no whole number, or it is not known when users did the last interaction.
+            InputError: When one cannot be read, or it is not known when users did the last interaction.
             ShapeError: When there are more or fewer than users.
         """
         if times is None:
             return self
-        if isinstance(times, Sequence | np.ndarray):
-            check_list(times, "times")
-            given = list(times)
+        count, which = len(self.rows), "one for all or one for each"
+        if _is_listed(times):
+            asked_at = checked_times(times, count, "times", which)
         else:
-            given = [times] * len(self.rows)
-        asked = replace(self, times=checked_times(given, len(self.rows), "times", "one for all or one for each"))
+            asked_at = np.repeat(request_seconds([times], "times", which), count)
+        asked = replace(self, times=asked_at)
         if self.last is not None:
-            warn_of_later_interactions(int((asked.times < self.last).sum()), len(given))  # type: ignore[operator]
+            warn_of_later_interactions(int((asked_at < self.last).sum()), count)
         elif any(map(len, self.rows)):
             raise InputError(
                 "times say when users ask, and lists of items do not say when each user did the last interaction; give "
@@ -320,11 +318,12 @@ def no_times() -> InputError:
     )
 
 
-def _last_times(given: Sequence[int] | None, histories: Sequence[Rows]) -> NDArray[np.int64] | None:
+def _last_times(given: Sequence[Moment | None] | None, histories: Sequence[Rows]) -> NDArray[np.int64] | None:
     """Check the times of the last interactions, and give -1 for empty histories."""
     if given is None:
         return None
-    check_list(given, "last_times")
+    if not hasattr(given, "__array__"):
+        check_list(given, "last_times")
     read = [
         0 if one is None and position < len(histories) and not len(histories[position]) else one
         for position, one in enumerate(given)  # that of an empty history is not read
@@ -333,20 +332,26 @@ def _last_times(given: Sequence[int] | None, histories: Sequence[Rows]) -> NDArr
     return np.where(lengths_of(histories) > 0, times, -1)
 
 
-def checked_times(given: Sequence[Any], count: int, name: str, which: str) -> NDArray[np.int64]:
-    """Give times of so many users as int64.
+def checked_times(given: Any, count: int, name: str, which: str) -> NDArray[np.int64]:  # noqa: ANN401 - checked here
+    """Give times of so many users as seconds since 1970: a list, or an array of NumPy, pandas, polars or Arrow.
 
     Raises:
-        InputError: When one is no whole number of seconds.
+        InputError: When one cannot be read as a time.
         ShapeError: When there are more or fewer.
     """
-    if wrong := [one for one in given if not is_whole(one, 0) or one >= MAX_SECONDS]:
-        raise InputError(
-            f"{name} has {shown_number(wrong[0])}; give whole seconds since 1970, not milliseconds, {which}"
-        )
-    if len(given) != count:
-        raise ShapeError(f"{len(given)} {name} for {count} users; give {which}")
-    return np.array(given, np.int64)
+    if not isinstance(given, Sequence | np.ndarray) and hasattr(given, "__array__"):
+        given = given.to_pylist() if hasattr(given, "to_pylist") else list(given)
+    check_list(given, name)
+    seconds = request_seconds(list(given), name, which)
+    if len(seconds) != count:
+        raise ShapeError(f"{len(seconds)} {name} for {count} users; give {which}")
+    return seconds
+
+
+def _is_listed(value: object) -> bool:
+    """Whether a value is a list or an array, and neither a text nor one number or time of NumPy."""
+    is_array = hasattr(value, "__array__") and not isinstance(value, np.generic)
+    return is_array or (isinstance(value, Sequence) and not isinstance(value, str))
 
 
 def as_log(given: Histories, learned: LearnedEvents | None) -> Interactions | None:

@@ -16,6 +16,7 @@ from retrieval.candidates import Candidates
 from retrieval.candidates.sources import Codes, codes_for, source_code
 from retrieval.filters import Where, selected
 from retrieval.interactions.context import Context, ContextColumns, ContextLike, request_context, warn_of_context
+from retrieval.interactions.parse_values import Moment
 from retrieval.interactions.user_profiles import Profiles, in_order_of
 from retrieval.models.profile_model import ProfilesLike
 from retrieval.models.user_model import UserModel
@@ -49,10 +50,11 @@ class Request(NamedTuple):
     user_ids: B names of the queries; of a log the users to recommend to, all when empty.
     weights: The weight of each item of each history, on the scale of the training log; equal when None. Disliked items
         are not recommended, and are no part of the query. A user without liked items gets popular items.
-    times: Time of the requests in seconds since 1970, one for all or one for each. With a log, or with ``last_times``,
+    times: Time of the requests, one for all or one for each: a date, a time (UTC where it has no zone), seconds or
+        milliseconds since 1970, or ``"now"``; see `request_seconds`. With a log, or with ``last_times``,
         users return after the days since their last interaction. When None, the time is now, after the training log,
         and each request is within the visit of the last interaction.
-    last_times: Time of the last interaction of each user, in seconds since 1970, for histories as lists, which need it
+    last_times: Time of the last interaction of each user, given like ``times``, for histories as lists, which need it
         where ``times`` are given. That of an empty history is not read, and may be None.
     profiles: Attributes of each user, ``{"age": 31, "plan": "team"}``, or a table with a row for each; only if `fit`
         was given profiles. They count less the longer the history is. `Profiles`, a path of them and a table with a
@@ -119,8 +121,8 @@ def users_of(
     given: Histories,
     user_ids: Sequence[str],
     weights: Sequence[Sequence[float]] | None,
-    times: int | Sequence[int] | None,
-    last_times: Sequence[int] | None,
+    times: Moment | Sequence[Moment] | None,
+    last_times: Sequence[Moment | None] | None,
 ) -> UserHistories:
     """Make `UserHistories` of lists or of a log; see `Retriever.recommend`."""
     if (log := as_log(given, state.learned.events)) is None:

@@ -1,7 +1,6 @@
 """`Retriever`: search, similar items, recommendations, reranking and postprocessing, all for batches of queries."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Literal, Unpack
 
@@ -14,6 +13,7 @@ from retrieval.candidates import Candidates
 from retrieval.filters import Where
 from retrieval.interactions.context import ContextLike
 from retrieval.interactions.impressions import ImpressionsLike
+from retrieval.interactions.parse_values import Moment
 from retrieval.models.profile_model import ProfilesLike
 from retrieval.postprocess.blend import Blend
 from retrieval.postprocess.diversify import Method
@@ -172,7 +172,7 @@ class Retriever:
         return next_items(self.state, item_ids, k, where)
 
     def users_for(
-        self, item_ids: Sequence[str], interactions: Histories, k: int = 10, *, times: int | None = None
+        self, item_ids: Sequence[str], interactions: Histories, k: int = 10, *, times: Moment | None = None
     ) -> RankedUsers:
         """Find for each item the k users of a log with the highest score, without those who have it.
 
@@ -192,8 +192,8 @@ class Retriever:
         exclude_seen: bool = True,
         user_ids: Sequence[str] = (),
         weights: Sequence[Sequence[float]] | None = None,
-        times: int | Sequence[int] | None = None,
-        last_times: Sequence[int] | None = None,
+        times: Moment | Sequence[Moment] | None = None,
+        last_times: Sequence[Moment | None] | None = None,
         profiles: ProfilesLike | None = None,
         context: ContextLike | None = None,
         min_relevance: float | None = None,
@@ -233,8 +233,8 @@ class Retriever:
         exclude_seen: bool = True,
         user_ids: Sequence[str] = (),
         weights: Sequence[Sequence[float]] | None = None,
-        times: int | Sequence[int] | None = None,
-        last_times: Sequence[int] | None = None,
+        times: Moment | Sequence[Moment] | None = None,
+        last_times: Sequence[Moment | None] | None = None,
         profiles: ProfilesLike | None = None,
         context: ContextLike | None = None,
     ) -> Candidates:
@@ -304,12 +304,12 @@ class Retriever:
         k: int | None = None,
         *,
         impressions: ImpressionsLike | None = None,
-        at: datetime | int | None = None,
+        at: Moment | None = None,
     ) -> Ruled:
         """Apply business rules, as the last stage, and keep the best k of each query; hits name the rules.
 
-        Frequency caps and rotation read ``impressions`` by query_id as user_id, up to ``at``: a time, or seconds since
-        1970; the time of the last impression when None.
+        Frequency caps and rotation read ``impressions`` by query_id as user_id, up to ``at``: a time, read as
+        ``times`` of `recommend`; the time of the last impression when None.
         """
         return after.apply_rules(self.state, candidates, rules, k, after.shown_until(impressions, at))
 

@@ -1,21 +1,18 @@
 """Options that say which users are answered: by histories on the command line, from a log, or from a file of users."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
-import pyarrow as pa
 import typer
 
+from indexing.errors import InputError
 from retrieval.batch import BatchConfig
 from retrieval.cli.display.terminal import UsageError
 from retrieval.cli.options.log import LogOption, ProfilesFile
-from retrieval.interactions.parse_values import read_times
-from retrieval.retriever.query_inputs import MAX_SECONDS
+from retrieval.interactions.parse_values import request_seconds
 
 USERS = "Users"
-NOW = "now"
 
 Histories = Annotated[
     list[str] | None,
@@ -62,15 +59,10 @@ def _seconds(text: str) -> int:
     >>> _seconds("2024-06-01T12:00:00"), _seconds("1700000000")
     (1717243200, 1700000000)
     """
-    if text.strip().lower() == NOW:
-        return int(datetime.now(UTC).timestamp())
-    seconds = int(read_times(pa.array([text]), "--at").seconds[0])
-    if not 0 <= seconds < MAX_SECONDS:
-        raise typer.BadParameter(
-            f"cannot read {text!r} as a time; give a date or time like 2024-06-01 or 2024-06-01T12:00:00 (UTC where it "
-            f"has no zone), seconds since 1970, or {NOW}"
-        )
-    return seconds
+    try:
+        return int(request_seconds([text], "--at")[0])
+    except InputError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 At = Annotated[
@@ -80,8 +72,9 @@ At = Annotated[
         parser=_seconds,
         metavar="TIME",
         rich_help_panel=USERS,
-        help="Time of the requests: a date, a time, seconds since 1970, or now. Users then return after the days "
-        "since their last interaction in the log; without --at they are within the visit of their last interaction.",
+        help="Time of the requests: a date, a time, seconds or milliseconds since 1970, or now. Users then return "
+        "after the days since their last interaction in the log; without --at they are within the visit of their last "
+        "interaction.",
     ),
 ]
 ChunkSize = Annotated[

@@ -15,13 +15,13 @@ from indexing.index.base import check_k, merged, no_answers
 from indexing.index.search import check_scores
 from indexing.runtime.arguments import check_list
 from retrieval.interactions.histories import LoggedHistories
+from retrieval.interactions.parse_values import Moment, request_seconds
 from retrieval.retriever.loaded_bundle import LoadedBundle
 from retrieval.retriever.query_inputs import (
     Histories,
     UserHistories,
     as_log,
     check_has_times,
-    checked_times,
     warn_of_later_interactions,
 )
 from retrieval.retriever.recommend import Request, queries_of
@@ -93,7 +93,7 @@ class RankedUsers:
 
 
 def users_for(
-    state: LoadedBundle, item_ids: Sequence[str], interactions: Histories, k: int, times: int | None = None
+    state: LoadedBundle, item_ids: Sequence[str], interactions: Histories, k: int, times: Moment | None = None
 ) -> RankedUsers:
     """Rank the users of a log for each item; see `Retriever.users_for`."""
     check_list(item_ids, "item_ids")
@@ -105,7 +105,7 @@ def users_for(
             "table or a DataFrame"
         )
     logged = LoggedHistories.of(log, state.items)
-    asked = None if times is None else checked_times([times], 1, "times", "one for all")
+    asked = None if times is None else request_seconds([times], "times", "one for all")
     if asked is not None:
         check_has_times(logged)
         last = logged.last_times(np.arange(len(logged)))

@@ -55,7 +55,7 @@ def recommended(service: Service, retriever: Retriever, body: RecommendRequest) 
         exclude_seen=body.exclude_seen,
         weights=body.weights,
         times=body.times,
-        last_times=body.last_times,  # type: ignore[arg-type]
+        last_times=body.last_times,
         profiles=body.profiles,
         context=body.context,
         min_relevance=body.min_relevance,

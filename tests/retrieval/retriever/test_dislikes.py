@@ -109,12 +109,12 @@ def test_what_is_said_of_the_last_times_is_read_or_refused(retriever: Retriever)
     assert lists_of_new[0] == lists_of_new[1]  # nothing was done that could be long ago
     some, none = ([[], ITEMS], [None, CLOCK]), ([[], ITEMS], [CLOCK, CLOCK])
     lists = [
-        retriever.recommend(histories, 5, times=CLOCK + 9, last_times=last).to_arrow()["item_id"].to_pylist()  # type: ignore[arg-type]
+        retriever.recommend(histories, 5, times=CLOCK + 9, last_times=last).to_arrow()["item_id"].to_pylist()
         for histories, last in (some, none)
     ]
     assert lists[0] == lists[1]
     with pytest.raises(InputError, match="last_times has None"):
-        retriever.recommend([ITEMS], 5, times=CLOCK, last_times=[None])  # type: ignore[list-item]
+        retriever.recommend([ITEMS], 5, times=CLOCK, last_times=[None])
     lines = pa.table({"user_id": ["x", "y"], "history": [ITEMS, ITEMS], "last_time": ["-5", str(CLOCK)]})
     found = list(recommend_batches(retriever, lines, BatchConfig(k=5, at=CLOCK + 9)))
     assert quarantined(found) == {"x": NO_LAST_TIME}
