@@ -17,6 +17,8 @@ from indexing.errors import (
     CommonspaceError,
     DecoderError,
     EncoderError,
+    EventsBusyError,
+    EventsError,
     InputError,
     MissingExtraError,
     UnknownItemError,
@@ -29,7 +31,7 @@ from retrieval.serving.engine.notes import warnings_as_notes
 from retrieval.serving.engine.served_bundle import ServedBundle
 from retrieval.serving.engine.service import Service
 from retrieval.serving.middleware import RefusedBodyError, Surroundings
-from retrieval.serving.routes import health, items, recommend, related, rerank, search, upload
+from retrieval.serving.routes import events, health, items, recommend, related, rerank, search, upload
 from retrieval.serving.schemas.errors import error_response, problems_in_words, split_hint
 
 ROUTERS: Sequence[APIRouter] = (
@@ -39,6 +41,7 @@ ROUTERS: Sequence[APIRouter] = (
     related.router,
     rerank.router,
     items.router,
+    events.router,
     health.router,
 )
 TITLE = "Commonspace"
@@ -132,7 +135,8 @@ async def _http_error(_: Request, error: Exception) -> Response:
 
 async def _told(request: Request, error: Exception) -> Response:
     message, hint = split_hint(str(error))
-    return error_response(status_of(error, request.method), type(error).__name__, message, hint)
+    headers = {"retry-after": "1"} if isinstance(error, EventsBusyError) else None
+    return error_response(status_of(error, request.method), type(error).__name__, message, hint, headers)
 
 
 def status_of(error: Exception, method: str) -> int:
@@ -141,7 +145,7 @@ def status_of(error: Exception, method: str) -> int:
         return 404
     if isinstance(error, MissingExtraError):
         return 501
-    if isinstance(error, BundleError | DecoderError):
+    if isinstance(error, BundleError | DecoderError | EventsError):
         return 503
     if type(error).__name__ == "ExpiredCursorError":
         return 410

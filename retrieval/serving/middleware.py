@@ -62,7 +62,9 @@ class Surroundings:
             self.service.metrics.observe_request(route, answer.status, time.perf_counter() - request.started)
 
     async def _answered(self, scope: Scope, body: "Body", answer: "Answer") -> None:
-        refused = security.refusal(self.service.config, scope["path"], body.headers.get("authorization"))
+        refused = security.refusal(
+            self.service.config, scope["path"], body.headers.get("authorization"), scope["method"]
+        )
         try:
             if refused is not None:
                 challenge = {"www-authenticate": "Bearer"} if refused.status == 401 else None

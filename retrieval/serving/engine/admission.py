@@ -16,6 +16,9 @@ from retrieval.serving.engine.request import RequestContext, current_request
 T = TypeVar("T")
 Kind = Literal["search", "recommend", "upload", "events", "admin"]
 
+AT_ONCE: dict[Kind, int] = {"events": 32}
+"""Requests of a kind of work at once that wait for a disk rather than compute: what waits is written together."""
+
 
 class OverloadedError(Exception):
     """A request that is refused.
@@ -96,7 +99,7 @@ class Admission:
 
     def _queue(self, kind: Kind) -> "WorkQueue":
         if kind not in self._queues:
-            threads = self.limits.concurrency or cores()
+            threads = AT_ONCE.get(kind) or self.limits.concurrency or cores()
             self._queues[kind] = WorkQueue(kind, threads, self.limits.queue)
         return self._queues[kind]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from indexing.errors import InputError
-from retrieval.interactions.event_types import EventTypes
+from retrieval.interactions.event_types import USUAL_TYPES, EventTypes
 from retrieval.interactions.histories import all_histories
 from retrieval.interactions.interactions import Interactions
 from retrieval.retriever.loaded_bundle import LoadedBundle
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from retrieval.serving.events.event_log import EventLog
 
 
-def event_types(state: LoadedBundle) -> EventTypes | None:
-    """Give what each type of event meant to `fit`, so that live histories weigh alike; None where it read no types."""
-    learned = state.learned.events
-    return None if learned is None else learned.types
+def event_types(state: LoadedBundle) -> EventTypes:
+    """Give what each type of event meant to `fit`, so that live histories weigh alike, and usual ones beside these."""
+    learned = state.learned.event_types
+    return USUAL_TYPES if learned is None else EventTypes({**USUAL_TYPES.types, **learned.types})
 
 
 def histories_of_users(

@@ -110,17 +110,21 @@ class EventLog:
         """How many calls wait to be written."""
         return self._writer.waiting
 
-    def append(self, events: Sequence[Event | Mapping[str, Any]]) -> Appended:
+    def append(self, events: Sequence[Event | Mapping[str, Any]], types: EventTypes | None = None) -> Appended:
         """Write events, whole or not at all, and return once they are on disk.
 
         Events whose event_id is in the log already count once. Unknown users are created.
+
+        Args:
+            events: The events.
+            types: The types that they may be of; those of the log when None.
 
         Raises:
             InteractionsError: For an event that cannot be used, with its position; nothing was written.
             EventsBusyError: When too much waits; nothing was written.
             EventsError: When the database refuses them; nothing was written.
         """
-        rows = rows_of(events, self.types.types)
+        rows = rows_of(events, (types or self.types).types)
         return self._writer.append(rows) if rows else Appended(0)
 
     def interactions_of(self, user_ids: Sequence[str], types: EventTypes | None = None) -> Interactions:

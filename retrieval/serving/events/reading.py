@@ -5,8 +5,10 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 
+from indexing.arrays import Mask
 from indexing.catalogue.arrow_values import SECONDS_PER_DAY
 from indexing.errors import InteractionsError
 from retrieval.interactions.event_types import EventTypes
@@ -35,6 +37,15 @@ _TYPES: dict[str, pa.DataType] = {
     "received": pa.int64(),
     "is_shown": pa.bool_(),
 }
+
+
+class OrderedInteractions(Interactions):
+    """Interactions whose order is known also within a second: that in which they were written."""
+
+    @property
+    def has_times(self) -> bool:
+        """Whether the order says what came first."""
+        return len(self) > 0
 
 
 def read_interactions(database: Database, names: Sequence[str], by: By, types: EventTypes) -> Interactions:
@@ -68,10 +79,15 @@ def _weighed(owners: list[str], rows: list[Any], types: EventTypes, end: int) ->
     log = LogRows({}, pa.array(owners, pa.string()), pa.array(items, pa.string()), Times(seconds, none, none))
     log.weights = np.array(weights, np.float32)
     if rows:
-        log.weigh(*read_events(pa.array(kinds, pa.string()), "type", types))
+        names = pa.array(kinds, pa.string())
+        is_known: Mask = pc.is_in(names, value_set=pa.array([*types.types], pa.string())).to_numpy(zero_copy_only=False)
+        if unknown := int((~is_known).sum()):  # of a table of types that is used no more
+            log.lost["event of a type without a weight"] += unknown
+            log.keep(is_known)
+        log.weigh(*read_events(names.filter(pa.array(is_known)), "type", types))
         log.leave_out_unusable()
         log.age(types, end)
-    return Interactions(log.table(), dict(log.lost), log.repairs(), log.examples, "max", types)
+    return OrderedInteractions(log.table(), dict(log.lost), log.repairs(), log.examples, "max", types)
 
 
 def last_time(connection: sa.Connection) -> int:
@@ -124,7 +140,7 @@ def all_interactions(database: Database, options: ReadOptions, days: float | Non
         raise InteractionsError(f"{database.shown} has no events yet but impressions; there is nothing to learn from")
     table = pa.concat_tables(tables).rename_columns(["user_id", "item_id", "timestamp", "event", "weight"])
     if days is not None:
-        table = table.filter(pa.compute.greater_equal(table["timestamp"], end - int(days * SECONDS_PER_DAY)))
+        table = table.filter(pc.greater_equal(table["timestamp"], end - int(days * SECONDS_PER_DAY)))
     return Interactions(*options.clean(table, names=table.column_names))
 
 

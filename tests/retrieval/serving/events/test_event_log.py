@@ -1,6 +1,7 @@
 """What is appended is there, once, for each process; histories weigh as `fit` reads them; who is who."""
 
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,11 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
+from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import EventsError, InputError, InteractionsError
 from retrieval import Interactions
 from retrieval.interactions.event_types import EventTypes
+from retrieval.interactions.histories import all_histories
 from retrieval.serving.events import Appended, Event, EventLog, impressions
 from retrieval.serving.events.event import MAX_EVENTS
 from tests.databases import PASSWORD
@@ -93,6 +96,16 @@ def _order(row: dict[str, Any]) -> tuple[int, str, str]:
 def _as_table(events: list[dict[str, Any]]) -> pa.Table:
     names = {"user_id": "user_id", "item_id": "item_id", "type": "event", "time": "timestamp", "weight": "weight"}
     return pa.table({new: [event[old] for event in events] for old, new in names.items()})
+
+
+def test_what_happens_within_a_second_keeps_its_order(log: EventLog) -> None:
+    names = [f"item-{number}" for number in range(12)]
+    for name in names:
+        log.append([view("ann", name)])
+    found = log.interactions_of(["ann"])
+    items = ItemIds(sorted(names))
+    history = all_histories(found, items).of_user(0)
+    assert [items[row] for row in history.rows.tolist()] == names
 
 
 def test_a_session_has_its_events_whoever_they_are_of_and_survives_a_restart(log: EventLog, url: str) -> None:
@@ -230,10 +243,11 @@ def test_one_bad_batch_of_a_group_fails_alone(log: EventLog, monkeypatch: pytest
     """What only the database refuses must not take the batches of others with it."""
     from retrieval.serving.events import writer
 
-    add, held = writer.add_events, threading.Event()
+    add, begun, held = writer.add_events, threading.Event(), threading.Event()
 
     def failing(connection: sa.Connection, batches: list[list[dict[str, Any]]]) -> list[Appended]:
-        held.wait(10)
+        begun.set()
+        held.wait(60)
         if any(row["item_id"] == "bad" for batch in batches for row in batch):
             raise EventsError("refused")
         return add(connection, batches)
@@ -248,10 +262,12 @@ def test_one_bad_batch_of_a_group_fails_alone(log: EventLog, monkeypatch: pytest
             results[item] = str(error)
 
     threads = [threading.Thread(target=work, args=(item,)) for item in ("first", "good", "bad", "fine")]
-    for thread in threads:
+    threads[0].start()
+    assert begun.wait(60)  # so that the others wait together
+    for thread in threads[1:]:
         thread.start()
     while log.waiting < 3:
-        pass
+        time.sleep(0.001)
     held.set()
     for thread in threads:
         thread.join()

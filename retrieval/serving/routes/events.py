@@ -1,0 +1,128 @@
+"""`/events` and `/users`: what users do, in the very next answer."""
+
+import time
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Path, Query
+from fastapi.responses import Response
+from pydantic_core import to_json
+
+from indexing.errors import InputError
+from retrieval.interactions.known_items import known_row
+from retrieval.serving.engine.live_users import event_types
+from retrieval.serving.engine.request import current_request
+from retrieval.serving.engine.service import Service, ServiceDep
+from retrieval.serving.events import Event, EventLog, impressions
+from retrieval.serving.events.event import MAX_TEXT
+from retrieval.serving.schemas.errors import error_responses
+from retrieval.serving.schemas.events import (
+    Accepted,
+    EventIn,
+    EventsBody,
+    EventsIn,
+    ForgottenUser,
+    MergedUsers,
+    MergeIn,
+    UserEvents,
+)
+
+router = APIRouter(tags=["events"], responses=error_responses())
+UserId = Annotated[str, Path(min_length=1, max_length=MAX_TEXT)]
+_EXAMPLES: list[Any] = [
+    {"user_id": "ann", "item_id": "mug", "type": "view", "event_id": "e-1"},
+    {"impressions": [{"user_id": "ann", "request_id": "r-1", "item_ids": ["mug", "cup"]}]},
+]
+_NUM_UNKNOWN = 3  # items that an answer names
+
+
+@router.post("/events", response_model=Accepted, summary="Write what users do")
+async def events(service: ServiceDep, body: Annotated[EventsBody, Body(examples=_EXAMPLES)]) -> Response:
+    """Write one event or a batch, whole or not at all; it is on disk when this answers.
+
+    The next answer to that user or session reflects it. What was shown of an answer is written by its `request_id`.
+    """
+    log = log_of(service)
+    batch = events_of(body)
+
+    def work() -> dict[str, Any]:
+        retriever = service.served.current.retriever
+        done = log.append(batch, event_types(retriever.state))
+        now = time.time()
+        for event in batch:
+            service.metrics.event(event.type, max(now - event.time, 0.0) if event.time is not None else 0.0)
+        names = dict.fromkeys(event.item_id for event in batch)
+        unknown = [name for name in names if known_row(retriever.items, name) is None]
+        return {**vars(done), "unknown_items": unknown[:_NUM_UNKNOWN]}
+
+    return _answer(await service.admission.run("events", work, cost=1))
+
+
+def events_of(body: EventIn | EventsIn) -> list[Event]:
+    """Give the events of a body, impressions first."""
+    if isinstance(body, EventIn):
+        return [_event(body)]
+    shown = [
+        event
+        for part in body.impressions
+        for event in impressions(
+            part.item_ids,
+            part.request_id,
+            user_id=part.user_id or "",
+            session_id=part.session_id,
+            time=part.time,
+            variant=part.variant,
+        )
+    ]
+    return shown + [_event(event) for event in body.events]
+
+
+def _event(body: EventIn) -> Event:
+    values = body.model_dump()
+    return Event(**{**values, "user_id": body.user_id or "", "event_id": body.event_id or ""})
+
+
+@router.post("/users/merge", response_model=MergedUsers, summary="Say that two names are one person")
+async def merge(service: ServiceDep, body: MergeIn) -> Response:
+    """Earlier and later events of the anonymous name belong to the known one."""
+    log = log_of(service)
+    return _answer(await service.admission.run("events", lambda: vars(log.merge(body.anonymous, body.known))))
+
+
+@router.delete("/users/{user_id:path}", response_model=ForgottenUser, summary="Forget a user")
+async def forget(service: ServiceDep, user_id: UserId) -> Response:
+    """Remove all events, sessions and names of a user; a dump that is restored later does not bring them back."""
+    log = log_of(service)
+    return _answer(await service.admission.run("events", lambda: vars(log.forget(user_id))))
+
+
+@router.get("/users/{user_id:path}/events", response_model=UserEvents, summary="The last events of a user")
+async def user_events(
+    service: ServiceDep,
+    user_id: UserId,
+    limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
+    before: Annotated[int | None, Query(ge=0, le=2**63 - 1)] = None,
+) -> Response:
+    """Give them as they were written, the latest first."""
+    log = log_of(service)
+
+    def work() -> dict[str, Any]:
+        found = log.events_of(user_id, limit, before)
+        return {"events": found, "next_before": found[-1]["sequence"] if len(found) == limit else None}
+
+    return _answer(await service.admission.run("events", work))
+
+
+def log_of(service: Service) -> EventLog:
+    """Give the log of live events.
+
+    Raises:
+        InputError: When this service has none.
+    """
+    if service.events is None:
+        raise InputError("this service has no log of live events; start it with --events URL")
+    return service.events
+
+
+def _answer(body: dict[str, Any]) -> Response:
+    names = {"request_id": current_request().request_id}
+    return Response(to_json(names | body), media_type="application/json")
