@@ -133,7 +133,8 @@ def limit_exposure(
     """
     lists = serve(parts)
     if not parts.names or not (shares_of(lists) > allowed).any():
-        return LimitedExposure(parts, most_exposed(lists, allowed), [])
+        rows = np.flatnonzero(parts.penalties(len(allowed))).tolist()  # of the published parts, in a refresh
+        return LimitedExposure(parts, most_exposed(lists, allowed), rows)
     first = _limited(parts, serve, allowed, judge, Softening())
     if not first.problem:
         return first

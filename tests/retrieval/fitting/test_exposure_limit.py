@@ -22,11 +22,13 @@ from retrieval.fitting.part_training.trainer import Trainer
 from retrieval.fitting.published_model import PublishedModel
 from retrieval.fitting.selection.score_penalties import score_penalties, shares_of
 from retrieval.fitting.selection.softening import softenings
+from retrieval.fitting.selection.validation import Gain
 from retrieval.fitting.steps import EVERYTHING
 from retrieval.interactions.histories import History, histories
 from retrieval.models.adapter import Adapter
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.user_model import UserModel
+from retrieval.ranking.second_stage import SecondStage
 from retrieval.training.ranker_config import StageConfig
 from tests.groups import CLOCK, COUNT, DIM, SMALL, STAGE, catalogue, items, walks
 
@@ -234,3 +236,28 @@ def test_an_adapter_can_be_weakened(shop: Path) -> None:
     none = np.zeros((1, 1), np.int64)
     lists = Candidates(np.zeros((1, DIM), np.float32), none, none.astype(np.float32), ItemIds(["a"]), "retrieve")
     assert parts.penalty_effects(lists) is None  # no score can be lowered
+
+
+def test_a_refresh_holds_back_beside_what_was_held_back(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = walks(steps=14).table
+    days = pa.array(CLOCK + table["timestamp"].to_numpy())
+    log = table.set_column(table.schema.get_field_index("timestamp"), "timestamp", days)
+    early = log.filter(pa.array(days.to_numpy() < CLOCK + 10_000))
+    better = Gain(200, 0.5, 0.6, 0.1, 0.05, 0.15)
+    monkeypatch.setattr("retrieval.fitting.selection.validation.Validation.gain", lambda *_: better)
+    found = []
+    for bound, part, refresh in ((0.14, early, False), (0.11, log, True)):
+        monkeypatch.setattr("retrieval.fitting.fit.allowed_exposure", lambda *_, bound=bound: np.full(COUNT, bound))
+        config = None if refresh else replace(SMALL, reranker=STAGE, split="user")
+        report = fit(shop, Interactions.from_arrow(part), config, refresh=refresh)
+        assert (report.refused, report.published) == ("", ("behaviour", "reranker"))
+        stage = Retriever.open(shop).reranker
+        assert isinstance(stage, SecondStage)
+        assert stage.penalties is not None
+        assert set(report.held_back) == {f"i{row:03}" for row in np.flatnonzero(stage.penalties)}
+        assert report.exposure is not None
+        assert report.exposure.share <= bound
+        found.append(stage.penalties)
+    assert found[0].any()
+    assert (found[1] >= found[0]).all()
+    assert (found[1] > found[0]).any()
