@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from indexing.arrays import Vectors
 from indexing.catalogue.arrow_values import replace_bad_bytes
 from indexing.catalogue.attribute_types import is_number, is_text
+from indexing.catalogue.readers.arrow_tables import arrow_table, is_table
 from indexing.catalogue.readers.parquet import BUFFER, plain
 from indexing.errors import InputError
 from indexing.media.files import no_file
@@ -125,13 +126,15 @@ class TableFile:
 
 
 class MemoryTables:
-    """Record batches that a program hands over, each once; or a table.
+    """Record batches that a program hands over, each once; or a table, of Arrow, pandas or polars.
 
     Raises:
         InputError: When there is not one.
     """
 
     def __init__(self, given: pa.Table | Iterable[pa.RecordBatch]) -> None:
+        if is_table(given) and not isinstance(given, pa.Table | pa.RecordBatchReader):
+            given = arrow_table(given, "the table of users")
         if isinstance(given, pa.Table):
             given = given.to_batches() or [pa.RecordBatch.from_pylist([], schema=given.schema)]
         batches = iter(given)

@@ -29,6 +29,7 @@ from retrieval.retriever.fallback.top_items import Order, top_items
 from retrieval.retriever.loaded_bundle import LoadedBundle
 from retrieval.retriever.queries import Query
 from retrieval.retriever.queries.compose import Contribution, contributions
+from retrieval.retriever.queries.documented import documented
 from retrieval.retriever.query_inputs import Histories, Picture, Recording
 from retrieval.retriever.recommend import Stages, pool_of, recommended_once, request_of, users_of
 from retrieval.retriever.related.items import By, complements, next_items, similar
@@ -92,6 +93,7 @@ class Retriever:
         same = bundle.manifest.encoder.fingerprint == self.bundle.manifest.encoder.fingerprint
         return Retriever(bundle, self.state.known_encoder if same else None, previous=self)
 
+    @documented
     def search(
         self,
         queries: Sequence[str | Query],
@@ -107,6 +109,7 @@ class Retriever:
         """
         return searching.search(self.state, queries, k, mode, where, once)
 
+    @documented
     def search_texts(
         self, texts: Sequence[str], k: int = 10, *, where: Where = (), **once: Unpack[ShowOnce]
     ) -> Candidates:
@@ -116,12 +119,14 @@ class Retriever:
         """
         return searching.search_texts(self.state, texts, k, where, once)
 
+    @documented
     def search_images(
         self, images: Sequence[Picture], k: int = 10, *, where: Where = (), **once: Unpack[ShowOnce]
     ) -> Candidates:
         """Find the k items nearest to each image: a PIL image, the bytes of a file, or its path."""
         return searching.search_images(self.state, images, k, where, once)
 
+    @documented
     def search_audio(
         self, sounds: Sequence[Recording], k: int = 10, *, where: Where = (), **once: Unpack[ShowOnce]
     ) -> Candidates:
@@ -131,6 +136,7 @@ class Retriever:
         """
         return searching.search_audio(self.state, sounds, k, where, once)
 
+    @documented
     def search_vectors(
         self, vectors: Vectors, k: int = 10, *, modality: str | None = None, where: Where = (), **once: Unpack[ShowOnce]
     ) -> Candidates:
@@ -141,6 +147,7 @@ class Retriever:
         """
         return searching.search_vectors(self.state, vectors, k, modality, where, once)
 
+    @documented
     def similar_items(
         self,
         item_ids: Sequence[str] | Literal["all"],
@@ -157,6 +164,7 @@ class Retriever:
         """
         return similar(self.state, item_ids, k, by, where, once)
 
+    @documented
     def complements(self, baskets: Sequence[Sequence[str]], k: int = 10, *, where: Where = ()) -> Candidates:
         """Find items that users take with each basket, without items that are similar to it.
 
@@ -164,6 +172,7 @@ class Retriever:
         """
         return complements(self.state, baskets, k, where)
 
+    @documented
     def next_items(self, item_ids: Sequence[str], k: int = 10, *, where: Where = ()) -> Candidates:
         """Find the items that users take soon after each item: fewer than k where fewer were taken.
 
@@ -171,6 +180,7 @@ class Retriever:
         """
         return next_items(self.state, item_ids, k, where)
 
+    @documented
     def users_for(
         self, item_ids: Sequence[str], interactions: Histories, k: int = 10, *, times: Moment | None = None
     ) -> RankedUsers:
@@ -182,6 +192,7 @@ class Retriever:
         return users_for(self.state, item_ids, interactions, k, times)
 
     @renamed_arguments(least="min_relevance")
+    @documented
     def recommend(
         self,
         histories: Histories,
@@ -207,6 +218,7 @@ class Retriever:
         request = request_of(self.state, users, profiles, context, where, exclude_seen, min_relevance, stages)
         return recommended_once(self.state, request, k, stages, once)
 
+    @documented
     def top_items(
         self,
         order: Order = "popular",
@@ -224,6 +236,7 @@ class Retriever:
         return top_items(self.state, order, k, where, by, date)
 
     @renamed_arguments(each="per_source")
+    @documented
     def pool(
         self,
         histories: Histories,
@@ -246,6 +259,7 @@ class Retriever:
         request = request_of(self.state, users, profiles, context, where, exclude_seen, None)
         return pool_of(self.state, request, per_source)
 
+    @documented
     def rerank(self, candidates: Candidates, k: int | None = None) -> Candidates:
         """Order candidates by the published head, and keep the best k of each query (all when None).
 
@@ -254,11 +268,13 @@ class Retriever:
         """
         return after.rerank(self.state, candidates, k)
 
+    @documented
     def blend(self, candidates: Candidates, weights: Mapping[str, float]) -> Candidates:
         """Add weighted attributes to the score, ``{"margin": 0.2}``; see `retrieval.postprocess.blend.Blend`."""
         return Blend(self.bundle.attributes, weights).rerank(self.state.here(candidates))
 
     @renamed_arguments(apart="max_similarity", spread="exposure_weight")
+    @documented
     def diversify(
         self,
         candidates: Candidates,
@@ -282,6 +298,7 @@ class Retriever:
         settings = after.Diversity(method, strength, sharpness, attribute, *limits)
         return after.diversify(self.state, candidates, settings, k)
 
+    @documented
     def collapse(
         self,
         candidates: Candidates,
@@ -297,6 +314,7 @@ class Retriever:
         """
         return searching.collapse_hits(self.state, candidates, k, Collapse(group_by, min_similarity))
 
+    @documented
     def apply_rules(
         self,
         candidates: Candidates,
@@ -313,6 +331,7 @@ class Retriever:
         """
         return after.apply_rules(self.state, candidates, rules, k, after.shown_until(impressions, at))
 
+    @documented
     def verdicts(
         self, candidates: Candidates, *, kind: str = "text", matching: MatchClassifier | None = None
     ) -> MatchConfidence:
@@ -323,6 +342,7 @@ class Retriever:
         return after.verdicts(self.state, candidates, kind, matching)
 
     @renamed_arguments(most="max_reasons")
+    @documented
     def explain(
         self,
         candidates: Candidates,
@@ -337,12 +357,14 @@ class Retriever:
         """
         return after.explain_hits(self.state, candidates, weights, max_reasons, among)
 
+    @documented
     def explain_queries(
         self, queries: Sequence[str | Query], candidates: Candidates
     ) -> list[list[tuple[Contribution, ...]]]:
         """Give for each hit of `search` what each part of its query adds to the inner product."""
         return contributions(self.state, queries, candidates)
 
+    @documented
     def nearest_parts(self, candidates: Candidates) -> list[list[after.Part | None]]:
         """Give for each hit which of its texts, images, audio clips or frames is nearest to the query, if any."""
         return after.matched_parts(self.state, candidates)

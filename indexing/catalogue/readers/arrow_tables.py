@@ -26,12 +26,16 @@ class ArrowStream(Protocol):
 
 
 def is_table(given: object) -> bool:
-    """Whether a value is a table in memory: neither a path nor a list.
+    """Whether a value is a table in memory: neither a path nor a list. A LazyFrame is one that `arrow_table` refuses.
 
     >>> is_table(pa.table({"item_id": ["mug"]})), is_table("items.csv")
     (True, False)
     """
-    return hasattr(given, "__arrow_c_stream__") or _is_frame(given, "pandas", "DataFrame")
+    return (
+        hasattr(given, "__arrow_c_stream__")
+        or _is_frame(given, "pandas", "DataFrame")
+        or _is_frame(given, "polars", "LazyFrame")
+    )
 
 
 def arrow_table(given: object, name: str = "the table") -> pa.Table:

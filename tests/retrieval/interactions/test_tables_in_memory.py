@@ -1,5 +1,6 @@
 """Logs and profiles from tables in memory: the same as from an Arrow table, whatever library holds them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -7,8 +8,12 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import InputError
-from retrieval import Interactions, Profiles
+from retrieval import Impressions, Interactions, Profiles, fit
+from retrieval.batch.tables import MemoryTables
+from retrieval.interactions.context import request_context
+from retrieval.retriever.query_inputs import as_log
 
 LOG = {"user": [7.0, 8.0, None], "item_id": ["mug", "cup", "cup"], "rating": [5, 1, 3]}
 TIMES = pd.to_datetime(["2024-03-01 13:30", "2024-03-01 12:00", "2024-03-01 12:00"])
@@ -48,3 +53,27 @@ def test_a_named_index_holds_users() -> None:
 def test_a_column_name_that_comes_twice_is_refused() -> None:
     with pytest.raises(InputError, match="the table of profiles has more than one column named 'age'"):
         Profiles.from_arrow(pa.table([["ann"], [1], [2]], names=["user_id", "age", "age"]))
+
+
+def test_a_lazy_frame_is_refused_with_a_way_out_by_whatever_takes_tables() -> None:
+    lazy = pl.DataFrame({"user_id": ["a"], "item_id": ["mug"], "history": [["mug"]]}).lazy()
+    readers: list[Callable[[Any], Any]] = [
+        Interactions.open,
+        Profiles.open,
+        Impressions.open,
+        Catalogue.open,
+        MemoryTables,
+        lambda given: as_log(given, None),
+        lambda given: request_context(given, {"device": ("phone", "tv")}, None, 1),
+        lambda given: fit("nowhere", given),
+    ]
+    for read in readers:
+        with pytest.raises(InputError, match=r"is a LazyFrame; collect it first: frame\.collect\(\)"):
+            read(lazy)
+
+
+@pytest.mark.parametrize("made", [pd.DataFrame, pl.DataFrame, pa.table], ids=["pandas", "polars", "arrow"])
+def test_a_job_takes_users_as_a_table(made: Callable[[dict[str, Any]], Any]) -> None:
+    tables = MemoryTables(made({"user_id": ["a", "b"], "history": [["mug"], ["cup", "jar"]]}))
+    (table,) = tables.pieces(["user_id", "history"], 0, 10)
+    assert table.to_pydict() == {"user_id": ["a", "b"], "history": [["mug"], ["cup", "jar"]]}
