@@ -100,9 +100,8 @@ def service_for(config: ServiceConfig, encoder: Encoder | None = None) -> Servic
 
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Load the encoder, follow the bundle, and end the threads at the end."""
+    """Follow the bundle, and end the threads at the end."""
     service: Service = app.state.service
-    await asyncio.to_thread(service.served.warm)
     watching = asyncio.create_task(service.served.watch(service.config.poll_seconds))
     try:
         with warnings_as_notes():
@@ -112,6 +111,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         with contextlib.suppress(asyncio.CancelledError):
             await watching
         await asyncio.to_thread(service.admission.close)
+        await asyncio.to_thread(service.served.close)
         if service.events is not None:
             await asyncio.to_thread(service.events.close)
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import math
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,8 @@ from retrieval.serving.engine.request import RequestContext, current_request
 
 T = TypeVar("T")
 Kind = Literal["search", "recommend", "upload", "events", "admin"]
+STANDING = 0.5  # seconds after which a queue that was never empty is no burst
+SHORTEST_WAIT = 0.005
 
 AT_ONCE: dict[Kind, int] = {"events": 32}
 """Requests of a kind of work at once that wait for a disk rather than compute: what waits is written together."""
@@ -42,7 +45,8 @@ class Admission:
     """Runs work in threads, each kind within its bounds.
 
     A request costs as much as it has queries. It is admitted while fewer than ``limits.queue`` queries wait, and while
-    those before it will be done before its deadline; this holds for single queries and for batches alike.
+    those before it are expected to be done in the time that it may wait, see `WorkQueue`; this holds for single queries
+    and for batches alike.
     """
 
     def __init__(self, limits: Limits, meter: Meter) -> None:
@@ -107,6 +111,9 @@ class Admission:
 class WorkQueue:
     """The queue of one kind of work, first come, first served; used by the thread of the event loop alone.
 
+    A burst may wait until its deadline. Where the queue has not been empty for a while, more is asked for than can be
+    done, and waiting would only make all answers late: then a request waits for no longer than one takes.
+
     Args:
         kind: Its name.
         at_once: Requests that compute at once.
@@ -119,6 +126,8 @@ class WorkQueue:
         self.running, self.waiting = 0, 0
         self._waiters: deque[tuple[asyncio.Future[None], int]] = deque()
         self._seconds_each = 0.0  # of a query, a moving average
+        self._seconds = 0.0  # of a request
+        self._busy_since = math.inf  # when the queue was last empty
 
     async def enter(self, request: RequestContext, cost: int) -> None:
         """Wait for a place.
@@ -129,24 +138,27 @@ class WorkQueue:
         if self.running < self.at_once and not self._waiters:
             self.running += 1
             return
-        if self.waiting >= self.most_waiting or self._expected_seconds() > request.seconds_left:
+        seconds = min(request.seconds_left, self._patience())
+        if self.waiting >= self.most_waiting or self._expected_seconds() > seconds:
             raise OverloadedError(429, "queue_full", self.seconds_waiting())
+        if not self._waiters:
+            self._busy_since = time.perf_counter()
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append((place, cost))
         self.waiting += cost
         try:
-            await asyncio.wait_for(asyncio.shield(place), max(request.seconds_left, 0.0))
+            await asyncio.wait_for(asyncio.shield(place), max(seconds, 0.0))
         except BaseException as reason:
             self._give_up(place, cost)
             if isinstance(reason, TimeoutError):
-                raise OverloadedError(503, "deadline", self.seconds_waiting()) from reason
+                raise self._too_late(request) from reason
             raise
 
     def leave(self, seconds: float | None, cost: int) -> None:
         """Give a place to the next that waits; ``seconds`` is how long the work took, None for work not done."""
         if seconds is not None:
-            each = seconds / cost
-            self._seconds_each = each if not self._seconds_each else 0.9 * self._seconds_each + 0.1 * each
+            self._seconds_each = _average(self._seconds_each, seconds / cost)
+            self._seconds = _average(self._seconds, seconds)
         self.running -= 1
         while self._waiters and self.running < self.at_once:
             place, waiting = self._waiters.popleft()
@@ -154,13 +166,25 @@ class WorkQueue:
             if not place.done():
                 self.running += 1
                 place.set_result(None)
+        if not self._waiters:
+            self._busy_since = math.inf
 
     def seconds_waiting(self) -> int:
         """Give for how long those who are refused should wait: whole seconds, at least 1."""
         return max(1, math.ceil(self._expected_seconds()))
 
     def _expected_seconds(self) -> float:
-        return self._seconds_each * (self.waiting + self.running) / self.at_once
+        return self._seconds_each * self.waiting / self.at_once
+
+    def _patience(self) -> float:
+        """Give for how many seconds a request may wait."""
+        is_standing = time.perf_counter() - self._busy_since > STANDING
+        return max(SHORTEST_WAIT, self._seconds) if is_standing else math.inf
+
+    def _too_late(self, request: RequestContext) -> OverloadedError:
+        if request.seconds_left > 0:
+            return OverloadedError(429, "queue_full", self.seconds_waiting())
+        return OverloadedError(503, "deadline", self.seconds_waiting())
 
     def _give_up(self, place: asyncio.Future[None], cost: int) -> None:
         if place.done() and not place.cancelled():  # it had got its place in the same moment
@@ -172,6 +196,10 @@ class WorkQueue:
                 del self._waiters[position]
                 self.waiting -= cost
                 return
+
+
+def _average(before: float, now: float) -> float:
+    return 0.9 * before + 0.1 * now if before else now
 
 
 def _ignored(future: "asyncio.Future[T]") -> None:

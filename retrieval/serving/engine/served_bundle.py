@@ -5,9 +5,12 @@ import logging
 from pathlib import Path
 from typing import NamedTuple
 
+from indexing.bundle.bundle import Bundle
 from indexing.encoders import Encoder
 from indexing.errors import CommonspaceError
+from retrieval.retriever.loaded_bundle import encoder_of
 from retrieval.retriever.retriever import Retriever
+from retrieval.serving.engine.encoding import EncoderThread, shared_encoder
 
 LOG = logging.getLogger("commonspace.serving")
 
@@ -41,10 +44,17 @@ class ServedBundle:
     Args:
         path: Folder of the bundle.
         encoder: The encoder that built it; loaded by name when None.
+
+    Raises:
+        BundleError: When there is no bundle, or it is damaged.
     """
 
     def __init__(self, path: Path | str, encoder: Encoder | None = None) -> None:
-        self.current: Served = Served.of(Retriever.open(path, encoder))
+        self.thread = EncoderThread()
+        bundle = Bundle.open(path)
+        if encoder is not None:
+            encoder = shared_encoder(encoder, self.thread)
+        self.current: Served = Served.of(Retriever(bundle, encoder or self._loaded(bundle)))
         self.problem: str | None = None
         self.swaps = 0
 
@@ -54,27 +64,34 @@ class ServedBundle:
         status = self.current.retriever.status
         return f"the recall of the index is below its target: {', '.join(status.reasons)}" if status.degraded else None
 
-    def warm(self) -> None:
-        """Load what the first request would wait for."""
-        if not self.current.retriever.bundle.manifest.encoder.precomputed:
-            _ = self.current.retriever.encoder
-
     def follow(self) -> bool:
         """Serve the state that is current now; say whether it is another one."""
         before = self.current.retriever
         try:
-            after = before.latest()
-            if after is before:
+            bundle = before.bundle.latest()
+            if bundle is before.bundle:
                 self.problem = None
                 return False
-            if before.state.known_encoder is not None and not after.bundle.manifest.encoder.precomputed:
-                _ = after.encoder
+            known = before.state.known_encoder
+            if known is not None and known.info.fingerprint != bundle.manifest.encoder.fingerprint:
+                known = None
+            after = Retriever(bundle, known or self._loaded(bundle), previous=before)
         except (CommonspaceError, OSError) as error:
             self.problem = f"{type(error).__name__}: {error}"
             return False
         self.current, self.problem = Served.of(after), None
         self.swaps += 1
         return True
+
+    def close(self) -> None:
+        """End the thread of the encoder."""
+        self.thread.close()
+
+    def _loaded(self, bundle: Bundle) -> Encoder | None:
+        """Load the encoder that built a bundle; None where vectors came with the items."""
+        if bundle.manifest.encoder.precomputed:
+            return None
+        return shared_encoder(encoder_of(bundle), self.thread)
 
     async def watch(self, seconds: float) -> None:
         """Follow the bundle for ever, with a pause between two looks."""

@@ -1,0 +1,111 @@
+"""The service follows its bundle: no request fails, each is answered from one state, and old states are freed."""
+
+import gc
+import shutil
+import threading
+import weakref
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from starlette.testclient import TestClient
+
+from indexing.bundle.edits.edit import add, delete
+from indexing.catalogue.catalogue import Catalogue
+from retrieval.serving.engine.served_bundle import ServedBundle
+from tests.retrieval.serving.conftest import Started
+from tests.toy import ToyEncoder, toy_table
+
+
+@pytest.fixture
+def own_shop(shop: Path, tmp_path: Path) -> Path:
+    shutil.copytree(shop, tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+def put_twin(bundle: Path, name: str) -> None:
+    twin = toy_table().slice(0, 1).set_column(0, "item_id", pa.array([name]))
+    path = bundle.parent / f"{name}.parquet"
+    pq.write_table(twin, path)
+    add(bundle, Catalogue.from_parquet(path), ToyEncoder())
+
+
+def follow(client: TestClient) -> bool:
+    followed: bool = client.app.state.service.served.follow()  # type: ignore[attr-defined]
+    return followed
+
+
+def test_a_change_is_served(started: Started, own_shop: Path) -> None:
+    client = started(own_shop, poll_seconds=3600.0)
+    assert not follow(client)
+    put_twin(own_shop, "twin")
+    request = {"texts": ["red mug"], "k": 2}
+    before = client.post("/search", json=request).json()
+    assert follow(client)
+    after = client.post("/search", json=request).json()
+    assert (before["change"], after["change"]) == (0, 1)
+    assert "twin" not in {hit["item_id"] for hit in before["results"][0]["hits"]}
+    assert "twin" in {hit["item_id"] for hit in after["results"][0]["hits"]}
+    assert client.get("/items/twin").status_code == 200
+
+
+def test_the_service_looks_by_itself(started: Started, own_shop: Path) -> None:
+    client = started(own_shop, poll_seconds=0.01)
+    put_twin(own_shop, "twin")
+    for _ in range(1000):
+        if client.get("/ready").json() and client.get("/items/twin").status_code == 200:
+            return
+    raise AssertionError("the twin was never served")
+
+
+def test_a_damaged_state_is_not_served(started: Started, own_shop: Path) -> None:
+    client = started(own_shop, poll_seconds=3600.0)
+    (own_shop / "CURRENT").write_text("damaged")
+    (own_shop / "CURRENT.copy").write_text("damaged")
+    assert not follow(client)
+    ready = client.get("/ready")
+    assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+    assert ready.json()["problems"]
+    assert client.post("/search", json={"texts": ["red mug"]}).status_code == 200
+
+
+def test_swaps_under_load(started: Started, own_shop: Path) -> None:
+    """Each answer has the items of its state alone: the twin of every second change is in those, and in no other."""
+    client = started(own_shop, poll_seconds=3600.0)
+    ended, faults, seen = threading.Event(), list[str](), set[int]()
+
+    def ask() -> None:
+        while not ended.is_set():
+            answer = client.post("/search", json={"texts": ["red mug"], "k": 20})
+            if answer.status_code != 200:
+                faults.append(answer.text)
+                continue
+            body = answer.json()
+            found = {hit["item_id"] for hit in body["results"][0]["hits"]}
+            seen.add(body["change"])
+            if ("twin" in found) != (body["change"] % 2 == 1):
+                faults.append(f"change {body['change']} has {sorted(found)}")
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for change in range(20):
+        put_twin(own_shop, "twin") if change % 2 == 0 else delete(own_shop, ["twin"])
+        assert follow(client)
+    ended.set()
+    for thread in threads:
+        thread.join()
+    assert not faults
+    assert len(seen) > 2
+
+
+def test_old_states_are_freed(own_shop: Path) -> None:
+    served = ServedBundle(own_shop, ToyEncoder())
+    old = weakref.ref(served.current.retriever)
+    old.__call__().search_texts(["red"], 3)  # type: ignore[union-attr]
+    put_twin(own_shop, "twin")
+    assert served.follow()
+    gc.collect()
+    assert old() is None
+    served.close()
