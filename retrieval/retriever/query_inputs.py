@@ -160,8 +160,8 @@ class LaterInteractionsWarning(CommonspaceWarning):
     """Users are asked for at a time before their last interaction."""
 
 
-Histories: TypeAlias = Sequence[Sequence[str]] | Interactions | pa.Table | Path | Any
-"""Item ids a user, oldest first; or a log: `Interactions`, the path of one, or a table or DataFrame of its columns."""
+Histories: TypeAlias = Sequence[Sequence[str]] | Interactions | pa.Table | Path | str | Any
+"""Item ids a user, oldest first; or a log: `Interactions`, the path or URL of one, or a table or DataFrame."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -360,4 +360,4 @@ def as_log(given: Histories, learned: LearnedEvents | None) -> Interactions | No
     Raises:
         InteractionsError: When a table or file is no log.
     """
-    return read_as_learned(given, learned) if isinstance(given, Interactions | Path) or is_table(given) else None
+    return read_as_learned(given, learned) if isinstance(given, Interactions | Path | str) or is_table(given) else None

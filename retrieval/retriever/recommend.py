@@ -17,7 +17,7 @@ from retrieval.candidates.sources import Codes, codes_for, source_code
 from retrieval.filters import Where, selected
 from retrieval.interactions.context import Context, ContextColumns, ContextLike, request_context, warn_of_context
 from retrieval.interactions.parse_values import Moment
-from retrieval.interactions.user_profiles import Profiles, in_order_of
+from retrieval.interactions.user_profiles import Profiles, as_profiles, in_order_of
 from retrieval.models.profile_model import ProfilesLike
 from retrieval.models.user_model import UserModel
 from retrieval.postprocess.duplicates import ShowOnce
@@ -372,10 +372,9 @@ def new_queries(
         return None
     if (taste := state.space.profiles) is None:
         raise InputError("this bundle has not learned from profiles; leave them out, or give some to `fit`")
-    if isinstance(profiles, Path | str):
-        profiles = Profiles.open(profiles)
-    if isinstance(profiles, Profiles):
-        profiles = profiles.attributes.append_column("user_id", profiles.user_ids)
+    if isinstance(profiles, Profiles | Path | str):
+        known = as_profiles(profiles)
+        profiles = known.attributes.append_column("user_id", known.user_ids)
     if is_table(profiles):
         table = arrow_table(profiles, "the table of profiles")
         check_distinct(table.column_names, "the table of profiles")

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -98,7 +97,7 @@ def users_for(
     """Rank the users of a log for each item; see `Retriever.users_for`."""
     check_list(item_ids, "item_ids")
     rows, k = state.items.rows(item_ids), check_k(k)
-    log = as_log(Path(interactions) if isinstance(interactions, str) else interactions, state.learned.events)
+    log = as_log(interactions, state.learned.events)
     if log is None:
         raise InputError(
             f"interactions is of type {type(interactions).__name__}; give a log: Interactions, the path of one, a "

@@ -1,11 +1,15 @@
 """What counts as a dislike is learned once: logs, lists, jobs and reranking read ratings alike."""
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from indexing.bundle.build import build_bundle
@@ -64,6 +68,22 @@ def test_users_for_an_item_do_not_depend_on_the_other_ratings_of_a_log(retriever
     expected = next(hit.score for hit in found if hit.item_id == "i010")
     assert scores[0]["x"] == pytest.approx(expected, rel=1e-4, abs=1e-5)  # products of other shapes round differently
     assert scores[1]["x"] == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+def test_a_log_is_read_from_a_path_as_text_and_from_a_database(retriever: Retriever, tmp_path: Path) -> None:
+    table = pa.concat_tables([pa.table(ONE), pa.table(OTHER)])
+    pq.write_table(table, tmp_path / "log.parquet")
+    url = f"sqlite:///{tmp_path}/log.db"
+    with closing(sqlite3.connect(tmp_path / "log.db")) as database:
+        database.execute("CREATE TABLE log (user TEXT, item TEXT, time INTEGER, rating REAL)")
+        database.executemany("INSERT INTO log VALUES (:user, :item, :time, :rating)", table.to_pylist())
+        database.commit()
+    lists, users = retriever.recommend(table, 5).to_arrow(), retriever.users_for(["i010"], table).to_arrow()
+    for given in (tmp_path / "log.parquet", str(tmp_path / "log.parquet"), f"{url}#log"):
+        assert retriever.recommend(given, 5).to_arrow() == lists
+        assert retriever.users_for(["i010"], given).to_arrow() == users
+    with pytest.raises(InputError, match=r"nothing\.parquet: there is no such file"):
+        retriever.recommend("nothing.parquet")
 
 
 def seen_again(found: pa.Table) -> set[Any]:

@@ -100,7 +100,7 @@ def test_a_pool_of_new_items_is_reranked_to_the_order_in_which_they_are_recommen
     if not isinstance(retriever.reranker, SecondStage):
         pytest.skip("without a second stage there is no pool")
     ranked = retriever.rerank(retriever.pool(HISTORIES, where=SHELF))
-    assert ranked.stage == "rerank"
+    assert ranked.stage == "exact"
     np.testing.assert_array_equal(ranked.rows, retriever.recommend(HISTORIES, k=4, where=SHELF).rows)
 
 
