@@ -23,6 +23,7 @@ from retrieval.interactions.histories import LoggedHistories, all_histories
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.known_items import known_row
 from retrieval.retriever.query_inputs import no_times, warn_of_later_interactions
+from retrieval.retriever.recommend import note_returning
 from retrieval.retriever.retriever import Retriever
 
 
@@ -231,4 +232,5 @@ def candidates_from_table(
             raise InputError(f"the candidates of {len(chunk.quarantined)} queries cannot be used: {'; '.join(faults)}")
         users = chunk.users
     warn_of_later_interactions(users.num_later(at), len(users))
+    note_returning(retriever.state, users.histories, returning=at is not None)
     return replace(listed_candidates(retriever, users, at), learned=retriever.learned.learned_from)

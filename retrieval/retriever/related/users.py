@@ -23,7 +23,7 @@ from retrieval.retriever.query_inputs import (
     check_has_times,
     warn_of_later_interactions,
 )
-from retrieval.retriever.recommend import Request, queries_of
+from retrieval.retriever.recommend import Request, note_returning, queries_of
 
 _USERS = 4096  # scored at once
 _MAX_SCORES = 2**24  # and at most so many scores: fewer users where there are many items
@@ -109,6 +109,7 @@ def users_for(
         check_has_times(logged)
         last = logged.last_times(np.arange(len(logged)))
         warn_of_later_interactions(int((last > asked).sum()), len(logged))
+        note_returning(state, [logged.rows], returning=True, stages="retrieval")
     found_scores, found_rows = no_answers(len(rows))
     size = max(1, min(_USERS, _MAX_SCORES // max(1, len(rows))))
     for start in range(0, len(logged), size):

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,6 +42,7 @@ from retrieval.interactions.impressions import Impressions
 from retrieval.models.behaviour import QueryWeights
 from retrieval.models.user_model import ALL_ALIKE
 from retrieval.postprocess.rules import FrequencyCap, Rules
+from retrieval.ranking.published_heads import ReturningUsersWarning
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.ranking.sources import UserBatch
 from retrieval.retriever.postprocessing import Postprocessing
@@ -405,3 +407,25 @@ def test_the_table_of_fit_has_a_row_for_the_head_of_users_who_return(
     for left in (replace(report, published=()), replace(report, notes={"returning users": "ordered by retrieval"})):
         show_report("fit", left)
         assert "reranker for returning users" not in capsys.readouterr().out
+
+
+def test_each_face_says_that_no_head_is_for_users_who_return(retriever: Retriever, log: Interactions) -> None:
+    other = Retriever(retriever.bundle)
+    assert isinstance(other.state.reranker, SecondStage)
+    other.state.reranker = replace(other.state.reranker, returning=None, leaves_returning=True)
+    message = "users who return at the times given keep the order of retrieval: this bundle has no head for them"
+    table = pa.table({"query_id": USERS[:2], "item_id": ["i000", "i001"]})
+    lines = as_lines(log).append_column("candidates", pa.array([["i000"]] * len(USERS)))
+    faces: list[Callable[[], object]] = [
+        lambda: other.recommend(log, 3, times=NOW),
+        lambda: other.pool(log, times=NOW),
+        lambda: joined(answers(other, held(log, other), BatchConfig(at=NOW))),
+        lambda: joined(rerank_batches(other, lines, BatchConfig(at=NOW))),
+        lambda: candidates_from_table(table, other, LoggedHistories.of(log, other.items), NOW),
+    ]
+    for ask in faces:
+        with pytest.warns(ReturningUsersWarning, match=message):
+            ask()
+    other.recommend(log, 3)  # in a visit
+    other.recommend(log, 3, times=NOW, stages="retrieval")  # which has weights for them
+    other.users_for(["i000"], log, times=NOW)
