@@ -32,24 +32,24 @@ def unit(vectors: np.ndarray[Any, Any]) -> Vectors:
     return floats / lengths
 
 
-def check_vectors(vectors: Vectors, dim: int | None = None, what: str = "vectors") -> Vectors:
+def check_vectors(vectors: Vectors, dim: int | None = None, name: str = "vectors") -> Vectors:
     """Check vectors and return them as contiguous (N, D) float32.
 
     Raises:
         ShapeError: When they are not 2-D or have another dimension.
         VectorError: When a row holds NaN or infinity, or is all zero.
     """
-    way = f"give (N, {dim}) finite numbers" if dim is not None else "give (N, D) finite numbers"
-    vectors_ = np.ascontiguousarray(check_array(vectors, what, np.float32, way))
+    hint = f"give (N, {dim}) finite numbers" if dim is not None else "give (N, D) finite numbers"
+    vectors_ = np.ascontiguousarray(check_array(vectors, name, np.float32, hint))
     if vectors_.ndim != 2 or (dim is not None and vectors_.shape[1] != dim):
         expected = f"(N, {dim})" if dim is not None else "two-dimensional"
-        raise ShapeError(f"{what} have shape {vectors_.shape}, expected {expected}")
+        raise ShapeError(f"{name} have shape {vectors_.shape}, expected {expected}")
     finite = np.isfinite(vectors_).all(axis=1)
     if not finite.all():
-        raise VectorError(f"{what} hold NaN or infinity at rows {examples(np.flatnonzero(~finite).tolist())}")
+        raise VectorError(f"{name} hold NaN or infinity at rows {examples(np.flatnonzero(~finite).tolist())}")
     nonzero = vectors_.any(axis=1)
     if not nonzero.all():
-        raise VectorError(f"{what} are all zero at rows {examples(np.flatnonzero(~nonzero).tolist())}: no direction")
+        raise VectorError(f"{name} are all zero at rows {examples(np.flatnonzero(~nonzero).tolist())}: no direction")
     return vectors_
 
 

@@ -237,7 +237,7 @@ def _collect_vectors(
     store: EmbeddingStore, item_ids: ItemIds, info: EncoderInfo
 ) -> tuple[Rows, ModalityVectors, Vectors]:
     """Return the positions of the items that have a direction, and their frozen and fused vectors, in memory."""
-    items = replace(collect_vectors(store, item_ids, info.modalities), weights=info.weighed)
+    items = replace(collect_vectors(store, item_ids, info.modalities), weights=info.modality_weights)
     vectors = fuse(items)
     rows = np.flatnonzero(vectors.any(axis=1))  # opposite vectors leave an item without a direction
     if len(rows) == len(vectors):

@@ -105,7 +105,7 @@ class Generation:
                 vectors[modality] = all_vectors.extended(count, added_vectors)
                 exists[modality] = all_exist.extended(count, added_exist)
             count += len(batch.item_ids)
-        return ModalityVectors(vectors, exists, self.manifest.encoder.weighed)
+        return ModalityVectors(vectors, exists, self.manifest.encoder.modality_weights)
 
     @cached_property
     def _growing(self) -> dict[Modality, tuple[Growing, Growing]]:

@@ -52,8 +52,8 @@ def word_contents(attributes: pa.Table, settings: WordSettings) -> dict[str, Con
     check_word_columns(attributes.schema, settings.columns)
     texts = texts_of(attributes, settings.columns, np.arange(len(attributes)))
     index = WordIndex.build(texts)
-    told = {"columns": list(settings.columns), "mean_length": index.mean_length, "weight": settings.weight}
-    return {WORDS_SETTINGS: seal(told), **{f"{WORDS}/{name}": content for name, content in index.contents().items()}}
+    stored = {"columns": list(settings.columns), "mean_length": index.mean_length, "weight": settings.weight}
+    return {WORDS_SETTINGS: seal(stored), **{f"{WORDS}/{name}": content for name, content in index.contents().items()}}
 
 
 def check_word_columns(schema: pa.Schema, columns: Sequence[str]) -> None:
@@ -88,8 +88,8 @@ def word_settings(bundle: Bundle) -> WordSettings | None:
     Raises:
         DamagedFileError: When that cannot be read.
     """
-    told = _read_settings(bundle)
-    return None if told is None else WordSettings(tuple(told["columns"]), told["weight"])
+    stored = _read_settings(bundle)
+    return None if stored is None else WordSettings(tuple(stored["columns"]), stored["weight"])
 
 
 def _read_settings(bundle: Bundle) -> dict[str, Any] | None:
@@ -102,9 +102,9 @@ def read_words(folder: Path, count: int) -> WordIndex:
     Raises:
         DamagedFileError: When it cannot be read.
     """
-    told = unseal(folder / WORDS_SETTINGS, _SCHEMA)
+    stored = unseal(folder / WORDS_SETTINGS, _SCHEMA)
     with read_as(str(folder / WORDS), REPAIR_HINT):
-        index = WordIndex.read(folder / WORDS, told["mean_length"])
+        index = WordIndex.read(folder / WORDS, stored["mean_length"])
         if index.count != count:
             raise ValueError(f"it holds {index.count} items of which the manifest names {count}")
         return index

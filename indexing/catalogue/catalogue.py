@@ -312,18 +312,18 @@ class Catalogue:
         return scan(self.reader, self.columns)
 
 
-def as_catalogue(given: object) -> Catalogue:
+def as_catalogue(value: object) -> Catalogue:
     """Return items as a catalogue: one, or a table in memory.
 
     Raises:
         InputError: When it is something else.
     """
-    if isinstance(given, Catalogue):
-        return given
-    if is_table(given):
-        return Catalogue.from_arrow(given)
+    if isinstance(value, Catalogue):
+        return value
+    if is_table(value):
+        return Catalogue.from_arrow(value)
     raise InputError(
-        f"catalogue is a {type(given).__name__}; open a file or folder with Catalogue.open(PATH), or give a DataFrame "
+        f"catalogue is a {type(value).__name__}; open a file or folder with Catalogue.open(PATH), or give a DataFrame "
         "or an Arrow table"
     )
 

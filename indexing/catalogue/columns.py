@@ -303,8 +303,8 @@ def describe_columns(columns: Mapping[str, Any]) -> dict[str, str]:
     """
     kinds = {"item_id": "item_id", "text": "texts", "image": "pictures", "audio": "sounds", "video": "films"}
     kinds |= {"vectors": "vectors", "words": "words"}
-    described = {words: ", ".join(as_tuple(columns.get(kind))) for kind, words in kinds.items()}
-    return {words: names for words, names in described.items() if names}
+    names_by_kind = {words: ", ".join(as_tuple(columns.get(kind))) for kind, words in kinds.items()}
+    return {words: names for words, names in names_by_kind.items() if names}
 
 
 def normalised_name(name: str) -> str:

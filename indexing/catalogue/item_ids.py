@@ -91,13 +91,13 @@ class ItemIds(Sequence[str]):
                 )
             raise UnknownItemError(
                 f"{len(unknown)} of {len(requested)} item ids are not in this bundle, e.g. {examples(unknown)}"
-                f"{self.alike(unknown[0])}",
+                f"{self.suggestion(unknown[0])}",
                 python="check their spelling, or put the items in with add()",
                 cli="check their spelling, or put the items in with `commonspace add`",
             )
         return np.array(rows, np.int64)
 
-    def alike(self, item_id: object) -> str:
+    def suggestion(self, item_id: object) -> str:
         """Ask whether one that is spelled much alike was meant, where there is one; empty otherwise."""
         text = str(item_id)
         candidates = (known_id for known_id in self._ids[:_MAX_SEARCHED] if abs(len(known_id) - len(text)) <= 2)

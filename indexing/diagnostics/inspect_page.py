@@ -132,8 +132,8 @@ def _cards(catalogue: Catalogue, wanted: set[int], limit: int | None, limits: Im
 
 
 def _section(title: str, rows: Iterable[str]) -> str:
-    shown = "\n".join(f"<div class='row'>{row}</div>" for row in rows if row)
-    return f"<h2>{escape(title)}</h2>\n{shown}" if shown else ""
+    body = "\n".join(f"<div class='row'>{row}</div>" for row in rows if row)
+    return f"<h2>{escape(title)}</h2>\n{body}" if body else ""
 
 
 def _grouped(title: str, groups: Groups, cards: Mapping[int, Card]) -> str:

@@ -53,7 +53,7 @@ class EncoderInfo:
         return self.name.split(":")[:2] == SEPARATE.split(":")
 
     @property
-    def weighed(self) -> dict[Modality, float]:
+    def modality_weights(self) -> dict[Modality, float]:
         """How much each modality counts in an item; 1 for those that are not named."""
         return dict(zip(self.modalities, self.weights, strict=bool(self.weights)))
 

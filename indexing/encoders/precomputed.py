@@ -84,10 +84,10 @@ class VectorsEncoder:
         """
         self._refuse(f"{len(images)} pictures")
 
-    def _refuse(self, what: str) -> NoReturn:
+    def _refuse(self, contents: str) -> NoReturn:
         raise EncoderError(
-            f"encoder {self.info.name!r} has no model and cannot embed {what}; embed queries with the model that made "
-            "the catalogue's vectors, and search with Retriever.search_vectors"
+            f"encoder {self.info.name!r} has no model and cannot embed {contents}; embed queries with the model that "
+            "made the catalogue's vectors, and search with Retriever.search_vectors"
         )
 
 

@@ -177,9 +177,9 @@ def read_mmrec(folder: Path | str) -> MmrecData:
     if misfits := {FEATURES[m]: len(array) for m, array in vectors.items() if len(array) != len(item_ids)}:
         raise CatalogueError(f"{folder} has {len(item_ids)} items, but rows of {misfits}; row must be itemID")
     user_ids = _mapping(folder / USER_MAPPING, int(users.max()) + 1)
-    for what, numbers, ids in (("itemID", items, item_ids), ("userID", users, user_ids)):
+    for column, numbers, ids in (("itemID", items, item_ids), ("userID", users, user_ids)):
         if numbers.max() >= len(ids):
-            raise CatalogueError(f"{inter_files[0]} has {what} {numbers.max()}, its mapping only {len(ids)} of them")
+            raise CatalogueError(f"{inter_files[0]} has {column} {numbers.max()}, its mapping only {len(ids)} of them")
     table: dict[str, pa.Array] = {
         "user_id": pa.array([user_ids[user] for user in users], pa.string()),
         "item_id": pa.array([item_ids[item] for item in items], pa.string()),

@@ -45,7 +45,7 @@ _READING_ERRORS = (
 
 
 @contextmanager
-def read_as(what: str, hint: str) -> Iterator[None]:
+def read_as(name: str, hint: str) -> Iterator[None]:
     """Turn whatever reading damaged bytes raises into a `DamagedFileError` that names what was read.
 
     Errors that this project raises on purpose pass as they are, but for those that are about values handed in.
@@ -61,9 +61,9 @@ def read_as(what: str, hint: str) -> Iterator[None]:
     except CommonspaceError as error:
         if not isinstance(error, ValueError):
             raise
-        raise DamagedFileError(f"{what} cannot be read ({error}); {hint}") from error
+        raise DamagedFileError(f"{name} cannot be read ({error}); {hint}") from error
     except _READING_ERRORS as error:
-        raise DamagedFileError(f"{what} cannot be read ({type(error).__name__}: {error}); {hint}") from error
+        raise DamagedFileError(f"{name} cannot be read ({type(error).__name__}: {error}); {hint}") from error
 
 
 def finite_tensors(data: bytes, *, infinite_suffix: str | None = None) -> dict[str, NDArray[Any]]:

@@ -42,7 +42,7 @@ class UnusableFile(Exception):  # noqa: N818 - a verdict on one row, handled by 
     """A file that cannot be used, with the reason."""
 
 
-def unreadable(what: str, error: OSError, source: bytes | Path | str = b"") -> str:
+def unreadable(label: str, error: OSError, source: bytes | Path | str = b"") -> str:
     """Say why a file cannot be read: that it is missing, or what the system says, and which file it is.
 
     >>> unreadable("image", FileNotFoundError(2, "No such file"), "mugs/a.png")
@@ -50,8 +50,8 @@ def unreadable(what: str, error: OSError, source: bytes | Path | str = b"") -> s
     """
     name = f": {source}" if source and not isinstance(source, bytes) else ""
     if isinstance(error, FileNotFoundError):
-        return f"{what} file is missing{name}"
-    return f"{what} file cannot be read: {error.strerror or error}{name}"
+        return f"{label} file is missing{name}"
+    return f"{label} file cannot be read: {error.strerror or error}{name}"
 
 
 def no_file(path: Path | str, most_bytes: int | None = None) -> str | None:
@@ -101,13 +101,13 @@ def with_name(reason: str, name: str) -> str:
     return f"{reason}: {name}" if name else reason
 
 
-def read_file(source: bytes | Path, most_bytes: int, what: str, unusable: type[UnusableFile]) -> bytes:
+def read_file(source: bytes | Path, most_bytes: int, label: str, unusable: type[UnusableFile]) -> bytes:
     """Return the bytes of a file.
 
     Args:
         source: Its bytes, or its path.
         most_bytes: The size that it may have; a larger one is not read.
-        what: What it is, for the reason.
+        label: What it is, for the reason.
         unusable: What is raised.
 
     Raises:
@@ -116,10 +116,10 @@ def read_file(source: bytes | Path, most_bytes: int, what: str, unusable: type[U
     try:
         size = size_of(source)
         if size > most_bytes:
-            raise unusable(f"{what} file of {size} bytes is over the limit of {most_bytes}")
+            raise unusable(f"{label} file of {size} bytes is over the limit of {most_bytes}")
         data = source if isinstance(source, bytes) else source.read_bytes()
     except OSError as error:
-        raise unusable(unreadable(what, error, source)) from error
+        raise unusable(unreadable(label, error, source)) from error
     if not data:
-        raise unusable(f"{what} file is empty")
+        raise unusable(f"{label} file is empty")
     return data

@@ -41,14 +41,14 @@ def renamed_arguments(
 
     def decorate(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
         @functools.wraps(function)
-        def renamed(*args: Arguments.args, **given: Arguments.kwargs) -> Result:
-            for former in [name for name in names if name in given]:
+        def renamed(*args: Arguments.args, **keywords: Arguments.kwargs) -> Result:
+            for former in [name for name in names if name in keywords]:
                 new = names[former]
-                if new in given:
+                if new in keywords:
                     raise TypeError(f"{former} is the former name of {new}, and both are given: leave {former} out")
                 warnings.warn(f"{former} is called {new}; the next version takes that alone", FutureWarning, 2)
-                given[new] = given.pop(former)
-            return function(*args, **given)
+                keywords[new] = keywords.pop(former)
+            return function(*args, **keywords)
 
         return renamed
 

@@ -23,7 +23,7 @@ def escaped(json: str) -> str:
     >>> escaped('"a\x9b2Jb"')
     '"a\\u009b2Jb"'
     """
-    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", json)
+    return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", json)
 
 
 # Also where a path made one slash of two; hints name USER.

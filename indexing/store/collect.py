@@ -70,8 +70,8 @@ def fuse(items: ModalityVectors) -> Vectors:
 def collect_vectors(store: EmbeddingStore, items: ItemIds, modalities: tuple[Modality, ...]) -> ModalityVectors:
     """Return the vectors of every item and modality in a store."""
     by_modality = {modality: store.collect(items, modality) for modality in modalities}
-    vectors = {modality: found[0] for modality, found in by_modality.items()}
-    return ModalityVectors(vectors, {modality: found[1] for modality, found in by_modality.items()})
+    vectors = {modality: parts[0] for modality, parts in by_modality.items()}
+    return ModalityVectors(vectors, {modality: parts[1] for modality, parts in by_modality.items()})
 
 
 FUSED = "fused.f32"
@@ -103,7 +103,8 @@ def map_vectors(
     exists: dict[Modality, list[NDArray[np.bool_]]] = {modality: [] for modality in modalities}
     for start in range(0, len(item_ids), BLOCK_ROWS):
         block = replace(
-            collect_vectors(store, ItemIds(item_ids[start : start + BLOCK_ROWS]), modalities), weights=info.weighed
+            collect_vectors(store, ItemIds(item_ids[start : start + BLOCK_ROWS]), modalities),
+            weights=info.modality_weights,
         )
         fused = fuse(block)
         with_direction = np.flatnonzero(fused.any(axis=1))
@@ -116,7 +117,7 @@ def map_vectors(
     frozen = ModalityVectors(
         {modality: _open_mapped(path, np.float16, shape) for modality, path in files.items()},
         {modality: np.concatenate(parts) for modality, parts in exists.items()},
-        info.weighed,
+        info.modality_weights,
     )
     return positions, frozen, _open_mapped(folder / FUSED, np.float32, shape)
 

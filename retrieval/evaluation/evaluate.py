@@ -172,12 +172,12 @@ def evaluate(
     )
 
 
-def _relevant_items(given: object, query_ids: Sequence[str]) -> Sequence[Collection[str]]:
+def _relevant_items(value: object, query_ids: Sequence[str]) -> Sequence[Collection[str]]:
     """Check that there is a collection of item_ids for each query; of a table, make them."""
-    if is_table(given):
-        return _judged_items(given, query_ids)
-    check_list(given, "relevant")
-    relevant: Sequence[Collection[str]] = given  # type: ignore[assignment]
+    if is_table(value):
+        return _relevant_by_query(value, query_ids)
+    check_list(value, "relevant")
+    relevant: Sequence[Collection[str]] = value  # type: ignore[assignment]
     if text := [ids for ids in relevant if isinstance(ids, str)]:
         raise InputError(f"relevant items are collections of item_ids, not text such as {examples(text)}")
     for query, ids in enumerate(relevant):
@@ -188,22 +188,22 @@ def _relevant_items(given: object, query_ids: Sequence[str]) -> Sequence[Collect
     return relevant
 
 
-def _judged_items(given: object, query_ids: Sequence[str]) -> list[set[str]]:
+def _relevant_by_query(source: object, query_ids: Sequence[str]) -> list[set[str]]:
     """Give the relevant items of each query from a table; a row of no use is an error."""
     name = "the table of relevant items"
-    table = arrow_table(given, name)
+    table = arrow_table(source, name)
     if missing := [column for column in ("query_id", "item_id") if column not in table.column_names]:
         raise InputError(f"{name} lacks the columns {missing}; there are {table.column_names}")
     check_distinct(table.column_names, name)
     queries, items = (id_texts(table[column], column).to_pylist() for column in ("query_id", "item_id"))
     relevance = table["relevance"].to_pylist() if "relevance" in table.column_names else [1] * len(table)
-    judged: dict[str, set[str]] = {query_id: set() for query_id in query_ids}
-    for row, (query_id, item_id, value) in enumerate(zip(queries, items, relevance, strict=True)):
+    relevant_items: dict[str, set[str]] = {query_id: set() for query_id in query_ids}
+    for row, (query_id, item_id, grade) in enumerate(zip(queries, items, relevance, strict=True)):
         where = f"row {row} (from 0) of {name}"
-        if query_id is None or item_id is None or not is_number(value):
-            raise InputError(f"{where} is {query_id!r}, {item_id!r}, {value!r}; give both ids, and a number")
-        if query_id not in judged:
+        if query_id is None or item_id is None or not is_number(grade):
+            raise InputError(f"{where} is {query_id!r}, {item_id!r}, {grade!r}; give both ids, and a number")
+        if query_id not in relevant_items:
             raise InputError(f"{where} has the query {query_id!r}, which was not asked; leave such rows out")
-        if value > 0:
-            judged[query_id].add(item_id)
-    return [judged[query_id] for query_id in query_ids]
+        if grade > 0:
+            relevant_items[query_id].add(item_id)
+    return [relevant_items[query_id] for query_id in query_ids]

@@ -47,7 +47,7 @@ class DuplicateGroups:
         """Give counts and examples as plain JSON values."""
         near = {
             "min_similarity": self.min_similarity,
-            "with_twin": {f"{one:g}": n for one, n in self.with_twin.items()},
+            "with_twin": {f"{similarity:g}": n for similarity, n in self.with_twin.items()},
         }
         return {
             "by": self.by,
@@ -64,7 +64,7 @@ class DuplicateGroups:
         how = f"by content of cosine {self.min_similarity:g} and more" if self.min_similarity else f"by {self.by!r}"
         lines = [f"groups {how}: {len(self.groups):,}, of {self.items:,} items"]
         if self.with_twin:
-            counts = ", ".join(f"{one:g}: {count:,}" for one, count in self.with_twin.items())
+            counts = ", ".join(f"{similarity:g}: {count:,}" for similarity, count in self.with_twin.items())
             lines.append(f"of {self.compared:,} items so many have another one of at least this cosine: {counts}")
         for rows, ids in zip(self.groups, self.examples(item_ids), strict=False):
             lines.append(", ".join(ids) + (f" and {len(rows) - len(ids):,} more" if len(rows) > len(ids) else ""))
@@ -101,7 +101,7 @@ def groups_by_content(vectors: Vectors, min_similarity: float = MIN_SIMILARITY, 
             if leader_of[row] < 0 and near.any():
                 free: Mask = near & (leader_of < 0)
                 leader_of[free] = leader_of[row] = row
-    with_twin = {one: int(are_near(nearest, one).sum()) for one in SIMILARITIES}
+    with_twin = {similarity: int(are_near(nearest, similarity).sum()) for similarity in SIMILARITIES}
     return DuplicateGroups("content", _grouped(leader_of), len(leaders), min_similarity, with_twin)
 
 

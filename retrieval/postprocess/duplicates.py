@@ -72,26 +72,26 @@ class Collapse:
             )
 
     @classmethod
-    def of(cls, asked: ShowOnce) -> "Collapse":
+    def of(cls, arguments: ShowOnce) -> "Collapse":
         """Read the keyword arguments of a verb."""
-        if not asked:
+        if not arguments:
             return _SHOW_ALL
-        if unknown := sorted(asked.keys() - ShowOnce.__optional_keys__):
+        if unknown := sorted(arguments.keys() - ShowOnce.__optional_keys__):
             raise TypeError(f"unexpected keyword argument {unknown[0]!r}")
-        duplicates = check_choice(asked.get("duplicates", "show"), "duplicates", get_args(Duplicates))
-        similarity = asked.get("min_similarity")
+        duplicates = check_choice(arguments.get("duplicates", "show"), "duplicates", get_args(Duplicates))
+        similarity = arguments.get("min_similarity")
         if similarity is not None and duplicates != "collapse":
             raise InputError(f"min_similarity is {shown_number(similarity)}, but duplicates are shown; collapse them")
         if similarity is None and duplicates == "collapse":
             similarity = MIN_SIMILARITY
-        return cls(asked.get("group_by"), similarity)
+        return cls(arguments.get("group_by"), similarity)
 
     def as_arguments(self) -> ShowOnce:
         """Give the keyword arguments of a verb."""
-        once: ShowOnce = {"group_by": self.group_by}
+        arguments: ShowOnce = {"group_by": self.group_by}
         if self.min_similarity is not None:
-            once |= {"duplicates": "collapse", "min_similarity": self.min_similarity}
-        return once
+            arguments |= {"duplicates": "collapse", "min_similarity": self.min_similarity}
+        return arguments
 
     def __bool__(self) -> bool:
         """Whether anything is shown once."""
@@ -163,14 +163,14 @@ def _leaders(
 ) -> NDArray[np.int64]:
     """Give the position of the hit that represents each hit: (B, K); -1 for padding, and beyond the k shown."""
     leaders = np.full(rows.shape, -1, np.int64)
-    lines = np.arange(len(rows))
+    queries = np.arange(len(rows))
     free: Mask = rows >= 0
     for _ in range(rows.shape[1] if k is None else k):
         is_open: Mask = np.asarray(free.any(axis=1))
         if not is_open.any():
             break
         first = free.argmax(axis=1)
-        leading = rows[lines, first]
+        leading = rows[queries, first]
         same: Mask = np.zeros(rows.shape, np.bool_)
         if codes is not None:
             same |= (codes[rows] == codes[leading][:, None]) & (codes[leading] >= 0)[:, None]
@@ -183,17 +183,17 @@ def _leaders(
     return leaders
 
 
-def _similar(rows: Rows, leading: Rows, among: Mask, near: tuple[Vectors, float]) -> Mask:
+def _similar(rows: Rows, leading: Rows, mask: Mask, near: tuple[Vectors, float]) -> Mask:
     """Mark the hits, of some, whose cosine with the hit that leads is large enough: (B, K) bool."""
     vectors, min_similarity = near
     similar = np.zeros(rows.shape, np.bool_)
-    lines, positions = np.nonzero(among)
+    queries, positions = np.nonzero(mask)
     step = max(1, _AT_ONCE // max(1, vectors.shape[1]))
     units = unit(vectors[leading])
-    for start in range(0, len(lines), step):
+    for start in range(0, len(queries), step):
         part = slice(start, start + step)
-        cosines = np.vecdot(unit(vectors[rows[lines[part], positions[part]]]), units[lines[part]])
-        similar[lines[part], positions[part]] = are_near(cosines, min_similarity)
+        cosines = np.vecdot(unit(vectors[rows[queries[part], positions[part]]]), units[queries[part]])
+        similar[queries[part], positions[part]] = are_near(cosines, min_similarity)
     return similar
 
 
@@ -212,7 +212,8 @@ def _folded(candidates: Candidates, leaders: NDArray[np.int64], k: int | None) -
     shown = np.take_along_axis(leads, order, axis=1)
     before = candidates.folded or ({},) * len(candidates)
     folded = tuple(
-        _stands_for(rows, own, earlier) for rows, own, earlier in zip(candidates.rows, leaders, before, strict=True)
+        _stands_for(rows, leaders_of_query, earlier)
+        for rows, leaders_of_query, earlier in zip(candidates.rows, leaders, before, strict=True)
     )
     width = int(shown.sum(axis=1).max(initial=0)) if k is None else min(k, leaders.shape[1])
     rows = np.where(shown, placed.rows, -1)

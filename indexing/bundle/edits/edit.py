@@ -160,7 +160,7 @@ def delete(bundle: Bundle | Path | str, item_ids: Sequence[str], *, missing_ok: 
             unknown = [item_id for item_id in requested if item_id not in present.items]
             raise UnknownItemError(
                 f"{len(unknown)} of {len(requested)} item ids are not in {present.root}: {examples(unknown)}"
-                f"{present.items.alike(unknown[0])}",
+                f"{present.items.suggestion(unknown[0])}",
                 python="check their spelling, or pass over them with missing_ok=True",
                 cli="check their spelling, or pass over them with --missing-ok",
             )

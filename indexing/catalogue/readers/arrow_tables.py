@@ -25,27 +25,27 @@ class ArrowStream(Protocol):
         ...
 
 
-def is_table(given: object) -> bool:
+def is_table(value: object) -> bool:
     """Whether a value is a table in memory: neither a path nor a list. A LazyFrame is one that `arrow_table` refuses.
 
     >>> is_table(pa.table({"item_id": ["mug"]})), is_table("items.csv")
     (True, False)
     """
     return (
-        hasattr(given, "__arrow_c_stream__")
-        or _is_frame(given, "pandas", "DataFrame")
-        or _is_frame(given, "polars", "LazyFrame")
+        hasattr(value, "__arrow_c_stream__")
+        or _is_frame(value, "pandas", "DataFrame")
+        or _is_frame(value, "polars", "LazyFrame")
     )
 
 
-def arrow_table(given: object, name: str = "the table") -> pa.Table:
+def arrow_table(value: object, name: str = "the table") -> pa.Table:
     """Return a table in memory as an Arrow table of plain types: no dictionaries, views or UUIDs.
 
     A named index of a pandas DataFrame is a column of that name. One without a name is left out if it holds whole
     numbers, as the row numbers that a filter leaves do.
 
     Args:
-        given: The table.
+        value: The table.
         name: For messages.
 
     Raises:
@@ -58,17 +58,17 @@ def arrow_table(given: object, name: str = "the table") -> pa.Table:
     indexing.errors.InputError: the table is a dict; give a pandas or polars DataFrame, a pyarrow.Table, or another \
 object with __arrow_c_stream__
     """
-    if _is_frame(given, "pandas", "DataFrame"):
-        table = _from_pandas(given, name)
-    elif hasattr(given, "__arrow_c_stream__"):
-        if _is_frame(given, "polars", "DataFrame"):
-            _check_polars(given, name)
+    if _is_frame(value, "pandas", "DataFrame"):
+        table = _from_pandas(value, name)
+    elif hasattr(value, "__arrow_c_stream__"):
+        if _is_frame(value, "polars", "DataFrame"):
+            _check_polars(value, name)
         try:
-            table = pa.table(given)
+            table = pa.table(value)
         except _UNREADABLE as error:
             raise InputError(f"{name} cannot be read as an Arrow table: {error}") from error
     else:
-        raise InputError(f"{name} is a {type(given).__name__}; {_hint(given)}")
+        raise InputError(f"{name} is a {type(value).__name__}; {_hint(value)}")
     arrays = [_plain(column) for column in table.columns]
     return pa.Table.from_arrays(arrays, names=table.column_names)
 
@@ -79,7 +79,7 @@ def check_distinct(names: Sequence[str], name: str) -> None:
     Raises:
         InputError: When one does.
     """
-    if repeated := [one for one, count in Counter(names).items() if count > 1]:
+    if repeated := [column_name for column_name, count in Counter(names).items() if count > 1]:
         raise InputError(f"{name} has more than one column named {examples(repeated)}; rename or drop one")
 
 
@@ -93,14 +93,14 @@ def malformed_rows(table: pa.Table) -> dict[int, str]:
     return problems
 
 
-def _is_frame(given: object, library: str, kind: str) -> bool:
+def _is_frame(value: object, library: str, kind: str) -> bool:
     """Whether a value is of a class of a library, which is not imported for that."""
     known = getattr(sys.modules.get(library), kind, None)
-    return known is not None and isinstance(given, known)
+    return known is not None and isinstance(value, known)
 
 
-def _hint(given: object) -> str:
-    if _is_frame(given, "polars", "LazyFrame"):
+def _hint(value: object) -> str:
+    if _is_frame(value, "polars", "LazyFrame"):
         return "collect it first: frame.collect()"
     return ACCEPTED
 
@@ -116,7 +116,7 @@ def _from_pandas(frame: Any, name: str) -> pa.Table:  # noqa: ANN401 - pandas st
         raise InputError(f"{name} has column names of {frame.columns.nlevels} levels; give each column one name")
     names = [str(column) for column in frame.columns]
     check_distinct(names, name)
-    columns = {column: frame.iloc[:, place] for place, column in enumerate(names)}
+    columns = {column: frame.iloc[:, position] for position, column in enumerate(names)}
     arrays = {}
     for column, series in (_index_columns(frame.index, columns, name) | columns).items():
         try:
@@ -136,7 +136,7 @@ def _index_columns(index: Any, columns: Mapping[str, Any], name: str) -> dict[st
             f"{name} has an index without a name, which holds {examples(index[:4].tolist())}",
             python="name it, as in frame.rename_axis('item_id'), or drop it by frame.reset_index(drop=True)",
         )
-    levels = {str(level): index.get_level_values(place).to_series() for place, level in enumerate(index.names)}
+    levels = {str(level): index.get_level_values(position).to_series() for position, level in enumerate(index.names)}
     for level, series in levels.items():
         if level in columns and series.tolist() != columns[level].tolist():
             raise InputError(f"{name} has a column and an index named {level!r}, which differ; rename or drop one")

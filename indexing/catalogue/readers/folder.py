@@ -33,40 +33,42 @@ def read_folder(folder: Path | str, columns: Columns | NamedColumns | None = Non
         CatalogueError: When there is no picture, or a metadata file cannot be read.
     """
     root = Path(folder)
-    found = list_folder(root)
-    if not found.pictures and not found.metadata:
-        raise CatalogueError(_no_picture_message(folder, found))
-    captions = _captions(root, found)
-    if not found.metadata:
-        return _listed(str(folder), found, captions)
-    return _with_metadata(root, found, captions, columns)
+    listing = list_folder(root)
+    if not listing.pictures and not listing.metadata:
+        raise CatalogueError(_no_picture_message(folder, listing))
+    captions = _captions(root, listing)
+    if not listing.metadata:
+        return _listed(str(folder), listing, captions)
+    return _with_metadata(root, listing, captions, columns)
 
 
-def _no_picture_message(folder: Path | str, found: Listing) -> str:
+def _no_picture_message(folder: Path | str, listing: Listing) -> str:
     """Say what a folder without pictures holds."""
-    suffixes = Counter(path.suffix.lower() or "none" for path in (*found.texts, *found.problems))
+    suffixes = Counter(path.suffix.lower() or "none" for path in (*listing.texts, *listing.problems))
     message = f"{folder} holds no picture ({', '.join(FORMATS)}, AVIF, HEIF)"
     if suffixes:
-        held = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(3))
-        message += f"; by suffix it holds {held}, e.g. {examples(map(shown, (*found.problems, *found.texts)))}"
+        common_suffixes = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(3))
+        message += (
+            f"; by suffix it holds {common_suffixes}, e.g. {examples(map(shown, (*listing.problems, *listing.texts)))}"
+        )
     if suffixes.keys() & {".parquet", ".csv", ".jsonl"}:
         message += "; give one such file, or a folder with nothing but .parquet files and none in folders below it"
     return message
 
 
-def _captions(root: Path, found: Listing) -> dict[PurePosixPath, str | None]:
+def _captions(root: Path, listing: Listing) -> dict[PurePosixPath, str | None]:
     """Return the caption of each picture; a text that is none, or that cannot be read, is a problem."""
-    texts = {_stem(path): path for path in found.texts}
+    texts = {_stem(path): path for path in listing.texts}
     read: dict[PurePosixPath, str | None] = {}
     captions: dict[PurePosixPath, str | None] = {}
-    for picture in found.pictures:
+    for picture in listing.pictures:
         path = texts.get(_stem(picture))
         if path is not None and path not in read:
-            read[path] = _caption(root, path, found)
+            read[path] = _caption(root, path, listing)
         captions[picture] = None if path is None else read[path]
-    for path in found.texts:
+    for path in listing.texts:
         if path not in read:
-            found.problems[path] = "text beside no picture"
+            listing.problems[path] = "text beside no picture"
     return captions
 
 
@@ -75,73 +77,73 @@ def _stem(path: PurePosixPath) -> str:
     return unicodedata.normalize("NFC", str(path.with_suffix("")))
 
 
-def _caption(root: Path, path: PurePosixPath, found: Listing) -> str | None:
+def _caption(root: Path, path: PurePosixPath, listing: Listing) -> str | None:
     try:
         with (root / path).open("rb") as file:
             data = file.read(MAX_CAPTION_BYTES + 1)
         caption = decode_caption(data[:MAX_CAPTION_BYTES], cut=len(data) > MAX_CAPTION_BYTES)
-        found.western += is_western(data[:MAX_CAPTION_BYTES])
+        listing.western += is_western(data[:MAX_CAPTION_BYTES])
         return caption
     except OSError as error:
-        found.problems[path] = f"caption cannot be read: {error.strerror or error}"
+        listing.problems[path] = f"caption cannot be read: {error.strerror or error}"
     except UnreadableCaption as problem:
-        found.problems[path] = f"caption cannot be read: {problem}"
+        listing.problems[path] = f"caption cannot be read: {problem}"
     return None
 
 
-def _listed(name: str, found: Listing, captions: dict[PurePosixPath, str | None]) -> TableReader:
+def _listed(name: str, listing: Listing, captions: dict[PurePosixPath, str | None]) -> TableReader:
     """Return a row for each picture and each problem, in the order of their paths."""
-    paths = [str(path) for path in found.pictures]
+    paths = [str(path) for path in listing.pictures]
     values = {
         "item_id": paths,
         "caption": list(captions.values()),
         "image": paths,
-        "folder": [str(path.parent) for path in found.pictures],
+        "folder": [str(path.parent) for path in listing.pictures],
     }
     table = pa.table({name: pa.array(column, pa.string()) for name, column in values.items()})
-    order = sorted([*found.pictures, *found.problems])
-    malformed = {row: _reason(path, found) for row, path in enumerate(order) if path in found.problems}
-    return TableReader(name, table, malformed, found.left_out, _notes(found))
+    order = sorted([*listing.pictures, *listing.problems])
+    malformed = {row: _reason(path, listing) for row, path in enumerate(order) if path in listing.problems}
+    return TableReader(name, table, malformed, listing.left_out, _notes(listing))
 
 
-def _notes(found: Listing) -> ReadingNotes:
+def _notes(listing: Listing) -> ReadingNotes:
     """Say how many captions were read in an encoding that had to be found out."""
-    return ReadingNotes(read_as=[f"{found.western} captions in {WESTERN}"] if found.western else [])
+    return ReadingNotes(read_as=[f"{listing.western} captions in {WESTERN}"] if listing.western else [])
 
 
-def _reason(path: PurePosixPath, found: Listing) -> str:
-    return f"{found.problems[path]}: {shown(path)}"
+def _reason(path: PurePosixPath, listing: Listing) -> str:
+    return f"{listing.problems[path]}: {shown(path)}"
 
 
 def _with_metadata(
     root: Path,
-    found: Listing,
+    listing: Listing,
     captions: dict[PurePosixPath, str | None],
     columns: Columns | NamedColumns | None,
 ) -> TableReader:
     """Return the rows of all metadata files, then those pictures that none of them lists, then the problems."""
     tables, malformed, rows = [], dict[int, str](), 0
     mentioned: set[str] = set()
-    for path in found.metadata:
-        listing = _metadata(root / path, columns)
-        tables.append(_with_paths_from_root(listing, path.parent))
+    for path in listing.metadata:
+        reader = _metadata(root / path, columns)
+        tables.append(_with_paths_from_root(reader, path.parent))
         mentioned |= _mentioned(tables[-1], path.parent)
-        source = f" of {shown(path)}" if len(found.metadata) > 1 else ""
-        malformed |= {rows + row: f"{reason}{source}" for row, reason in listing.malformed.items()}
-        rows += len(tables[-1]) + len(listing.malformed)
+        source = f" of {shown(path)}" if len(listing.metadata) > 1 else ""
+        malformed |= {rows + row: f"{reason}{source}" for row, reason in reader.malformed.items()}
+        rows += len(tables[-1]) + len(reader.malformed)
     has_ids = any("item_id" in table.column_names for table in tables) or bool(columns and columns.item_id)
-    unlisted = [path for path in found.pictures if _normalised_path(str(path)) not in mentioned]
+    unlisted = [path for path in listing.pictures if _normalised_path(str(path)) not in mentioned]
     if has_ids:
-        found.problems |= dict.fromkeys(unlisted, UNLISTED)
+        listing.problems |= dict.fromkeys(unlisted, UNLISTED)
     elif unlisted:
         tables.append(_rows_without_metadata(unlisted, captions))
         rows += len(unlisted)
     table = _concatenate(str(root), tables)
     if "item_id" not in table.column_names:
         table = table.append_column("item_id", table.column("file_name").cast(pa.string()))
-    malformed |= {rows + position: _reason(path, found) for position, path in enumerate(sorted(found.problems))}
-    name = str(root / found.metadata[0]) if len(found.metadata) == 1 else str(root)
-    return TableReader(name, table, malformed, found.left_out, _notes(found))
+    malformed |= {rows + position: _reason(path, listing) for position, path in enumerate(sorted(listing.problems))}
+    name = str(root / listing.metadata[0]) if len(listing.metadata) == 1 else str(root)
+    return TableReader(name, table, malformed, listing.left_out, _notes(listing))
 
 
 def _metadata(path: Path, columns: Columns | NamedColumns | None) -> TableReader:

@@ -63,24 +63,24 @@ def list_folder(folder: Path) -> Listing:
         os.scandir(root).close()
     except OSError as error:
         raise CatalogueError(f"folder {folder} cannot be read: {error.strerror or error}") from error
-    found, pending = Listing(), [PurePosixPath()]
+    listing, pending = Listing(), [PurePosixPath()]
     while pending:
         subfolder = pending.pop()
         try:
             with os.scandir(root / subfolder) as entries:
                 names = list(entries)
         except OSError as error:
-            found.problems[subfolder] = f"folder cannot be read: {error.strerror or error}"
+            listing.problems[subfolder] = f"folder cannot be read: {error.strerror or error}"
             continue
-        for entry in _counted(names, found):
+        for entry in _counted(names, listing):
             path = subfolder / entry.name
             if entry.is_dir(follow_symlinks=False):
                 pending.append(path)
             else:
-                _sort(found, root, path, entry)
-    for paths in (found.pictures, found.texts, found.metadata):
+                _sort(listing, root, path, entry)
+    for paths in (listing.pictures, listing.texts, listing.metadata):
         paths.sort()
-    return found
+    return listing
 
 
 def shown(path: PurePosixPath) -> str:
@@ -88,34 +88,34 @@ def shown(path: PurePosixPath) -> str:
     return str(path).encode("utf-8", "replace").decode()
 
 
-def _counted(entries: list["os.DirEntry[str]"], found: Listing) -> Iterator["os.DirEntry[str]"]:
+def _counted(entries: list["os.DirEntry[str]"], listing: Listing) -> Iterator["os.DirEntry[str]"]:
     """Return the entries but for those that are hidden or of the system, which are counted."""
     for entry in entries:
         if entry.name.startswith("."):
-            found.left_out[HIDDEN] += 1
+            listing.left_out[HIDDEN] += 1
         elif entry.name.lower() in SYSTEM_NAMES:
-            found.left_out[SYSTEM] += 1
+            listing.left_out[SYSTEM] += 1
         else:
             yield entry
 
 
-def _sort(found: Listing, root: Path, path: PurePosixPath, entry: "os.DirEntry[str]") -> None:
+def _sort(listing: Listing, root: Path, path: PurePosixPath, entry: "os.DirEntry[str]") -> None:
     """Put a file where it belongs."""
     suffix = path.suffix.lower()
     if any("\ud800" <= letter <= "\udfff" for letter in entry.name):  # bytes that are no text
-        found.problems[path] = "file name is no Unicode"
+        listing.problems[path] = "file name is no Unicode"
     elif problem := _link_problem(root, entry, suffix):
-        found.problems[path] = problem
+        listing.problems[path] = problem
     elif not entry.is_file():
-        found.problems[path] = "no regular file"
+        listing.problems[path] = "no regular file"
     elif path.name in METADATA:
-        found.metadata.append(path)
+        listing.metadata.append(path)
     elif suffix == ".txt":
-        found.texts.append(path)
+        listing.texts.append(path)
     elif suffix in SUFFIXES:
-        found.pictures.append(path)
+        listing.pictures.append(path)
     else:
-        _sniff(found, root, path)
+        _sniff(listing, root, path)
 
 
 def _link_problem(root: Path, entry: "os.DirEntry[str]", suffix: str) -> str | None:
@@ -131,15 +131,15 @@ def _link_problem(root: Path, entry: "os.DirEntry[str]", suffix: str) -> str | N
     return None if suffix in SUFFIXES or target.is_relative_to(root) else "link leads out of the folder"
 
 
-def _sniff(found: Listing, root: Path, path: PurePosixPath) -> None:
+def _sniff(listing: Listing, root: Path, path: PurePosixPath) -> None:
     """Tell by its first bytes whether a file is a picture."""
     try:
         with (root / path).open("rb") as file:
             name = picture_format(file.read(START))
     except OSError as error:
-        found.problems[path] = f"file cannot be read: {error.strerror or error}"
+        listing.problems[path] = f"file cannot be read: {error.strerror or error}"
         return
     if name is None:
-        found.problems[path] = "no picture"
+        listing.problems[path] = "no picture"
     else:
-        found.pictures.append(path)
+        listing.pictures.append(path)

@@ -30,7 +30,7 @@ class SqlTable:
 
     Attributes:
         url: Names the database, and may hold a password.
-        shown: The database without what may be secret.
+        redacted: The database without what may be secret.
         name: The table, perhaps with its schema as in ``shop.items``; or a query that begins with SELECT, WITH, VALUES
             or TABLE.
 
@@ -39,7 +39,7 @@ class SqlTable:
     """
 
     url: str = field(repr=False)
-    shown: str
+    redacted: str
     name: str
 
     @classmethod
@@ -65,17 +65,17 @@ class SqlTable:
             )
         kind, driver = url.drivername.replace("postgres+", "postgresql+").partition("+")[::2]
         kind = "postgresql" if kind == "postgres" else kind
-        shown = f"{kind}://{url.host or ''}{f':{url.port}' if url.port else ''}/{url.database}"
+        redacted = f"{kind}://{url.host or ''}{f':{url.port}' if url.port else ''}/{url.database}"
         if not name.strip():
-            raise InputError(f"{shown} names no table; {_FORM}")
+            raise InputError(f"{redacted} names no table; {_FORM}")
         driver = driver or ("psycopg" if kind == "postgresql" else "")
         if driver == "psycopg":
             import_extra("psycopg", "sql")
         full = url.set(drivername=f"{kind}+{driver}" if driver else kind)
-        return cls(full.render_as_string(hide_password=False), shown, name.strip())
+        return cls(full.render_as_string(hide_password=False), redacted, name.strip())
 
     def __str__(self) -> str:
-        return f"{self.shown}#{self.name}"
+        return f"{self.redacted}#{self.name}"
 
     @property
     def is_query(self) -> bool:
@@ -85,7 +85,7 @@ class SqlTable:
     @property
     def is_remote(self) -> bool:
         """Whether a server is asked, and not a file."""
-        return not self.shown.startswith("sqlite")
+        return not self.redacted.startswith("sqlite")
 
     @property
     def parts(self) -> tuple[str | None, str]:
@@ -143,7 +143,7 @@ def read_sql(table: SqlTable) -> pa.Table:
     Raises:
         InputError: When it cannot be read; for a value that is not of its column's type, with its row.
     """
-    if not table.is_remote and not Path(table.shown.removeprefix("sqlite:///")).is_file():
+    if not table.is_remote and not Path(table.redacted.removeprefix("sqlite:///")).is_file():
         raise InputError(f"{table}: there is no such file")
     with connected(table) as connection:
         types, query = ({}, table.name) if table.is_query else _declared(connection, table)
@@ -245,9 +245,9 @@ class _Columns:
             for row, value in enumerate(values, start=self._row):
                 if self._fits(value, kind, first):
                     continue
-                wanted = type(first).__name__ if kind is None else "JSON" if kind == _JSON else str(kind)
+                expected = type(first).__name__ if kind is None else "JSON" if kind == _JSON else str(kind)
                 raise InputError(
-                    f"row {row} (from 0) of {self._table}: {value!r:.60} in column {name!r} is no {wanted}; mend it, "
+                    f"row {row} (from 0) of {self._table}: {value!r:.60} in column {name!r} is no {expected}; mend it, "
                     "or convert the column by CAST in a query"
                 ) from error
             raise InputError(f"column {name!r} of {self._table} cannot be read: {error}") from error

@@ -44,8 +44,8 @@ class _Member:
 class _Damaged(Exception):  # noqa: N818 - a verdict on the rest of a file, never an end
     """A tar file that cannot be read further; ``name`` is the member that is cut, if one is."""
 
-    def __init__(self, place: int, problem: object, name: str | None = None) -> None:
-        super().__init__(f"at byte {place}, {problem}")
+    def __init__(self, position: int, problem: object, name: str | None = None) -> None:
+        super().__init__(f"at byte {position}, {problem}")
         self.name = name
 
 
@@ -72,7 +72,7 @@ def split_name(name: str) -> tuple[str, str] | None:
     return (folder + slash + stem, extension.lower()) if stem and extension else None
 
 
-def records(path: Path, wanted: Callable[[str], bool]) -> Iterator[Record]:
+def records(path: Path, is_wanted: Callable[[str], bool]) -> Iterator[Record]:
     """Return the records of a tar file in its order, reading only members of the extensions that are wanted.
 
     A file that is damaged ends with a record that says where.
@@ -87,7 +87,7 @@ def records(path: Path, wanted: Callable[[str], bool]) -> Iterator[Record]:
                     if current is not None:
                         yield current
                     current = _record(parts[0], path.name)
-                _add(current, parts[1], member, tar, wanted)
+                _add(current, parts[1], member, tar, is_wanted)
     except (_Damaged, *DAMAGE) as error:
         cut = split_name(error.name) if isinstance(error, _Damaged) and error.name else None
         if current is not None and (cut is None or cut[0] != current.key):
@@ -104,7 +104,9 @@ def _record(key: str, shard: str) -> Record:
     return Record(key, problem="name of a member is no Unicode" if odd else None, shard=shard)
 
 
-def _add(record: Record, extension: str, member: _Member, tar: tarfile.TarFile, wanted: Callable[[str], bool]) -> None:
+def _add(
+    record: Record, extension: str, member: _Member, tar: tarfile.TarFile, is_wanted: Callable[[str], bool]
+) -> None:
     if member.header.size > LONGEST_MEMBER:
         size = f"{member.header.size} bytes, over the limit of {LONGEST_MEMBER}"
         record.problem = record.problem or f"member too large: {member.name[:SHOWN]!r} of {size}"
@@ -112,28 +114,28 @@ def _add(record: Record, extension: str, member: _Member, tar: tarfile.TarFile, 
         record.problem = record.problem or f"member twice: {member.name[:SHOWN]!r} in {record.shard}"
     if record.problem:
         return
-    file = tar.extractfile(member.header) if wanted(extension) else None
+    file = tar.extractfile(member.header) if is_wanted(extension) else None
     record.members[extension] = file.read() if file else None
 
 
 def _members(tar: tarfile.TarFile, size: int) -> Iterator[_Member]:
     """Return the regular files in order; tarfile's own loop remembers all of them, and takes damage for an end."""
-    place = 0
+    position = 0
     while True:
-        tar.fileobj.seek(place)
-        tar.offset = place
+        tar.fileobj.seek(position)
+        tar.offset = position
         try:
             header = _Header.fromtarfile(tar)
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
             return
         except tarfile.EmptyHeaderError:  # type: ignore[attr-defined]
-            raise _Damaged(place, "it ends without its end mark") from None
+            raise _Damaged(position, "it ends without its end mark") from None
         except DAMAGE as error:
-            raise _Damaged(place, error) from error
-        if tar.offset <= place:
-            raise _Damaged(place, "a header that leads backwards")
+            raise _Damaged(position, error) from error
+        if tar.offset <= position:
+            raise _Damaged(position, "a header that leads backwards")
         if tar.offset > size:
-            raise _Damaged(place, f"a member of {header.size} bytes is cut short", header.name)
-        start, place = place, tar.offset
+            raise _Damaged(position, f"a member of {header.size} bytes is cut short", header.name)
+        start, position = position, tar.offset
         if header.isreg() and not header.issparse():  # a few bytes of a sparse file can claim any size
             yield _Member(header.name, start, header)

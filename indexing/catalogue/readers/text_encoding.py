@@ -48,11 +48,11 @@ def separator_of(data: bytes, suffix: str, fits: Callable[[Collection[str]], boo
     lines = io.StringIO(data[:HEAD].decode("utf-8", "replace").removeprefix("\ufeff"), newline="")
     usual = "\t" if suffix == ".tsv" else ","
     tried: dict[str, list[str]] = {}
-    for one in dict.fromkeys((usual, *SEPARATORS)):
+    for candidate in dict.fromkeys((usual, *SEPARATORS)):
         lines.seek(0)
-        tried[one] = _names(lines, one)
+        tried[candidate] = _names(lines, candidate)
     return next(
-        ((one, names) for one, names in tried.items() if len(names) > 1 and fits(names)),
+        ((candidate, names) for candidate, names in tried.items() if len(names) > 1 and fits(names)),
         max(tried.items(), key=lambda pair: len(pair[1])),
     )
 
@@ -100,8 +100,8 @@ def decode_caption(data: bytes, *, cut: bool = False) -> str | None:
     except UnicodeDecodeError as error:
         if not mark and is_western(data):
             return decode_caption(as_utf8(data)[0])
-        place = len(mark) + error.start
-        raise UnreadableCaption(f"not {encoding.upper()} at byte {place}, save it as UTF-8") from error
+        position = len(mark) + error.start
+        raise UnreadableCaption(f"not {encoding.upper()} at byte {position}, save it as UTF-8") from error
     if "\0" in text:
         raise UnreadableCaption("it holds NUL characters, save it as UTF-8")
     return text.replace("\r\n", "\n").replace("\r", "\n").strip() or None

@@ -78,9 +78,9 @@ class SpacesEncoder:
         """
         self._refuse(f"{len(images)} pictures", Modality.IMAGE)
 
-    def _refuse(self, what: str, modality: Modality) -> NoReturn:
+    def _refuse(self, contents: str, modality: Modality) -> NoReturn:
         raise EncoderError(
-            f"encoder {self.info.name!r} has no model and cannot embed {what}",
+            f"encoder {self.info.name!r} has no model and cannot embed {contents}",
             python="embed them with the model that made the "
             f"catalogue's {modality} vectors, and call Retriever.search_vectors(vectors, modality={str(modality)!r})",
             cli="only items can be searched with, by `commonspace similar`",

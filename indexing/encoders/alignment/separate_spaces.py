@@ -117,15 +117,16 @@ class Spaces:
             )
         if vectors.ndim != 2 or vectors.shape[1] != self.lengths[modality]:
             raise ShapeError(
-                f"{modality} vectors have shape {vectors.shape}, expected (N, {self.lengths[modality]}); {self.told}"
+                f"{modality} vectors have shape {vectors.shape}, expected (N, {self.lengths[modality]}); "
+                f"{self.lengths_text}"
             )
         mapped = np.zeros((len(vectors), self.dim), np.float32)
         mapped[:, self._parts[modality]] = self._spaces[modality].apply(vectors)
         return mapped
 
     @property
-    def told(self) -> str:
-        """Say in words what has which length."""
+    def lengths_text(self) -> str:
+        """The length of the vectors of each modality, as text."""
         return ", ".join(f"{modality} has {length} numbers" for modality, length in self.lengths.items())
 
     def report(self) -> dict[str, Any]:

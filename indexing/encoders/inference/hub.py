@@ -116,19 +116,19 @@ def one_line(error: Exception, max_length: int = 300) -> str:
 
 def _probe_hub(repo: str) -> Exception | None:
     """Send one HEAD request; None is success. Looking up a name may hang, so a thread does it, which nobody joins."""
-    answers: list[Exception | None] = []
+    outcomes: list[Exception | None] = []
 
     def probe() -> None:
         try:
             get_hf_file_metadata(hf_hub_url(repo, "config.json"), timeout=PROBE_SECONDS)
-            answers.append(None)
+            outcomes.append(None)
         except Exception as error:  # the caller judges it
-            answers.append(error)
+            outcomes.append(error)
 
     thread = threading.Thread(target=probe, name="hub-probe", daemon=True)
     thread.start()
     thread.join(PROBE_SECONDS + 0.5)
-    return answers[0] if answers else TimeoutError()
+    return outcomes[0] if outcomes else TimeoutError()
 
 
 def _partly_cached(repo: str) -> bool:

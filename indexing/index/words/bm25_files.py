@@ -21,7 +21,7 @@ def index_tokens(tokens: Sequence[Sequence[str]], **settings: float) -> Any:  # 
     from bm25s import BM25  # loads SciPy
 
     vocabulary: dict[str, int] = {}
-    ids = [[vocabulary.setdefault(token, len(vocabulary)) for token in one] for one in tokens]
+    ids = [[vocabulary.setdefault(token, len(vocabulary)) for token in document] for document in tokens]
     model = BM25(method="lucene", csc_backend="scipy", **settings)
     model.index((ids, vocabulary), create_empty_token=False, show_progress=False)
     return model

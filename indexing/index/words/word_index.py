@@ -207,6 +207,6 @@ def _best(scores: Vectors, k: int) -> Rows:
     """Give the rows of the k highest scores of more than 0, equal ones in row order."""
     rows = np.flatnonzero(scores > 0)
     if len(rows) > k:
-        found = scores[rows]
-        rows = rows[found >= np.partition(found, len(rows) - k)[len(rows) - k]]
+        row_scores = scores[rows]
+        rows = rows[row_scores >= np.partition(row_scores, len(rows) - k)[len(rows) - k]]
     return rows[np.lexsort((rows, -scores[rows]))][:k]

@@ -28,7 +28,7 @@ class Calibrated:
     Attributes:
         attribute: The values of each row.
         strength: From 0, relevance alone, to 1, calibration alone.
-        sharpness: To which power relevance is taken; see `relevance`.
+        sharpness: The exponent of relevance; see `relevance`.
         users: Weighs the history.
     """
 
@@ -48,14 +48,19 @@ class Calibrated:
     def begin(self, candidates: Candidates, k: int) -> "_Shares":  # noqa: ARG002
         """Begin lists."""
         check_num_rows(len(self.attribute), candidates, "an attribute")
-        wanted = wanted_shares(self.attribute, candidates.histories, self.users)
-        known = np.flatnonzero(wanted.any(axis=0))  # what no history has adds nothing to the sum
-        one = self.attribute.alone(candidates.rows)
-        has = np.asarray((one > 0).any(axis=2), np.bool_)
-        return _Shares(one[:, :, known], has, wanted[:, known], (relevance(candidates, self.sharpness), self.strength))
+        targets = history_shares(self.attribute, candidates.histories, self.users)
+        known = np.flatnonzero(targets.any(axis=0))  # what no history has adds nothing to the sum
+        candidate_shares = self.attribute.alone(candidates.rows)
+        has = np.asarray((candidate_shares > 0).any(axis=2), np.bool_)
+        return _Shares(
+            candidate_shares[:, :, known],
+            has,
+            targets[:, known],
+            (relevance(candidates, self.sharpness), self.strength),
+        )
 
 
-def wanted_shares(attribute: Attribute, histories: tuple[Rows, ...], users: UserModel) -> NDArray[np.float64]:
+def history_shares(attribute: Attribute, histories: tuple[Rows, ...], users: UserModel) -> NDArray[np.float64]:
     """Give the share of each value in each history, recent items counting more: (B, V) float64."""
     recent = [history[-users.longest :] for history in histories]
     return attribute.shares(recent, [users.weights(len(history)) for history in recent])
@@ -65,36 +70,36 @@ class _Shares:
     """The sum of the shares of what was picked.
 
     Args:
-        one: (b, K, V) float64, the shares of each candidate.
+        candidate_shares: (b, K, V) float64, the shares of each candidate.
         has: (b, K) bool, which candidates have any value, also one that no history has.
-        wanted: (b, V) float64, the shares of the history.
-        weighed: Relevance, (b, K) float64, and the strength as above.
+        targets: (b, V) float64, the shares of the history.
+        relevance_and_strength: Relevance, (b, K) float64, and the strength as above.
     """
 
     def __init__(
         self,
-        one: NDArray[np.float64],
+        candidate_shares: NDArray[np.float64],
         has: Mask,
-        wanted: NDArray[np.float64],
-        weighed: tuple[NDArray[np.float64], float],
+        targets: NDArray[np.float64],
+        relevance_and_strength: tuple[NDArray[np.float64], float],
     ) -> None:
-        relevant, strength = weighed
-        self._one, self._has, self._wanted = one, has, wanted
+        relevant, strength = relevance_and_strength
+        self._candidate_shares, self._has, self._targets = candidate_shares, has, targets
         self._relevant, self._strength = (1 - strength) * relevant, strength
-        self._sum, self._count = np.zeros(wanted.shape), np.zeros(len(wanted))
+        self._sum, self._count = np.zeros(targets.shape), np.zeros(len(targets))
 
     def values(self) -> NDArray[np.float64]:
         # Only what the next item changes is compared: relevance of those picked is the same for all.
         count = np.maximum(self._count[:, None] + self._has, 1)[:, :, None]
-        shares = (self._sum[:, None, :] + self._one) / count
-        wanted = self._wanted[:, None, :]
-        mixed = np.where(wanted > 0, (1 - SMOOTHING) * shares + SMOOTHING * wanted, 1)
-        terms = wanted * np.log(np.where(wanted > 0, wanted, 1) / mixed)
+        shares = (self._sum[:, None, :] + self._candidate_shares) / count
+        targets = self._targets[:, None, :]
+        mixed = np.where(targets > 0, (1 - SMOOTHING) * shares + SMOOTHING * targets, 1)
+        terms = targets * np.log(np.where(targets > 0, targets, 1) / mixed)
         # Summed one by one: a sum in pairs depends on the values that other queries of the batch bring.
-        apart = terms.cumsum(axis=2)[:, :, -1] if terms.shape[2] else np.zeros(terms.shape[:2])
-        return np.asarray(self._relevant - self._strength * apart, np.float64)
+        divergence = terms.cumsum(axis=2)[:, :, -1] if terms.shape[2] else np.zeros(terms.shape[:2])
+        return np.asarray(self._relevant - self._strength * divergence, np.float64)
 
-    def pick(self, places: NDArray[np.int64]) -> None:
-        lines = np.arange(len(places))
-        self._sum += self._one[lines, places]
-        self._count += self._has[lines, places]
+    def pick(self, positions: NDArray[np.int64]) -> None:
+        queries = np.arange(len(positions))
+        self._sum += self._candidate_shares[queries, positions]
+        self._count += self._has[queries, positions]

@@ -66,27 +66,27 @@ class Counted:
         full = self._counts[self._queries[:, None, None], self._codes] >= self._max_count
         return np.asarray((~full | self._none).all(axis=2), np.bool_)
 
-    def pick(self, places: NDArray[np.int64]) -> None:
+    def pick(self, positions: NDArray[np.int64]) -> None:
         """Count one candidate of each query, (b,) int64."""
-        codes = self._codes[self._queries, places]
-        line, place = np.nonzero(codes >= 0)
-        np.add.at(self._counts, (line, codes[line, place]), 1)
+        codes = self._codes[self._queries, positions]
+        query, index = np.nonzero(codes >= 0)
+        np.add.at(self._counts, (query, codes[query, index]), 1)
 
 
 @dataclass(frozen=True, eq=False)
 class MaxSimilarity:
     """No item that is picked has a larger cosine than ``max_similarity`` with one that was picked before.
 
-    Unlike variety that is weighed against relevance, this costs nothing where no two items are that alike. An item
-    without a vector resembles nothing.
+    Unlike variety that is weighed against relevance, this costs nothing where no two items are so similar. An item
+    without a vector is similar to nothing.
 
     Attributes:
-        of: What items are compared by: (N, D) float32, or an attribute; see `MMR`.
+        features: What items are compared by: (N, D) float32, or an attribute; see `MMR`.
         max_similarity: A cosine from 0 to 1.
-        centre: (D,) float32, taken from each vector; see `MMR`. Without one, cosines are those that search gives.
+        centre: (D,) float32, subtracted from each vector; see `MMR`. Without one, cosines are those that search gives.
     """
 
-    of: Vectors | Attribute
+    features: Vectors | Attribute
     max_similarity: float
     centre: Vectors | None = None
 
@@ -97,11 +97,11 @@ class MaxSimilarity:
     @property
     def width(self) -> int:
         """How many numbers are held for each candidate."""
-        return dimensions(self.of) + 1
+        return dimensions(self.features) + 1
 
     def begin(self, candidates: Candidates) -> "_MaxSimilarity":
         """Begin lists, for b queries."""
-        return _MaxSimilarity(candidate_vectors(self.of, candidates, self.centre), self.max_similarity)
+        return _MaxSimilarity(candidate_vectors(self.features, candidates, self.centre), self.max_similarity)
 
 
 class _MaxSimilarity:
@@ -120,7 +120,7 @@ class _MaxSimilarity:
         """Say which candidates may still be picked: (b, K) bool."""
         return np.asarray(self._similarity <= self._max_similarity, np.bool_)
 
-    def pick(self, places: NDArray[np.int64]) -> None:
-        """Keep away from one candidate of each query, (b,) int64."""
-        picked = self._vectors[np.arange(len(places)), places]
+    def pick(self, positions: NDArray[np.int64]) -> None:
+        """Compare all candidates with one that is picked for each query, (b,) int64."""
+        picked = self._vectors[np.arange(len(positions)), positions]
         self._similarity = np.maximum(self._similarity, np.matmul(self._vectors, picked[:, :, None])[:, :, 0])

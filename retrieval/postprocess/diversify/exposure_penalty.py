@@ -35,11 +35,11 @@ def exposures(lists: Candidates, k: int, items: ItemIds | None = None) -> NDArra
     counts = np.bincount(top[top >= 0], minlength=len(lists.items)).astype(np.int64)
     if items is None or items is lists.items:
         return counts
-    found = np.zeros(len(items), np.int64)
+    moved = np.zeros(len(items), np.int64)
     for row in np.flatnonzero(counts).tolist():
-        if (here := items.row(lists.items[row])) is not None:
-            found[here] += counts[row]
-    return found
+        if (new_row := items.row(lists.items[row])) is not None:
+            moved[new_row] += counts[row]
+    return moved
 
 
 def check_exposure_weight(weight: object) -> None:
@@ -61,12 +61,12 @@ class ExposurePenalty:
 
     Attributes:
         objective: What a list should be beside.
-        shown: (N,) int64, how many lists show each row; see `exposures`.
+        list_counts: (N,) int64, how many lists show each row; see `exposures`.
         weight: From 0, which changes nothing; 1 counts as much as relevance of 1 for an item that was never shown.
     """
 
     objective: Objective
-    shown: NDArray[np.int64]
+    list_counts: NDArray[np.int64]
     weight: float = 0.1
 
     def __post_init__(self) -> None:
@@ -83,13 +83,13 @@ class ExposurePenalty:
         Raises:
             ShapeError: When the counts are not of the candidates' items.
         """
-        if self.shown.shape != (len(candidates.items),):
+        if self.list_counts.shape != (len(candidates.items),):
             raise ShapeError(
-                f"{self.shown.shape} counts of what was shown, but candidates of {len(candidates.items)} items; "
+                f"{self.list_counts.shape} counts of what was shown, but candidates of {len(candidates.items)} items; "
                 "count lists over the same items"
             )
-        largest = np.log1p(self.shown.max(initial=0))
-        exposure = np.log1p(self.shown[candidates.rows]) / largest if largest else np.ones(candidates.rows.shape)
+        largest = np.log1p(self.list_counts.max(initial=0))
+        exposure = np.log1p(self.list_counts[candidates.rows]) / largest if largest else np.ones(candidates.rows.shape)
         return _WithBonus(self.objective.begin(candidates, k), self.weight * (1 - exposure))
 
 
@@ -102,5 +102,5 @@ class _WithBonus:
     def values(self) -> NDArray[np.float64]:
         return self._gains.values() + self._added
 
-    def pick(self, places: NDArray[np.int64]) -> None:
-        self._gains.pick(places)
+    def pick(self, positions: NDArray[np.int64]) -> None:
+        self._gains.pick(positions)

@@ -20,11 +20,11 @@ class Gains(Protocol):
     """The gain of each candidate of b queries, given those that were picked so far."""
 
     def values(self) -> NDArray[np.float64]:
-        """Give (b, K) float64, finite; what stands where a candidate is picked or padding is not read."""
+        """Give (b, K) float64, finite; values of picked candidates and of padding are not read."""
         ...
 
-    def pick(self, places: NDArray[np.int64]) -> None:
-        """Pick one candidate of each query: (b,) int64, its place among the K."""
+    def pick(self, positions: NDArray[np.int64]) -> None:
+        """Pick one candidate of each query: (b,) int64, its position among the K."""
         ...
 
 
@@ -35,13 +35,13 @@ class LimitState(Protocol):
         """Say which, (b, K) bool."""
         ...
 
-    def pick(self, places: NDArray[np.int64]) -> None:
-        """Pick one candidate of each query: (b,) int64, its place among the K."""
+    def pick(self, positions: NDArray[np.int64]) -> None:
+        """Pick one candidate of each query: (b,) int64, its position among the K."""
         ...
 
 
 class Limit(Protocol):
-    """What a list may not hold, as a `Cap` or `MaxSimilarity`."""
+    """A limit on a list, as a `Cap` or `MaxSimilarity`."""
 
     @property
     def width(self) -> int:
@@ -54,7 +54,7 @@ class Limit(Protocol):
 
 
 class Objective(Protocol):
-    """What a list should be: relevant, and something else."""
+    """What a list is optimised for: relevance, and something else."""
 
     @property
     def width(self) -> int:
@@ -77,18 +77,17 @@ def diversified(
     """Pick the first k of each query one by one, each time the candidate that gains most; the earlier one when equal.
 
     No candidate is dropped and none added: those that were not picked follow in the order they had, padding stays last.
-    Scores of a list stay in place: the hit that is now first has the score of the one that was first.
-    So they never rise, and are on the same scale as before, but say no more of a hit than its place.
+    Scores of a list stay in place: the hit that is now first has the score of the one that was first. They never rise
+    and are on the same scale as before, but say no more of a hit than its position.
 
-    What is seen at once may well be ordered by relevance: with ``page``, each so many that were picked one after the
-    other stand in the order that they had. The items of a page stay the same, and with them whatever variety does not
-    depend on order.
+    Items that are seen at once may be ordered by relevance: with ``page``, each page of picked items has the order that
+    the items had before. The items of a page stay the same, and with them all variety that does not depend on order.
 
     Args:
         candidates: B queries, best first.
-        objective: What a list should be.
+        objective: What a list is optimised for.
         k: How many are picked; all when None.
-        caps: What a list may not hold, as too many of a value of an attribute. Candidates over a cap are picked when no
+        caps: Limits, as on the number of items of one value of an attribute. Candidates over a cap are picked when no
             others are left.
         page: How many are seen at once; in the order in which they were picked when None.
 
@@ -115,8 +114,8 @@ def diversified(
     length = candidates.rows.shape[1]
     k = length if k is None else min(k, length)
     order = np.empty(candidates.rows.shape, np.int64)
-    held = objective.width + sum(cap.width for cap in caps)
-    block = max(1, _AT_ONCE // max(1, length * held))
+    width = objective.width + sum(cap.width for cap in caps)
+    block = max(1, _AT_ONCE // max(1, length * width))
     for start in range(0, len(candidates), block):
         part = candidates.take(np.arange(start, min(start + block, len(candidates))))
         counted = [cap.begin(part) for cap in caps]
@@ -124,10 +123,10 @@ def diversified(
     return candidates.placed(order, candidates.scores, STAGE)
 
 
-def _order(rows: Rows, gains: Gains, many: tuple[int, int], caps: Sequence[LimitState]) -> NDArray[np.int64]:
-    """Give the places of (b, K) candidates in their new order, so many of which are picked, in pages of so many."""
-    k, page = many
-    lines, length = np.arange(len(rows)), rows.shape[1]
+def _order(rows: Rows, gains: Gains, sizes: tuple[int, int], caps: Sequence[LimitState]) -> NDArray[np.int64]:
+    """Give the positions of (b, K) candidates in their new order; k are picked, in pages of a given size."""
+    k, page = sizes
+    queries, length = np.arange(len(rows)), rows.shape[1]
     free = rows >= 0
     rank = np.broadcast_to(k * length + np.arange(length), rows.shape).copy()  # behind all that is picked
     for turn in range(k):
@@ -135,14 +134,14 @@ def _order(rows: Rows, gains: Gains, many: tuple[int, int], caps: Sequence[Limit
         for cap in caps:
             within = within & cap.within()
         pool = np.where(within.any(axis=1, keepdims=True), within, free)
-        places = np.where(pool, gains.values(), -np.inf).argmax(axis=1)  # the first of equals
-        places = np.where(pool.any(axis=1), places, 0)
-        open_lines = free[lines, places]
-        rank[lines[open_lines], places[open_lines]] = turn // page * length + places[open_lines]
-        free[lines, places] = False
-        gains.pick(places)
+        positions = np.where(pool, gains.values(), -np.inf).argmax(axis=1)  # the first of equals
+        positions = np.where(pool.any(axis=1), positions, 0)
+        is_open = free[queries, positions]
+        rank[queries[is_open], positions[is_open]] = turn // page * length + positions[is_open]
+        free[queries, positions] = False
+        gains.pick(positions)
         for cap in caps:
-            cap.pick(places)
+            cap.pick(positions)
     return np.argsort(rank, axis=1, kind="stable")
 
 
@@ -154,7 +153,7 @@ def relevance(candidates: Candidates, sharpness: float = 1.0) -> NDArray[np.floa
 
     Args:
         candidates: B queries.
-        sharpness: To which power it is taken. Above 1 the first hits are worth more, and the others more alike: variety
+        sharpness: The exponent of relevance. Above 1, the first hits count more and the others differ less: variety
             then comes from the end of a list.
 
     >>> from indexing import ItemIds
@@ -164,16 +163,16 @@ def relevance(candidates: Candidates, sharpness: float = 1.0) -> NDArray[np.floa
     >>> relevance(found).tolist()
     [[1.0, 0.75, 0.0, 0.0]]
     """
-    there = candidates.rows >= 0
-    scores = np.where(there, candidates.scores, 0.0).astype(np.float64)
-    low = np.where(there, scores, np.inf).min(axis=1, keepdims=True, initial=np.inf)
-    span = np.where(there, scores, -np.inf).max(axis=1, keepdims=True, initial=-np.inf) - low
-    shares = np.divide(scores - np.where(there, low, 0.0), span, out=np.ones_like(scores), where=span > 0)
-    return np.where(there, shares if sharpness == 1 else shares**sharpness, 0.0)
+    is_hit = candidates.rows >= 0
+    scores = np.where(is_hit, candidates.scores, 0.0).astype(np.float64)
+    low = np.where(is_hit, scores, np.inf).min(axis=1, keepdims=True, initial=np.inf)
+    span = np.where(is_hit, scores, -np.inf).max(axis=1, keepdims=True, initial=-np.inf) - low
+    shares = np.divide(scores - np.where(is_hit, low, 0.0), span, out=np.ones_like(scores), where=span > 0)
+    return np.where(is_hit, shares if sharpness == 1 else shares**sharpness, 0.0)
 
 
 def check(strength: float, sharpness: float) -> None:
-    """Refuse what cannot weigh relevance against variety.
+    """Check strength and sharpness.
 
     Raises:
         InputError: When strength is not between 0 and 1, or sharpness not above 0.
@@ -207,5 +206,5 @@ class _RelevanceGains:
     def values(self) -> NDArray[np.float64]:
         return self._relevant
 
-    def pick(self, places: NDArray[np.int64]) -> None:
+    def pick(self, positions: NDArray[np.int64]) -> None:
         pass

@@ -38,12 +38,12 @@ def objective(method: Method, known: DiversityContext, strength: float, sharpnes
     Raises:
         InputError: When there is none of that name, or calibration has no attribute.
     """
-    of, centre = (known.vectors, known.centre) if known.attribute is None else (known.attribute, None)
+    features, centre = (known.vectors, known.centre) if known.attribute is None else (known.attribute, None)
     match method:
         case "mmr":
-            return MMR(of, strength, sharpness, centre)
+            return MMR(features, strength, sharpness, centre)
         case "msd":
-            return MSD(of, strength, sharpness, centre)
+            return MSD(features, strength, sharpness, centre)
         case "calibrated" if known.attribute is not None:
             return Calibrated(known.attribute, strength, sharpness, known.users)
         case "calibrated":

@@ -20,14 +20,14 @@ class MMR:
     """Gain: (1 - strength) * relevance - strength * the largest cosine with an item that was picked.
 
     Attributes:
-        of: What items are compared by: (N, D) float32, of any length, where one that is zero resembles nothing; or an
-            attribute.
+        features: What items are compared by: (N, D) float32 of any length, or an attribute. A zero row is similar to
+            nothing.
         strength: From 0, relevance alone, to 1, variety alone.
-        sharpness: To which power relevance is taken; see `relevance`.
-        centre: (D,) float32, taken from each vector: those of one encoder share a large mean, by which all look alike.
+        sharpness: The exponent of relevance; see `relevance`.
+        centre: (D,) float32, subtracted from each vector: vectors of one encoder share a large mean.
     """
 
-    of: Vectors | Attribute
+    features: Vectors | Attribute
     strength: float = 0.3
     sharpness: float = 1.0
     centre: Vectors | None = None
@@ -38,12 +38,12 @@ class MMR:
     @property
     def width(self) -> int:
         """How many numbers are held for each candidate."""
-        return dimensions(self.of) + 1
+        return dimensions(self.features) + 1
 
     def begin(self, candidates: Candidates, k: int) -> "_Nearest":  # noqa: ARG002
         """Begin lists."""
         relevant = (1 - self.strength) * relevance(candidates, self.sharpness)
-        return _Nearest(candidate_vectors(self.of, candidates, self.centre), relevant, self.strength)
+        return _Nearest(candidate_vectors(self.features, candidates, self.centre), relevant, self.strength)
 
 
 class MSD(MMR):
@@ -52,7 +52,7 @@ class MSD(MMR):
     def begin(self, candidates: Candidates, k: int) -> "_Nearest":  # noqa: ARG002
         """Begin lists."""
         relevant = (1 - self.strength) * relevance(candidates, self.sharpness)
-        return _Mean(candidate_vectors(self.of, candidates, self.centre), relevant, self.strength)
+        return _Mean(candidate_vectors(self.features, candidates, self.centre), relevant, self.strength)
 
 
 class _Nearest:
@@ -72,8 +72,8 @@ class _Nearest:
     def values(self) -> NDArray[np.float64]:
         return self._relevant - self._strength * self._similarity
 
-    def pick(self, places: NDArray[np.int64]) -> None:
-        picked = self._vectors[np.arange(len(places)), places]
+    def pick(self, positions: NDArray[np.int64]) -> None:
+        picked = self._vectors[np.arange(len(positions)), positions]
         cosines = np.matmul(self._vectors, picked[:, :, None])[:, :, 0].astype(np.float64)
         self._similarity = self._combined(cosines) if self._picked else cosines
         self._picked += 1
@@ -89,27 +89,27 @@ class _Mean(_Nearest):
         return self._similarity + (cosines - self._similarity) / (self._picked + 1)
 
 
-def candidate_vectors(of: Vectors | Attribute, candidates: Candidates, centre: Vectors | None = None) -> Vectors:
+def candidate_vectors(features: Vectors | Attribute, candidates: Candidates, centre: Vectors | None = None) -> Vectors:
     """Give unit vectors of (b, K) candidates: (b, K, D) float32, zero for an item that has none.
 
     Args:
-        of: (N, D) float32 of any length; or an attribute, where items are alike by the values that they share.
-        candidates: Of b queries; what stands for padding means nothing.
-        centre: (D,) float32, taken from each vector that is not zero.
+        features: (N, D) float32 of any length; or an attribute: items that share values are similar.
+        candidates: Of b queries; the vectors of padding mean nothing.
+        centre: (D,) float32, subtracted from each vector that is not zero.
 
     Raises:
-        ShapeError: When that is of other items than the candidates.
+        ShapeError: When the features are of other items than the candidates.
     """
     rows = candidates.rows
-    check_num_rows(len(of), candidates, "an attribute" if isinstance(of, Attribute) else "vectors")
-    if isinstance(of, Attribute):
-        return unit(of.alone(rows))
-    vectors = of[rows]
+    check_num_rows(len(features), candidates, "an attribute" if isinstance(features, Attribute) else "vectors")
+    if isinstance(features, Attribute):
+        return unit(features.alone(rows))
+    vectors = features[rows]
     if centre is not None:
         vectors = np.where(vectors.any(axis=-1, keepdims=True), vectors - centre, np.float32(0))
     return unit(vectors)
 
 
-def dimensions(of: Vectors | Attribute) -> int:
+def dimensions(features: Vectors | Attribute) -> int:
     """Give the number of dimensions of an item."""
-    return len(of.values) if isinstance(of, Attribute) else int(of.shape[1])
+    return len(features.values) if isinstance(features, Attribute) else int(features.shape[1])

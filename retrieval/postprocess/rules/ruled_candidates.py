@@ -30,17 +30,17 @@ class Ruled(Candidates):
 
     def take(self, positions: Sequence[int] | NDArray[np.int64]) -> "Ruled":
         """Keep the queries at some positions, in that order."""
-        kept = cast(Ruled, super().take(positions))
+        taken = cast(Ruled, super().take(positions))
         noted = [(self.notes[position], self.excluded[position]) for position in positions]
-        return replace(kept, notes=tuple(note for note, _ in noted), excluded=tuple(excluded for _, excluded in noted))
+        return replace(taken, notes=tuple(note for note, _ in noted), excluded=tuple(excluded for _, excluded in noted))
 
     def _numbered(self, new_rows: NDArray[np.int64], items: ItemIds) -> "Ruled":
         """Replace each row by its new row, in the notes too."""
-        kept = cast(Ruled, super()._numbered(new_rows, items))
+        taken = cast(Ruled, super()._numbered(new_rows, items))
         notes = [
             {int(new_rows[row]): names for row, names in note.items() if new_rows[row] >= 0} for note in self.notes
         ]
-        return replace(kept, notes=tuple(notes))
+        return replace(taken, notes=tuple(notes))
 
     def to_arrow(self) -> pa.Table:
         """Give `Candidates.to_arrow` with a further column ``rules``: the names of the rules that changed each hit."""

@@ -48,7 +48,7 @@ class RankedLists:
 
     def cap(self, rule: int, shown: Sequence[Rows]) -> None:
         """Remove from each list rows of its own; later hits move up."""
-        self._remove(rule, self._among(shown))
+        self._remove(rule, self._listed(shown))
 
     def _remove(self, rule: int, is_excluded: Mask) -> None:
         self.excluded[:, rule] += is_excluded.sum(axis=1)
@@ -72,7 +72,7 @@ class RankedLists:
         for rule, rows in buried.items():
             self.touched[:, :, rule] = is_hit & rows[self.rows]
         for rule, rows_of in shown.items():
-            self.touched[:, :, rule] = self._among(rows_of)
+            self.touched[:, :, rule] = self._listed(rows_of)
         is_buried = self.touched[:, :, [*buried, *shown]].any(axis=2)
         self.scores = np.where(is_buried, self.scores - self._span() - self._unit, self.scores)
         self._sort(-self.scores)
@@ -130,7 +130,7 @@ class RankedLists:
         changed = {"rows": self.rows, "scores": scores, "stage": STAGE, "sources": sources}
         return Ruled(**(unchanged | changed), notes=tuple(notes), excluded=tuple(excluded))
 
-    def _among(self, shown: Sequence[Rows]) -> Mask:
+    def _listed(self, shown: Sequence[Rows]) -> Mask:
         """Mark the hits that are among rows of their own list: (B, K) bool."""
         marked = [np.isin(hits, rows) for hits, rows in zip(self.rows, shown, strict=True)]
         return np.array(marked, np.bool_).reshape(self.rows.shape)

@@ -100,7 +100,7 @@ class Query:
         array = check_array(vector, "vector", np.float32, "give (D,) numbers")
         if array.ndim != 1 or not array.size:
             raise InputError(f"vector has shape {array.shape}; give (D,) numbers")
-        return cls((QueryPart("vector", check_vectors(array[None], what="vector")[0]),))
+        return cls((QueryPart("vector", check_vectors(array[None], name="vector")[0]),))
 
     def __add__(self, other: "Query") -> "Query":
         return Query(self.parts + other.parts) if isinstance(other, Query) else NotImplemented

@@ -61,7 +61,7 @@ def test_a_table_survives_every_way_around(table: pa.Table, tmp_path_factory: py
     polars = pl.from_arrow(table)
     assert arrow_table(polars).equals(table)
     place = SqlTable.parse(f"{database}#goods")
-    Path(place.shown.removeprefix("sqlite:///")).unlink(missing_ok=True)
+    Path(place.redacted.removeprefix("sqlite:///")).unlink(missing_ok=True)
     write_sql(arrow_table(polars), place)
     assert read_sql(place).equals(table)
     expected = Catalogue.from_arrow(table).attributes

@@ -105,11 +105,11 @@ def test_common_mistakes_are_told_in_options(
     ],
 )
 def test_an_id_that_is_spelled_much_alike_is_asked_for(ids: list[str], wanted: str, meant: str) -> None:
-    assert ItemIds(ids).alike(wanted) == meant
+    assert ItemIds(ids).suggestion(wanted) == meant
 
 
 def test_a_deleted_item_is_not_what_was_meant() -> None:
-    assert ItemIds(["croissant"]).changed((("croissant",), ())).alike("crossant") == ""
+    assert ItemIds(["croissant"]).changed((("croissant",), ())).suggestion("crossant") == ""
 
 
 @pytest.mark.parametrize("name", ["found.csv", "found.CSV", "found.jsonl", "found.parquet", "found.pq", "found"])

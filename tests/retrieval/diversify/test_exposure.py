@@ -36,7 +36,7 @@ def test_by_hand() -> None:
     # One list of three is half of the way: 1 - ln 2 / ln 4.
     half = ExposurePenalty(Relevant(), np.array([3, 1, 0, 0]), 0.19)
     assert diversified(found, half).rows.tolist() == [[0, 1, 2]]
-    assert diversified(found, ExposurePenalty(Relevant(), half.shown, 0.21)).rows.tolist() == [[1, 0, 2]]
+    assert diversified(found, ExposurePenalty(Relevant(), half.list_counts, 0.21)).rows.tolist() == [[1, 0, 2]]
 
 
 def test_nothing_shown_changes_nothing() -> None:
