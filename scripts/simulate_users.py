@@ -9,6 +9,8 @@ import math
 import numpy as np
 import pyarrow as pa
 
+from indexing.catalogue.arrow_values import SECONDS_PER_DAY
+
 USERS = 500
 FAVOURITES = 4
 EXPLORATION = 0.15
@@ -68,10 +70,10 @@ def _history(
     """One user's rows, times and weights: sessions over a year, the ruling favourites drifting."""
     length = int(np.clip(rng.lognormal(3.1, 0.5), FEWEST, MOST))
     taken: dict[int, tuple[int, float]] = {}
-    when = START + int(rng.integers(0, DAYS // 2 * 86_400))
+    when = START + int(rng.integers(0, DAYS // 2 * SECONDS_PER_DAY))
     ruling = int(rng.integers(len(favourites)))
     while len(taken) < length:
-        when += int(rng.exponential(6 * 86_400))
+        when += int(rng.exponential(6 * SECONDS_PER_DAY))
         if rng.random() < 0.3:
             ruling = int(rng.integers(len(favourites)))
         for _ in range(int(rng.integers(1, 6))):

@@ -25,11 +25,11 @@ CONTENT: Vectors = unit(np.random.default_rng(0).normal(size=(COUNT + 4, DIM)).a
 
 def items(rows: range, groups: list[int] | None = None) -> pa.Table:
     """Items whose vectors say nothing of their group, which only users know; the shelf says it too."""
-    told = groups or [row // SIZE for row in rows]
+    groups_of_rows = groups or [row // SIZE for row in rows]
     return pa.table(
         {
             "item_id": [f"i{row:03}" for row in rows],
-            "shelf": [f"shelf {group}" for group in told],
+            "shelf": [f"shelf {group}" for group in groups_of_rows],
             "text_vector": pa.array([CONTENT[row].tolist() for row in rows], pa.list_(pa.float32())),
         }
     )
@@ -60,7 +60,7 @@ STAGE = StageConfig(candidates_per_source=20, neural=HeadConfig(hidden=8, ensemb
 
 
 def walks(users: int = 200, steps: int = 12) -> Interactions:
-    """Each user goes through a group item by item, from anywhere: what comes next is told by the last one alone."""
+    """Each user goes through a group item by item, from anywhere: the last item alone decides the next."""
     rng = np.random.default_rng(5)
     starts = rng.integers(COUNT, size=users)
     rows = [[start // SIZE * SIZE + (start + step) % SIZE for step in range(steps)] for start in starts.tolist()]

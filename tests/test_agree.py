@@ -25,7 +25,7 @@ def test_what_ties_may_change_places_also_with_what_is_no_longer_listed(rows: li
         ([0.9, 0.5, 0.5, -np.inf], [4, 7, 2, -1]),  # one less
     ],
 )
-def test_what_differs_is_told(scores: list[float], rows: list[int]) -> None:
+def test_what_differs_is_reported(scores: list[float], rows: list[int]) -> None:
     with pytest.raises(AssertionError):
         assert_lists_agree((np.array([scores], np.float32), np.array([rows])), (SCORES, ROWS))
 

@@ -205,7 +205,7 @@ def encode(result: Result) -> Iterator[Cells]:
 def index(result: Result) -> Iterator[Cells]:
     """Search at a recall that is promised to text queries."""
     ours = result["choice of best"]["text"]
-    speeds = {peer: told["tuned on texts"]["text queries/s"] for peer, told in result["peers"].items()}
+    speeds = {peer: stored["tuned on texts"]["text queries/s"] for peer, stored in result["peers"].items()}
     peer = max(speeds, key=lambda one: float(speeds[one]))
     data = f"{result['items']:,} x {result['dim']} with the geometry of CLIP pairs"
     measure = f"queries a second at recall@10 of {number(result['target'], 2)}"

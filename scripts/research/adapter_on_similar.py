@@ -16,7 +16,7 @@ from retrieval import Candidates, FitConfig, Retriever, evaluate
 from retrieval.evaluation import compare
 from retrieval.evaluation.splits.queries import EvaluationQueries
 from retrieval.evaluation.splits.splits import Split
-from scripts.benchmarks.recommend.baselines import Films, ask, told
+from scripts.benchmarks.recommend.baselines import Films, ask, to_row
 from scripts.benchmarks.recommend.film_bundle import Fitted
 from scripts.benchmarks.recommend.kept_lists import Served
 from scripts.benchmarks.recommend.systems import LIKED, K
@@ -40,10 +40,10 @@ def main() -> None:
         return {"similar": similar(made.retriever, asked)}
 
     found = served.lists("adapter-on-similar", past, lists)
-    table: dict[str, Any] = {"frozen": told(before), "reports": found.reports}
+    table: dict[str, Any] = {"frozen": to_row(before), "reports": found.reports}
     for seed, ranked in zip(options.seeds, found.ranked["similar"], strict=True):
         after = judged(asked.candidates(ranked.rows, ranked.scores, "similar"), asked)
-        table[f"adapter, seed {seed}"] = told(after)
+        table[f"adapter, seed {seed}"] = to_row(after)
         table[f"added, seed {seed}"] = differences(compare(before, after, measures=list(MEASURES), resamples=2000))
     keep("adapter_on_similar", table, seed=options.seeds[0])
 

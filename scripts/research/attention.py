@@ -10,11 +10,12 @@ import argparse
 from dataclasses import replace
 from typing import Any
 
+from indexing.catalogue.arrow_values import SECONDS_PER_DAY
 from retrieval import FitConfig
 from retrieval.evaluation import compare
 from retrieval.evaluation.splits.splits import Split, rolling_windows
 from retrieval.training.config import AttentionConfig, BehaviourConfig
-from scripts.benchmarks.recommend.baselines import WINDOW_DAYS, WINDOWS, Films, Judged, ask, told
+from scripts.benchmarks.recommend.baselines import WINDOW_DAYS, WINDOWS, Films, Judged, ask, to_row
 from scripts.benchmarks.recommend.film_bundle import STAGES, Fitted, quick, recommended
 from scripts.benchmarks.recommend.kept_lists import Served
 from scripts.benchmarks.recommend.two_stage import EARLIER
@@ -33,7 +34,7 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     films = Films(given.data)
     log = films.part("split_user", "train", "valid", "test")
-    windows = rolling_windows(log, EARLIER + WINDOWS, WINDOW_DAYS * 86_400)[:EARLIER]
+    windows = rolling_windows(log, EARLIER + WINDOWS, WINDOW_DAYS * SECONDS_PER_DAY)[:EARLIER]
     by_user = Split("valid", films.part("split_user", "train"), films.part("split_user", "valid"))
     result = {}
     for name, splits in {"by user": [by_user], "windows": windows[-1:] if given.quick else windows}.items():
@@ -68,7 +69,7 @@ def judged(films: Films, served: Served, name: str, splits: list[Split], row: st
 
 def compared(found: dict[str, Any]) -> dict[str, Any]:
     """Give each row both ways, and what attention adds, paired by user."""
-    table: dict[str, Any] = {way: {row: told(one) for row, one in rows.items()} for way, rows in found.items()}
+    table: dict[str, Any] = {way: {row: to_row(one) for row, one in rows.items()} for way, rows in found.items()}
     table["added"] = {
         row: {
             one.measure: [round(value, 4) for value in (one.difference, one.low, one.high)]

@@ -85,9 +85,9 @@ def openclip(folder: Path) -> dict[str, Any]:
             ranks["one modality an item"][name][rows] = ranks_of(scores, rows)
             top = np.argsort(-scores, axis=1)[:, :10]
             own.setdefault(name, []).append(float((only_text[top] != only_text[rows][:, None]).mean()))
-    told: dict[str, Any] = {kind: compare(of_kind) for kind, of_kind in ranks.items()}
+    summary: dict[str, Any] = {kind: compare(of_kind) for kind, of_kind in ranks.items()}
     shares = {name: round(float(np.mean(values)), 3) for name, values in own.items()}
-    return told | {"one modality an item: share of top 10 in the query's own modality": shares}
+    return summary | {"one modality an item: share of top 10 in the query's own modality": shares}
 
 
 def ranks_of(scores: Vectors, wanted: Rows) -> Rows:
@@ -99,16 +99,16 @@ def ranks_of(scores: Vectors, wanted: Rows) -> Rows:
 
 def compare(ranks: Mapping[str, Rows]) -> dict[str, Any]:
     """Recall at each depth for each way, and the gain over raw with its 95 % interval."""
-    told: dict[str, Any] = {}
+    summary: dict[str, Any] = {}
     for name, of_way in ranks.items():
         hits = np.stack([of_way < depth for depth in DEPTHS], axis=1).astype(np.float64)
-        told[name] = {
+        summary[name] = {
             f"R@{depth}": round(float(value), 4) for depth, value in zip(DEPTHS, hits.mean(axis=0), strict=True)
         }
         if name != "raw":
             gains = hits - np.stack([ranks["raw"] < depth for depth in DEPTHS], axis=1)
-            told[name]["gain"] = {f"R@{d}": interval(gains[:, place]) for place, d in enumerate(DEPTHS)}
-    return told
+            summary[name]["gain"] = {f"R@{d}": interval(gains[:, place]) for place, d in enumerate(DEPTHS)}
+    return summary
 
 
 def interval(gains: NDArray[np.float64]) -> list[float]:
@@ -151,7 +151,7 @@ class Films:
         """Find a film, fused from plot and poster, by its title and by another of its pictures."""
         count = len(self.rows)
         fold = np.random.default_rng(SEED).permutation(count) % 2
-        told: dict[str, Any] = {}
+        summary: dict[str, Any] = {}
         for kind, queries, like in (
             ("title to film", self.titles, self.plots),
             ("other picture to film", self.others, self.posters),
@@ -171,8 +171,8 @@ class Films:
                 ):
                     way = ways.setdefault(name, np.zeros(count, np.int64))
                     way[rows] = ranks_of(q[rows] @ vectors.T, rows)
-            told[kind] = compare({name: ranks[asked] for name, ranks in ways.items()}) | {"queries": len(asked)}
-        return told
+            summary[kind] = compare({name: ranks[asked] for name, ranks in ways.items()}) | {"queries": len(asked)}
+        return summary
 
     def cold(self) -> dict[str, Any]:
         """Recommend films that nobody has seen to users who liked one of them."""
@@ -185,13 +185,13 @@ class Films:
             "pocket text": [self.plots],
             "pocket text and poster, fused": [self.plots, self.posters],
         }
-        told: dict[str, Any] = {}
+        summary: dict[str, Any] = {}
         for source, clouds in sources.items():
             join = concatenated if "concatenated" in source else fused
             raw = join(*clouds)
             centred = join(*(cloud.centred(everything & ~self.is_cold) for cloud in clouds))
             whole = Cloud(raw, everything).centred(~self.is_cold).vectors
-            told[source] = {}
+            summary[source] = {}
             for weighting, users in (("all alike", UserModel(half_life=1e9)), ("half-life 10", UserModel())):
                 ways = {
                     "taste centred (as served)": self._judge(raw, users.taste),
@@ -200,7 +200,7 @@ class Films:
                     "fused vector centred": self._judge(whole, partial(plain_taste, users)),
                 }
                 base = ways["taste centred (as served)"]
-                told[source][f"history weighted {weighting}"] = {
+                summary[source][f"history weighted {weighting}"] = {
                     name: {
                         "recall@20": round(float(values[0].mean()), 4),
                         "ndcg@20": round(float(values[1].mean()), 4),
@@ -208,7 +208,7 @@ class Films:
                     }
                     for name, values in ways.items()
                 }
-        return told | {"users": len(base[0]), "cold films": int(self.is_cold.sum())}
+        return summary | {"users": len(base[0]), "cold films": int(self.is_cold.sum())}
 
     def _given(self, name: str) -> Cloud:
         of_item = dict(zip(self.given["item_id"], self.given[name], strict=True))

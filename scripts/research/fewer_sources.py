@@ -26,7 +26,7 @@ from retrieval.training.behaviour.ease import solve_ease
 from retrieval.training.behaviour.ease_inverse import interaction_matrix
 from retrieval.training.ranker.sources import fit_sources
 from retrieval.training.ranker_config import SourcesConfig
-from scripts.benchmarks.recommend.baselines import Films, ask, told
+from scripts.benchmarks.recommend.baselines import Films, ask, to_row
 from scripts.benchmarks.recommend.film_bundle import STAGES
 from scripts.benchmarks.recommend.kept_lists import Served
 from scripts.benchmarks.record import keep
@@ -52,8 +52,8 @@ def main() -> None:
             patch("retrieval.ranking.second_stage.space_sources", served),
         ):
             found[name] = {row: judged(films, fits, f"sources-{name}", [split], row) for row in STAGES}
-        print(name, {row: told(one) for row, one in found[name].items()}, flush=True)
-    table: dict[str, Any] = {name: {row: told(one) for row, one in rows.items()} for name, rows in found.items()}
+        print(name, {row: to_row(one) for row, one in found[name].items()}, flush=True)
+    table: dict[str, Any] = {name: {row: to_row(one) for row, one in rows.items()} for name, rows in found.items()}
     for name in ("kept", "content"):
         pairs = compare(found["all"]["two stages"], found[name]["two stages"], measures=["recall@20", "ndcg@20"])
         table[f"{name}, against all"] = differences(pairs)

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from indexing.bundle.build import build_bundle
+from indexing.catalogue.arrow_values import SECONDS_PER_DAY
 from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
 from retrieval import Candidates, Evaluation, FitConfig, Interactions, Retriever, evaluate, fit
@@ -35,7 +36,7 @@ from scripts.research.film_trials import differences
 
 GENRES, SUCCESSORS, TEXT = 40, 4, 64
 FROM_LAST, FROM_PAIR = 0.5, 0.25
-START, DAY, MINUTES = 1_700_000_000, 86_400, 240
+START, MINUTES = 1_700_000_000, 240
 MEASURES = (f"recall@{K}", f"ndcg@{K}")
 ATTENTION = {"without": None, "with": AttentionConfig()}
 TRUTH = "truth"
@@ -147,11 +148,14 @@ class World:
         for user in range(users):
             genres = rng.choice(GENRES, rng.integers(2, 6), replace=False)
             heard: set[int] = set()
-            first = START + int(rng.integers(0, DAY // 2))
+            first = START + int(rng.integers(0, SECONDS_PER_DAY // 2))
             for day in np.sort(rng.integers(0, 365, rng.integers(6, 19))).tolist():
                 genre = int(rng.choice(genres))
                 playlist = tracks.playlist(genre, int(rng.integers(6, 15)), heard, rng)
-                events += [(f"u{user}", f"t{row}", first + day * DAY + MINUTES * at) for at, row in enumerate(playlist)]
+                events += [
+                    (f"u{user}", f"t{row}", first + day * SECONDS_PER_DAY + MINUTES * at)
+                    for at, row in enumerate(playlist)
+                ]
             half = len(playlist) // 2
             if half >= 2:
                 del events[half - len(playlist) :]

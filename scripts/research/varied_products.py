@@ -41,7 +41,17 @@ from retrieval.postprocess.diversify import (
     exposures,
 )
 from scripts.benchmarks.encode.products import Items, TextMemo, read
-from scripts.benchmarks.recommend.diversity import DEPTH, Lists, Way, best, compared, least, picked, plain, told
+from scripts.benchmarks.recommend.diversity import (
+    DEPTH,
+    Lists,
+    Way,
+    best,
+    compared,
+    least,
+    measure_lists,
+    picked,
+    plain,
+)
 from scripts.benchmarks.recommend.systems import SEED, K
 from scripts.benchmarks.record import keep
 
@@ -63,9 +73,9 @@ def main() -> None:
     names = search.queries()
     drawn = np.random.default_rng(SEED).permutation(len(names))
     chosen_on, measured_on = (search.lists([names[place] for place in sorted(drawn[half::2])], memo) for half in (0, 1))
-    base = told(search, chosen_on, plain)
+    base = measure_lists(search, chosen_on, plain)
     curves = {
-        name: [{"setting": setting} | told(search, chosen_on, way) for setting, way in ways.items()]
+        name: [{"setting": setting} | measure_lists(search, chosen_on, way) for setting, way in ways.items()]
         for name, (_, ways) in search.methods(chosen_on).items()
     }
     chosen = {name: best(curves[name], base, goal) for name, (goal, _) in search.methods(chosen_on).items()}
@@ -75,7 +85,7 @@ def main() -> None:
         "queries": [len(chosen_on.relevant), len(measured_on.relevant)],
         "choosing half": {"relevance": base, **curves},
         "chosen": chosen,
-        "other half": {"relevance": told(search, measured_on, plain)}
+        "other half": {"relevance": measure_lists(search, measured_on, plain)}
         | {name: compared(search, measured_on, ways[name][one]) for name, one in chosen.items() if one},
     }
     keep("varied_products", result, seed=SEED)

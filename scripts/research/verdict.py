@@ -169,19 +169,19 @@ def summary(splits: Callable[[], Iterator[tuple[str, dict[str, dict[str, float]]
     for half, one in splits():
         for name, values in one.items():
             found[half].setdefault(name, []).append(values)
-    told: dict[str, Any] = {}
+    half_means: dict[str, Any] = {}
     for half, methods in found.items():
         flat = np.array([values["auc"] for values in methods["cosine"]])
-        told[half] = {}
+        half_means[half] = {}
         for name, many in methods.items():
             gain = np.array([values["auc"] for values in many]) - flat
             means = {key: round(float(np.mean([values[key] for values in many])), 3) for key in many[0]}
-            told[half][name] = means | {
+            half_means[half][name] = means | {
                 "auc_gain": round(float(gain.mean()), 3),
                 "auc_gain_deviation": round(float(gain.std()), 3),
                 "splits_better": int((gain > 0).sum()),
             }
-    return told
+    return half_means
 
 
 def main() -> None:

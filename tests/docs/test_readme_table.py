@@ -58,11 +58,11 @@ def test_lists_that_fit_did_not_make_have_no_row(results: Path) -> None:
 def test_results_to_come_have_rows(results: Path) -> None:
     ndcg, more = {"ndcg@20": [0.25, 0.24, 0.26]}, {"above the row before": [-0.01, -0.02, 0.001]}
     ways = {"users": 942, "two stages": ndcg, "two stages, with profiles": {"ndcg@20": [0.24, 0.2, 0.3]} | more}
-    told = {"left out": {"after 0": ways}, "lists by commits": ["x"]}
-    (results / "new_users.json").write_text(json.dumps({"result": told}))
+    result = {"left out": {"after 0": ways}, "lists by commits": ["x"]}
+    (results / "new_users.json").write_text(json.dumps({"result": result}))
     row = {"least, texts, change": [0.164, 0.148, 0.18], "ndcg@20, change": [-0.0104, -0.02, 0.003]}
-    told = {"test": {"MMR of texts, centred": row}, "lists by commits": ["x"]}
-    (results / "diversity.json").write_text(json.dumps({"result": told}))
+    result = {"test": {"MMR of texts, centred": row}, "lists by commits": ["x"]}
+    (results / "diversity.json").write_text(json.dumps({"result": result}))
     shutil.copy(results / "two_stage_by_user.json", results / "two_stage_unseen.json")
     rows = table(results)
     assert rows.count("| 0.240 | without profiles 0.250 | −0.010 [−0.020, 0.001] |") == 1  # noqa: RUF001

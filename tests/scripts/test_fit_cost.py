@@ -1,4 +1,4 @@
-"""The clock of `scripts.benchmarks.fit.fit_cost`, by seconds that are told to it."""
+"""The clock of `scripts.benchmarks.fit.fit_cost`, by given seconds."""
 
 from collections.abc import Iterator
 

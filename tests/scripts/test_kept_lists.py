@@ -28,7 +28,7 @@ def served(work: Path, monkeypatch: pytest.MonkeyPatch, fits: list[int]) -> Serv
         yield SimpleNamespace(report=SimpleNamespace(published=("behaviour",), users=seed))
 
     monkeypatch.setattr(kept_lists, "fitted", fitted)
-    monkeypatch.setattr(kept_lists, "told", lambda report: {"published": list(report.published)})
+    monkeypatch.setattr(kept_lists, "report_json", lambda report: {"published": list(report.published)})
     monkeypatch.setattr(Served, "bundle", lambda *_: work)
     return Served(work, work, [0, 1], FitConfig())
 
@@ -52,7 +52,7 @@ def test_lists_of_each_seed_are_kept_and_read_again(tmp_path: Path, monkeypatch:
     assert fits == [0, 1, 1]
 
 
-def test_it_is_told_which_code_made_the_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_reported_which_code_made_the_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = served(tmp_path, monkeypatch, [])
     made.lists("window", LOG, answered)
     path = tmp_path / "window-seed0.json"

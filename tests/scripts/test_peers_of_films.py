@@ -142,11 +142,11 @@ def test_each_measure_has_its_best_peer() -> None:
         return Evaluation(("q1", "q2"), each, {"coverage@20": 1.0}, 0)
 
     peers = {"one": of([0.5, 0.5], [0.1, 0.2]), "other": of([0.2, 0.3], [0.3, 0.2])}
-    told = against(peers, of([0.6, 0.8], [0.2, 0.2]))
-    assert (told["best peer by recall@20"], told["best peer by ndcg@20"]) == ("one", "other")
-    assert told["recall@20 above the best peer"][0] == 0.2
-    assert told["recall@20 as a multiple of the best peer"] == 1.4
-    assert told["ndcg@20 above the best peer"][0] == -0.05
+    summary = against(peers, of([0.6, 0.8], [0.2, 0.2]))
+    assert (summary["best peer by recall@20"], summary["best peer by ndcg@20"]) == ("one", "other")
+    assert summary["recall@20 above the best peer"][0] == 0.2
+    assert summary["recall@20 as a multiple of the best peer"] == 1.4
+    assert summary["ndcg@20 above the best peer"][0] == -0.05
 
 
 def test_peers_are_chosen_before_and_fitted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,7 +58,7 @@ def test_windows_are_judged_as_one_and_seeds_as_their_mean() -> None:
     assert [one["all"]["recall@20"] for one in table["two stages, each seed"]] == [0.5, 0.5]
 
 
-def test_what_new_films_cost_is_told_of_the_other_films() -> None:
+def test_what_new_films_cost_is_reported_of_the_other_films() -> None:
     """The new film x0 stands where x1 was: who likes x1 loses it, who likes x0 wins."""
     asked = questions([{"x0"}, {"x1"}], [[5], [5]])
     both = {

@@ -36,10 +36,10 @@ print(time.perf_counter() - started, time.process_time() - computed)
 def main() -> None:
     """Encode 128 texts and 32 pictures in each way, by themselves and beside others."""
     found: dict[str, dict[str, dict[str, float]]] = {}
-    for told, count in (("alone", 0), ("busy", OTHERS * cores())):
+    for machine, count in (("alone", 0), ("busy", OTHERS * cores())):
         others = [subprocess.Popen([sys.executable, "-c", BURN]) for _ in range(count)]
         try:
-            found[told] = {way: encoded(environment) for way, environment in WAYS.items()}
+            found[machine] = {way: encoded(environment) for way, environment in WAYS.items()}
         finally:
             for one in others:
                 one.kill()

@@ -3,7 +3,7 @@
     python -m scripts.benchmarks.encode.classify ITEMS [--sample 6000] [--seed 0] [--cache FOLDER] [--encoder pocket]
 
 ITEMS is a Parquet file of products with `title`, `description`, `image` (bytes), `masterCategory` and `articleType`.
-Of each of the two the 10 most frequent classes with at least 10 items are told apart; a fifth of each class is the
+Of each of the two the 10 most frequent classes with at least 10 items are classified; a fifth of each class is the
 test, a fifth of the rest is for choices (epochs, penalty), after which everything is fitted once more on both.
 
 Texts name their label: a title often does, a description nearly always. Hence the titles once more without the words of

@@ -70,15 +70,15 @@ def ways(clouds: Sequence[Cloud]) -> dict[str, Vectors]:
 
 def cut_off(clouds: Sequence[Cloud]) -> dict[str, Any]:
     """Compare the cosines within each part with those of the centred vectors, over all pairs of different films."""
-    told: dict[str, Any] = {}
+    errors: dict[str, Any] = {}
     for most in (64, 128, 256):
         spaces = learned(clouds, most)
         for modality, cloud in zip(MODALITIES, clouds, strict=True):
             mapped = spaces.apply(modality, cloud.vectors[cloud.exists])
             exact = cloud.centred(cloud.exists).vectors[cloud.exists]
             wrong = (mapped @ mapped.T - exact @ exact.T)[~np.eye(len(exact), dtype=np.bool_)]
-            told[f"{modality}, {most} axes"] = round(float(np.sqrt((wrong.astype(np.float64) ** 2).mean())), 4)
-    return told
+            errors[f"{modality}, {most} axes"] = round(float(np.sqrt((wrong.astype(np.float64) ** 2).mean())), 4)
+    return errors
 
 
 def learned(clouds: Sequence[Cloud], most: int) -> Spaces:

@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from indexing.arrays import Rows
+from indexing.catalogue.arrow_values import SECONDS_PER_DAY
 from indexing.catalogue.item_ids import ItemIds
 from retrieval.evaluation.baselines import EASE, ItemKNN, Popularity, Recommender
 from retrieval.interactions.cleaning import PrepareConfig, PushLimits, prepare
@@ -34,7 +35,6 @@ K = 10
 FILLERS = 20
 SEGMENT = 30
 FAKE = "fake-"
-DAY = 86_400
 
 Fit = Callable[[Interactions, ItemIds], Recommender]
 MODELS: dict[str, Fit] = {
@@ -100,7 +100,7 @@ def plant(log: Interactions, target: str, share: float, kind: str, seed: int) ->
     times = table["timestamp"].to_numpy()
     users = pc.unique(table["user_id"]).to_pylist()
     first, last = int(times[0]), int(times[-1])
-    start = last - 4 * DAY
+    start = last - 4 * SECONDS_PER_DAY
     rows: list[tuple[str, str, int]] = []
     drawn = SEGMENT // 3 if kind == "segment" else FILLERS
     same = rng.choice(item_ids, FILLERS, replace=False, p=sizes / sizes.sum())
@@ -112,7 +112,11 @@ def plant(log: Interactions, target: str, share: float, kind: str, seed: int) ->
             rows += _copied(table, users[int(rng.integers(len(users)))], user, target, last, rng)
             continue
         fillers = same if kind == "copies" else rng.choice(item_ids, drawn, replace=False, p=chances)
-        when = int(rng.integers(first, last - DAY) if kind == "slow" else start + rng.integers(0, 3 * DAY))
+        when = int(
+            rng.integers(first, last - SECONDS_PER_DAY)
+            if kind == "slow"
+            else start + rng.integers(0, 3 * SECONDS_PER_DAY)
+        )
         for item in rng.permutation([*fillers.tolist(), target]).tolist():
             when += int(rng.integers(5, 120))
             rows.append((user, item, when))
@@ -144,23 +148,23 @@ def _copied(
     begun = min(theirs["timestamp"])
     return [
         *(row for row in rows if row[1] != target),
-        (user, target, min(last, begun + int(rng.integers(8 * DAY, 30 * DAY)))),
+        (user, target, min(last, begun + int(rng.integers(8 * SECONDS_PER_DAY, 30 * SECONDS_PER_DAY)))),
     ]
 
 
 def cost(clean: Interactions) -> dict[str, Any]:
     """Say what the defences take from a log in which nobody is known to be fake."""
-    told = {}
+    summary = {}
     for name, config in DEFENCES.items():
         prepared, report = prepare(clean, config)
         users = (len(pc.unique(part.table["user_id"])) for part in (clean, prepared))
-        told[name] = {
+        summary[name] = {
             "interactions lost": len(clean) - len(prepared),
             "users lost": next(users) - next(users),
             "reasons": {reason: removal.rows for reason, removal in report.removed.items()},
         }
-    print(f"clean log {clean}: {told}")
-    return told
+    print(f"clean log {clean}: {summary}")
+    return summary
 
 
 class Trial:
@@ -193,7 +197,7 @@ class Trial:
                 for name, log in logs.items():
                     for asked, lists in self._lists(model, log).items():
                         found[model, asked].setdefault(name, []).append(float(lists[row]))
-        told = {
+        summary = {
             "kind": kind,
             "share": share,
             "items": stratum,
@@ -201,8 +205,8 @@ class Trial:
             "fakes": round(share * len(self.real)),
             "fakes left on the item": {name: round(float(np.mean(counts)), 1) for name, counts in left.items()},
         }
-        rows = [told | self._row(model, asked, values) for (model, asked), values in found.items()]
-        show(told, rows)
+        rows = [summary | self._row(model, asked, values) for (model, asked), values in found.items()]
+        show(summary, rows)
         return rows
 
     def _row(self, model: str, asked: str, found: dict[str, list[float]]) -> dict[str, Any]:
@@ -227,9 +231,9 @@ class Trial:
         return np.random.default_rng(seed).permutation(rows)[:count]
 
 
-def show(told: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
+def show(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
     """Print what one kind of attack did."""
-    print(f"\n{told}")
+    print(f"\n{summary}")
     for row in rows:
         growth = ", ".join(f"{name} x{times}" for name, times in row["growth"].items())
         shares = ", ".join(f"{name} {share:.2%}" for name, share in row["lists"].items())

@@ -70,8 +70,8 @@ def main() -> None:
 def alone(folder: Path, threads: int) -> dict[str, Any]:
     """Fit in a process of its own, with so many threads."""
     command = [sys.executable, "-m", "scripts.benchmarks.fit.fit_cost", "--one", str(folder)]
-    told = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=told)
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
     row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return row
 

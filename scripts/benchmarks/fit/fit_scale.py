@@ -130,15 +130,15 @@ def simulated(clusters: Rows, users: int, rng: np.random.Generator) -> Interacti
     return Interactions.from_arrow(pa.table({**names, "time": times.reshape(-1)}))
 
 
-def one_epoch(pasts: Sequence[History], described: Vectors, row: dict[str, Any]) -> None:
+def one_epoch(user_histories: Sequence[History], described: Vectors, row: dict[str, Any]) -> None:
     """Time one pass of the learned tower, the part of learning that reads every interaction."""
     from retrieval.interactions.item_popularity import interaction_counts
     from retrieval.training.behaviour.next_items import train_next_items
 
-    warm = np.flatnonzero(interaction_counts(pasts, len(described)))
+    warm = np.flatnonzero(interaction_counts(user_histories, len(described)))
     one = np.ones(1, np.float32)
     with timed(row, "one epoch"):
-        train_next_items(pasts, one, one, warm, described, NextItemsConfig(epochs=1, max_steps=10**9))
+        train_next_items(user_histories, one, one, warm, described, NextItemsConfig(epochs=1, max_steps=10**9))
 
 
 def reprojection(root: Path, row: dict[str, Any]) -> None:

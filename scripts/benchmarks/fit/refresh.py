@@ -24,6 +24,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from indexing.catalogue.arrow_values import SECONDS_PER_DAY
 from retrieval import FitConfig, Interactions, Retriever, fit
 from retrieval.evaluation import evaluate
 from retrieval.interactions.histories import histories, min_liked_weight
@@ -32,7 +33,7 @@ from retrieval.training.ranker_config import StageConfig
 from scripts.benchmarks.fit.attack_fit import films
 from scripts.benchmarks.record import keep
 
-DAY, JUDGED = 86_400, 14
+JUDGED = 14
 WAYS = ("stale", "refresh", "fit")
 
 
@@ -83,8 +84,8 @@ class Trial:
 
     def window(self, seed: int, window: int, days: int) -> dict[str, Any]:
         """Learn up to a cut, then go on in both ways, and judge by what follows."""
-        end = int(self.times.max()) + 1 - window * DAY
-        cut = end - days * DAY
+        end = int(self.times.max()) + 1 - window * SECONDS_PER_DAY
+        cut = end - days * SECONDS_PER_DAY
         config = FitConfig(
             adapter=AdapterConfig(seed=seed),
             behaviour=BehaviourConfig(next_items=NextItemsConfig(seed=seed)),
@@ -98,26 +99,26 @@ class Trial:
             for way in WAYS:
                 root = Path(folder, f"{way} served")
                 shutil.copytree(stale, root)
-                told: dict[str, Any] = {}
+                cost: dict[str, Any] = {}
                 if way != "stale":
                     before = process_time()
                     report = fit(root, self.until(end), config, refresh=way == "refresh")
-                    told = {"processor s": round(process_time() - before, 1), "refused": report.refused}
-                    told["published"] = report.published
+                    cost = {"processor s": round(process_time() - before, 1), "refused": report.refused}
+                    cost["published"] = report.published
                 values = self.judge(root, end)
                 row["values"][way] = values
-                row[way] = told | {"ndcg@20": round(float(values.mean()), 4), "users": len(values)}
-        print({name: told for name, told in row.items() if name != "values"}, flush=True)
+                row[way] = cost | {"ndcg@20": round(float(values.mean()), 4), "users": len(values)}
+        print({name: cost for name, cost in row.items() if name != "values"}, flush=True)
         return row
 
     def judge(self, root: Path, end: int) -> NDArray[np.float64]:
         """Give ndcg@20 of each user with a past who liked something in the days that follow."""
         retriever = Retriever.open(root)
-        pasts = {past.user_id: past for past in histories(self.until(end), retriever.items)}
-        least = min_liked_weight(list(pasts.values()), "last")
-        later = histories(self.until(end + JUDGED * DAY, end), retriever.items)
-        wanted = [one for one in later if one.user_id in pasts and len(one.liked(least))]
-        known = [pasts[one.user_id] for one in wanted]
+        user_histories = {past.user_id: past for past in histories(self.until(end), retriever.items)}
+        least = min_liked_weight(list(user_histories.values()), "last")
+        later = histories(self.until(end + JUDGED * SECONDS_PER_DAY, end), retriever.items)
+        wanted = [one for one in later if one.user_id in user_histories and len(one.liked(least))]
+        known = [user_histories[one.user_id] for one in wanted]
         asked = [[retriever.items[row] for row in past.rows] for past in known]
         found = retriever.recommend(asked, 20, weights=[past.weights.tolist() for past in known])
         relevant = [[retriever.items[row] for row in one.liked(least)] for one in wanted]

@@ -86,13 +86,13 @@ def build(items: Path, out: Path, name: str) -> dict[str, Any]:
     finally:
         done.set()
         watching.join()
-    told = bundle.manifest.index
+    info = bundle.manifest.index
     return {
         "MiB before": before,
         "MiB at most": peak[0],
-        "MiB of the opened index": round(told["bytes"] / 2**20, 1),
+        "MiB of the opened index": round(info["bytes"] / 2**20, 1),
         "files of the index": sum(record.name.startswith("index.bin") for record in bundle.manifest.files),
-        "recall": told["recall"],
+        "recall": info["recall"],
     }
 
 

@@ -25,7 +25,7 @@ class Catalogue:
     items: Vectors
     tune: dict[str, GroundTruth]
     report: dict[str, GroundTruth]
-    told: dict[str, Any]
+    info: dict[str, Any]
 
 
 def drawn_catalogue(pairs: Path, count: int, queries: int, seed: int) -> Catalogue:
@@ -49,12 +49,12 @@ def real_catalogue(source: Path, queries: int, seed: int) -> Catalogue:
     return _halved(items, asked, {"items": len(items), "source": source.name})
 
 
-def _halved(items: Vectors, asked: dict[str, Queries], told: dict[str, Any]) -> Catalogue:
+def _halved(items: Vectors, asked: dict[str, Queries], info: dict[str, Any]) -> Catalogue:
     tune = {kind: Queries(one.vectors[: len(one) // 2]) for kind, one in asked.items()}
     report = {kind: Queries(one.vectors[len(one) // 2 :]) for kind, one in asked.items()}
     return Catalogue(
         items,
         ground_truths(items, tune, K, len(items)),
         ground_truths(items, report, K, len(items)),
-        told | {"dim": items.shape[1]},
+        info | {"dim": items.shape[1]},
     )

@@ -28,7 +28,7 @@ def swept(family: Family, catalogue: Catalogue, config: IndexConfig) -> tuple[Tr
         row[kind] = {"chosen effort": trial.index.efforts.of(kind).to_json(), "reaches": bool(reaching)}
         if reaching:
             own = trial.index.efforts.of(kind)
-            timed = {effort: _told(trial.index, effort, catalogue, kind) for effort in {*reaching, own}}
+            timed = {effort: _measure_effort(trial.index, effort, catalogue, kind) for effort in {*reaching, own}}
             best = max(reaching, key=lambda effort: timed[effort]["queries/s"])
             row[kind] |= {"chosen": timed[own], "best effort": best.to_json(), "best": timed[best]}
     return trial, row
@@ -48,7 +48,7 @@ def _reaching(
     return found
 
 
-def _told(index: TunableIndex, effort: SearchParams, catalogue: Catalogue, kind: str) -> dict[str, float]:
+def _measure_effort(index: TunableIndex, effort: SearchParams, catalogue: Catalogue, kind: str) -> dict[str, float]:
     at = index.with_efforts(SearchParamsByKind(default=effort))
     rounds = [catalogue.report[kind].measure(at, catalogue.items) for _ in range(ROUNDS)]
     return {"recall": round(rounds[0][0], 4), "queries/s": round(median(speed for _, speed in rounds))}

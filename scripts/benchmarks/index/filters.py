@@ -46,8 +46,8 @@ def main() -> None:
     }
     result: dict[str, Any] = {"items": len(drawn.items), "fit of the vectors": drawn.fit}
     for kind in given.kinds:
-        index, told = build_index(drawn.items, IndexConfig(min_recall=TARGET, k=K, kind=kind), tune)
-        result[kind] = {"efforts": dict(told.efforts), "recall that it promises": dict(told.recall)}
+        index, tuned = build_index(drawn.items, IndexConfig(min_recall=TARGET, k=K, kind=kind), tune)
+        result[kind] = {"efforts": dict(tuned.efforts), "recall that it promises": dict(tuned.recall)}
         for query, queries in asked.items():
             rows = {name: measured(index, drawn.items, queries, allow, exact[query, name]) for name, allow in masks}
             result[kind][query] = rows

@@ -44,7 +44,7 @@ def main() -> None:
         catalogue = drawn_catalogue(given.pairs, given.count, QUERIES, given.seed)
     else:
         catalogue = real_catalogue(given.vectors, QUERIES, given.seed)
-    result: dict[str, Any] = {**catalogue.told, "target": TARGET, "threads": given.threads, "peers": {}}
+    result: dict[str, Any] = {**catalogue.info, "target": TARGET, "threads": given.threads, "peers": {}}
     for name, build in peers(given.autofaiss).items():
         try:
             result["peers"][name] = against(build(catalogue.items, given.threads), catalogue, given.seed)

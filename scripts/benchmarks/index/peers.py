@@ -19,7 +19,7 @@ Search = Callable[[Vectors], Rows]
 
 
 class Built(NamedTuple):
-    """An index: how to set its effort, how to search, its bytes, the time to build it, and what else is to be told."""
+    """An index: how to set its effort, how to search, its bytes, the time to build it, and further information."""
 
     set_effort: Callable[[int], None]
     search: Search

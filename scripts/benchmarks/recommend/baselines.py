@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from indexing.arrays import Mask, Rows, Vectors, unit
+from indexing.catalogue.arrow_values import SECONDS_PER_DAY
 from indexing.catalogue.item_ids import ItemIds
 from retrieval.candidates import Candidates
 from retrieval.evaluation import Evaluation, evaluate
@@ -113,21 +114,21 @@ def split_user(films: Films) -> dict[str, Any]:
     asked = ask(split, films)
     table: dict[str, Any] = {"split": split.to_json(), "users": len(asked)}
     for name, answer in systems(split.past, films.items, films.texts).items():
-        table[name] = told(judged(asked, answer))
+        table[name] = to_row(judged(asked, answer))
     for name, answer in chosen(films, split.past).items():
-        table[name] = told(judged(asked, answer))
+        table[name] = to_row(judged(asked, answer))
     return table
 
 
 def split_time(films: Films) -> dict[str, Any]:
-    """Cut once for everybody; users who are new at the cut are told apart."""
+    """Cut once for everybody; users who are new at the cut are separate rows."""
     return in_time([films.cut("split_time")], films)
 
 
 def rolling(films: Films) -> dict[str, Any]:
     """Cut several times, and judge all windows as one."""
     log = films.part("split_user", "train", "valid", "test")
-    return in_time(rolling_windows(log, WINDOWS, WINDOW_DAYS * 86_400), films)
+    return in_time(rolling_windows(log, WINDOWS, WINDOW_DAYS * SECONDS_PER_DAY), films)
 
 
 def in_time(splits: Sequence[Split], films: Films) -> dict[str, Any]:
@@ -148,7 +149,7 @@ def in_time(splits: Sequence[Split], films: Films) -> dict[str, Any]:
     for name in answers[0]:
         found = Judged([(one, answer[name]) for one, answer in zip(asked, answers, strict=True)])
         table[name] = {
-            who: told(found.among(mask), [user for user, kept in zip(users, mask, strict=True) if kept])
+            who: to_row(found.among(mask), [user for user, kept in zip(users, mask, strict=True) if kept])
             for who, mask in (("all", np.ones_like(new)), ("with a history", ~new), ("new", new))
         }
     return table
@@ -174,7 +175,7 @@ def cold(films: Films) -> dict[str, Any]:
         "recall@20 of chance": round(K / int(is_cold.sum()), 4),
     }
     for name, model in ways.items():
-        table[name] = told(judged(asked, partial(by_liked, model, warm)))
+        table[name] = to_row(judged(asked, partial(by_liked, model, warm)))
     return table
 
 
@@ -243,7 +244,7 @@ def judged(asked: EvaluationQueries, answer: Answer) -> Evaluation:
     return Judged([(asked, answer)]).among(np.ones(len(asked), np.bool_))
 
 
-def told(found: Evaluation, users: Sequence[str] | None = None) -> dict[str, Any]:
+def to_row(found: Evaluation, users: Sequence[str] | None = None) -> dict[str, Any]:
     """Mean, low and high of each measure; queries of one user are drawn together."""
     drawn = np.unique(users or found.query_ids, return_inverse=True)[1]
     table: dict[str, Any] = {name: interval(values, drawn) for name, values in found.per_query.items()}
@@ -266,8 +267,8 @@ def show(part: str, table: dict[str, Any]) -> None:
         for who, line in row.items() if isinstance(row, dict) and "all" in row else [("", row)]:
             if isinstance(line, dict) and "recall@20" in line:
                 cells = [f"{line[m][0]:.4f} [{line[m][1]:.3f}, {line[m][2]:.3f}]" for m in MEASURES]
-                told_by = f"{line['coverage@20']:.3f} {line['queries']}"
-                print(f"{name:66} {who:14} {'  '.join(cells)}  {told_by}")
+                measured_by = f"{line['coverage@20']:.3f} {line['queries']}"
+                print(f"{name:66} {who:14} {'  '.join(cells)}  {measured_by}")
             elif name not in ("split", "splits"):
                 print(f"{name}: {line}")
 

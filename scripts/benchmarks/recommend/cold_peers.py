@@ -170,9 +170,9 @@ def cold_answers(
         found, chosen = _answers(films, known, split, cold)
         rows = {name: [ranked.rows.tolist() for ranked in of] for name, of in found.items()}
         kept.write_text(json.dumps({"rows": rows, "chosen": chosen}))
-    told = json.loads(kept.read_text())
-    rows = {name: [as_ranked(np.array(one, np.int64)) for one in of] for name, of in told["rows"].items()}
-    return rows, told["chosen"]
+    stored = json.loads(kept.read_text())
+    rows = {name: [as_ranked(np.array(one, np.int64)) for one in of] for name, of in stored["rows"].items()}
+    return rows, stored["chosen"]
 
 
 def _answers(films: Films, known: Known, split: Split, cold: set[str]) -> tuple[dict[str, Any], dict[str, str]]:

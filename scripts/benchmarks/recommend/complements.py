@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from indexing.arrays import unit
 from indexing.bundle.build import build_bundle
+from indexing.catalogue.arrow_values import SECONDS_PER_DAY
 from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
 from retrieval import FitConfig, Interactions, Retriever, fit
@@ -31,7 +32,7 @@ from scripts.benchmarks.record import keep
 
 TYPES, STYLES, EACH, DIM, USERS, K = 20, 4, 8, 64, 4_000, 10
 PENALTIES = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
-TRIP, DAY = 60, 86_400
+TRIP = 60
 
 
 class Shop:
@@ -75,7 +76,7 @@ class Shop:
             if self.rng.random() < 0.5:
                 taken.append(int(self.rng.choice(len(self.types), p=self.popularity / self.popularity.sum())))
             rows += [(f"u{user}", f"i{row:04}", time + TRIP * step) for step, row in enumerate(taken)]
-            time += DAY
+            time += SECONDS_PER_DAY
         return rows
 
     def _draw(self, kind: int, style: int) -> int:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from indexing.arrays import unit
 from indexing.bundle.build import build_bundle
+from indexing.catalogue.arrow_values import SECONDS_PER_DAY
 from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
 from retrieval import FitConfig, Interactions, Retriever, fit
@@ -29,7 +30,7 @@ from retrieval.interactions.histories import histories
 from scripts.benchmarks.record import by_seed, keep
 
 ITEMS, USERS, LENGTH, DIM, K = 300, 500, 16, 16, 10
-START, DAY = 1_700_000_000, 86_400
+START = 1_700_000_000
 SEEDS = (0, 1, 2)
 DEVICES, MOODS = ("phone", "desk"), ("glad", "sad")
 MODELS: dict[str, list[str]] = {"without": [], "device": ["device"], "mood": ["mood"]}
@@ -55,7 +56,9 @@ def simulate(seed: int) -> tuple[NDArray[np.float32], Doubles, pa.Table]:
             chances = taken[user, device] * left
             row = int(rng.choice(ITEMS, p=chances / chances.sum()))
             left[row] = 0
-            lines.append((f"u{user:03}", f"i{row:03}", START + step * DAY + user, DEVICES[device], MOODS[mood]))
+            lines.append(
+                (f"u{user:03}", f"i{row:03}", START + step * SECONDS_PER_DAY + user, DEVICES[device], MOODS[mood])
+            )
     names = ("user", "item", "time", "device", "mood")
     return content, taken, pa.table(dict(zip(names, map(list, zip(*lines, strict=True)), strict=True)))
 
@@ -75,13 +78,13 @@ def learn(content: NDArray[np.float32], table: pa.Table, names: list[str], folde
 def judge(bundle: Path, taken: Doubles, table: pa.Table, names: list[str]) -> Doubles:
     """Give ndcg@10 of each user, (U,), the mean of both devices, by the probabilities of the simulation."""
     retriever = Retriever.open(bundle)
-    pasts = histories(Interactions.from_arrow(table), retriever.items)
-    lists = [[retriever.items[row] for row in past.rows] for past in pasts]
+    user_histories = histories(Interactions.from_arrow(table), retriever.items)
+    lists = [[retriever.items[row] for row in past.rows] for past in user_histories]
     discounts, values = 1 / np.log2(np.arange(2, K + 2)), np.zeros((USERS, 2))
     for device, name in enumerate(DEVICES):
         given = {"device": name} if names == ["device"] else None
         answers = retriever.recommend(lists, K, context=given)
-        for user, (past, rows) in enumerate(zip(pasts, answers.rows, strict=True)):
+        for user, (past, rows) in enumerate(zip(user_histories, answers.rows, strict=True)):
             gains = taken[user, device]  # items are in the order of their rows, users in that of their names
             best = np.sort(np.delete(gains, past.rows))[::-1][:K]
             values[user, device] = (gains[rows] * discounts).sum() / (best * discounts).sum()

@@ -81,7 +81,7 @@ def main() -> None:
     served = Served(given.data, work, [SEED], quick(FitConfig()) if given.quick else FitConfig())
     split = Split("valid", films.part("split_user", "train"), films.part("split_user", "valid"))
     asked, judge = lists("valid", split, films, served), Judge.of(given.data, films, split)
-    base = told(judge, asked, plain)
+    base = measure_lists(judge, asked, plain)
     curves = {name: judge.curve(asked, ways) for name, (_, ways) in judge.methods(asked).items()}
     chosen = {name: best(curves[name], base, goal) for name, (goal, _) in judge.methods(asked).items()}
     split = films.cut("split_user")
@@ -90,7 +90,7 @@ def main() -> None:
     result = {
         "valid": {"relevance": base, "at random": at_random(judge, asked), **curves},
         "chosen on valid": chosen,
-        "test": {"relevance": told(judge, final, plain)}
+        "test": {"relevance": measure_lists(judge, final, plain)}
         | {name: compared(judge, final, ways[name][one]) for name, one in chosen.items() if one}
         | {
             f"{name}, as picked": compared(judge, final, judge.methods(final, page=None)[name][1][one])
@@ -211,7 +211,7 @@ class Judge:
 
     def curve(self, asked: Lists, ways: dict[str, Way]) -> list[dict[str, Any]]:
         """Measure all settings of a method."""
-        return [{"setting": name} | told(self, asked, way) for name, way in ways.items()]
+        return [{"setting": name} | measure_lists(self, asked, way) for name, way in ways.items()]
 
     def measure(self, found: Candidates, relevant: tuple[frozenset[str], ...]) -> dict[str, NDArray[np.float64]]:
         """Measure every list; coverage is one number."""
@@ -254,7 +254,7 @@ def least(rows: Rows, vectors: Vectors) -> NDArray[np.float64]:
     return np.array(list(each()))
 
 
-def told(judge: Yardsticks, asked: Lists, way: Way) -> dict[str, Any]:
+def measure_lists(judge: Yardsticks, asked: Lists, way: Way) -> dict[str, Any]:
     """Measure one setting."""
     measured = judge.measure(way(asked.candidates), asked.relevant)
     return {name: round(float(np.nanmean(values)), 4) for name, values in measured.items()}
@@ -285,7 +285,7 @@ def at_random(judge: Judge, asked: Lists) -> dict[str, Any]:
     rng = np.random.default_rng(SEED)
     rows = np.stack([rng.permutation(len(judge.shared))[:K] for _ in asked.relevant])
     drawn = replace(asked.candidates, rows=rows, scores=np.zeros(rows.shape, np.float32))
-    return told(judge, Lists(drawn, asked.relevant), plain)
+    return measure_lists(judge, Lists(drawn, asked.relevant), plain)
 
 
 if __name__ == "__main__":

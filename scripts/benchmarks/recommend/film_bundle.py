@@ -214,7 +214,7 @@ def recommended(
     return asked.candidates(rows, scores, "served")
 
 
-def told(report: FitReport) -> dict[str, Any]:
+def report_json(report: FitReport) -> dict[str, Any]:
     """Give what a benchmark keeps of a report."""
     return {
         "published": list(report.published),

@@ -12,7 +12,7 @@ import numpy as np
 from indexing.catalogue.item_ids import ItemIds
 from retrieval import Candidates, FitConfig, Interactions, Profiles, Retriever
 from retrieval.evaluation.baselines.recommender import Ranked
-from scripts.benchmarks.recommend.film_bundle import FULL, Content, Fitted, film_bundle, fitted, told
+from scripts.benchmarks.recommend.film_bundle import FULL, Content, Fitted, film_bundle, fitted, report_json
 from scripts.benchmarks.record import state_of
 
 HERE = Path(__file__).parent
@@ -86,7 +86,7 @@ class Served:
             path = self.work / f"{name}-seed{seed}.json"
             if not path.exists():
                 with fitted(self.bundle(content), past, self.config, seed, profiles) as made:
-                    kept = _kept(ask(made), scores) | {"report": told(made.report), **state_of(HERE)}
+                    kept = _kept(ask(made), scores) | {"report": report_json(made.report), **state_of(HERE)}
                 path.with_suffix(".tmp").write_text(json.dumps(kept))
                 path.with_suffix(".tmp").rename(path)
                 print(f"{name}, seed {seed}: {kept['report']}", flush=True)

@@ -31,7 +31,7 @@ from indexing.encoders import load_encoder
 from retrieval import Candidates, Evaluation, FitConfig, Interactions, Retriever, evaluate, fit
 from retrieval.evaluation import against_baselines
 from retrieval.evaluation.statistics import bootstrap_means
-from scripts.benchmarks.recommend.film_bundle import STAGES, seeded, told
+from scripts.benchmarks.recommend.film_bundle import STAGES, report_json, seeded
 from scripts.benchmarks.recommend.systems import SEEDS, K
 from scripts.benchmarks.record import keep
 
@@ -163,7 +163,7 @@ def measured(world: World, seed: int) -> tuple[dict[str, Evaluation], dict[str, 
         )
     found |= {row.baseline.name: row.evaluation for row in beside.rows}
     found[TRUTH] = evaluate(by_truth(world, lists["two stages"]), wanted, measures=MEASURES)
-    return found, told(report) | {"baselines": [row.baseline.to_json() for row in beside.rows]}
+    return found, report_json(report) | {"baselines": [row.baseline.to_json() for row in beside.rows]}
 
 
 def by_truth(world: World, asked: Candidates) -> Candidates:

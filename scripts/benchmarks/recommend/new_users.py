@@ -54,8 +54,8 @@ def main() -> None:
     served = Served(given.data, work, list(given.seeds), quick(FitConfig()) if given.quick else FitConfig())
     log = Films(given.data).part("split_user", "train", "valid")
     table = left_out(served, log, Profiles.open(given.data / "users.parquet"), 1 if given.quick else PARTS)
-    for row, told in table.items():
-        print(f"{row}: {told}")
+    for row, values in table.items():
+        print(f"{row}: {values}")
     if not given.quick:
         keep("new_users", {"left out": table} | served.state(), seed=given.seeds[0])
 
@@ -114,7 +114,7 @@ def left_out(served: Served, log: Interactions, profiles: Profiles, parts: int) 
             first, way = row.split(", ", 1)
             judged = [ndcg(ranked, asked[int(first)], items) for ranked in seeds]
             values.setdefault(f"after {first}", {}).setdefault(way, []).append(np.mean(judged, axis=0))
-    table: dict[str, Any] = {first: told(ways) for first, ways in values.items()}
+    table: dict[str, Any] = {first: to_row(ways) for first, ways in values.items()}
     return table | {"profiles published": f"{published} of {parts * len(served.seeds)} times"}
 
 
@@ -129,8 +129,8 @@ def answered(made: Fitted, asked: dict[int, list[Begun]], profiles: Profiles) ->
         )
         in_visit = replace(begun, times=np.array([user.time for user in users], np.int64))
         for row, stages in STAGES.items():
-            for way, told in ((row, None), (f"{row}, {WITH}", given if there else None)):
-                request = request_of(state, in_visit, told, None, (), True, None, stages)
+            for way, their_profiles in ((row, None), (f"{row}, {WITH}", given if there else None)):
+                request = request_of(state, in_visit, their_profiles, None, (), True, None, stages)
                 found[f"{first}, {way}"] = recommended(state, request, K, stages)
     return found
 
@@ -141,7 +141,7 @@ def ndcg(ranked: Ranked, users: Sequence[Begun], items: ItemIds) -> Values:
     return evaluate(found, [user.wanted for user in users], measures=[MEASURE]).per_query[MEASURE]
 
 
-def told(ways: dict[str, list[Values]]) -> dict[str, Any]:
+def to_row(ways: dict[str, list[Values]]) -> dict[str, Any]:
     """Give each way's mean, low and high, and those of what a profile adds."""
     each = {way: np.concatenate(parts) for way, parts in ways.items()}
     table: dict[str, Any] = {"users": len(next(iter(each.values())))}

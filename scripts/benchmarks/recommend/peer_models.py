@@ -107,9 +107,9 @@ class Known:
         given = table["genres"].to_pylist()
         names = sorted({genre for one in given for genre in one or ()})
         genres = np.array([[genre in (one or ()) for genre in names] for one in given], np.float32)
-        told = table["year"].to_pylist()
-        usual = float(np.median([year for year in told if year is not None]))
-        years = np.array([usual if year is None else year for year in told], np.float64)
+        known_years = table["year"].to_pylist()
+        usual = float(np.median([year for year in known_years if year is not None]))
+        years = np.array([usual if year is None else year for year in known_years], np.float64)
         bumps = np.exp(-(((years[:, None] - np.arange(1920, 2000, 4)) / 4) ** 2)).astype(np.float32)
         return cls(items, texts, vectors, genres, years, bumps)
 

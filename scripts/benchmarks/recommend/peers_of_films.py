@@ -73,8 +73,8 @@ class Peers:
                 lists[one] = np.stack([of_seed.rows for of_seed in ranked])
                 ndcg[one] = np.mean([ndcg_of(asked, of_seed) for of_seed in ranked], axis=0)
             if missing:
-                told: dict[str, Any] = {named(one): rows.astype(np.int16) for one, rows in lists.items()}
-                np.savez_compressed(path, **told, **{f"{NDCG} {named(one)}": values for one, values in ndcg.items()})
+                summary: dict[str, Any] = {named(one): rows.astype(np.int16) for one, rows in lists.items()}
+                np.savez_compressed(path, **summary, **{f"{NDCG} {named(one)}": values for one, values in ndcg.items()})
                 print(f"peers on {name}: {len(missing)} settings", flush=True)
             self._measured[name] = Measured(asked, lists, ndcg)
         return self._measured[name]
@@ -155,11 +155,11 @@ def listed(file: Path, window: int, asked: EvaluationQueries, otherwise: Ranked)
 
 def against(peers: dict[str, Evaluation], found: Evaluation) -> dict[str, Any]:
     """Compare with the best peer by each measure, query by query."""
-    told: dict[str, Any] = {}
+    summary: dict[str, Any] = {}
     for measure in COMPARED:
         name = max(peers, key=lambda peer: peers[peer].means[measure])
         row = compare(peers[name], found, measures=[measure], resamples=2000).rows[0]
-        told[f"{measure} above the best peer"] = [round(one, 4) for one in (row.difference, row.low, row.high)]
-        told[f"{measure} as a multiple of the best peer"] = round(row.mean_b / row.mean_a, 4)
-        told[f"best peer by {measure}"] = name
-    return told
+        summary[f"{measure} above the best peer"] = [round(one, 4) for one in (row.difference, row.low, row.high)]
+        summary[f"{measure} as a multiple of the best peer"] = round(row.mean_b / row.mean_a, 4)
+        summary[f"best peer by {measure}"] = name
+    return summary

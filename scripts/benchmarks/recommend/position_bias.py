@@ -98,14 +98,14 @@ def learn(world: World, folder: Path, corrected: bool) -> tuple[float, FitReport
     impressions = Impressions.from_arrow(world.impressions) if corrected else None
     report = fit(folder / "bundle", log, CONFIG, impressions=impressions)
     retriever = Retriever.open(folder / "bundle")
-    pasts = histories(log, retriever.items)
+    user_histories = histories(log, retriever.items)
     answers = retriever.recommend(
-        [[retriever.items[row] for row in past.rows] for past in pasts],
+        [[retriever.items[row] for row in past.rows] for past in user_histories],
         PLACES,
-        user_ids=[past.user_id for past in pasts],
+        user_ids=[past.user_id for past in user_histories],
     )
     values = []
-    for past, rows in zip(pasts, answers.rows, strict=True):
+    for past, rows in zip(user_histories, answers.rows, strict=True):
         gains = world.liked[int(past.user_id[1:])]  # items are in the order of their rows
         best = np.sort(np.delete(gains, past.rows))[::-1][:PLACES]
         discount = 1 / np.log2(np.arange(2, PLACES + 2))

@@ -22,7 +22,7 @@ from rectools.models import SASRecModel
 
 LIKED = 4.0
 K = 20
-DAY = 86_400
+SECONDS_PER_DAY = 86_400
 WINDOWS, WINDOW_DAYS = 12, 14  # as in baselines.py
 
 
@@ -41,15 +41,15 @@ def main() -> None:
     log = pd.read_parquet(given.data / "interactions.parquet")
     log = log.assign(user_id=log["user_id"].astype(str), item_id=log["item_id"].astype(str))
     log["seconds"] = seconds(log["timestamp"])
-    pasts = {0: by_user(log, ["train"] if given.valid else ["train", "valid"])}
+    histories = {0: by_user(log, ["train"] if given.valid else ["train", "valid"])}
     if given.split == "rolling":
-        pasts = rolling(log)
+        histories = rolling(log)
     settings = {"epochs": given.epochs, "batch_size": given.batch, "session_max_len": given.length}
-    lists = [recommended(past, given.seed, settings).assign(window=window) for window, past in pasts.items()]
-    told = f"{given.epochs} epochs, batches of {given.batch}, the latest {given.length}"
+    lists = [recommended(past, given.seed, settings).assign(window=window) for window, past in histories.items()]
+    settings_text = f"{given.epochs} epochs, batches of {given.batch}, the latest {given.length}"
     given.out.mkdir(parents=True, exist_ok=True)
     name = f"{given.split}-{given.epochs}-{given.batch}-{given.length}-{given.seed}.parquet"
-    pd.concat(lists).assign(settings=told).to_parquet(given.out / name, index=False)
+    pd.concat(lists).assign(settings=settings_text).to_parquet(given.out / name, index=False)
 
 
 def seconds(times: pd.Series) -> pd.Series:
@@ -67,7 +67,7 @@ def by_user(log: pd.DataFrame, parts: list[str]) -> pd.DataFrame:
 def rolling(log: pd.DataFrame) -> dict[int, pd.DataFrame]:
     """Give what comes before each window; the last window ends with the log."""
     end = int(log["seconds"].max()) + 1
-    cuts = [end - (WINDOWS - number) * WINDOW_DAYS * DAY for number in range(WINDOWS)]
+    cuts = [end - (WINDOWS - number) * WINDOW_DAYS * SECONDS_PER_DAY for number in range(WINDOWS)]
     return {window: log[log["seconds"] < cut] for window, cut in enumerate(cuts, start=1)}
 
 

@@ -29,12 +29,13 @@ from typing import Any
 import numpy as np
 
 from indexing.arrays import Mask
+from indexing.catalogue.arrow_values import SECONDS_PER_DAY
 from retrieval import FitConfig, Profiles
 from retrieval.evaluation import compare
 from retrieval.evaluation.baselines.recommender import Ranked
 from retrieval.evaluation.splits.queries import EvaluationQueries
 from retrieval.evaluation.splits.splits import Split, rolling_windows
-from scripts.benchmarks.recommend.baselines import WINDOW_DAYS, WINDOWS, Films, Judged, ask, show, told
+from scripts.benchmarks.recommend.baselines import WINDOW_DAYS, WINDOWS, Films, Judged, ask, show, to_row
 from scripts.benchmarks.recommend.cold_peers import cold_answers
 from scripts.benchmarks.recommend.film_bundle import FULL, STAGES, Content, Fitted, quick, recommended
 from scripts.benchmarks.recommend.kept_lists import Lists, Served
@@ -120,7 +121,7 @@ class Trial:
     def windows(self) -> list[Split]:
         """Give all windows, the first of which only choose for peers."""
         log = self.films.part("split_user", "train", "valid", "test")
-        every = rolling_windows(log, EARLIER + WINDOWS, WINDOW_DAYS * 86_400)
+        every = rolling_windows(log, EARLIER + WINDOWS, WINDOW_DAYS * SECONDS_PER_DAY)
         return every[: EARLIER + 1] if self.quick else every
 
 
@@ -191,7 +192,7 @@ def compared(cuts: Sequence[Cut]) -> dict[str, Any]:
         means = {name: one.among(mask) for name, one in systems.items()}
         peers = {name: one for name, one in means.items() if not is_ours(name)}
         for name, one in means.items():
-            table[name][who] = told(one, users[mask].tolist()) | (
+            table[name][who] = to_row(one, users[mask].tolist()) | (
                 against(peers, one) if peers and is_ours(name) else {}
             )
     for name in filter(is_ours, systems):
@@ -232,8 +233,8 @@ def unseen(trial: Trial) -> dict[str, Any]:
     answers, chosen = cold_answers(trial.films, trial.known, split, cold, trial.peers.work / "peers-unseen.json")
     cut: Cut = asked, {row: ours.ranked[row] for row in STAGES} | answers
     rest = {row: of for row, of in ours.ranked.items() if row not in STAGES}
-    told_of = {"chosen": {"peers": chosen, "fit": ours.reports}, "among all": among_all(next_asked, rest, cold)}
-    return compared([cut]) | told_of
+    details = {"chosen": {"peers": chosen, "fit": ours.reports}, "among all": among_all(next_asked, rest, cold)}
+    return compared([cut]) | details
 
 
 def among_all(asked: EvaluationQueries, ranked: dict[str, list[Ranked]], cold: set[str]) -> dict[str, Any]:
@@ -245,7 +246,7 @@ def among_all(asked: EvaluationQueries, ranked: dict[str, list[Ranked]], cold: s
     for name, of in ranked.items():
         found = Judged([(asked, lambda _, of=of: of)])  # type: ignore[misc]
         shown = np.concatenate([one.rows[one.rows >= 0] for one in of])
-        table[name] = told(found.among(found.everyone)) | {"places of new films": round(float(new[shown].mean()), 4)}
+        table[name] = to_row(found.among(found.everyone)) | {"places of new films": round(float(new[shown].mean()), 4)}
     for row in STAGES:
         with_new, without = (
             [Ranked(one.rows[lines], one.scores[lines]) for one in ranked[f"{row}, {way}"]] for way in (WITH, WITHOUT)

@@ -170,8 +170,8 @@ def measured(folder: Path, job: str, out: str) -> dict[str, Any]:
                 noted[f"{moment:.0%}"] = {"own": now.own, "peak": now.peak}
 
     report = run_job(retriever, source, folder / out, CONFIG, progress=advance)
-    told = report.to_json() | {"pairs_per_second": round(report.users_per_second * CANDIDATES)}
-    return told | {"MiB before": begun.own, "MiB after": noted}
+    summary = report.to_json() | {"pairs_per_second": round(report.users_per_second * CANDIDATES)}
+    return summary | {"MiB before": begun.own, "MiB after": noted}
 
 
 def killed(folder: Path, times: float, seed: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@
 The world is that of `stage_world`. "whole" is `SecondStage.rerank`: features, head and order; "head alone" is given the
 features. Besides pairs a second of wall time there are pairs a second of processor time, which other work on the
 machine disturbs less. The share of matrix products is that of processor time within np.matmul, timed by a wrapper in a
-run of its own; the copying of the rows that are multiplied is told apart. The cross-encoder has random weights in the
+run of its own; copying the rows that are multiplied is timed separately. The cross-encoder has random weights in the
 shape of a TinyBERT of 2 layers x 128, and reads a user's text of 24 words with an item's text of 24 words.
 """
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from indexing.arrays import Rows, Vectors, unit
+from indexing.catalogue.arrow_values import SECONDS_PER_DAY
 from indexing.catalogue.item_ids import ItemIds
 from retrieval.candidates import Candidates
 from retrieval.interactions.histories import History
@@ -60,13 +61,13 @@ class World:
         views = {"text": around(), "image": around(), "category": categories}
         views["image"][rng.random(count) < 0.1] = 0  # a tenth of the items have no picture
         space = ItemSpace.of(unit(views["text"] + views["image"]), UserModel(), _behaviour(count, rng))
-        pasts = _pasts(members, past_users, rng)
-        facts = ItemStatistics.of(pasts, count)
+        user_histories = _pasts(members, past_users, rng)
+        facts = ItemStatistics.of(user_histories, count)
         sources: list[Source] = [*space_sources(space)]
         sources += [
             _neighbours(name, clusters, members, rng) for name in ("ease", "ease_liked", "ease_ratings", "next")
         ]
-        sources += [Popular("popular", np.log1p(facts.counts)), fit_recent(pasts, count, 14.0)]
+        sources += [Popular("popular", np.log1p(facts.counts)), fit_recent(user_histories, count, 14.0)]
         items = ItemIds([f"i{row}" for row in range(count)])
         return cls(items, clusters, members, StageFeatures(sources, views, facts), space)
 
@@ -126,7 +127,7 @@ def _pasts(members: list[Rows], users: int, rng: np.random.Generator) -> list[Hi
         count = int(rng.integers(SHORTEST, LONGEST + 1))
         liked = rng.integers(0, CLUSTERS, LIKED)[rng.integers(0, LIKED, count)]
         rows = np.array([members[cluster][_popular(len(members[cluster]), 1, rng)[0]] for cluster in liked])
-        times = np.sort(NOW - rng.integers(0, DAYS * 86_400, count))
+        times = np.sort(NOW - rng.integers(0, DAYS * SECONDS_PER_DAY, count))
         found.append(History(f"u{user}", rows, times, rng.integers(1, 6, count).astype(np.float32)))
     return found
 

@@ -48,8 +48,8 @@ def test_cosines_within_a_part_are_those_of_the_centred_vectors(tmp_path: Path) 
     assert bundle.modality_vectors.exists[Modality.TEXT].tolist() == things.has_text.tolist()
     fused, items = fuse(bundle.modality_vectors), side_by_side(things)
     np.testing.assert_allclose(fused @ fused.T, items @ items.T, atol=2e-3)
-    told = bundle.manifest.counts["bridge"]
-    assert told["text"] == {
+    info_of_bridge = bundle.manifest.counts["bridge"]
+    assert info_of_bridge["text"] == {
         "length": TEXT,
         "kept_dimensions": 10,
         "kept_variance": 1.0,
@@ -100,16 +100,16 @@ def test_axes_may_be_learned_from_a_sample(tmp_path: Path, monkeypatch: pytest.M
     assert learn_spaces(catalogue, LENGTHS, 10, seed=1).digest != spaces.digest
 
 
-def test_equal_lengths_are_one_space_unless_told_otherwise(tmp_path: Path) -> None:
+def test_equal_lengths_are_one_space_unless_separate_is_asked_for(tmp_path: Path) -> None:
     things = Things()
     things.images = things.images[:, :TEXT]
     catalogue = things.catalogue(tmp_path)
     one = VectorsEncoder().fitted(catalogue)
     assert (one.info.name, one.info.separate, isinstance(one, HasBridge)) == ("vectors:24", False, False)
-    told = fitted(catalogue, "vectors:separate")
-    assert (told.info.name, told.info.dim, told.info.separate) == ("vectors:separate:256", 2 * TEXT, True)
-    assert isinstance(told, HasBridge)
-    assert isinstance(told, Encoder)
+    encoder = fitted(catalogue, "vectors:separate")
+    assert (encoder.info.name, encoder.info.dim, encoder.info.separate) == ("vectors:separate:256", 2 * TEXT, True)
+    assert isinstance(encoder, HasBridge)
+    assert isinstance(encoder, Encoder)
 
 
 def test_a_modality_alone_can_be_centred(tmp_path: Path) -> None:

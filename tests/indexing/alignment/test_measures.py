@@ -81,7 +81,7 @@ def test_exports(bundle: Bundle, things: Things, tmp_path: Path) -> None:
     np.testing.assert_allclose(features @ features.T, image @ image.T, atol=2e-3)
 
 
-def test_learning_goes_on_as_ever(things: Things, tmp_path: Path) -> None:
+def test_learning_continues_as_ever(things: Things, tmp_path: Path) -> None:
     root = tmp_path / "b"
     before = build_bundle(things.catalogue(tmp_path), load_encoder("vectors:separate:10"), root)
     report = fit(root, log(things), FitConfig(behaviour=None))

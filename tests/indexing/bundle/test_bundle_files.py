@@ -107,7 +107,7 @@ VANISHED: list[Callable[[Retriever], Any]] = [
 
 
 @pytest.mark.parametrize("used", range(len(VANISHED)))
-def test_a_folder_moved_while_it_is_open_is_told_and_not_made_again(root: Path, used: int) -> None:
+def test_a_folder_moved_while_it_is_open_is_reported_and_not_made_again(root: Path, used: int) -> None:
     bundle = Bundle.open(root)
     root.rename(root.with_name("elsewhere"))
     with pytest.raises(DamagedFileError, match="gen-"):
@@ -116,7 +116,7 @@ def test_a_folder_moved_while_it_is_open_is_told_and_not_made_again(root: Path, 
 
 
 @pytest.mark.parametrize("name", ["index.bin", "attributes.parquet", "golden.safetensors"])
-def test_a_bad_sector_is_named_and_verify_goes_on(root: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bad_sector_is_named_and_verify_continues(root: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     bad = Bundle.open(root).folder / name
     other = Bundle.open(root).folder / "rejects.parquet"
     other.write_bytes(b"damage")
@@ -208,9 +208,9 @@ def test_a_disk_that_fills_up_is_left_as_it_was(root: Path, at: str, monkeypatch
     monkeypatch.setattr(fsops, "disk", Full())
     with pytest.raises(
         OSError, match=r"No space left on device after 10 bytes of this file; \d+ bytes are free"
-    ) as told:
+    ) as caught:
         compact(root)
-    assert str(told.value.filename).endswith(at)
+    assert str(caught.value.filename).endswith(at)
     assert {path.name for path in root.iterdir()} - {"COMPACTING"} == before
 
 

@@ -161,7 +161,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def read_on(retriever: Retriever, stop: threading.Event, seen: list[str], problems: list[str]) -> None:
-    """Search, and go over to what is new, until told to stop; every answer must be of one state."""
+    """Search, and reload new states, until stopped; every answer must be of one state."""
     query = vectors_of(["twin"])
     try:
         while not stop.wait(0.005):

@@ -81,7 +81,7 @@ def test_what_was_acknowledged_survives_an_older_current(
     assert living(root) == acknowledged - {"blue-mug"}
 
 
-def test_an_older_generation_put_back_is_told_from_a_rollback(root: Path) -> None:
+def test_an_older_generation_put_back_is_distinguished_from_a_rollback(root: Path) -> None:
     saved = (root / CURRENT).read_bytes()
     compact(root)
     newer = Bundle.open(root).manifest.generation
@@ -136,7 +136,7 @@ def test_a_newer_generation_outlives_an_older_current_and_its_copy(root: Path, l
     assert delete(root, ["blue-mug"]).batch == 2
 
 
-def test_a_generation_that_nobody_was_told_of_gives_way(root: Path) -> None:
+def test_a_generation_that_nothing_points_to_gives_way(root: Path) -> None:
     compact(root)
     before = Bundle.open(root).manifest.generation
     with (
@@ -162,7 +162,7 @@ def test_a_number_of_a_generation_is_not_given_twice(root: Path) -> None:
     assert Bundle.open(root).manifest.sequence == 3
 
 
-def test_a_change_that_nobody_was_told_of_gives_way(root: Path) -> None:
+def test_a_change_that_nothing_points_to_gives_way(root: Path) -> None:
     with pytest.raises(OSError, match="No space left"), FaultyDisk(root.parent, fail_at=_write_of_current(root)):
         delete(root, ["red-shoe"])
     assert len(list((root / "log").glob("*.pending"))) == 1

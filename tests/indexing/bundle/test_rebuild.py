@@ -22,7 +22,7 @@ from tests.groups import COUNT, SMALL, STAGE, catalogue, items, walks
 from tests.toy import ToyEncoder, toy_file
 
 ENCODER = load_encoder("vectors:")
-PASTS = [["i000", "i001", "i005"], ["i030", "i031"]]
+HISTORIES = [["i000", "i001", "i005"], ["i030", "i031"]]
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def bundle(learned: Path, tmp_path: Path) -> Path:
 
 def answers(bundle: Path, k: int = 30) -> list[dict[str, float]]:
     retriever = Retriever.load(bundle)
-    found = retriever.recommend(PASTS, k)
+    found = retriever.recommend(HISTORIES, k)
     return [{hit.item_id: hit.score for hit in line} for one in (found, retriever.rerank(found)) for line in one]
 
 
@@ -57,12 +57,12 @@ def same(first: Iterable[dict[str, float]], second: Iterable[dict[str, float]], 
 
 
 def test_the_same_items_are_answered_as_before(bundle: Path) -> None:
-    before, told = answers(bundle), Bundle.open(bundle).manifest
+    before, old_manifest = answers(bundle), Bundle.open(bundle).manifest
     again = build_bundle(catalogue(bundle.parent, items(range(COUNT))), ENCODER, bundle, carry=carry_over)
-    assert again.manifest.generation != told.generation
-    assert again.manifest.features == told.features == ("behaviour", "reranker")
+    assert again.manifest.generation != old_manifest.generation
+    assert again.manifest.features == old_manifest.features == ("behaviour", "reranker")
     assert again.manifest.learned["carried_over"] == {"items": COUNT, "new items": 0}
-    assert again.manifest.learned["until"] == told.learned["until"]
+    assert again.manifest.learned["until"] == old_manifest.learned["until"]
     same(before, answers(bundle), 1e-4)
 
 
@@ -77,9 +77,9 @@ def test_other_rows_and_new_items_are_as_after_add_delete_and_compact(bundle: Pa
     table = kept.take(np.random.default_rng(0).permutation(len(kept)))
     rebuilt = build_bundle(catalogue(tmp_path, pa.concat_tables([later, table])), ENCODER, bundle, carry=carry_over)
     assert rebuilt.manifest.learned["carried_over"] == {"items": COUNT - 2, "new items": 4}
-    pasts = [["i000", "i002", "i005"], [f"i{COUNT:03}", "i031"]]
+    histories = [["i000", "i002", "i005"], [f"i{COUNT:03}", "i031"]]
     first, second = Retriever.load(changed), Retriever.load(bundle)
-    retrieved = (one.recommend(pasts, 40, stages="retrieval") for one in (first, second))
+    retrieved = (one.recommend(histories, 40, stages="retrieval") for one in (first, second))
     for one, other in zip(*retrieved, strict=True):
         assert {h.item_id: h.score for h in one} == pytest.approx({h.item_id: h.score for h in other}, abs=1e-4)
     block, other_block = first.behaviour, second.behaviour

@@ -66,7 +66,7 @@ EACH = [(name, value) for name, values in USERS.items() for value in values]
 
 @pytest.mark.parametrize(("name", "value"), EACH)
 def test_a_user_model_that_cannot_be_is_refused(root: Path, name: str, value: object) -> None:
-    tell(root, lambda told: told["user_model"].update({name: value}))
+    tell(root, lambda info: info["user_model"].update({name: value}))
     with pytest.raises(DamagedFileError, match=rf"learned\.user_model in .*manifest\.json cannot be read \({name} is"):
         Retriever.load(root)
 
@@ -94,8 +94,8 @@ WRONG: dict[str, list[object]] = {
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
-def test_what_is_told_of_learning_has_its_types(root: Path, name: str, value: object) -> None:
-    tell(root, lambda told: told.update({name: value}))
+def test_information_on_training_has_its_types(root: Path, name: str, value: object) -> None:
+    tell(root, lambda info: info.update({name: value}))
     with pytest.raises(DamagedFileError, match=rf"manifest\.json cannot be used: learned\.{name}.* is .*; try `comm"):
         Bundle.open(root)
 
@@ -103,22 +103,22 @@ def test_what_is_told_of_learning_has_its_types(root: Path, name: str, value: ob
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda told: told.update(until=-1), r"learned\.until in .* cannot be read \(it is -1"),
-        (lambda told: told["serving"].pop("popular"), r"learned\.serving in .* \(it lacks 'popular'\)"),
-        (lambda told: told["serving"].update(popularity=1.0), r"\(it names 'popularity'\)"),
-        (lambda told: told["serving"].update(returning_share=1.0), r"\(it lacks 'returning_half_life', "),
-        (lambda told: told["serving"].update(half_life=0), r"\(half_life is 0; expected a number of more than 0\)"),
-        (lambda told: told["serving"].update(share=-0.5), r"\(share is -0\.5; expected a number from 0\)"),
-        (lambda told: told.pop("config"), r"learned\.config in gen-.* \(FitConfig is None"),
-        (lambda told: told["config"].update(strange=1), r"\(no such settings: \['strange'\]"),
-        (lambda told: told["config"]["behaviour"].update(ease_dims="6"), r"\(behaviour\.ease_dims is '6'; give a"),
-        (lambda told: told["config"]["user_model"].update(longest=0), r"\(longest is 0"),
+        (lambda info: info.update(until=-1), r"learned\.until in .* cannot be read \(it is -1"),
+        (lambda info: info["serving"].pop("popular"), r"learned\.serving in .* \(it lacks 'popular'\)"),
+        (lambda info: info["serving"].update(popularity=1.0), r"\(it names 'popularity'\)"),
+        (lambda info: info["serving"].update(returning_share=1.0), r"\(it lacks 'returning_half_life', "),
+        (lambda info: info["serving"].update(half_life=0), r"\(half_life is 0; expected a number of more than 0\)"),
+        (lambda info: info["serving"].update(share=-0.5), r"\(share is -0\.5; expected a number from 0\)"),
+        (lambda info: info.pop("config"), r"learned\.config in gen-.* \(FitConfig is None"),
+        (lambda info: info["config"].update(strange=1), r"\(no such settings: \['strange'\]"),
+        (lambda info: info["config"]["behaviour"].update(ease_dims="6"), r"\(behaviour\.ease_dims is '6'; give a"),
+        (lambda info: info["config"]["user_model"].update(longest=0), r"\(longest is 0"),
         (
-            lambda told: told["config"].update(adapter={"hard": 5}),
+            lambda info: info["config"].update(adapter={"hard": 5}),
             r"\(adapter\.hard is 5, and there is no such setting",
         ),
         (
-            lambda told: told["config"].update(reranker={"new_items": True}),
+            lambda info: info["config"].update(reranker={"new_items": True}),
             r"\(reranker\.new_items is True, and there is no such setting",
         ),
     ],
@@ -135,8 +135,8 @@ def test_the_same_in_force_is_refreshed(root: Path) -> None:
 
 
 def test_a_fit_of_an_earlier_version_is_the_same_in_force(root: Path) -> None:
-    def earlier(told: dict[str, Any]) -> None:
-        for user_model in (told["user_model"], told["config"]["user_model"]):
+    def earlier(info: dict[str, Any]) -> None:
+        for user_model in (info["user_model"], info["config"]["user_model"]):
             user_model["least"] = user_model.pop("min_relevance")
 
     tell(root, earlier)
@@ -147,14 +147,14 @@ def test_a_fit_of_an_earlier_version_is_the_same_in_force(root: Path) -> None:
 
 @pytest.mark.parametrize("head", ["neural", "both"])
 def test_settings_of_an_earlier_version_are_read(root: Path, head: str) -> None:
-    def earlier(told: dict[str, Any]) -> None:
-        told["config"]["adapter"] = {"hidden": 8, "hard": 0, "margin": 0.2}
+    def earlier(info: dict[str, Any]) -> None:
+        info["config"]["adapter"] = {"hidden": 8, "hard": 0, "margin": 0.2}
         stage = {"head": head, "each": 30, "moments": 2, "share": 0.2, "new_items": False}
         for older, name in (("way", "split"), ("users", "user_model"), ("head", "reranker")):
-            told["config"][older] = told["config"].pop(name)
-        del told["config"]["effort"]
-        told["config"]["head"] = stage | {"trees": {"leaves": 7, "signs": []}}
-        told["config"] |= {"depth": 200, "search_loss": 0.02, "exposure_growth": 3.0, "replay": 1.0}
+            info["config"][older] = info["config"].pop(name)
+        del info["config"]["effort"]
+        info["config"]["head"] = stage | {"trees": {"leaves": 7, "signs": []}}
+        info["config"] |= {"depth": 200, "search_loss": 0.02, "exposure_growth": 3.0, "replay": 1.0}
 
     tell(root, earlier)
     config = PublishedModel.of(Bundle.open(root)).config

@@ -102,22 +102,22 @@ def check(root: Path, found_at_least: float = RECALL) -> None:
 def test_it_keeps_its_promise_and_says_so(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert index_files(built) == SHARDS
     assert [len(shard) for shard in shards(built).shards] == [COUNT // 2, COUNT // 2]
-    told = Bundle.open(built).manifest.index
-    assert (told["kind"], told["family"], told["unmet"]) == ("faiss-sharded", "sharded pq4 + fp16", [])
-    assert told["config"]["kind"] == "sharded"
-    assert 0 < told["bytes"] < COUNT * (2 * DIM)  # the half-precision vectors stay in the files
-    (trial,) = told["tried"]
+    info = Bundle.open(built).manifest.index
+    assert (info["kind"], info["family"], info["unmet"]) == ("faiss-sharded", "sharded pq4 + fp16", [])
+    assert info["config"]["kind"] == "sharded"
+    assert 0 < info["bytes"] < COUNT * (2 * DIM)  # the half-precision vectors stay in the files
+    (trial,) = info["tried"]
     assert set(trial["latency_ms"]) == {"text", "image", "history", "item"}
-    assert min(told["recall"].values()) >= RECALL
+    assert min(info["recall"].values()) >= RECALL
     check(built)
     with pytest.raises(SystemExit):
         main(["info", str(built), "--json"])
     shown = json.loads(capsys.readouterr().out)
-    assert shown["index"]["efforts"] == told["efforts"]
+    assert shown["index"]["efforts"] == info["efforts"]
     assert not shown["status"]["degraded"]
 
 
-def test_the_recall_that_is_told_is_that_of_the_bundle_as_it_is_opened(built: Path) -> None:
+def test_the_recall_that_is_reported_is_that_of_the_bundle_as_it_is_opened(built: Path) -> None:
     bundle, retriever = Bundle.open(built), Retriever.load(built)
     queries = held_out_queries(bundle.modality_vectors, retriever.vectors, 500)
     oracle, index = FlatIndex(retriever.vectors), shards(built)

@@ -88,10 +88,13 @@ def test_sources_of_a_space_ask_as_if_deleted_rows_were_not_there() -> None:
     compacted = ItemSpace.of(content[is_live], UserModel(), block.take(np.flatnonzero(is_live)))
     np.testing.assert_allclose(space.centre, content[is_live].mean(axis=0), atol=1e-6)  # sums in another order
     assert np.abs(space.centre - content.mean(axis=0)).max() > 0.1
-    pasts, weights = [np.array([0, 4, 8]), np.array([29])], [np.array([5, 1, 3], np.float32), np.ones(1, np.float32)]
-    now = [np.searchsorted(np.flatnonzero(is_live), past) for past in pasts]
+    histories, weights = (
+        [np.array([0, 4, 8]), np.array([29])],
+        [np.array([5, 1, 3], np.float32), np.ones(1, np.float32)],
+    )
+    now = [np.searchsorted(np.flatnonzero(is_live), past) for past in histories]
     for mine, theirs in zip(
-        space.query_parts(pasts, weights)[:2], compacted.query_parts(now, weights)[:2], strict=True
+        space.query_parts(histories, weights)[:2], compacted.query_parts(now, weights)[:2], strict=True
     ):
         np.testing.assert_allclose(mine, theirs, atol=1e-5)
     whole = ItemSpace(

@@ -54,9 +54,9 @@ def test_a_promise_that_is_kept(root: Path) -> None:
     assert status.reasons == ()
     assert set(status.recall) == {"text", "image", "history", "item"}
     assert min(status.recall.values()) >= 0.9
-    told = Bundle.open(root).manifest.index
-    assert set(told["efforts"]) == set(status.recall)
-    assert told["family"] == "hnsw fp32"
+    info = Bundle.open(root).manifest.index
+    assert set(info["efforts"]) == set(status.recall)
+    assert info["family"] == "hnsw fp32"
 
 
 def test_a_promise_that_is_broken(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,10 +88,10 @@ def test_a_promise_that_is_broken(root: Path, capsys: pytest.CaptureFixture[str]
 def test_a_target_that_was_missed_when_it_was_built(tmp_path: Path) -> None:
     config = IndexConfig(max_memory=150)
     build_bundle(Catalogue.from_parquet(toy_file(tmp_path)), ToyEncoder(), tmp_path / "b", index=config)
-    told = Bundle.open(tmp_path / "b").manifest.index
-    assert not told["target_met"]
-    assert told["unmet"]
-    missed = [kind for kind, recall in told["recall"].items() if recall < 0.95]
+    info = Bundle.open(tmp_path / "b").manifest.index
+    assert not info["target_met"]
+    assert info["unmet"]
+    missed = [kind for kind, recall in info["recall"].items() if recall < 0.95]
     if missed:
         with pytest.warns(DegradedIndexWarning, match=f"recall of {missed[0]} was 0"):
             assert Retriever.load(tmp_path / "b", ToyEncoder()).status.degraded

@@ -212,13 +212,13 @@ def test_an_upsert_encodes_only_what_has_changed(root: Path, tmp_path: Path) -> 
 
 def test_the_command_line_updates(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "prices.csv").write_text("sku,price\nred-mug,12\n")
-    code, told, _ = runner(capsys)("update", root, tmp_path / "prices.csv", "--id-column", "sku", "--json")
-    assert (code, json.loads(told)["updated"]) == (0, 1)
+    code, out, _ = runner(capsys)("update", root, tmp_path / "prices.csv", "--id-column", "sku", "--json")
+    assert (code, json.loads(out)["updated"]) == (0, 1)
     assert values(root)["red-mug"] == 12
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "reason"),
     [
         ({"title": "red mug"}, "values in: price of 1, tags of 1, image of 1; nothing was changed"),
         ({"title": "red mug", "tags": ["x"], "image": picture("red")}, "values in: price of 1; nothing was changed"),
@@ -227,11 +227,11 @@ def test_the_command_line_updates(root: Path, tmp_path: Path, capsys: pytest.Cap
     ],
 )
 def test_an_upsert_that_would_empty_columns_is_refused(
-    root: Path, tmp_path: Path, row: Mapping[str, object], told: str
+    root: Path, tmp_path: Path, row: Mapping[str, object], reason: str
 ) -> None:
     path, before, encoder = tmp_path / "fewer.parquet", values(root), ToyEncoder()
     pq.write_table(pa.Table.from_pylist([{"item_id": "red-mug", **row}, {"item_id": "new", **row}]), path)
-    with pytest.raises(InputError, match=f"{told}.* or change attributes alone with update"):
+    with pytest.raises(InputError, match=f"{reason}.* or change attributes alone with update"):
         upsert(root, Catalogue.from_parquet(path), encoder, encode=ENCODE)
     assert (values(root), Bundle.open(root).batches) == (before, ())
     assert "red mug" not in encoder.encoded

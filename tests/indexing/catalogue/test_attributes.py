@@ -87,7 +87,7 @@ def test_twins_are_left_out_with_the_reason(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "reasons"),
     [
         (
             "min.csv",
@@ -127,11 +127,11 @@ def test_twins_are_left_out_with_the_reason(tmp_path: Path) -> None:
     ],
 )
 def test_columns_that_became_text_are_named_with_the_first_value(
-    tmp_path: Path, name: str, text: str, told: dict[str, str]
+    tmp_path: Path, name: str, text: str, reasons: dict[str, str]
 ) -> None:
     report = opened(tmp_path, name, text).report
-    assert report.as_text == told
-    assert report.to_json()["as_text"] == told
+    assert report.as_text == reasons
+    assert report.to_json()["as_text"] == reasons
 
 
 def test_the_text_of_items_is_no_attribute_that_became_text(tmp_path: Path) -> None:

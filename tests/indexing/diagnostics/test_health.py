@@ -194,9 +194,9 @@ def test_doctor_and_export_on_the_command_line(tmp_path: Path, capsys: pytest.Ca
     bundle = tmp_path / "bundle"
     build_bundle(Catalogue.from_parquet(toy_file(tmp_path)), ToyEncoder(), bundle)
     code, out, _ = run(capsys, "doctor", bundle, "--json")
-    told = json.loads(out)
+    report = json.loads(out)
     assert code == 0
-    assert told["good"] == all(finding["good"] for finding in told["findings"])
+    assert report["good"] == all(finding["good"] for finding in report["findings"])
     code, out, _ = run(capsys, "doctor", bundle)
     assert code == 0
     assert "gap text-image" in out

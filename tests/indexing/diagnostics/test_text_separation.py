@@ -58,11 +58,11 @@ def finding(bundle: Bundle) -> tuple[bool, str, str]:
 
 def test_pocket_does_not_tell_chinese_apart(pocket: PocketEncoder, tmp_path: Path) -> None:
     bundle = build_bundle(Catalogue.open(csv(tmp_path, CHINESE)), pocket, tmp_path / "b")
-    good, verdict, way_out = finding(bundle)
+    good, verdict, hint = finding(bundle)
     assert not good
     assert verdict.startswith("5 of 6 texts have nearly the vector of another, different text, e.g. '红色的杯子'")
     assert "unknown to the encoder" in verdict
-    assert "open_clip:ViT-B-32-SigLIP2-256/webli" in way_out
+    assert "open_clip:ViT-B-32-SigLIP2-256/webli" in hint
     assert bundle.manifest.counts[UNKNOWN] > 0.5
 
 
@@ -84,29 +84,37 @@ RUSSIAN = ["красный дом", "зелёное дерево", "синий �
 TITLES = ["La La Land", "Die Hard", "El Mariachi", "a mug with the moon", "lamp", "the red chair", "rug", "sofa bed"]
 
 
-@pytest.mark.parametrize(("texts", "told"), [(GERMAN, "(de 4)"), (RUSSIAN, "(ru 5)"), (TITLES, ""), (ENGLISH, "")])
+@pytest.mark.parametrize(("texts", "message"), [(GERMAN, "(de 4)"), (RUSSIAN, "(ru 5)"), (TITLES, ""), (ENGLISH, "")])
 def test_texts_in_another_language_than_pocket_knows_are_noticed(
-    texts: list[str], told: str, pocket: PocketEncoder, tmp_path: Path
+    texts: list[str], message: str, pocket: PocketEncoder, tmp_path: Path
 ) -> None:
-    good, verdict, way_out = finding(build_bundle(Catalogue.open(csv(tmp_path, texts)), pocket, tmp_path / "b"))
-    assert (good, bool(way_out)) == (not told, bool(told))
-    assert verdict.endswith(f"seem not to be in English, which alone it knows {told}" if told else "different text")
+    good, verdict, hint = finding(build_bundle(Catalogue.open(csv(tmp_path, texts)), pocket, tmp_path / "b"))
+    assert (good, bool(hint)) == (not message, bool(message))
+    assert verdict.endswith(
+        f"seem not to be in English, which alone it knows {message}" if message else "different text"
+    )
 
 
 def test_any_encoder_is_measured(tmp_path: Path) -> None:
     titles = ["rug", "radio", "ring", "mug", "map", "moon"]
-    told = measure_text_separation(
+    measured = measure_text_separation(
         build_bundle(Catalogue.open(csv(tmp_path, titles)), Deaf(), tmp_path / "b"), np.random.default_rng(0)
     )
-    assert told is not None
-    assert (told.good, told.texts, told.similar, told.pair, told.unknown) == (False, 6, 6, ("rug", "radio"), None)
+    assert measured is not None
+    assert (measured.good, measured.texts, measured.similar, measured.pair, measured.unknown) == (
+        False,
+        6,
+        6,
+        ("rug", "radio"),
+        None,
+    )
 
 
 def test_the_same_letters_are_no_different_text(tmp_path: Path) -> None:
     bundle = build_bundle(Catalogue.open(csv(tmp_path, ALIKE)), Deaf(), tmp_path / "b")
-    told = measure_text_separation(bundle, np.random.default_rng(0))
-    assert told is not None
-    assert (told.good, told.similar, told.pair) == (True, 0, ())
+    measured = measure_text_separation(bundle, np.random.default_rng(0))
+    assert measured is not None
+    assert (measured.good, measured.similar, measured.pair) == (True, 0, ())
 
 
 def test_many_unknown_tokens_are_enough(tmp_path: Path) -> None:
@@ -126,8 +134,8 @@ def test_build_and_doctor_say_so(
     assert "caution: 6 of 6 texts have nearly the vector of another, different text, e.g. 'rug', 'radio'" in out
     assert err.startswith("pocket is a small fall-back encoder")
     assert "--encoder open_clip:ViT-B-32-SigLIP2-256/webli" in err
-    told = json.loads(run("build", items, "--out", tmp_path / "b", "--json")[1])
-    assert told["cautions"][0].startswith("6 of 6 texts")
+    report = json.loads(run("build", items, "--out", tmp_path / "b", "--json")[1])
+    assert report["cautions"][0].startswith("6 of 6 texts")
     assert "look: texts" in run("doctor", tmp_path / "b")[1]
     monkeypatch.setattr("retrieval.cli.commands.build.load_encoder", lambda *_, **__: ToyEncoder())
     code, out, err = run("build", items, "--out", tmp_path / "c", "--encoder", "toy")

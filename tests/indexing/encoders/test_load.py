@@ -52,7 +52,7 @@ def test_wrong_names(spec: str, message: str) -> None:
         ("clap:", tiny_clap, "preprocessor_config.json", {"feature_size": 32}, "sounds"),
     ],
 )
-def test_a_model_and_its_preprocessing_that_do_not_fit_are_told_when_it_is_loaded(
+def test_a_model_and_its_preprocessing_that_do_not_fit_are_refused_when_it_is_loaded(
     tmp_path: Path, prefix: str, make: Callable[[Path], Path], file: str, change: dict[str, Any], message: str
 ) -> None:
     path = make(tmp_path / "model") / file

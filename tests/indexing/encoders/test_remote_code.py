@@ -171,7 +171,7 @@ def test_a_cross_encoder_with_code_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_canary_would_have_sung(tmp_path: Path) -> None:
-    """What is refused above does run when the library is told to trust it."""
+    """The code that is refused above runs when the library trusts it."""
     made = hostile(
         tiny_clip(tmp_path / "m"), tmp_path / CANARY, "preprocessor_config.json", image_processor_type="Evil"
     )

@@ -54,7 +54,7 @@ def forked(what: str, when: str) -> str:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks by default are those of Linux")
 @pytest.mark.parametrize("what", ["index", "encode", "load"])
-def test_a_process_that_is_forked_after_computing_is_told_so_at_once(what: str) -> None:
+def test_a_process_that_is_forked_after_computing_is_refused_at_once(what: str) -> None:
     assert "start it by spawn or forkserver" in forked(what, "after")
 
 

@@ -109,10 +109,10 @@ def test_goals_that_cannot_be_met_are_reported_with_the_nearest() -> None:
     index, report = build_index(vectors, IndexConfig(min_recall=1.0, max_memory="1K", max_latency_ms=1e-6), queries)
     assert index.kind == "faiss-flat"
     assert (report.family, report.target_met) == ("flat sq8", False)
-    told = " | ".join(report.unmet)
+    unmet_goals = " | ".join(report.unmet)
     for goal in (f"recall of text {report.recall['text']:.3f} < 1.0", "recall of image", "latency of text"):
-        assert goal in told
-    assert f"memory {report.bytes / 1e6:.1f} MB > 0.0 MB" in told
+        assert goal in unmet_goals
+    assert f"memory {report.bytes / 1e6:.1f} MB > 0.0 MB" in unmet_goals
     assert report.tried[0]["unmet"] == report.unmet
 
 

@@ -1,4 +1,4 @@
-"""Pictures: greys of every depth, what a decoder is not asked to do, and formats told by content."""
+"""Pictures: greys of every depth, operations that no decoder does, and formats recognised by content."""
 
 import io
 import struct
@@ -80,7 +80,7 @@ def test_a_picture_of_many_lines_is_refused_before_it_is_decoded(width: int, hei
 
 
 @pytest.mark.parametrize("options", [{"lossless": True}, {"quality": 50}, {"save_all": True}])
-def test_the_size_of_a_webp_is_told_by_its_header(options: dict[str, Any]) -> None:
+def test_the_size_of_a_webp_is_in_its_header(options: dict[str, Any]) -> None:
     mode = "RGBA" if "save_all" in options else "RGB"
     data = saved(Image.new(mode, (301, 17), "red"), "WEBP", **options)
     if "save_all" in options:

@@ -93,14 +93,14 @@ def test_what_a_medium_is_read_from_must_be_a_file_of_its_size(pipe: Path, tmp_p
     (tmp_path / "huge").touch()
     os.truncate(tmp_path / "huge", 10**11)  # sparse: it takes no room on the disk
     for read, unusable in readers:
-        for path, told in (
+        for path, message in (
             (pipe, "cannot be read: it is a pipe; give a regular file: .*pipe$"),
             (Path("/dev/zero"), "cannot be read: it is a device; give a regular file: /dev/zero"),
             (tmp_path, "cannot be read: it is a folder; give a regular file: "),
             (tmp_path / "huge", "file of 100000000000 bytes is over the limit of "),
             (Path("a\0b"), "cannot be read: embedded null byte"),
         ):
-            with pytest.raises(unusable, match=told):
+            with pytest.raises(unusable, match=message):
                 read(path)
 
 
@@ -116,17 +116,17 @@ def test_a_query_picture_that_is_a_pipe_or_a_device_is_named(pipe: Path) -> None
 
 def test_the_pool_reads_nothing_but_files_within_the_limit(pipe: Path, tmp_path: Path) -> None:
     (tmp_path / "five").write_bytes(b"12345")
-    told = {
+    reasons = {
         pipe: "image file cannot be read: it is a pipe; give a regular file",
         tmp_path / "five": "image file of 5 bytes is over the limit of 4",
         tmp_path / "gone": "image file is missing",
     }
     with DecodePool(Task(pictures=ImageLimits(file_bytes=4)), 0) as pool:
-        for path, reason in told.items():
+        for path, reason in reasons.items():
             assert pool.submit(Kind.IMAGE, path).result() == Unusable(reason)
 
 
-def test_a_limit_is_told_with_the_size(tmp_path: Path) -> None:
+def test_a_limit_is_reported_with_the_size(tmp_path: Path) -> None:
     (tmp_path / "five").write_bytes(b"12345")
     assert no_file(tmp_path / "five", 4) == f"{tmp_path / 'five'} of 5 bytes is over the limit of 4"
     assert no_file(tmp_path / "five", 5) is None

@@ -121,8 +121,8 @@ def test_ids_are_found_however_their_column_is_written(name: str) -> None:
 
 def test_numbers_of_rows_are_said_unless_they_were_asked_for() -> None:
     dataset = datasets.Dataset.from_dict({"code": [7, 8], "text": ["x", "y"]})
-    (told,) = Catalogue.from_dataset(dataset).report.read_as
-    assert told.startswith(
+    (note,) = Catalogue.from_dataset(dataset).report.read_as
+    assert note.startswith(
         "rows are named row-0000000, row-0000001 and so on, as none of ['code', 'text'] is a column of ids"
     )
     asked = Catalogue.from_dataset(dataset, columns=NamedColumns(item_id="item_id"))

@@ -20,7 +20,7 @@ def opened(folder: Path, data: bytes | str, name: str = "items.csv") -> Catalogu
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "told"),
+    ("name", "data", "notes"),
     [
         ("items.csv", LINES.encode(), ()),
         ("items.csv", b"\xef\xbb\xbf" + LINES.encode(), ()),
@@ -36,7 +36,7 @@ def opened(folder: Path, data: bytes | str, name: str = "items.csv") -> Catalogu
     ],
 )
 def test_separators_and_encodings_are_found_and_said(
-    tmp_path: Path, name: str, data: bytes, told: tuple[str, ...]
+    tmp_path: Path, name: str, data: bytes, notes: tuple[str, ...]
 ) -> None:
     catalogue = opened(tmp_path, data, name)
     assert catalogue.attributes.to_pydict() == {
@@ -44,7 +44,7 @@ def test_separators_and_encodings_are_found_and_said(
         "title": ["café house", "tree", "sun"],
         "price": [3.0, 4.5, 6.0],
     }
-    assert catalogue.report.read_as == told
+    assert catalogue.report.read_as == notes
 
 
 def test_bytes_of_another_encoding_are_not_guessed(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_bytes_of_another_encoding_are_not_guessed(tmp_path: Path) -> None:
     assert catalogue.rejects["reason"].to_pylist() == ["not UTF-8: column title"]
 
 
-def test_a_mark_that_lies_is_told(tmp_path: Path) -> None:
+def test_a_mark_that_lies_is_reported(tmp_path: Path) -> None:
     with pytest.raises(CatalogueError, match="not in the encoding that its first bytes say"):
         opened(tmp_path, b"\xff\xfea")
 
@@ -69,12 +69,12 @@ def test_names_are_found_however_they_are_written(tmp_path: Path, header: str, i
     assert len(catalogue.columns.text) == 1
 
 
-def test_twins_are_told(tmp_path: Path) -> None:
+def test_twins_are_reported(tmp_path: Path) -> None:
     with pytest.raises(CatalogueError, match="several columns are named 'title' and none of them is taken"):
         opened(tmp_path, "item_id,title,title\n1,a,b\n")
 
 
-def test_a_quote_that_is_not_closed_is_told(tmp_path: Path) -> None:
+def test_a_quote_that_is_not_closed_is_reported(tmp_path: Path) -> None:
     catalogue = opened(tmp_path, 'item_id,title,price\n1,mug,3\n2,"lamp,4\n3,rug,5\n4,cup,6\n')
     assert catalogue.attributes["item_id"].to_pylist() == ["1"]
     assert "a quote that is not closed joins" in catalogue.rejects["reason"][0].as_py()

@@ -131,7 +131,7 @@ def test_hidden_files_and_those_of_the_system_are_counted_apart(tmp_path: Path) 
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
-def test_pictures_are_told_by_content_and_the_rest_has_a_reason(tmp_path: Path) -> None:
+def test_pictures_are_recognised_by_content_and_the_rest_has_a_reason(tmp_path: Path) -> None:
     pytest.importorskip("pillow_heif")
     jpeg = saved("JPEG")
     pictures = {
@@ -168,7 +168,7 @@ def test_pictures_are_told_by_content_and_the_rest_has_a_reason(tmp_path: Path) 
     }
 
 
-def test_links_and_folders_that_cannot_be_entered_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_links_and_folders_that_cannot_be_entered_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = put(tmp_path / "in", {"a.png": b"x", "locked/b.png": b"x", "linked.bin": b"x"})
     put(tmp_path / "out", {"c.png": b"x", "d.bin": saved("PNG")})
     (root / "album").symlink_to(tmp_path / "out")

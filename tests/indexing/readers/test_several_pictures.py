@@ -116,5 +116,5 @@ def test_no_part_leaves_the_folder(folder: Path, value: str) -> None:
 def test_names_of_files_are_found(folder: Path, header: str, row: str, columns: tuple[str, str | None]) -> None:
     catalogue = opened(folder, f"{header}\n{row}\n")
     assert (catalogue.columns.item_id, catalogue.columns.image) == columns
-    told = f"{columns[0]} taken for the item_id, as there is no other column of ids"
-    assert catalogue.report.read_as == ((told,) if columns[0] == columns[1] else ())
+    note = f"{columns[0]} taken for the item_id, as there is no other column of ids"
+    assert catalogue.report.read_as == ((note,) if columns[0] == columns[1] else ())

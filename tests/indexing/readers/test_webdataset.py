@@ -244,7 +244,7 @@ def test_a_member_twice_costs_its_row(tmp_path: Path) -> None:
     assert reader.malformed == {0: "member twice: 'a.png' in x.tar", 1: "member twice: 'b.TXT' in x.tar"}
 
 
-def test_dots_in_names_are_told(tmp_path: Path) -> None:
+def test_dots_in_names_are_reported(tmp_path: Path) -> None:
     path = tar_of(tmp_path / "x.tar", ("22.05.png", RED), ("22.06.png", BLUE), ("c.txt", b"c"), ("d.cls", b"7"))
     reader = WebDatasetReader(path)
     assert [row["item_id"] for row in rows_of(reader)] == ["c"]

@@ -31,7 +31,7 @@ def source(folder: Path, ids: list[str | None], kind: str) -> Path:
 
 @pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl"])
 @pytest.mark.parametrize(
-    ("ids", "read", "told"),
+    ("ids", "read", "notes"),
     [
         (["1.0", "2.0", None], ["1", "2"], ("item_id without .0, as 1 for 1.0",)),
         (["-7.0", "12345678901.0"], ["-7", "12345678901"], ("item_id without .0, as -7 for -7.0",)),
@@ -42,13 +42,13 @@ def source(folder: Path, ids: list[str | None], kind: str) -> Path:
     ],
 )
 def test_ids_are_written_without_a_decimal_point_where_all_have_it(
-    tmp_path: Path, kind: str, ids: list[str | None], read: list[str], told: tuple[str, ...]
+    tmp_path: Path, kind: str, ids: list[str | None], read: list[str], notes: tuple[str, ...]
 ) -> None:
     catalogue = Catalogue.open(source(tmp_path, ids, kind))
     assert catalogue.attributes["item_id"].to_pylist() == read
     assert [item.item_id for batch in catalogue.batches(1) for item in batch] == read
-    assert catalogue.report.read_as == told
-    assert inspect_catalogue(catalogue).columns["read_as"] == list(told)
+    assert catalogue.report.read_as == notes
+    assert inspect_catalogue(catalogue).columns["read_as"] == list(notes)
 
 
 @pytest.mark.parametrize("written", ["1.0", "1"])

@@ -1,4 +1,4 @@
-"""How far something is: seen at 80 columns, and told without a terminal."""
+"""Progress: a bar at 80 columns, and lines without a terminal."""
 
 import io
 import os
@@ -49,9 +49,9 @@ def test_how_much_is_done_and_the_time_left_survive_80_columns(screen: io.String
 
 @pytest.mark.parametrize("label", ["behaviour, from others than newcomers", "encoding by [/x] \x1b[2J open_clip"])
 def test_long_and_hostile_labels_leave_room(screen: io.StringIO, label: str) -> None:
-    with progress(label, 120, "passes") as told:
-        told.advance(60, more="x" * 50)
-        told.advance(1)
+    with progress(label, 120, "passes") as display:
+        display.advance(60, more="x" * 50)
+        display.advance(1)
     line = last_line(screen.getvalue())
     assert "61/120" in line
     assert len(line) <= 80
@@ -62,8 +62,8 @@ def test_without_a_terminal_a_line_comes_now_and_then(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(indexing.runtime.progress, "SECONDS_BETWEEN_LINES", 0.05)
-    with progress("encoding \x1b[2J", 1000, "items") as told:
-        told.advance(250, more="read 0 s")
+    with progress("encoding \x1b[2J", 1000, "items") as display:
+        display.advance(250, more="read 0 s")
         time.sleep(0.3)
     written = capsys.readouterr()
     lines = written.err.splitlines()
@@ -75,8 +75,8 @@ def test_without_a_terminal_a_line_comes_now_and_then(
 def test_what_is_soon_done_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with progress("compacting"):
         pass
-    with progress("encoding", 10, "items", shown=False) as told:
-        told.advance(10)
+    with progress("encoding", 10, "items", shown=False) as display:
+        display.advance(10)
     assert capsys.readouterr() == ("", "")
 
 
@@ -101,7 +101,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    ("command", "target", "told"),
+    ("command", "target", "ending"),
     [
         (["build", "{items}", "--out", "{bundle}x"], "retrieval.cli.commands.build.build_bundle", "it continues"),
         (["compact", "{bundle}"], "retrieval.cli.commands.maintenance.compact_bundle", "nothing was changed"),
@@ -110,7 +110,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     ],
 )
 def test_an_interruption_says_whether_it_can_go_on(
-    command: list[str], target: str, told: str, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+    command: list[str], target: str, ending: str, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     items, bundle = toy_file(tmp_path), tmp_path / "bundle"
     assert run("build", items, "--out", bundle)[0] == 0
@@ -123,7 +123,7 @@ def test_an_interruption_says_whether_it_can_go_on(
     assert (code, out) == (130, "")
     last = err.strip().splitlines()[-1]
     assert last.startswith("commonspace: interrupted; ")
-    assert last.endswith((told, f"{told}\n"))
+    assert last.endswith((ending, f"{ending}\n"))
 
 
 SLOW = """

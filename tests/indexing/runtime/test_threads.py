@@ -48,7 +48,7 @@ def test_it_is_so_before_torch_is_loaded(code: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("environment", "expected"),
     [
         ({}, 8),
         ({"cpu.max": "max 100000\n"}, 8),
@@ -65,11 +65,11 @@ def test_it_is_so_before_torch_is_loaded(code: str) -> None:
     ],
 )
 def test_cores_are_those_of_the_affinity_within_the_quota(
-    told: dict[str, str], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    environment: dict[str, str], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
-    for name, text in told.items():
+    for name, text in environment.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     assert cores(tmp_path) == expected

@@ -1,4 +1,4 @@
-"""Times that Python has no date for, as PostgreSQL's ``infinity``, in every verb: told as what they are."""
+"""Times that Python has no date for, as PostgreSQL's ``infinity``, in every verb: kept as they are."""
 
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ run = pytest.fixture(runner)
 
 
 @pytest.mark.parametrize(
-    ("numbers", "kind", "told"),
+    ("numbers", "kind", "texts"),
     [
         ([INFINITY, -INFINITY], pa.timestamp("us"), [FOREVER, "-290308-12-21 19:59:05.224193"]),
         ([-INFINITY - 1], pa.timestamp("us"), ["-9223372036854775808 us"]),
@@ -45,14 +45,14 @@ run = pytest.fixture(runner)
         ([INFINITY], pa.time64("us"), [f"{INFINITY} us"]),
     ],
 )
-def test_what_python_has_no_value_for_is_told_as_text(numbers: list[int], kind: pa.DataType, told: list[str]) -> None:
+def test_what_python_has_no_value_for_is_shown_as_text(numbers: list[int], kind: pa.DataType, texts: list[str]) -> None:
     column = pa.array(numbers, kind)
-    assert python_values(column) == told
+    assert python_values(column) == texts
     assert all(isinstance(value, OutOfRange) for value in python_values(pa.chunked_array([column])))
     for within, expected in (
-        (pa.ListArray.from_arrays([0, len(numbers)], column), [told]),
-        (pa.StructArray.from_arrays([column], ["a"]), [{"a": text} for text in told]),
-        (column.dictionary_encode(), told),
+        (pa.ListArray.from_arrays([0, len(numbers)], column), [texts]),
+        (pa.StructArray.from_arrays([column], ["a"]), [{"a": text} for text in texts]),
+        (column.dictionary_encode(), texts),
     ):
         assert python_values(within) == expected
 
@@ -96,7 +96,7 @@ def test_answers_are_capped_by_them(built: Path, run: Run) -> None:
     assert "i000" in out
 
 
-def test_a_bundle_with_them_is_put_again_and_told_unchanged(built: Path) -> None:
+def test_a_bundle_with_them_is_put_again_and_counted_as_unchanged(built: Path) -> None:
     catalogue = Catalogue.from_parquet(shop(built.parent))
     before = Bundle.open(built).generation.folder
     upsert(built, catalogue, load_encoder("vectors:"))
@@ -140,7 +140,7 @@ def test_a_row_with_such_an_id_is_rejected_with_a_reason(tmp_path: Path) -> None
     assert inspect_catalogue(found).kept == 0
 
 
-def test_texts_of_them_are_encoded_as_they_are_told(tmp_path: Path) -> None:
+def test_texts_of_them_are_encoded_as_they_are_shown(tmp_path: Path) -> None:
     pq.write_table(pa.table({"item_id": list("abcd"), "until": EVER}), tmp_path / "texts.parquet")
     catalogue = Catalogue.from_parquet(tmp_path / "texts.parquet", columns=NamedColumns(text=("until",)))
     (batch,) = catalogue.batches(10)

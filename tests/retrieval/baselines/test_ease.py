@@ -107,6 +107,6 @@ def test_agrees_with_what_fit_learns(users: int) -> None:
     rng, items = np.random.default_rng(users), ItemIds([f"i{row}" for row in range(40)])
     pairs = sorted({(f"u{user:03}", f"i{rng.integers(40)}") for user in range(users) for _ in range(8)})
     past = Interactions.from_arrow(pa.table({"user": [user for user, _ in pairs], "item": [item for _, item in pairs]}))
-    pasts = histories(past, items)
-    learned = ease(pasts, [np.ones(len(one), np.float32) for one in pasts], np.arange(40), 40, 5.0)
+    user_histories = histories(past, items)
+    learned = ease(user_histories, [np.ones(len(one), np.float32) for one in user_histories], np.arange(40), 40, 5.0)
     np.testing.assert_allclose(EASE.fit(past, items, regularisation=5.0).weights, learned, atol=1e-4)  # see CLOSE

@@ -70,10 +70,10 @@ def test_rerank_in_a_stream_is_rerank(chunk: int, contrary: Retriever, tmp_path:
     order = [np.argsort(-np.array(line["scores"], np.float32), kind="stable") for line in lines]
     rows = np.array([retriever.items.rows(line["candidates"])[by] for line, by in zip(lines, order, strict=True)])
     scores = np.array([np.array(line["scores"], np.float32)[by] for line, by in zip(lines, order, strict=True)])
-    pasts = tuple(retriever.items.rows(line["history"]) for line in lines)
-    queries = user_queries(retriever.state, pasts, table["weights"].to_pylist())
+    histories = tuple(retriever.items.rows(line["history"]) for line in lines)
+    queries = user_queries(retriever.state, histories, table["weights"].to_pylist())
     names = tuple(line["user_id"] for line in lines)
-    once = retriever.rerank(Candidates(queries, rows, scores, retriever.items, "retrieve", names, pasts), 4)
+    once = retriever.rerank(Candidates(queries, rows, scores, retriever.items, "retrieve", names, histories), 4)
     path = written(table, tmp_path / "users.parquet")
     assert_same(joined(rerank_batches(retriever, path, BatchConfig(k=4, chunk=chunk))), once.to_arrow())
 
@@ -161,9 +161,13 @@ def test_a_bad_line_is_set_aside_and_its_neighbours_do_not_notice(chunk: int, re
     for number, (wrong, _) in enumerate(BAD):
         lines += [{"user_id": f"good{number}", **good}, {"user_id": f"bad{number}", **good, **wrong}]
     found = list(rerank_batches(retriever, pa.Table.from_pylist(lines, SCHEMA), BatchConfig(chunk=chunk)))
-    told = [line for one in found for line in one.chunk.quarantined]
-    assert [(line.line, line.reason) for line in told] == [(2 * n + 1, why) for n, (_, why) in enumerate(BAD)]
-    assert pa.concat_tables(one.quarantined() for one in found)["line"].to_pylist() == [line.line for line in told]
+    quarantined_rows = [line for one in found for line in one.chunk.quarantined]
+    assert [(line.line, line.reason) for line in quarantined_rows] == [
+        (2 * n + 1, why) for n, (_, why) in enumerate(BAD)
+    ]
+    assert pa.concat_tables(one.quarantined() for one in found)["line"].to_pylist() == [
+        line.line for line in quarantined_rows
+    ]
     kept = [line for line in lines if str(line["user_id"]).startswith("good")]
     alone = joined(rerank_batches(retriever, pa.Table.from_pylist(kept, SCHEMA)))
     assert_same(joined(found), alone)
@@ -204,8 +208,8 @@ def test_an_item_twice_in_a_history_counts_once_where_it_comes_last(
 ) -> None:
     """In memory and in jobs alike, beside a user who has no item twice, and one that the bundle lacks in between."""
     other = ["green-book", "red-shoe"]
-    told, plain = ([None if one is None else [one, [3.0, 4.0]]][0] for one in (weights, left))
-    twice = retriever.recommend([history, other], 5, user_ids=["a", "b"], weights=told, stages="retrieval")
+    weights_of_both, plain = ([None if one is None else [one, [3.0, 4.0]]][0] for one in (weights, left))
+    twice = retriever.recommend([history, other], 5, user_ids=["a", "b"], weights=weights_of_both, stages="retrieval")
     once = retriever.recommend([counted, other], 5, user_ids=["a", "b"], weights=plain, stages="retrieval")
     assert_same(twice.to_arrow(), once.to_arrow())
     assert [[retriever.items[row] for row in rows] for rows in twice.histories] == [counted, other]

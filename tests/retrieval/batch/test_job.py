@@ -82,7 +82,7 @@ def test_the_folder_is_one_table_of_what_the_stream_gives(retriever: Retriever, 
 
 
 @pytest.mark.parametrize("mode", ["error", "stop", "power", "some"])
-def test_stopped_at_any_operation_it_goes_on_to_the_same(
+def test_stopped_at_any_operation_it_continues_to_the_same(
     mode: Mode, retriever: Retriever, path: Path, whole: Path, tmp_path: Path
 ) -> None:
     fail_at, failed, kept = 0, True, []
@@ -103,15 +103,15 @@ def test_stopped_at_any_operation_it_goes_on_to_the_same(
     assert fail_at > 40
 
 
-def test_it_goes_on_where_it_was_and_does_nothing_twice(
+def test_it_continues_where_it_was_and_does_nothing_twice(
     retriever: Retriever, path: Path, whole: Path, tmp_path: Path
 ) -> None:
-    told: list[tuple[int, int, int]] = []
+    calls: list[tuple[int, int, int]] = []
     source = ListedUsers(ParquetFiles(path), retriever)
     shutil.copytree(whole, out := tmp_path / "answers")
-    again = run_job(retriever, source, out, CONFIG, progress=lambda *done: told.append(done))
+    again = run_job(retriever, source, out, CONFIG, progress=lambda *done: calls.append(done))
     assert (again.resumed, again.parts, again.users_per_second) == (4, 4, 0.0)
-    assert told == [(4, 4, 0), (4, 3, 1), (4, 3, 1), (2, 2, 0)]
+    assert calls == [(4, 4, 0), (4, 3, 1), (4, 3, 1), (2, 2, 0)]
 
 
 @pytest.mark.parametrize("damaged", ["part-000002.parquet", "_quarantine/part-000001.parquet", "_parts.jsonl"])
@@ -210,7 +210,7 @@ run_job(retriever, source, sys.argv[3], BatchConfig(k=3, depth=9, chunk=4), prog
 """
 
 
-def test_after_a_real_kill_it_goes_on_to_the_same(
+def test_after_a_real_kill_it_continues_to_the_same(
     bundle: Path, retriever: Retriever, path: Path, whole: Path, tmp_path: Path
 ) -> None:
     out, ledger = tmp_path / "answers", tmp_path / "answers" / "_parts.jsonl"
@@ -236,10 +236,10 @@ def test_recommend_on_the_command_line(
     asked = ["recommend", bundle, "--users", path, "-k", 3, "--num-candidates", 9, "--chunk-size", 4]
     code, out, err = call(*asked, "--out", tmp_path / "answers", "--json")
     assert (code, err) == (0, "")
-    told = json.loads(out)
+    info = json.loads(out)
     names = ("users", "answers", "parts", "resumed", "quarantined", "unknown")
-    assert [told[name] for name in names] == [USERS - 2, 3 * (USERS - 2), 4, 0, 2, 1]
-    assert {"seconds", "users_per_second", "reasons", "written"} <= set(told)
+    assert [info[name] for name in names] == [USERS - 2, 3 * (USERS - 2), 4, 0, 2, 1]
+    assert {"seconds", "users_per_second", "reasons", "written"} <= set(info)
     titled = tmp_path / "titled"
     run(retriever, path, titled, replace(CONFIG, titles=True))
     assert files(tmp_path / "answers") == files(titled)

@@ -263,7 +263,9 @@ def test_a_time_before_last_interactions_warns_once_for_all_chunks(retriever: Re
     assert_same(found, expected.to_arrow())
 
 
-def test_a_stopped_job_goes_on_at_the_same_time_alone(retriever: Retriever, log: Interactions, tmp_path: Path) -> None:
+def test_a_stopped_job_continues_at_the_same_time_alone(
+    retriever: Retriever, log: Interactions, tmp_path: Path
+) -> None:
     config, out = BatchConfig(k=3, chunk=2, at=NOW), tmp_path / "answers"
     run_job(retriever, held(log, retriever), out, config)
     with pytest.raises(InputError, match=rf"settings\.at was {NOW} and now is {NOW + 1}"):
@@ -390,9 +392,9 @@ def test_info_and_repr_say_which_heads_are_published(
     run = runner(capsys)
     assert "visits: own head; returning users: own head; new users: own head" in run("info", root)[1]
     assert "returning users by own head" in repr(retriever)
-    told = json.loads(run("info", root, "--json")[1])
-    assert told["second_stage"]["heads"] == {"visits": "own head", "returning": "own head", "new": "own head"}
-    assert told["second_stage"]["context"] == {}
+    info = json.loads(run("info", root, "--json")[1])
+    assert info["second_stage"]["heads"] == {"visits": "own head", "returning": "own head", "new": "own head"}
+    assert info["second_stage"]["context"] == {}
 
 
 def test_the_table_of_fit_has_a_row_for_the_head_of_users_who_return(

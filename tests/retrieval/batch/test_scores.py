@@ -73,19 +73,21 @@ REFUSED = {
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_a_column_of_no_numbers_is_refused(kind: str, retriever: Retriever, tmp_path: Path) -> None:
-    scores, told = REFUSED[kind]
-    with pytest.raises(InputError, match=told):
+    scores, shown_value = REFUSED[kind]
+    with pytest.raises(InputError, match=shown_value):
         taken(scores, retriever)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=shown_value):
         through(scores, retriever, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("bad", "told"), [(None, "None"), (float("nan"), "nan"), (float("inf"), "inf"), (1e39, "1e.39")]
+    ("bad", "shown_value"), [(None, "None"), (float("nan"), "nan"), (float("inf"), "inf"), (1e39, "1e.39")]
 )
-def test_a_score_that_is_no_number_is_named(bad: float | None, told: str, retriever: Retriever, tmp_path: Path) -> None:
+def test_a_score_that_is_no_number_is_named(
+    bad: float | None, shown_value: str, retriever: Retriever, tmp_path: Path
+) -> None:
     scores = pa.array([1.0, bad, 0.5])
-    message = rf"1 of 3 scores .*of item 'blue-shoe' for query 'u0-0' in row 2: {told}; mend them, or leave out"
+    message = rf"1 of 3 scores .*of item 'blue-shoe' for query 'u0-0' in row 2: {shown_value}; mend them, or leave out"
     with pytest.raises(InputError, match=message):
         taken(scores, retriever)
     set_aside = through(scores, retriever, tmp_path).quarantined().to_pylist()

@@ -122,9 +122,9 @@ def test_the_command(
     pq.write_table(with_a_stranger(log), tmp_path / "log.parquet")
     given = ("users-for", bundle, "red-mug", "blue-chair", "--interactions", tmp_path / "log.parquet", "-k", 2)
     expected = retriever.users_for(["red-mug", "blue-chair"], log, 2).to_arrow()["user_id"].to_pylist()
-    code, printed, told = call(*given)
+    code, printed, printed_errors = call(*given)
     assert code == 0
-    assert told.count("that are not in the bundle, e.g. 'jug'") == 1
+    assert printed_errors.count("that are not in the bundle, e.g. 'jug'") == 1
     assert all(user in printed for user in expected)
     code, printed, _ = call(*given, "--out", tmp_path / "users.parquet", "--json")
     answer = json.loads(printed)

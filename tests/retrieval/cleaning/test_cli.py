@@ -45,12 +45,14 @@ def test_it_writes_the_log_and_the_report(tmp_path: Path, log: Path, run: Run) -
         {"user_id": "ann", "item_id": "cup", "timestamp": START + 5, "weight": 1.0},
         {"user_id": "bob", "item_id": "cup", "timestamp": START + 9, "weight": 5.0},
     ]
-    told = json.loads(report.read_text())
-    assert json.loads(said) == {"type": "preparation", "written": str(out), **told}
-    assert (told["report"]["rows"], told["report"]["kept"]) == (4, 3)
-    assert told["report"]["removed"] == {"duplicate": {"rows": 1, "users": 1, "items": 1, "examples": [["ann", "mug"]]}}
-    assert told["report"]["unreadable"] == {"blank user_id": 1, "event of weight 0": 1}
-    assert told["config"]["caps"]["per_pair"] == 20
+    written = json.loads(report.read_text())
+    assert json.loads(said) == {"type": "preparation", "written": str(out), **written}
+    assert (written["report"]["rows"], written["report"]["kept"]) == (4, 3)
+    assert written["report"]["removed"] == {
+        "duplicate": {"rows": 1, "users": 1, "items": 1, "examples": [["ann", "mug"]]}
+    }
+    assert written["report"]["unreadable"] == {"blank user_id": 1, "event of weight 0": 1}
+    assert written["config"]["caps"]["per_pair"] == 20
     again = tmp_path / "again.parquet"
     code, said, _ = run("prepare", out, again)
     assert code == 0

@@ -85,10 +85,10 @@ def test_a_log_without_a_clock_is_not_judged_by_time() -> None:
 
 
 def test_rows_that_repeat_without_times_may_be_events_to_count() -> None:
-    for second, told in ((-START, "; if each row is an event, count them with repeats sum"), (0, "")):
+    for second, hint in ((-START, "; if each row is an event, count them with repeats sum"), (0, "")):
         rows = [("a", "mug", second), ("a", "mug", second), ("a", "cup", second)]
         _, report = prepare(log_of(rows), PrepareConfig())
-        assert report.summary()["duplicate"] == f"1 of 1 users on 1 items, as a mug{told}"
+        assert report.summary()["duplicate"] == f"1 of 1 users on 1 items, as a mug{hint}"
 
 
 def test_users_who_are_too_fast_go_and_those_at_the_limit_stay() -> None:
@@ -245,10 +245,10 @@ def test_an_empty_log_stays_empty() -> None:
     assert (report.rows, report.kept, report.removed) == (0, 0, {})
 
 
-def test_every_rule_is_told_before_it_is_tried() -> None:
-    told: list[str] = []
-    prepare(log_of([("a", "mug", 1)]), replace(PrepareConfig(), k_core=(1, 1)), on_rule=told.append)
-    assert told == [
+def test_every_rule_is_reported_before_it_is_tried() -> None:
+    calls: list[str] = []
+    prepare(log_of([("a", "mug", 1)]), replace(PrepareConfig(), k_core=(1, 1)), on_rule=calls.append)
+    assert calls == [
         "impossible time",
         "duplicate",
         "too fast",

@@ -134,7 +134,7 @@ def test_fit_recommend_rerank_evaluate(bundle: Path, log: Path, tmp_path: Path, 
     assert 0 < result["means"]["recall@10"] <= 1
 
 
-def test_goals_that_are_missed_are_told(tmp_path: Path, run: Run) -> None:
+def test_goals_that_are_missed_are_reported(tmp_path: Path, run: Run) -> None:
     (tmp_path / "goods.csv").write_text("item_id,title\n" + "".join(f"{n},word{n} thing\n" for n in range(40)))
     goals = ("--max-index-memory", "100", "--max-latency-ms", 1e-6, "--index", "flat")
     assert run("build", tmp_path / "goods.csv", "--out", tmp_path / "b", *goals)[0] == 0

@@ -61,12 +61,12 @@ def test_every_picture_of_an_item_is_used_and_said(
 ) -> None:
     source = table(folder, f"{header}\n1,mug,a.png,b.png\n2,cup,c.png,\n")
     code, out, _ = run("build", source, "--out", folder / "b", "--encoder", "toy", *options, "--json")
-    told = json.loads(out)
+    report = json.loads(out)
     names = header.split(",")[2:]
-    assert (code, told["embeddings"]) == (0, {"text": 2, "image": 2})
-    assert told["encoding"]["encoded"] == 5  # two titles and three pictures
-    assert told["columns"] == {"item_id": "sku", "text": ["title"], "image": names}
-    assert (told["not_embedded"], told["without_embedding"]) == ({}, 0)
+    assert (code, report["embeddings"]) == (0, {"text": 2, "image": 2})
+    assert report["encoding"]["encoded"] == 5  # two titles and three pictures
+    assert report["columns"] == {"item_id": "sku", "text": ["title"], "image": names}
+    assert (report["not_embedded"], report["without_embedding"]) == ({}, 0)
     code, out, _ = run("info", folder / "b")
     assert f"item_id: sku; texts: title; pictures: {', '.join(names)}" in in_a_line(out)
     _, out, _ = run("inspect", source, *options, "--json")
@@ -130,9 +130,9 @@ def test_each_encoder_names_what_it_leaves(name: str, modalities: tuple[Modality
 def test_a_name_of_a_file_that_became_an_id_is_said(folder: Path, run: Run, name: str) -> None:
     source = table(folder, f"{name},caption\na.png,mug\n")
     _, out, _ = run("build", source, "--out", folder / "b", "--encoder", "toy")
-    told = in_a_line(out)
-    assert f"item_id: {name}; texts: caption; pictures: {name}" in told
-    assert f"{name} taken for the item_id, as there is no other column of ids" in told
+    text = in_a_line(out)
+    assert f"item_id: {name}; texts: caption; pictures: {name}" in text
+    assert f"{name} taken for the item_id, as there is no other column of ids" in text
 
 
 def test_a_table_without_ids_is_refused_in_the_words_of_the_command_line(folder: Path, run: Run) -> None:

@@ -54,7 +54,7 @@ def log(path: Path, weight: str = "5", strange: Sequence[str] = ()) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["build", "items.parquet", "--out", "new", "--index", "tree"], "--index"),
         (["build", "items.parquet", "--out", "new", "--precision", "half"], "--precision"),
@@ -75,11 +75,11 @@ def log(path: Path, weight: str = "5", strange: Sequence[str] = ()) -> None:
     ],
     ids=" ".join,
 )
-def test_wrong_usage_is_told_before_any_work(arguments: list[str], told: str, bundle: Path, run: Run) -> None:
+def test_wrong_usage_is_reported_before_any_work(arguments: list[str], message: str, bundle: Path, run: Run) -> None:
     before = sorted(bundle.parent.rglob("*"))
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
-    assert told in err
+    assert message in err
     assert "note:" not in err  # the log was not read
     assert sorted(bundle.parent.rglob("*")) == before
 
@@ -118,7 +118,7 @@ def test_a_user_is_found_however_the_id_is_written(user: str, bundle: Path, run:
     assert (code, [row["query_id"] for row in json_lines(out)]) == (0, ["3"])
 
 
-def test_a_column_given_for_a_user_and_a_user_for_a_column_are_told(bundle: Path, run: Run) -> None:
+def test_a_column_given_for_a_user_and_a_user_for_a_column_are_reported(bundle: Path, run: Run) -> None:
     err = run("recommend", bundle, "--interactions", "log.csv", "--user", "user_id")[2]
     assert "1 users are not in the log, e.g. 'user_id'; it has 12, as '0', '1', '2', …" in err
     assert "the column of the users is named with --user-column" in err
@@ -152,9 +152,9 @@ def test_what_could_not_be_encoded_is_named(bundle: Path, run: Run) -> None:
     (folder / "shop.csv").write_text("item_id,title,image\na,red mug,bad.png\nb,blue mug,gone.png\n")
     out = run("build", "shop.csv", "--out", "shop")[1]
     assert "'b': image file is missing: gone.png" in out
-    told = json.loads(run("info", "shop", "--json")[1])
-    assert [one.rpartition(": ")[2] for one in told["quarantined_first"]] == ["bad.png", "gone.png"]
-    assert told["rejected_first"] == []
+    info = json.loads(run("info", "shop", "--json")[1])
+    assert [one.rpartition(": ")[2] for one in info["quarantined_first"]] == ["bad.png", "gone.png"]
+    assert info["rejected_first"] == []
 
 
 def test_an_item_that_lowers_the_score_is_no_reason() -> None:

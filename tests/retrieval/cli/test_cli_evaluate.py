@@ -70,10 +70,10 @@ def test_one_run_gives_table_page_values_and_metrics(shop: Shop, log: Path, run:
     assert f"<td class='number'><bdi>{expected.means['recall@10']:.4f}</bdi></td>" in page
     assert "coloured by colour" in page
     _, out, _ = run("evaluate", bundle, log, *SPLIT, "--json")
-    told = json.loads(out)
-    assert {name: told[name] for name in expected.to_json()} == expected.to_json()
-    assert (told["without_history"], told["losses"]) == (0, [])
-    users = {row["value"]: row["queries"] for row in told["slices"] if row["name"] == told["slices"][0]["name"]}
+    report = json.loads(out)
+    assert {name: report[name] for name in expected.to_json()} == expected.to_json()
+    assert (report["without_history"], report["losses"]) == (0, [])
+    users = {row["value"]: row["queries"] for row in report["slices"] if row["name"] == report["slices"][0]["name"]}
     assert sum(users.values()) == 10
 
 
@@ -81,11 +81,11 @@ def test_what_was_lost_and_what_is_beyond_accuracy(shop: Shop, log: Path, run: R
     code, out, _ = run(
         "evaluate", shop.retriever.bundle.root, log, *SPLIT, "--no-rerank", "--beyond-accuracy", "--breakdown", "--json"
     )
-    told = json.loads(out)
+    report = json.loads(out)
     assert code == 0
-    assert {"novelty@10", "serendipity@10", "diversity@10"} <= told["means"].keys()
-    for row in told["losses"]:
-        assert row["served"] == told["means"][row["measure"]]
+    assert {"novelty@10", "serendipity@10", "diversity@10"} <= report["means"].keys()
+    for row in report["losses"]:
+        assert row["served"] == report["means"][row["measure"]]
         assert row["lost_by_index"] == 0.0  # so small a bundle is searched exactly
         assert row["lost_by_model"] == pytest.approx(row["perfect"] - row["exact"])
 

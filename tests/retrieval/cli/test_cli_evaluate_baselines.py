@@ -79,14 +79,14 @@ def test_the_first_line_says_whether_it_is_good(shop: Shop, log: Path, run: Run,
 def test_a_cut_in_time_has_one_moment_for_all(shop: Shop, log: Path, run: Run) -> None:
     """A bundle that has learned nothing cannot answer those who begin after it: they are counted and said."""
     split = at_time(Interactions.open(log), share=0.25)
-    told = ("evaluate", shop.retriever.bundle.root, log, "--hold-out", 0.25, "--split", "time", "--no-baselines")
-    code, out, _ = run(*told)
+    command = ("evaluate", shop.retriever.bundle.root, log, "--hold-out", 0.25, "--split", "time", "--no-baselines")
+    code, out, _ = run(*command)
     assert code == 0
     assert out.startswith("to be found: the last 25% of all interactions, from 2023-11-1")
     new = len(split.new_users)
     assert new == 4
     assert f"users without a history, left out: {new}; this bundle has not learned what is popular, as fit does" in out
-    _, out, _ = run(*told, "--json")
+    _, out, _ = run(*command, "--json")
     found = json.loads(out)
     before, after = (set(part.table["user_id"].to_pylist()) for part in (split.past, split.future))
     assert (found["queries"], found["new_users"], found["without_history"]) == (len(before & after), 0, new)

@@ -125,12 +125,12 @@ def test_explanations_are_there_for_people_and_programs(bundle: Path, shop: Path
     assert [{name: hit[name] for name in hit if name != "why"} for hit in hits] == plain
     retriever = Retriever.load(bundle)
     found = retriever.rerank(retriever.recommend([["i024", "i025", "i080"]], 200), 4)
-    for hit, told in zip(hits, retriever.explain(found)[0], strict=True):
+    for hit, explanation in zip(hits, retriever.explain(found)[0], strict=True):
         why = hit["why"]
         assert why["content"] + why["behaviour"] + why["popularity"] == pytest.approx(why["score"], abs=1e-5)
-        assert [(one["item_id"], one["effect"]) for one in why["history"]] == list(told.history)
+        assert [(one["item_id"], one["effect"]) for one in why["history"]] == list(explanation.history)
         assert why["modalities"] == {"text": 1.0}
-        assert why["stages"] == dict(told.stages)
+        assert why["stages"] == dict(explanation.stages)
     code, out, _ = run(*given, "--explain")
     assert code == 0
     assert "because of" in out
@@ -158,9 +158,9 @@ def test_users_of_a_log_are_explained_by_how_they_liked_what_they_took(bundle: P
     )
     asked, weights = [[retriever.items[row] for row in past.rows]], [past.weights.tolist()]
     found = retriever.rerank(retriever.recommend(asked, 200, weights=weights), 3)
-    for hit, told in zip(hits, retriever.explain(found, weights=weights)[0], strict=True):
-        assert hit["item_id"] == told.item_id
-        assert [one["effect"] for one in hit["why"]["history"]] == [effect for _, effect in told.history]
+    for hit, explanation in zip(hits, retriever.explain(found, weights=weights)[0], strict=True):
+        assert hit["item_id"] == explanation.item_id
+        assert [one["effect"] for one in hit["why"]["history"]] == [effect for _, effect in explanation.history]
     assert retriever.explain(found)[0][0].history == retriever.explain(found, weights=weights)[0][0].history
     alike = retriever.explain(found, weights=[[5.0] * 7 + [1.0]])[0][0].history
     assert alike != retriever.explain(found, weights=weights)[0][0].history

@@ -92,7 +92,7 @@ def test_every_command_that_reads_a_log_names_the_options(bundle: Path, run: Run
     assert "InteractionColumns" not in err
 
 
-def test_ids_that_pandas_made_floats_are_read_and_told(bundle: Path, run: Run, tmp_path: Path) -> None:
+def test_ids_that_pandas_made_floats_are_read_and_reported(bundle: Path, run: Run, tmp_path: Path) -> None:
     path = written(tmp_path, "user_id item_id rating timestamp", item="{}.0")
     code, out, err = run("recommend", bundle, "--interactions", path, "-k", 2, "--json")
     plain = run(
@@ -103,7 +103,7 @@ def test_ids_that_pandas_made_floats_are_read_and_told(bundle: Path, run: Run, t
     assert err == "note: 3 interactions write their item with or without .0; they are read as the bundle does.\n"
 
 
-def test_half_a_log_on_unknown_items_is_told_by_every_command(bundle: Path, run: Run, tmp_path: Path) -> None:
+def test_half_a_log_on_unknown_items_is_reported_by_every_command(bundle: Path, run: Run, tmp_path: Path) -> None:
     path = tmp_path / "log.parquet"
     lines = [
         (f"u{user}", f"{item}" if item % 2 else f"sku-{item}", user * 10 + item)
@@ -113,8 +113,10 @@ def test_half_a_log_on_unknown_items_is_told_by_every_command(bundle: Path, run:
     pq.write_table(
         pa.table(dict(zip(("user", "item", "time"), map(list, zip(*lines, strict=True)), strict=True))), path
     )
-    told = "24 of 48 interactions, by 8 of 8 users, are with 3 items that are not in the bundle, e.g. 'sku-0', 'sku-2'"
-    assert told in run("recommend", bundle, "--interactions", path, "-k", 2)[2]
+    warning = (
+        "24 of 48 interactions, by 8 of 8 users, are with 3 items that are not in the bundle, e.g. 'sku-0', 'sku-2'"
+    )
+    assert warning in run("recommend", bundle, "--interactions", path, "-k", 2)[2]
     code, out, err = run("evaluate", bundle, path, "--json", "--hold-out", "0.3")
     assert code == 0
     assert "are with" in err
@@ -123,10 +125,10 @@ def test_half_a_log_on_unknown_items_is_told_by_every_command(bundle: Path, run:
     assert known["history"]["examples"] == ["sku-0", "sku-2"]
     code, _, err = run("fit", bundle, path)
     assert code == 1  # too few users to learn from, and why
-    assert told in err
+    assert warning in err
     for name in ("answers", "answers.jsonl"):
         code, out, err = run("recommend", bundle, "--interactions", path, "--out", tmp_path / name, "--json")
-        assert (code, told in err) == (0, True)
+        assert (code, warning in err) == (0, True)
         counts = json.loads(out)["known"]
         assert (counts["interactions"], counts["unknown"], counts["unknown_users"]) == (48, 24, 8)
         assert counts["examples"] == ["sku-0", "sku-2", "sku-4"]
@@ -180,8 +182,8 @@ def test_candidates_are_read_of_every_kind(
 def test_a_job_without_scores_takes_the_score_of_retrieval(bundle: Path, run: Run, tmp_path: Path) -> None:
     log, out = written(tmp_path, "user_id item_id rating timestamp"), tmp_path / "ranked"
     path = listed(tmp_path / "candidates.parquet", scored=False)
-    code, told, _ = run("rerank", bundle, path, "--interactions", log, "--out", out, "--json")
-    assert (code, json.loads(told)["users"], json.loads(told)["known"]["unknown"]) == (0, 2, 0)
+    code, printed, _ = run("rerank", bundle, path, "--interactions", log, "--out", out, "--json")
+    assert (code, json.loads(printed)["users"], json.loads(printed)["known"]["unknown"]) == (0, 2, 0)
     found = {(hit["query_id"], hit["item_id"]): hit["score"] for hit in pq.read_table(out).to_pylist()}
     assert found.keys() == set(BY_SCORE)
     retriever = Retriever.load(bundle)
@@ -219,7 +221,7 @@ def test_candidates_that_cannot_be_used_are_named(
     assert (code, message in err) == (1, True)
 
 
-def test_what_could_not_be_used_is_told(bundle: Path, run: Run, tmp_path: Path) -> None:
+def test_what_could_not_be_used_is_reported(bundle: Path, run: Run, tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_text("user,item,time\nNULL,1,1700000000\nann,2,14/11/2023\nann,3,20231114\nbob,3,20231115\n")
     err = run("recommend", bundle, "--interactions", path, "-k", 2)[2]

@@ -42,8 +42,8 @@ def test_a_message_with_words_of_python_has_others_for_the_command_line() -> Non
     for path in sorted(file for package in PACKAGES for file in package.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and path.name not in PYTHON_ALONE:
-                told = "".join(_text(one) for arg in node.exc.args for one in ast.walk(arg))
-                bare += [f"{path.name}:{node.lineno}: {told}"] if PYTHON.search(told) else []
+                message = "".join(_text(one) for arg in node.exc.args for one in ast.walk(arg))
+                bare += [f"{path.name}:{node.lineno}: {message}"] if PYTHON.search(message) else []
     assert bare == []
 
 
@@ -52,7 +52,7 @@ def _text(node: ast.AST) -> str:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (["add", "{bundle}", "{items}"], "replace them with --upsert"),
         (
@@ -82,8 +82,8 @@ def _text(node: ast.AST) -> str:
     ],
     ids=lambda one: " ".join(one) if isinstance(one, list) else "",
 )
-def test_common_mistakes_are_told_in_options(
-    arguments: list[str], told: str, bundle: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+def test_common_mistakes_are_explained_in_options(
+    arguments: list[str], expected: str, bundle: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "plain.csv").write_text("a,b\n1,2\n")
@@ -92,7 +92,7 @@ def test_common_mistakes_are_told_in_options(
     code, out, err = run(*(one.format(**files) for one in arguments))
     message = err.replace("pocket is a small fall-back", "").splitlines()[-1]
     assert (code, out) == (1, "")
-    assert told in message
+    assert expected in message
     assert not PYTHON.search(message.replace("did you mean", "")), message
 
 
@@ -162,7 +162,7 @@ def test_jobs_write_what_the_name_says(name: str, bundle: Path, tmp_path: Path, 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (["search", "{bundle}", "x", "--out", "x.txt"], ".parquet, .csv or .jsonl for a file, or without an ending"),
         (
@@ -177,17 +177,17 @@ def test_jobs_write_what_the_name_says(name: str, bundle: Path, tmp_path: Path, 
     ],
 )
 def test_another_output_is_refused(
-    arguments: list[str], told: str, bundle: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], expected: str, bundle: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     code, _, err = run(*(one.format(bundle=bundle, items=tmp_path / "items.parquet") for one in arguments))
-    assert told in err
-    assert code == (1 if "holds" in told else 2)
+    assert expected in err
+    assert code == (1 if "holds" in expected else 2)
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_rejected_rows_are_told_with_reasons_and_examples(tmp_path: Path, run: Run) -> None:
+def test_rejected_rows_are_reported_with_reasons_and_examples(tmp_path: Path, run: Run) -> None:
     path, again = tmp_path / "goods.csv", tmp_path / "more.csv"
     path.write_text("item_id,title\na,mug\na,cup\n")
     _, out, _ = run("build", path, "--out", tmp_path / "b")
@@ -221,7 +221,7 @@ def test_info_names_the_generations_to_go_back_to(bundle: Path, run: Run) -> Non
     assert run("rollback", bundle, "--to", first[0])[0] == 0
 
 
-def test_a_bundle_that_is_being_built_is_told_from_none(tmp_path: Path, run: Run) -> None:
+def test_a_bundle_that_is_being_built_is_distinguished_from_none(tmp_path: Path, run: Run) -> None:
     (tmp_path / "none").mkdir()
     (tmp_path / "begun" / "work-0123456789abcdef").mkdir(parents=True)
     for command in (("search", "x"), ("info",), ("rollback",), ("verify",)):
@@ -249,12 +249,12 @@ def test_a_dash_reads_standard_input(command: str, bundle: Path, run: Run, monke
     assert (code, "standard input is empty" in err) == (2, True)
 
 
-def test_version_and_exit_codes_are_told(run: Run) -> None:
+def test_version_and_exit_codes_are_reported(run: Run) -> None:
     code, out, _ = run("--version")
     assert (code, bool(re.fullmatch(r"commonspace \d+\.\d+\.\d+\S*\n", out))) == (0, True)
-    told = " ".join(run("--help")[1].split())
+    help_text = " ".join(run("--help")[1].split())
     for words in ("0 done", "1 the input or the bundle is at fault", "2 wrong usage", "70 a fault", "130 interrupted"):
-        assert words in told
+        assert words in help_text
 
 
 def test_explanations_are_read_at_80_columns(bundle: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,8 +30,8 @@ def test_a_bundle_with_numbers_as_text_is_fitted(
     pq.write_table(table, tmp_path / "items.parquet")
     named = NamedColumns(text=("title", "year"))
     bundle = build_bundle(Catalogue.open(tmp_path / "items.parquet", columns=named), ToyEncoder(), tmp_path / "b")
-    (told,) = [one for one in columns_of(bundle.attributes) if isinstance(one, Categories) and one.column == "tags"]
-    assert set(told.values) == {"tea", "cup"}
+    (encoder,) = [one for one in columns_of(bundle.attributes) if isinstance(one, Categories) and one.column == "tags"]
+    assert set(encoder.values) == {"tea", "cup"}
     ids = table["item_id"].to_pylist()
     rows = [
         {"user_id": f"u{user}", "item_id": ids[(user + step) % len(ids)], "timestamp": 1_700_000_000 + 60 * step}

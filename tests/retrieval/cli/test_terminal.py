@@ -152,7 +152,7 @@ def test_every_command_shows_hostile_text_as_it_is(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["similar", "{bundle}", "\x1b[2J[/red]"], "[/red]"),
         (["search", "{bundle}", "x", "--where", "[/a]\x1b[2J > 3"], "[/a]"),
@@ -163,10 +163,10 @@ def test_every_command_shows_hostile_text_as_it_is(
         (["inspect", "[/x]\x9b.parquet"], "[/x]"),
     ],
 )
-def test_errors_show_hostile_text_as_it_is(arguments: list[str], told: str, bundle: Path, run: Run) -> None:
+def test_errors_show_hostile_text_as_it_is(arguments: list[str], message: str, bundle: Path, run: Run) -> None:
     code, _, err = run(*(bundle if one == "{bundle}" else one for one in arguments))
     assert code in (1, 2)
-    assert told in err
+    assert message in err
     assert not [one for one in COMMANDING if one != "\n" and one in err]
 
 

@@ -215,7 +215,7 @@ def test_caps_by_hand() -> None:
     assert order(diversified(found, Relevant(), 3, caps=both)) == "abecdf"
 
 
-def test_where_all_are_over_a_cap_the_objective_goes_on_choosing() -> None:
+def test_where_all_are_over_a_cap_the_objective_continues_choosing() -> None:
     # As by hand above: a, then c before b, though all have one value of which one is allowed.
     shown = np.array([[1, 0], [2, 0], [0, 3], [-1, 0], [0, 0], [0, 0]], np.float32)
     found, one = candidates([10.0, 9.0, 5.0, 0.0]), Attribute.of(["x"] * 6)

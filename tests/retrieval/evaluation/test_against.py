@@ -134,9 +134,14 @@ def test_one_sentence_says_whether_it_is_good(
     assert (found.verdict, str(found)) == (verdict, sentence)
     assert found.relative == pytest.approx((relative,) * 3, abs=1e-12)
     assert found.best.mean_a == pytest.approx(FOUND, abs=1e-12)
-    told = found.to_json()
-    assert (told["sentence"], told["verdict"], told["best"], told["users"]) == (sentence, verdict, "EASE", len(lists))
-    assert told["relative"] == dict(zip(("difference", "low", "high"), found.relative or (), strict=True))
+    report = found.to_json()
+    assert (report["sentence"], report["verdict"], report["best"], report["users"]) == (
+        sentence,
+        verdict,
+        "EASE",
+        len(lists),
+    )
+    assert report["relative"] == dict(zip(("difference", "low", "high"), found.relative or (), strict=True))
 
 
 def test_an_interval_over_zero_decides_nothing(bare: Interactions) -> None:

@@ -153,7 +153,7 @@ def some() -> Candidates:
     return Candidates(np.zeros((4, 2), np.float32), lists, scores, ITEMS, "retrieve", ("p", "q", "r", "s"), past)
 
 
-def test_an_evaluation_has_what_it_was_told_enough_for() -> None:
+def test_an_evaluation_has_what_it_has_data_for() -> None:
     vectors, genres = np.eye(6, dtype=np.float32), [["drama"], ["drama", "war"], None, ["war"], None, None]
     relevant = [{"c"}, {"d"}, {"a"}, set()]
     found = evaluate(some(), relevant, measures=["recall@2", "mrr@3"], beyond=Beyond(LOG, vectors, genres))

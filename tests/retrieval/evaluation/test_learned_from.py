@@ -128,10 +128,12 @@ def drawn(users: int, each: int) -> tuple[list[History], ItemIds]:
 
 def test_a_sample_of_many_pairs_is_kept_and_finds_some_of_any() -> None:
     users, each = 8000, 12
-    pasts, ids = drawn(users, each)
-    kept = LearnedFrom.of(pasts, ids)
+    user_histories, ids = drawn(users, each)
+    kept = LearnedFrom.of(user_histories, ids)
     assert len(kept.by_user.hashes) == MAX_HASHES
-    judged, met = kept.by_user.matches([(past.user_id, ids[row]) for past in pasts for row in past.rows.tolist()])
+    judged, met = kept.by_user.matches(
+        [(past.user_id, ids[row]) for past in user_histories for row in past.rows.tolist()]
+    )
     assert judged == len(met) == MAX_HASHES
     judged, met = kept.by_user.matches([(f"other {n}", f"i{n % 500}") for n in range(20_000)])
     assert met == []
@@ -142,21 +144,21 @@ def test_a_sample_of_many_pairs_is_kept_and_finds_some_of_any() -> None:
     assert (again.by_history.below, again.by_user.below) == (kept.by_history.below, kept.by_user.below)
 
 
-def test_who_began_alike_and_went_on_otherwise_is_measured() -> None:
-    pasts, ids = drawn(50, 10)
-    kept = LearnedFrom.of(pasts, ids)
-    histories = [past.rows[:FIRST] for past in pasts]
-    others = [[ids[(row + 1) % 500] for row in past.rows[FIRST:]] for past in pasts]
+def test_who_began_alike_and_continued_otherwise_is_measured() -> None:
+    user_histories, ids = drawn(50, 10)
+    kept = LearnedFrom.of(user_histories, ids)
+    histories = [past.rows[:FIRST] for past in user_histories]
+    others = [[ids[(row + 1) % 500] for row in past.rows[FIRST:]] for past in user_histories]
     kept.refuse([str(n) for n in range(50)], histories, others, ids)
     with pytest.raises(LeakError, match="the user of"):
-        kept.refuse([str(n) for n in range(50)], histories, [[ids[past.rows[5]]] for past in pasts], ids)
+        kept.refuse([str(n) for n in range(50)], histories, [[ids[past.rows[5]]] for past in user_histories], ids)
 
 
 def test_numbers_of_queries_are_no_names_of_users() -> None:
-    pasts, ids = drawn(50, 10)
-    kept = LearnedFrom.of([replace(past, user_id=str(line)) for line, past in enumerate(pasts)], ids)
-    others = [np.array([(row + 1) % 500 for row in past.rows[:FIRST]]) for past in pasts]
-    wanted = [[ids[row] for row in past.rows] for past in pasts]
+    user_histories, ids = drawn(50, 10)
+    kept = LearnedFrom.of([replace(past, user_id=str(line)) for line, past in enumerate(user_histories)], ids)
+    others = [np.array([(row + 1) % 500 for row in past.rows[:FIRST]]) for past in user_histories]
+    wanted = [[ids[row] for row in past.rows] for past in user_histories]
     kept.refuse([str(line) for line in range(50)], others, wanted, ids)
     with pytest.raises(LeakError, match="this would measure memory"):
         kept.refuse([str(line) for line in range(49, -1, -1)], others, wanted[::-1], ids)

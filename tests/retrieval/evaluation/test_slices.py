@@ -113,7 +113,7 @@ def test_measures_without_meaning_for_a_part_are_refused() -> None:
         item_slices(candidates([[0]]), [{"a"}, {"b"}], {})
 
 
-def test_users_are_told_apart_by_how_many_items_they_met() -> None:
+def test_users_are_distinguished_by_how_many_items_they_met() -> None:
     past = log("u:a u:b u:c v:a v:b w:a w:a w:a x:a x:b x:c x:d")
     assert user_groups(past) == {"history": {"light": {"v", "w"}, "heavy": {"u", "x"}}}
 
@@ -124,7 +124,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return build_bundle(Catalogue.from_parquet(toy_file(folder)), ToyEncoder(), folder / "bundle")
 
 
-def test_items_are_told_apart_by_past_modality_and_attribute(bundle: Bundle) -> None:
+def test_items_are_distinguished_by_past_modality_and_attribute(bundle: Bundle) -> None:
     past = log("u:red-mug v:red-mug w:red-mug u:red-shoe v:red-shoe u:blue-mug w:white-mug u:gone")
     groups = item_groups(bundle, past, attributes=["tags", "price"])
     warm = {"red-mug", "red-shoe", "blue-mug", "white-mug"}

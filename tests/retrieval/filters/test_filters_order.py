@@ -133,7 +133,7 @@ def test_expressions_of_these_kinds_print_as_text_that_selects_the_same(expressi
 
 
 @pytest.mark.parametrize(
-    ("where", "told"),
+    ("where", "message"),
     [
         (
             {"gender": "Men"},
@@ -151,7 +151,7 @@ def test_expressions_of_these_kinds_print_as_text_that_selects_the_same(expressi
         (("exact", "=", "5"), "'5' does not compare with type decimal"),
     ],
 )
-def test_what_is_no_filter(where: object, told: str) -> None:
-    with pytest.raises(FilterError, match=told) as caught:
+def test_what_is_no_filter(where: object, message: str) -> None:
+    with pytest.raises(FilterError, match=message) as caught:
         ids(where)
     str(caught.value).encode()

@@ -138,26 +138,26 @@ def test_histories_are_learned_from_without_dislikes() -> None:
 
 
 @pytest.mark.parametrize("min_relevance", [0.0, 2.5])
-def test_an_adapter_is_taught_with_the_weights_that_serving_uses(
+def test_an_adapter_is_trained_with_the_weights_that_serving_uses(
     shop: Retriever, monkeypatch: pytest.MonkeyPatch, min_relevance: float
 ) -> None:
-    taught: list[list[list[float]]] = []
+    trained_on: list[list[list[float]]] = []
 
     def note(*given: list[Vectors]) -> None:
-        taught.extend([one.tolist() for one in part] for part in (given[1], given[-1]))  # rows and weights
+        trained_on.extend([one.tolist() for one in part] for part in (given[1], given[-1]))  # rows and weights
         raise TrainingError("seen")
 
     monkeypatch.setattr("retrieval.training.adapter.adapter.train_adapter", note)
     config = FitConfig(user_model=UserModel(min_relevance=min_relevance))
     trainer = Trainer(shop.bundle, config, fit_item_features(shop.bundle), min_relevance)
-    pasts = [
+    user_histories = [
         History("u", np.arange(4), np.arange(4), np.array([1, 5, 2.5, 4], np.float32)),
         History("v", np.arange(2, 4), np.arange(2), np.array([3, 0], np.float32)),
     ]
     with pytest.raises(TrainingError, match="seen"):
-        trainer.train_adapter(pasts, "everything")
+        trainer.train_adapter(user_histories, "everything")
     kept = [1, 5, 2.5, 4] if not min_relevance else [5, 2.5, 4]
-    assert taught == [[list(range(4 - len(kept), 4)), [2]], [kept, [3]]]
+    assert trained_on == [[list(range(4 - len(kept), 4)), [2]], [kept, [3]]]
 
 
 def test_candidates_need_no_score_and_come_once(shop: Retriever, tmp_path: Path) -> None:

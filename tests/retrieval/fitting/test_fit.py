@@ -92,8 +92,8 @@ def test_a_new_item_is_recommended_at_once_by_what_is_known_of_it(live: Path) ->
     others = [rank for item_id, rank in ranks.items() if group_of([item_id])[0] not in (3, 5)]
     assert ranks["i120"] < min(others)
     assert ranks["i121"] > ranks["i120"]
-    (told,) = after.recommend([["i120"]], 5)  # it says as much in a history
-    assert group_of([hit.item_id for hit in told]) == [3] * 5
+    (found,) = after.recommend([["i120"]], 5)  # it says as much in a history
+    assert group_of([hit.item_id for hit in found]) == [3] * 5
 
 
 def test_an_item_that_is_put_in_again_keeps_its_users_and_compaction_changes_no_answer(live: Path) -> None:
@@ -130,19 +130,23 @@ def test_a_hit_is_explained_by_dropping_each_item_of_the_history(learned: Path) 
     found = retriever.recommend([history, ["i000"]], 4)
     first, second = retriever.explain(found)
     rows = retriever.items.rows(history)
-    for hit, told in zip(found[0], first, strict=True):
+    for hit, explanation in zip(found[0], first, strict=True):
         row = retriever.items.rows([hit.item_id])[0]
-        assert told.content + told.behaviour + told.popularity == pytest.approx(hit.score, abs=1e-5)
-        for item_id, effect in told.history:
+        assert explanation.content + explanation.behaviour + explanation.popularity == pytest.approx(
+            hit.score, abs=1e-5
+        )
+        for item_id, effect in explanation.history:
             fewer = np.array([one for one in rows if one != retriever.items.rows([item_id])[0]])
             without = float(user_queries(retriever.state, [fewer])[0] @ retriever.indexed[row])
             assert effect == pytest.approx(hit.score - without, abs=1e-4)
-        assert [effect for _, effect in told.history] == sorted((e for _, e in told.history), reverse=True)
-        assert told.history[-1][0] == "i080"  # of another group
-    for told in second:
-        ((item_id, effect),) = told.history
+        assert [effect for _, effect in explanation.history] == sorted(
+            (e for _, e in explanation.history), reverse=True
+        )
+        assert explanation.history[-1][0] == "i080"  # of another group
+    for explanation in second:
+        ((item_id, effect),) = explanation.history
         assert item_id == "i000"
-        assert effect == pytest.approx(told.content + told.behaviour, abs=1e-6)
+        assert effect == pytest.approx(explanation.content + explanation.behaviour, abs=1e-6)
     with pytest.raises(InputError, match="only recommendations"):
         retriever.explain(retriever.similar_items(["i000"]))
 
@@ -151,20 +155,20 @@ def test_an_explanation_has_the_stages_and_the_modalities(learned: Path) -> None
     retriever = Retriever.load(learned)
     found = retriever.recommend([["i024", "i025"], ["i000"]], 6)
     for line, hits in enumerate(retriever.explain(found)):
-        assert [told.stages for told in hits] == [{"retrieve": hit.score} for hit in found[line]]
+        assert [explanation.stages for explanation in hits] == [{"retrieve": hit.score} for hit in found[line]]
     ranked = retriever.rerank(found)
     frozen = retriever.bundle.modality_vectors
     for line, hits in enumerate(retriever.explain(ranked)):
         before = {hit.item_id: hit.score for hit in found[line]}
-        for told, hit in zip(hits, ranked[line], strict=True):
-            assert told.item_id == hit.item_id
-            assert told.stages["retrieve"] == told.score == pytest.approx(before[hit.item_id], abs=1e-5)
-            assert told.stages["exact"] == hit.score
+        for explanation, hit in zip(hits, ranked[line], strict=True):
+            assert explanation.item_id == hit.item_id
+            assert explanation.stages["retrieve"] == explanation.score == pytest.approx(before[hit.item_id], abs=1e-5)
+            assert explanation.stages["exact"] == hit.score
             one = frozen.take(retriever.items.rows([hit.item_id]))
             there = [str(modality) for modality in one.vectors if one.exists[modality][0]]
-            assert sum(told.modalities.values()) == pytest.approx(1, abs=1e-6)
-            assert sorted(told.modalities) == sorted(there)
-            assert list(told.modalities.values()) == sorted(told.modalities.values(), reverse=True)
+            assert sum(explanation.modalities.values()) == pytest.approx(1, abs=1e-6)
+            assert sorted(explanation.modalities) == sorted(there)
+            assert list(explanation.modalities.values()) == sorted(explanation.modalities.values(), reverse=True)
 
 
 def test_weights_must_fit_histories(learned: Path) -> None:
@@ -200,7 +204,8 @@ def test_too_few_users_are_refused(live: Path) -> None:
 
 def test_an_item_that_would_be_everywhere_is_not_published(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "retrieval.fitting.fit.allowed_exposure", lambda pasts, *_: allowed_exposure(pasts, COUNT, 0.01, growth=0.1)
+        "retrieval.fitting.fit.allowed_exposure",
+        lambda histories, *_: allowed_exposure(histories, COUNT, 0.01, growth=0.1),
     )
     before = Bundle.open(live).manifest.generation
     report = fit(live, log(), SMALL)

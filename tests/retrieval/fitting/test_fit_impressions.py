@@ -74,8 +74,8 @@ def test_impressions_that_teach_nothing_are_noted(bundle: Path) -> None:
     assert notes["impressions"] == "not used: none of 1 impressions is of an item of the bundle"
     nobody = pa.table({"user": ["7"], "item": ["i000"], "position": [1], "time": [5]})
     assert TrainingData(log(), None, Impressions.from_arrow(nobody)).shown(log(), known, CONFIG, notes) is None
-    told = "not used: none of the 1 users of the impressions, as '7', is in the log, which names users as 'u"
-    assert notes["impressions"].startswith(told)
+    note = "not used: none of the 1 users of the impressions, as '7', is in the log, which names users as 'u"
+    assert notes["impressions"].startswith(note)
 
 
 def test_a_refresh_takes_no_impressions(bundle: Path) -> None:

@@ -105,8 +105,8 @@ def test_what_a_user_did_outweighs_a_profile(shop: Retriever) -> None:
 
 def test_an_explanation_says_what_the_profile_did(shop: Retriever) -> None:
     found = shop.recommend([[], ["i024"]], 5, profiles=[CLUBS] * 2)
-    for line, hits, told in zip(range(2), found, shop.explain(found), strict=True):
-        for hit, one in zip(hits, told, strict=True):
+    for line, hits, explanations in zip(range(2), found, shop.explain(found), strict=True):
+        for hit, one in zip(hits, explanations, strict=True):
             assert one.content + one.behaviour + one.popularity + one.profile == pytest.approx(hit.score, abs=1e-5)
             assert len(one.history) == line
     new, clicked = shop.explain(found)
@@ -248,13 +248,16 @@ def test_users_without_a_history_are_measured_too(folder: Path, tmp_path: Path, 
     for profiles in (None, PROFILES):
         code, out, err = run(*asked, *(("--profiles", folder / "users.parquet") if profiles else ()))
         assert code == 0, err
-        told = json.loads(out)
-        assert (told["queries"], told["new_users"], told["without_history"]) == (3, 2, 0)
-        assert {row["value"]: row["queries"] for row in told["slices"] if row["name"] == "users"} == {
+        report = json.loads(out)
+        assert (report["queries"], report["new_users"], report["without_history"]) == (3, 2, 0)
+        assert {row["value"]: row["queries"] for row in report["slices"] if row["name"] == "users"} == {
             "with a history": 1,
             "without a history": 2,
         }
-        assert (told["baselines"]["verdict"], told["baselines"]["new_users"]["users"]) == ("too few users", 2)
+        assert (report["baselines"]["verdict"], report["baselines"]["new_users"]["users"]) == (
+            "too few users",
+            2,
+        )
         saved = load(tmp_path / "values.json").evaluation
         assert set(saved.query_ids) == wanted.keys()
         known = None if profiles is None else profiles.of(["newcomer", "stranger"])

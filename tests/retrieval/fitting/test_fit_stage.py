@@ -47,18 +47,18 @@ def live(tmp_path: Path) -> Path:
     return tmp_path / "bundle"
 
 
-def moments_taught(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Cutoff, StageFeatures]]:
-    """Note what heads are taught from."""
-    taught: list[tuple[Cutoff, StageFeatures]] = []
+def recorded_examples(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Cutoff, StageFeatures]]:
+    """Record what heads are trained on."""
+    trained_on: list[tuple[Cutoff, StageFeatures]] = []
     examples = StageTrainer.examples
 
     def kept(self: StageTrainer, moment: Cutoff, features: StageFeatures | None = None) -> Examples:
         assert features is not None
-        taught.append((moment, features))
+        trained_on.append((moment, features))
         return examples(self, moment, features)
 
     monkeypatch.setattr(StageTrainer, "examples", kept)
-    return taught
+    return trained_on
 
 
 def test_a_second_stage_orders_what_is_recommended_and_follows_changes(live: Path, tmp_path: Path) -> None:
@@ -127,16 +127,16 @@ def test_a_head_that_is_worse_on_short_histories_leaves_them_to_retrieval(
 def test_a_head_learns_from_earlier_moments_with_sources_that_knew_no_later(
     live: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    taught = moments_taught(monkeypatch)
+    trained_on = recorded_examples(monkeypatch)
     report = fit(live, walks(), replace(SMALL, reranker=STAGE))
     assert "reranker" in report.published
-    assert [len(moment.histories) for moment, _ in taught] == [200, 200]
+    assert [len(moment.histories) for moment, _ in trained_on] == [200, 200]
     # Of 12 steps the last two judge and the two before them teach; a head that passed learns from the last too.
-    assert [{(len(past), len(later)) for past, later in zip(*moment[:2], strict=True)} for moment, _ in taught] == [
+    assert [{(len(past), len(later)) for past, later in zip(*moment[:2], strict=True)} for moment, _ in trained_on] == [
         {(8, 2)},
         {(10, 2)},
     ]
-    for moment, features in taught:
+    for moment, features in trained_on:
         pairs = {(past.user_id, row) for past in moment.histories for row in past.rows.tolist()}
         for source in features.sources:
             assert source.training_log is not None
@@ -153,16 +153,16 @@ def test_a_head_that_is_to_serve_new_users_learns_from_those_who_came_in_the_mid
     table["timestamp"] = np.where(users < 150, 1000 * steps + users, late).tolist()
     log = Interactions.from_arrow(pa.table(table))
     config = replace(SMALL, reranker=replace(STAGE, new_users=True), split="time")
-    taught: list[Cutoff] = []
+    trained_on: list[Cutoff] = []
     examples = StageTrainer.examples
 
     def kept(self: StageTrainer, moment: Cutoff, features: StageFeatures | None = None) -> Examples:
-        taught.append(moment)
+        trained_on.append(moment)
         return examples(self, moment, features)
 
     monkeypatch.setattr(StageTrainer, "examples", kept)
     assert "reranker" in fit(live, log, config).published
-    moment = taught[0]
+    moment = trained_on[0]
     new = [line for line, past in enumerate(moment.histories) if not len(past)]
     assert 10 < len(new) < 50
     assert len(set(moment.times.tolist())) == 1  # all ask at once, before what they look for
@@ -176,10 +176,10 @@ def test_a_head_that_is_to_serve_new_users_learns_from_those_who_came_in_the_mid
 def test_a_source_that_has_seen_the_targets_is_named_by_fit(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     everything = histories(log(), Bundle.open(live).items)
 
-    def planted(pasts: Sequence[History], space: ItemSpace, config: SourcesConfig) -> tuple[Source, ...]:
+    def planted(user_histories: Sequence[History], space: ItemSpace, config: SourcesConfig) -> tuple[Source, ...]:
         training_log = TrainingLog.of(everything, len(space.indexed))
         seen = fit_ease("oracle", everything, weighted_bins(everything)[1], 9, config, training_log)
-        return (*fit_sources(pasts, space, config), seen)
+        return (*fit_sources(user_histories, space, config), seen)
 
     monkeypatch.setattr("retrieval.training.ranker.ranker.fit_sources", planted)
     report = fit(live, log(), replace(SMALL, reranker=STAGE))
@@ -222,7 +222,7 @@ def test_each_window_is_learned_from_what_everybody_did_before_it_and_judged_by_
     log = Interactions.from_arrow(
         table.set_column(table.schema.get_field_index("timestamp"), "timestamp", pa.array(times))
     )
-    taught, trained = moments_taught(monkeypatch), list[tuple[str, int]]()
+    trained_on, trained = recorded_examples(monkeypatch), list[tuple[str, int]]()
     train_head = fit_ranker.train_head
 
     def counted(trainer: Trainer, examples: list[Examples], part_of_log: str) -> ScoringHead:
@@ -234,7 +234,7 @@ def test_each_window_is_learned_from_what_everybody_did_before_it_and_judged_by_
     report = fit(live, log, replace(SMALL, reranker=STAGE, split="both"))
     end, length = int(times.max()) + 1, 0.6 * np.ptp(times) / 3  # of less than 70 days
     edges = np.array([end - round(length * left) for left in (3, 2, 1, 0)])
-    windows = [(cutoff, known) for cutoff, known in taught if not cutoff.visiting]
+    windows = [(cutoff, known) for cutoff, known in trained_on if not cutoff.visiting]
     active = [np.unique(users[(times >= start) & (times < end)]) for start, end in pairwise(edges.tolist())]
     assert [len(cutoff.histories) for cutoff, _ in windows] == [len(found) for found in active]
     for (cutoff, features), start in zip(windows, edges[:-1].tolist(), strict=True):

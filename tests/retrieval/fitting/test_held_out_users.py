@@ -16,29 +16,34 @@ def history(rows: list[int], weights: list[float]) -> History:
 
 
 def test_newcomers_are_users_after_their_first_items_who_liked_what_came_next() -> None:
-    pasts = [history(list(range(30)), [5] * 30) for _ in range(12)] + [history([1, 2, 3, 4], [5, 5, 5, 1])]
-    found = ShortHistories.of(pasts, 2.5)
+    user_histories = [history(list(range(30)), [5] * 30) for _ in range(12)] + [history([1, 2, 3, 4], [5, 5, 5, 1])]
+    found = ShortHistories.of(user_histories, 2.5)
     assert found is not None
     assert [past.rows.tolist() for past in found.histories[:4]] == [[0], [0, 1], [0, 1, 2], [0]]
     assert [past.rows.tolist() for past in found.relevant[:2]] == [list(range(1, 21)), list(range(2, 22))]
     assert len(found.histories) == len(found.relevant) == 13
     assert (
         len(
-            (ShortHistories.of([*pasts[:12], pasts[12], pasts[12], pasts[12]], 5.5) or ShortHistories([], [])).histories
+            (
+                ShortHistories.of(
+                    [*user_histories[:12], user_histories[12], user_histories[12], user_histories[12]], 5.5
+                )
+                or ShortHistories([], [])
+            ).histories
         )
         == 0
     )
-    assert ShortHistories.of(pasts[:9], 2.5) is None
+    assert ShortHistories.of(user_histories[:9], 2.5) is None
 
 
 @pytest.mark.parametrize(("users", "out"), [(79, 0), (80, 20), (400, 40), (30_000, 2_000)])
 def test_a_tenth_is_left_out_but_of_few(users: int, out: int) -> None:
-    pasts = [history([1], [5])] * users
-    taught, new = hold_out_users(pasts)
-    assert (len(taught), len(new)) == (min(users - out, 20_000), out)
+    user_histories = [history([1], [5])] * users
+    training_users, new = hold_out_users(user_histories)
+    assert (len(training_users), len(new)) == (min(users - out, 20_000), out)
     names = [History.empty(str(n)) for n in range(80)]
-    taught, new = hold_out_users(names)
-    assert sorted(past.user_id for past in (*taught, *new)) == sorted(past.user_id for past in names)
+    training_users, new = hold_out_users(names)
+    assert sorted(past.user_id for past in (*training_users, *new)) == sorted(past.user_id for past in names)
     assert [past.user_id for past in new] == [past.user_id for past in hold_out_users(names)[1]]
 
 

@@ -28,8 +28,8 @@ def plays(order: int, column: str = "plays") -> pa.Table:
     played = np.where(
         drawn.random(len(table)) < 0.1, drawn.integers(100, 900, len(table)), 1 + drawn.poisson(1, len(table))
     )
-    told = pa.table({"user": table["user_id"], "item": table["item_id"], column: played})
-    return told.take(np.random.default_rng(order).permutation(len(told)))
+    played_log = pa.table({"user": table["user_id"], "item": table["item_id"], column: played})
+    return played_log.take(np.random.default_rng(order).permutation(len(played_log)))
 
 
 def read(order: int) -> Interactions:
@@ -76,8 +76,8 @@ def test_the_order_of_rows_without_times_teaches_nothing(heard: tuple[FitReport,
 
 
 def test_a_log_with_times_is_read_in_their_order() -> None:
-    pasts = histories(walks(), ITEMS)
-    kind = LogKind.of(pasts, "max")
+    user_histories = histories(walks(), ITEMS)
+    kind = LogKind.of(user_histories, "max")
     assert kind.in_order
     assert not kind.counts
     assert kind.notes == {}
@@ -95,7 +95,7 @@ def test_a_log_with_times_is_read_in_their_order() -> None:
         ([0, 0, 0, 0], "max", False),
     ],
 )
-def test_counts_are_told_from_other_weights(weights: list[int], repeats: str, counts: bool) -> None:
+def test_counts_are_distinguished_from_other_weights(weights: list[int], repeats: str, counts: bool) -> None:
     many = len(weights)
     table = pa.table({"user": ["a"] * many, "item": list(ITEMS)[:many], "time": range(many), "weight": weights})
     log = replace(Interactions.from_arrow(table), repeats=repeats)  # type: ignore[arg-type]
@@ -131,11 +131,11 @@ def test_each_part_is_asked_with_the_logarithm_of_counts(heard: tuple[FitReport,
     features.append(plain.features.of(replace(pools[0], weights=(as_counted,))))
     np.testing.assert_allclose(features[0], features[2], rtol=1e-4, atol=1e-4)
     assert np.abs(features[0] - features[1]).max() > 0.01
-    told = retriever.explain(pools[0])[0][0]
-    assert told.stages["rerank"] == pytest.approx(float(pools[0].scores[0, 0]), rel=1e-4, abs=1e-4)
+    explanation = retriever.explain(pools[0])[0][0]
+    assert explanation.stages["rerank"] == pytest.approx(float(pools[0].scores[0, 0]), rel=1e-4, abs=1e-4)
 
 
-def test_a_weight_and_what_it_counts_are_told_from_each_other() -> None:
+def test_a_weight_and_what_it_counts_are_distinguished_from_each_other() -> None:
     users = UserModel(counts=True)
     for weight in (0.0, 1.0, 6.5, 1000.0):
         assert users.weight_of(float(users.interaction_weights(np.array([weight]))[0])) == pytest.approx(

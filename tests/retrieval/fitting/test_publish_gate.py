@@ -21,12 +21,12 @@ def test_the_item_that_most_exceeds_its_audience_is_named() -> None:
     queries = np.zeros((4, 2), np.float32)
     found = Candidates(queries, rows, np.zeros(rows.shape, np.float32), items, "retrieve")
     # All four users know the hit, one of eight the others: the pushed one is in half of the lists.
-    pasts = [done(f"u{n}", 0) for n in range(6)] + [done("v", 0, 1), done("w", 2)]
-    shown = most_exposed(found, allowed_exposure(pasts, 100, growth=3.0, floor=0.1))
+    histories = [done(f"u{n}", 0) for n in range(6)] + [done("v", 0, 1), done("w", 2)]
+    shown = most_exposed(found, allowed_exposure(histories, 100, growth=3.0, floor=0.1))
     assert (shown.item_id, shown.share, shown.allowed) == ("pushed", 0.5, 0.375)
     assert "'pushed' would be in 50% of all top-10 lists, where its audience warrants 38%" in exposure_problem(shown)
-    assert exposure_problem(most_exposed(found, allowed_exposure(pasts, 100, growth=4.0, floor=0.1))) == ""
-    assert exposure_problem(most_exposed(found, allowed_exposure(pasts, 100, growth=3.0, floor=0.5))) == ""
+    assert exposure_problem(most_exposed(found, allowed_exposure(histories, 100, growth=4.0, floor=0.1))) == ""
+    assert exposure_problem(most_exposed(found, allowed_exposure(histories, 100, growth=3.0, floor=0.5))) == ""
 
 
 @pytest.mark.parametrize(
@@ -55,8 +55,8 @@ def test_each_history_is_cut_for_itself(length: int, parts: tuple[int, int, int]
 
 
 def test_all_histories_are_cut_at_the_same_moments() -> None:
-    pasts = [done("old", *range(7)), done("both", 7, 8, start=6), done("new", 9, start=9)]
-    old, both, new = temporal_split(pasts, "time")
+    histories = [done("old", *range(7)), done("both", 7, 8, start=6), done("new", 9, start=9)]
+    old, both, new = temporal_split(histories, "time")
     # The times are 0 to 6, 6, 7 and 9: seven tenths and nine tenths of the way are at 6 and 7.2.
     assert (old.train.rows.tolist(), old.valid.rows.tolist(), old.test.rows.tolist()) == ([0, 1, 2, 3, 4, 5], [6], [])
     assert (len(both.train), both.valid.rows.tolist()) == (0, [7, 8])

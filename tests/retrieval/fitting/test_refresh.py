@@ -124,7 +124,7 @@ def stopping(at: tuple[str, str, int], seen: list[Step] | None = None) -> Callab
     ],
 )
 @pytest.mark.parametrize("named", [True, False])
-def test_a_killed_fit_goes_on_and_publishes_the_same_bits(
+def test_a_killed_fit_continues_and_publishes_the_same_bits(
     at: tuple[str, str, int], named: bool, whole: dict[str, Any], fresh: Callable[[], Path], tmp_path: Path
 ) -> None:
     root = fresh()
@@ -194,7 +194,7 @@ def test_other_settings_or_a_longer_log_are_no_repetition(yesterday: tuple[Path,
     assert fit(root, both, replace(SMALL, exposure_floor=0.6)).refused == ""
 
 
-def test_a_refresh_goes_on_from_what_is_in_force(yesterday: tuple[Path, Interactions]) -> None:
+def test_a_refresh_continues_from_what_is_in_force(yesterday: tuple[Path, Interactions]) -> None:
     root, both = yesterday
     old = PublishedModel.of(Bundle.open(root))
     seen: list[Step] = []
@@ -233,7 +233,7 @@ def test_a_refresh_keeps_the_head_and_learns_its_sources_anew(fresh: Callable[[]
     assert new.features.statistics.counts.sum() > old.features.statistics.counts.sum()
 
 
-def test_an_adapter_goes_on_too(yesterday: tuple[Path, Interactions]) -> None:
+def test_an_adapter_continues_too(yesterday: tuple[Path, Interactions]) -> None:
     """Content tells the group here, and taste is to like what is near: the adapter helps a little, and is forced in."""
     root, both = yesterday
     bundle = Bundle.open(root)
@@ -241,20 +241,20 @@ def test_an_adapter_goes_on_too(yesterday: tuple[Path, Interactions]) -> None:
     from retrieval.fitting.part_training.trainer import Trainer  # what is learned alone needs no gate
 
     config = replace(ALL, adapter=AdapterConfig(hidden=8, epochs=4, validation_fraction=0.0))
-    pasts = histories(both, bundle.items)
+    user_histories = histories(both, bundle.items)
     seen: list[Step] = []
     assert before.description is not None
     trainer = Trainer(bundle, config, before.description, 0.5)
-    first = trainer.train_adapter(pasts, TRAIN)
+    first = trainer.train_adapter(user_histories, TRAIN)
     again = replace(trainer, published=before._replace(adapter=first), on_step=seen.append).train_adapter(
-        pasts, BEFORE_TEST
+        user_histories, BEFORE_TEST
     )
     assert seen[-1] == Step("adapter", BEFORE_TEST, 1, 1, 1, 1)
     moved = np.abs(again.w1 - first.w1).max()
     assert 0 < moved < 0.05  # one step of Adam is no longer than its rate, from another start it would be far
 
 
-def test_a_killed_refresh_goes_on_too(yesterday: tuple[Path, Interactions]) -> None:
+def test_a_killed_refresh_continues_too(yesterday: tuple[Path, Interactions]) -> None:
     root, both = yesterday
     whole = root.with_name("whole")
     shutil.copytree(root, whole)
@@ -326,21 +326,21 @@ def test_what_a_refresh_cannot_go_on_from(yesterday: tuple[Path, Interactions], 
 
 
 def test_what_came_since_is_cut_at_one_moment(fresh: Callable[[], Path]) -> None:
-    pasts = histories(log(9, start=CLOCK, each=6), Bundle.open(fresh()).items)
-    cuts = split_since(pasts, CLOCK + 2999)
+    user_histories = histories(log(9, start=CLOCK, each=6), Bundle.open(fresh()).items)
+    cuts = split_since(user_histories, CLOCK + 2999)
     assert {(len(one.train), len(one.valid), len(one.test)) for one in cuts} <= {(3, 1, 2), (3, 2, 1)}
-    moment = np.median(np.concatenate([past.timestamps[3:] for past in pasts]))
+    moment = np.median(np.concatenate([past.timestamps[3:] for past in user_histories]))
     for one in cuts:
         assert (one.valid.timestamps < moment).all()
         assert (one.test.timestamps >= moment).all()
-    assert [len(one.test) for one in split_since(pasts, CLOCK + 10**6)] == [0] * 9
+    assert [len(one.test) for one in split_since(user_histories, CLOCK + 10**6)] == [0] * 9
 
 
-def test_whom_a_refresh_goes_on_with(yesterday: tuple[Path, Interactions]) -> None:
+def test_whom_a_refresh_continues_with(yesterday: tuple[Path, Interactions]) -> None:
     root, both = yesterday
     before = PublishedModel.of(Bundle.open(root))
-    pasts = histories(both, Bundle.open(root).items)
-    some = [past if n < 5 else past[:8] for n, past in enumerate(pasts)]
+    user_histories = histories(both, Bundle.open(root).items)
+    some = [past if n < 5 else past[:8] for n, past in enumerate(user_histories)]
     new = {past.user_id for past in some[:5]}
     chosen = before.replay_sample(some, 3, 2.0)
     assert len(chosen) == 15

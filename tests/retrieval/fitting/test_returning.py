@@ -43,7 +43,7 @@ def some_come_back(tmp_path_factory: pytest.TempPathFactory) -> Fitted:
     return fitted(tmp_path_factory.mktemp("back"), 200)
 
 
-def test_where_nobody_comes_back_fit_goes_on(tmp_path: Path) -> None:
+def test_where_nobody_comes_back_fit_continues(tmp_path: Path) -> None:
     report, _, bundle = fitted(tmp_path, 0)
     assert report.published == ("behaviour",)
     assert not any(name.startswith("returning_") for name in report.serving)
@@ -73,8 +73,8 @@ def test_those_who_come_back_ask_with_weights_of_their_own(
     past = [other.histories[0]], [other.weights[0]]
     np.testing.assert_allclose(other.queries, plain.user_queries(*past), rtol=1e-5, atol=1e-6)
     assert not np.allclose(one.queries, other.queries)
-    told = retriever.explain(other)[0][0]
-    assert told.stages["retrieve"] == pytest.approx(float(other.scores[0, 0]), rel=1e-4, abs=1e-4)
+    explanation = retriever.explain(other)[0][0]
+    assert explanation.stages["retrieve"] == pytest.approx(float(other.scores[0, 0]), rel=1e-4, abs=1e-4)
 
 
 def test_weights_of_those_who_come_back_are_served_with_the_others(
@@ -83,8 +83,8 @@ def test_weights_of_those_who_come_back_are_served_with_the_others(
     _, _, bundle = some_come_back
     block = Retriever.load(bundle).behaviour
     assert block is not None
-    told = VISIT | {f"returning_{name}": value for name, value in BACK._asdict().items()}
-    found = apply_serving(block, told)
+    weights = VISIT | {f"returning_{name}": value for name, value in BACK._asdict().items()}
+    found = apply_serving(block, weights)
     assert found.returning == BACK
     assert (found.popular, found.content, found.towers[1].share) == (0.0, 0.1, 2.0)
     assert found.towers[0].half_lives.tolist() == [3.0]

@@ -43,7 +43,7 @@ def test_what_is_no_setting_is_refused(tmp_path: Path) -> None:
         read_settings(FitConfig, tmp_path / "none.json")
 
 
-def test_a_search_finds_better_settings_and_goes_on(tmp_path: Path) -> None:
+def test_a_search_finds_better_settings_and_continues(tmp_path: Path) -> None:
     build_bundle(catalogue(tmp_path, items(range(COUNT))), load_encoder("vectors:"), tmp_path / "bundle")
     seen: list[tuple[int, float]] = []
     first = tune(

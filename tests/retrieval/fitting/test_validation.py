@@ -26,10 +26,10 @@ def history(rows: list[int], weights: list[float]) -> History:
 
 
 def test_half_of_the_largest_weight_is_liked() -> None:
-    pasts = [history([0, 1], [1, 2]), history([], []), history([2, 3, 4], [5, 2.5, 2.4])]
-    assert min_liked_weight(pasts, "last") == 2.5
-    assert [past.liked(2.5).tolist() for past in pasts] == [[], [], [2, 3]]
-    assert min_liked_weight(pasts, "max") == min_liked_weight(pasts, "sum") == 0  # no ratings: all of it
+    histories = [history([0, 1], [1, 2]), history([], []), history([2, 3, 4], [5, 2.5, 2.4])]
+    assert min_liked_weight(histories, "last") == 2.5
+    assert [past.liked(2.5).tolist() for past in histories] == [[], [], [2, 3]]
+    assert min_liked_weight(histories, "max") == min_liked_weight(histories, "sum") == 0  # no ratings: all of it
     assert min_liked_weight([], "last") == 0
 
 
@@ -73,12 +73,12 @@ def test_content_that_has_no_say_is_not_read_and_changes_nothing() -> None:
     block = Behaviour(items, said, np.ones(COUNT, np.float32), one, towers, predictor, popular=0.3)
     content = rng.normal(size=(COUNT, DIM)).astype(np.float32)
     rows = [np.array([1, 7]), np.array([3])]
-    pasts = [History("ann", past, past, np.ones(len(past), np.float32)) for past in rows]
+    histories = [History("ann", past, past, np.ones(len(past), np.float32)) for past in rows]
     validation = Validation(ItemIds([f"i{number}" for number in range(COUNT)]), (), 10)
     for alpha in (0.0, 0.5):
         space = ItemSpace.of(content, UserModel(), replace(block, content=alpha))
-        found = validation.recommend(space, pasts)
-        queries = space.user_queries(rows, [past.weights for past in pasts])
+        found = validation.recommend(space, histories)
+        queries = space.user_queries(rows, [past.weights for past in histories])
         assert bool(queries[:, :DIM].any()) == bool(alpha)
         scores, order = FlatIndex(space.indexed).search(queries, COUNT)
         for line, seen in enumerate(rows):

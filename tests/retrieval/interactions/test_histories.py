@@ -93,7 +93,7 @@ def test_histories_equal_a_plain_loop(rows: list[Row], min_length: int) -> None:
     if len({second for _, _, second in rows}) > 1:
         assert found == expected
     else:  # without times the order is drawn
-        whatever = ([(user, *sorted(zip(*told, strict=True))) for user, *told in one] for one in (found, expected))
+        whatever = ([(user, *sorted(zip(*pairs, strict=True))) for user, *pairs in one] for one in (found, expected))
         assert next(whatever) == next(whatever)
 
 

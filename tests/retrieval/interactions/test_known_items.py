@@ -1,4 +1,4 @@
-"""Logs whose item_ids are not those of the bundle: read, or told with examples and a cause."""
+"""Logs whose item_ids are not those of the bundle: read, or reported with examples and a cause."""
 
 import pyarrow as pa
 import pytest
@@ -67,7 +67,7 @@ def test_what_is_unknown_is_counted_with_examples() -> None:
         ("other", r"Are these the item_ids that the bundle was built with, e.g. '1', '2', 'B00A'"),
     ],
 )
-def test_the_likely_cause_is_told(given: str, cause: str) -> None:
+def test_the_likely_cause_is_reported(given: str, cause: str) -> None:
     assert cause in known_items(read(given), ITEMS)[1].cause
 
 

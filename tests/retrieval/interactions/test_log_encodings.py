@@ -14,7 +14,7 @@ LOST = {"wrong number of columns": 1}
 
 
 @pytest.mark.parametrize(
-    ("encoding", "told"),
+    ("encoding", "expected"),
     [
         ("utf-8", {}),
         ("utf-8-sig", {}),
@@ -26,7 +26,7 @@ LOST = {"wrong number of columns": 1}
 )
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "inter"])
 def test_a_log_in_another_encoding_is_read_and_said(
-    tmp_path: Path, encoding: str, told: dict[str, int], suffix: str
+    tmp_path: Path, encoding: str, expected: dict[str, int], suffix: str
 ) -> None:
     path = tmp_path / f"log.{suffix}"
     text = TEXT if suffix == "csv" else TEXT.replace(",", "\t")
@@ -37,7 +37,7 @@ def test_a_log_in_another_encoding_is_read_and_said(
     assert values(found, "user_id") == ["josé", "zoë", "zoë"]
     assert values(found, "item_id") == ["tasse", "café", "tasse"]
     assert values(found, "weight") == [5.0, 3.0, 1.0]
-    assert (found.repaired, found.dropped) == (told, LOST)
+    assert (found.repaired, found.dropped) == (expected, LOST)
 
 
 def test_marks_of_an_encoding_before_a_log_in_plain_letters_are_read(tmp_path: Path) -> None:

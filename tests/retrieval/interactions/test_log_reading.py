@@ -95,7 +95,7 @@ def test_dates_are_read_however_they_are_written(given: list[Any]) -> None:
     assert found.dropped == {}
 
 
-def test_dates_in_digits_are_told_and_those_that_are_none_dropped_with_a_value() -> None:
+def test_dates_in_digits_are_reported_and_those_that_are_none_dropped_with_a_value() -> None:
     found = Interactions.from_arrow(log(timestamp=[20231114, 20231345, 20230229, 20240229, 20231115]))
     assert values(found, "timestamp") == [NOVEMBER, NOVEMBER + 86_400, 1_709_164_800]
     assert found.repaired == {"time in YYYYMMDD": 3}

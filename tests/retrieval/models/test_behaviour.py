@@ -71,17 +71,17 @@ def test_without_a_history_popularity_alone_decides() -> None:
 
 def test_an_empty_history_has_no_direction_in_any_tower() -> None:
     block, nothing = random_block(), np.empty(0, np.int64)  # whose second tower starts from a vector of its own
-    pasts = [nothing, np.array([4, 9]), nothing]
-    to_json = block.tower_queries(pasts)
+    user_histories = [nothing, np.array([4, 9]), nothing]
+    to_json = block.tower_queries(user_histories)
     assert np.linalg.norm(to_json, axis=1).tolist() == pytest.approx(
         [0, 2**0.5, 0], abs=1e-6
     )  # 1 in each of two towers
-    np.testing.assert_allclose(to_json[1], block.tower_queries(pasts[1:2])[0], atol=1e-6)
+    np.testing.assert_allclose(to_json[1], block.tower_queries(user_histories[1:2])[0], atol=1e-6)
     assert not block.tower_queries([nothing]).any()
     # What sources of a second stage ask for a new user: nothing of content and towers, and what is popular.
     space = ItemSpace.of(unit(np.random.default_rng(1).normal(size=(30, 6)).astype(np.float32)), UserModel(), block)
-    weights = [np.full(len(past), 5, np.float32) for past in pasts]
-    alone = space.query_parts(pasts, weights).unweighted
+    weights = [np.full(len(past), 5, np.float32) for past in user_histories]
+    alone = space.query_parts(user_histories, weights).unweighted
     assert alone[0].tolist() == alone[2].tolist() == [0.0] * 13 + [1.0]
     assert np.linalg.norm(alone[1, :6]) == pytest.approx(1, abs=1e-5)
 
@@ -89,14 +89,16 @@ def test_an_empty_history_has_no_direction_in_any_tower() -> None:
 def test_a_short_history_counts_as_far_as_its_length_says() -> None:
     whole, rng = random_block(), np.random.default_rng(2)
     block, new = replace(whole, history_shrinkage=2.0), rng.normal(size=(4, 8)).astype(np.float32)
-    pasts = [np.empty(0, np.int64), np.array([3]), np.array([3, 5]), np.arange(8)]
+    user_histories = [np.empty(0, np.int64), np.array([3]), np.array([3, 5]), np.arange(8)]
     tastes = rng.normal(size=(4, 6)).astype(np.float32)
     own = np.array([0, 1 - 0.5**0.5, 0.5, 1 - 0.5**4])[:, None]
-    expected = own * whole.user_queries(tastes, pasts)
+    expected = own * whole.user_queries(tastes, user_histories)
     for asked_new, given in ((np.eye(8)[[7] * 4], None), (new, new)):
         rest = np.pad((1 - own) * asked_new, ((0, 0), (6, 0)))
-        np.testing.assert_allclose(block.user_queries(tastes, pasts, new=given), expected + rest, atol=1e-6)
-    np.testing.assert_allclose(whole.queries(pasts[1:], new=new[1:]), whole.queries(pasts[1:]), atol=1e-6)
+        np.testing.assert_allclose(block.user_queries(tastes, user_histories, new=given), expected + rest, atol=1e-6)
+    np.testing.assert_allclose(
+        whole.queries(user_histories[1:], new=new[1:]), whole.queries(user_histories[1:]), atol=1e-6
+    )
 
 
 def test_order_matters_only_where_a_half_life_is_finite() -> None:

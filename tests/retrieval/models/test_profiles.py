@@ -117,7 +117,7 @@ def test_columns_of_many_lines_are_checked_before_the_first() -> None:
         TASTE.columns_in(pa.schema([*fields[:2], ("age", pa.string())]))
 
 
-def test_saved_and_read_it_is_the_same_and_damage_is_told() -> None:
+def test_saved_and_read_it_is_the_same_and_damage_is_reported() -> None:
     data = TASTE.to_bytes()
     again, table = ProfileModel.from_bytes(data), pa.table({"age": [40], "plan": ["solo"]})
     np.testing.assert_array_equal(again.queries(table), TASTE.queries(table))

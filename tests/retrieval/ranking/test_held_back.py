@@ -14,7 +14,7 @@ from retrieval.fitting.selection.score_penalties import score_penalties, shares_
 from retrieval.ranking.explain import Explanation, with_features
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.ranking.sources import UserBatch
-from tests.retrieval.ranking.test_stage import PASTS, SMALL, VIEWS, asked, learner, space_of
+from tests.retrieval.ranking.test_stage import HISTORIES, SMALL, VIEWS, asked, learner, space_of
 from tests.retrieval.ranking.worlds import ITEMS, moment_of
 
 COUNT, BACK = len(ITEMS), 1.5  # standard deviations
@@ -24,8 +24,8 @@ IDLE = np.full(20, 3.0, np.float32)
 @pytest.fixture(scope="module")
 def stage() -> SecondStage:
     one = learner(SMALL)
-    head = one.head([one.examples(moment_of(PASTS))])[0]
-    return replace(one.stage(head, PASTS), returning=head)
+    head = one.head([one.examples(moment_of(HISTORIES))])[0]
+    return replace(one.stage(head, HISTORIES), returning=head)
 
 
 def batch(stage: SecondStage, idle: Vectors | None = None) -> UserBatch:
@@ -101,18 +101,18 @@ def test_hits_that_were_held_back_are_explained_by_what_the_head_says(stage: Sec
     before = lists_of(stage, "head")
     row = best_row(before)
     after = lists_of(held(stage, row), "head")
-    told = [
+    explanations = [
         with_features(
             [[Explanation(hit.item_id, hit.score, 0, 0, 0, ()) for hit in line] for line in found], found, found, one
         )
         for one, found in ((stage, before), (held(stage, row), after))
     ]
-    for first, second in zip(*told, strict=True):
+    for first, second in zip(*explanations, strict=True):
         assert {hit.item_id: hit.features for hit in first}.keys() == {hit.item_id for hit in second}
         effects = {hit.item_id: hit.features for hit in first}
         for hit in second:
             assert hit.features == pytest.approx(effects[hit.item_id], abs=1e-4)
-    assert any(hit.features for line in told[1] for hit in line)
+    assert any(hit.features for line in explanations[1] for hit in line)
 
 
 @pytest.mark.parametrize("scale", [1.0, 250.0])

@@ -10,7 +10,7 @@ from indexing.errors import DamagedFileError
 from retrieval.ranking.sources import Neighbours, UserBatch, neighbour_scores, neighbour_table
 from retrieval.training.ranker.sources import fit_sources
 from retrieval.training.ranker_config import SourcesConfig
-from tests.retrieval.ranking.test_stage import PASTS, space_of
+from tests.retrieval.ranking.test_stage import HISTORIES, space_of
 from tests.retrieval.ranking.worlds import ITEMS
 
 COUNT, WIDTH = 300, 7
@@ -134,7 +134,7 @@ def test_arrays_of_other_lengths_are_damage(part: str) -> None:
 
 def test_learned_sources_hold_lines_of_the_items_that_ease_knows_alone() -> None:
     config = SourcesConfig(num_neighbours=5, max_ease_items=3)
-    sources = [one for one in fit_sources(PASTS, space_of(None), config) if isinstance(one, Neighbours)]
+    sources = [one for one in fit_sources(HISTORIES, space_of(None), config) if isinstance(one, Neighbours)]
     assert len(sources) == 4
     for source in sources:
         lines = np.sort(source.table_rows[source.table_rows >= 0])

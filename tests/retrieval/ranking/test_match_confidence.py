@@ -1,4 +1,4 @@
-"""Verdicts: the best rows by brute force, statistics by hand, and what is not there told from what is."""
+"""Match confidence: the best rows by brute force, statistics by hand, and queries with and without a match."""
 
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def test_statistics_by_hand() -> None:
 
 
 @pytest.mark.parametrize("held", [False, True])
-def test_what_is_not_there_is_told_and_as_many_pass_as_were_to(held: bool) -> None:
+def test_what_is_not_there_is_reported_and_as_many_pass_as_were_to(held: bool) -> None:
     vectors, group = groups()
     there = group < 30
     catalogue = vectors[there]
@@ -70,7 +70,7 @@ def test_what_is_not_there_is_told_and_as_many_pass_as_were_to(held: bool) -> No
     assert found.probability[there].mean() > 0.7 > 0.3 > found.probability[~there].mean()
     known = matching.predict(catalogue[best_rows(catalogue, unit(asked[own]), own, from_items=held)[0]], asked[own])
     assert known.good.mean() == pytest.approx(0.9, abs=0.01)
-    apart = np.abs(found.probability - matching.threshold) > 1e-6  # what is told is rounded to float32
+    apart = np.abs(found.probability - matching.threshold) > 1e-6  # results are rounded to float32
     assert apart.mean() > 0.9
     np.testing.assert_array_equal(found.good[apart], (found.probability > matching.threshold)[apart])
 

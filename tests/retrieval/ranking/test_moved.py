@@ -1,4 +1,4 @@
-"""Which features moved a hit: by hand for a linear head, and what is not told."""
+"""Which features moved a hit: by hand for a linear head, and effects that are left out."""
 
 from dataclasses import replace
 
@@ -41,7 +41,7 @@ def ranked(world: World, stage: SecondStage) -> Candidates:
     return stage.rerank(replace(found, rows=rows, scores=scores, histories=tuple(histories), weights=tuple(weights)))
 
 
-def told(found: Candidates) -> list[list[Explanation]]:
+def explanations(found: Candidates) -> list[list[Explanation]]:
     return [[Explanation(hit.item_id, hit.score, 0, 0, 0, ()) for hit in line] for line in found]
 
 
@@ -49,7 +49,7 @@ def test_a_linear_head_is_moved_by_how_far_each_group_is_from_the_mean(stage: Se
     features = stage.features.of(ranked)
     assert np.abs(features).max() < 6  # the head cuts nothing off
     names = [one.group for one in stage.features.features]
-    found = with_features(told(ranked), ranked, ranked, stage, max_items=4)
+    found = with_features(explanations(ranked), ranked, ranked, stage, max_items=4)
     assert (stage.features.statistics.counts[ranked.rows[ranked.rows >= 0]] == 0).any()
     assert isinstance(stage.head, NeuralHead)
     for line in (0, 1, 2, 4, 5):
@@ -70,11 +70,11 @@ def test_a_linear_head_is_moved_by_how_far_each_group_is_from_the_mean(stage: Se
 def test_hits_that_were_cut_are_explained_among_all_that_the_head_ordered(
     stage: SecondStage, ranked: Candidates
 ) -> None:
-    best, all_told = ranked.top(5), with_features(told(ranked), ranked, ranked, stage)
-    among = with_features(told(best), best, ranked, stage)
+    best, all_told = ranked.top(5), with_features(explanations(ranked), ranked, ranked, stage)
+    among = with_features(explanations(best), best, ranked, stage)
     assert [line[:5] for line in all_told] == among
     assert any(one.features for one in among[1])
     with pytest.raises(InputError, match=r"query '0' were cut or changed since the head ordered them.*give among="):
-        with_features(told(best), best, best, stage)  # among themselves they would have other features
+        with_features(explanations(best), best, best, stage)  # among themselves they would have other features
     with pytest.raises(ShapeError, match="hits of 6 queries among candidates of 1"):
-        with_features(told(best), best, ranked.take([0]), stage)
+        with_features(explanations(best), best, ranked.take([0]), stage)

@@ -18,7 +18,7 @@ from retrieval.ranking.second_stage import SecondStage
 from retrieval.ranking.stored_stage import carried_over
 from retrieval.training.ranker.neural_head import train_neural_head, train_trees_head
 from retrieval.training.ranker.ranker import StageTrainer
-from tests.retrieval.ranking.test_stage import PASTS, SMALL, VIEWS, asked, learner, space_of
+from tests.retrieval.ranking.test_stage import HISTORIES, SMALL, VIEWS, asked, learner, space_of
 from tests.retrieval.ranking.worlds import ITEMS, moment_of
 
 Tensors = dict[str, NDArray[np.generic]]
@@ -28,15 +28,15 @@ SPREADS = np.array([0.7, 0.2], np.float32)
 @pytest.fixture(scope="module")
 def heads() -> tuple[NeuralHead, TreesHead]:
     pytest.importorskip("lightgbm")
-    examples = learner().examples(moment_of(PASTS))
+    examples = learner().examples(moment_of(HISTORIES))
     return train_neural_head(examples, SMALL.neural)[0], train_trees_head(examples, SMALL.trees)
 
 
 def stage_of(head: NeuralHead | TreesHead, one: StageTrainer) -> SecondStage:
-    return one.stage(head, PASTS)
+    return one.stage(head, HISTORIES)
 
 
-def earlier(stage: SecondStage, heads: tuple[NeuralHead, TreesHead], *, returning: bool, **told: Any) -> bytes:  # noqa: ANN401
+def earlier(stage: SecondStage, heads: tuple[NeuralHead, TreesHead], *, returning: bool, **metadata: Any) -> bytes:  # noqa: ANN401
     """Write a stage with both heads, and whatever else it tells, as an earlier version did."""
     data = stage.to_bytes()
     tensors: Tensors = {name: one for name, one in load(data).items() if not name.startswith("head.")}
@@ -45,8 +45,10 @@ def earlier(stage: SecondStage, heads: tuple[NeuralHead, TreesHead], *, returnin
         for part, made in of_heads.items():
             tensors |= {f"{place}.{part}.{name}": np.ascontiguousarray(one) for name, one in made.items()}
         tensors[f"{place}.spreads"] = SPREADS
-    told = metadata_entry(data, "stage") | {"head": "both"} | ({"returning": "both"} if returning else {}) | told
-    return save(tensors, {"stage": json.dumps(told)})
+    metadata = (
+        metadata_entry(data, "stage") | {"head": "both"} | ({"returning": "both"} if returning else {}) | metadata
+    )
+    return save(tensors, {"stage": json.dumps(metadata)})
 
 
 def pool_of(stage: SecondStage) -> Candidates:

@@ -1,4 +1,4 @@
-"""Which head orders which requests is told by the stage, and requests that no head is made for are warned of."""
+"""The stage names the head of each kind of request, and warns of requests without a head."""
 
 import warnings
 from dataclasses import replace
@@ -9,14 +9,14 @@ import pytest
 from retrieval.ranking.published_heads import PublishedHeads, ReturningUsersWarning, warn_without_returning
 from retrieval.ranking.reranker import ExactReranker
 from retrieval.ranking.second_stage import SecondStage
-from tests.retrieval.ranking.test_stage import PASTS, SMALL, learner
+from tests.retrieval.ranking.test_stage import HISTORIES, SMALL, learner
 from tests.retrieval.ranking.worlds import moment_of
 
 
 @pytest.fixture(scope="module")
 def stage() -> SecondStage:
     one = learner(SMALL)
-    return one.stage(one.head([one.examples(moment_of(PASTS))])[0], PASTS)
+    return one.stage(one.head([one.examples(moment_of(HISTORIES))])[0], HISTORIES)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_what_orders_each_kind_of_request_is_what_the_stage_does(
     assert f"returning users: {returning}" in heads.in_words()["ordered by"]
 
 
-def test_the_shortest_history_of_the_head_is_told(stage: SecondStage) -> None:
+def test_the_shortest_history_of_the_head_is_reported(stage: SecondStage) -> None:
     heads = PublishedHeads.of(replace(stage, min_history=4))
     assert heads is not None
     assert heads.in_words()["shortest history"].startswith("4 items for the head of visits")
@@ -62,14 +62,14 @@ def test_a_bundle_without_a_second_stage_has_no_heads(stage: SecondStage) -> Non
         ({"leaves_returning": True}, "keep the order of retrieval: this bundle has no head for them"),
     ],
 )
-def test_a_request_with_a_time_is_told_that_no_head_is_for_users_who_return(
+def test_a_request_with_a_time_is_warned_that_no_head_is_for_users_who_return(
     stage: SecondStage, settings: dict[str, Any], message: str
 ) -> None:
     with pytest.warns(ReturningUsersWarning, match=message):
         warn_without_returning(replace(stage, **settings), has_weights=True)
 
 
-def test_times_that_change_nothing_are_told(stage: SecondStage) -> None:
+def test_times_that_change_nothing_are_reported(stage: SecondStage) -> None:
     with pytest.warns(ReturningUsersWarning, match="times of the requests change nothing"):
         warn_without_returning(ExactReranker(stage.vectors), has_weights=False)
 

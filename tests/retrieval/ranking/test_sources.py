@@ -92,11 +92,18 @@ def test_neighbours_follow_their_items_when_rows_change() -> None:
 def test_ease_with_room_for_all_neighbours_is_ease() -> None:
     log = Interactions.from_arrow(table_of(drawn(40)))
     items = ItemIds(ITEMS)
-    pasts = histories(log, items)
+    user_histories = histories(log, items)
     config = SourcesConfig(num_neighbours=len(items), regularisation=5.0)
-    source = fit_ease("ease", pasts, weighted_bins(pasts)[1], 3.0, config, TrainingLog.of(pasts, len(items)))
-    asked = UserBatch.after(pasts)
-    mean = np.concatenate([past.weights for past in pasts]).mean()
+    source = fit_ease(
+        "ease",
+        user_histories,
+        weighted_bins(user_histories)[1],
+        3.0,
+        config,
+        TrainingLog.of(user_histories, len(items)),
+    )
+    asked = UserBatch.after(user_histories)
+    mean = np.concatenate([past.weights for past in user_histories]).mean()
     oracle = EASE.fit(log, items, regularisation=5.0 * mean**2, weighted=True, half_life=3.0)
     best = oracle.recommend(asked.histories, 5, weights=[weights / mean for weights in asked.weights])
     found = np.take_along_axis(source.scores(asked), best.rows, axis=1)
@@ -104,10 +111,10 @@ def test_ease_with_room_for_all_neighbours_is_ease() -> None:
 
 
 def test_what_comes_next_is_counted_by_hand() -> None:
-    pasts = [history("ann", [0, 1, 2]), history("bob", [0, 1])]
-    source = fit_next(pasts, 4, SourcesConfig(num_neighbours=3, window=2, shrinkage=1.0))
+    user_histories = [history("ann", [0, 1, 2]), history("bob", [0, 1])]
+    source = fit_next(user_histories, 4, SourcesConfig(num_neighbours=3, window=2, shrinkage=1.0))
     # 0 -> 1 twice in one step, 0 -> 2 once in two, 1 -> 2 once in one; 0 and 1 were taken twice, 2 once.
-    told = {(0, 1): 2 / 3 / 3**0.5, (0, 2): 0.5 / 3 / 2**0.5, (1, 2): 1 / 3 / 2**0.5}
+    by_hand = {(0, 1): 2 / 3 / 3**0.5, (0, 2): 0.5 / 3 / 2**0.5, (1, 2): 1 / 3 / 2**0.5}
     found = {
         (row, int(other)): float(value)
         for row in range(4)
@@ -116,13 +123,13 @@ def test_what_comes_next_is_counted_by_hand() -> None:
         if other >= 0
     }
     assert source.table_rows.tolist() == [0, 1, -1, -1]
-    assert found == pytest.approx(told)
+    assert found == pytest.approx(by_hand)
     assert source.known.tolist() == [True, True, True, False]
 
 
 def test_recent_counts_the_last_days_and_nothing_that_came_later() -> None:
-    pasts = [history("ann", [0, 1, 2], start=0), history("bob", [2, 0], start=2 * DAY)]
-    source = fit_recent(pasts, 4, days=2.0)
+    user_histories = [history("ann", [0, 1, 2], start=0), history("bob", [2, 0], start=2 * DAY)]
+    source = fit_recent(user_histories, 4, days=2.0)
     asked = UserBatch([np.array([3])] * 3, [np.ones(1, np.float32)] * 3, np.array([0, 2 * DAY, 3 * DAY]))
     counts = [[1, 0, 0, 0], [0, 1, 2, 0], [1, 0, 2, 0]]
     np.testing.assert_allclose(source.scores(asked), np.log1p(counts), rtol=1e-6)
@@ -134,8 +141,8 @@ def test_recent_counts_the_last_days_and_nothing_that_came_later() -> None:
 
 @pytest.mark.parametrize("days", [0, 1, 1.99, 2, 3, 400])
 def test_recent_counts_the_last_days_of_the_log_for_a_request_after_its_end(days: float) -> None:
-    pasts = [history("ann", [0, 1, 2], start=0), history("bob", [2, 0], start=2 * DAY)]
-    source = fit_recent(pasts, 4, days=2.0)
+    user_histories = [history("ann", [0, 1, 2], start=0), history("bob", [2, 0], start=2 * DAY)]
+    source = fit_recent(user_histories, 4, days=2.0)
     time = 3 * DAY + int(days * DAY)
     asked = UserBatch([np.array([3])] * 2, [np.ones(1, np.float32)] * 2, np.array([time, time]))
     for tried in (source, Recent.read("recent", source.tensors())):
@@ -189,23 +196,23 @@ def test_weights_and_times_fit_histories() -> None:
 @pytest.mark.parametrize("rated", [True, False])
 def test_the_three_kinds_of_ease_are_each_solved_for_what_counts_in_it(rated: bool) -> None:
     """Where weights are all alike two of them are one matrix, and how ratings differ says nothing."""
-    pasts = [
+    user_histories = [
         replace(past, weights=past.weights if rated else np.ones_like(past.weights))
         for past in histories(Interactions.from_arrow(table_of(drawn(40))), ItemIds(ITEMS))
     ]
     space = ItemSpace.of(np.eye(len(ITEMS), dtype=np.float32), UserModel())
     config = SourcesConfig(num_neighbours=len(ITEMS), regularisation=5.0)
-    found = {source.name: source for source in fit_sources(pasts, space, config)}
-    x = np.zeros((len(pasts), len(ITEMS)))
+    found = {source.name: source for source in fit_sources(user_histories, space, config)}
+    x = np.zeros((len(user_histories), len(ITEMS)))
     seen = np.zeros(x.shape, np.bool_)
-    for line, past in enumerate(pasts):
+    for line, past in enumerate(user_histories):
         x[line, past.rows], seen[line, past.rows] = past.weights, True
-    told = x / x[seen].mean()
+    by_hand = x / x[seen].mean()
     halves = {"ease": 20.0, "ease_liked": 1e9, "ease_ratings": 1e9}
     for name, bin_weights in {
-        "ease": told,
-        "ease_liked": told >= 1,
-        "ease_ratings": np.where(seen, told - 1, 0),
+        "ease": by_hand,
+        "ease_liked": by_hand >= 1,
+        "ease_ratings": np.where(seen, by_hand - 1, 0),
     }.items():
         solved = np.linalg.inv(bin_weights.T.astype(float) @ bin_weights + 5.0 * np.eye(len(ITEMS)))
         expected = solved / -np.diag(solved)

@@ -40,7 +40,7 @@ SMALL = StageConfig(
     neural=HeadConfig(hidden=8, epochs=10, batch_size=16),
     trees=TreesConfig(num_boost_round=10, min_data_in_leaf=5),
 )
-PASTS = drawn(120)
+HISTORIES = drawn(120)
 
 
 def space_of(_: object) -> ItemSpace:
@@ -54,16 +54,16 @@ def learner(config: StageConfig = SMALL) -> StageTrainer:
 @pytest.fixture(scope="module")
 def stage() -> SecondStage:
     one = learner()
-    return one.stage(one.head([one.examples(moment_of(PASTS))])[0], PASTS)
+    return one.stage(one.head([one.examples(moment_of(HISTORIES))])[0], HISTORIES)
 
 
 def asked(count: int = 20) -> UserBatch:
-    return UserBatch.after([past[:5] for past in PASTS[:count]])
+    return UserBatch.after([past[:5] for past in HISTORIES[:count]])
 
 
 def test_the_head_does_better_than_any_source(stage: SecondStage) -> None:
     at = learner()
-    moment = moment_of(PASTS)
+    moment = moment_of(HISTORIES)
     features, _ = at.features(moment.histories)
     served = replace(stage, features=features)
     found = served.rerank(
@@ -121,7 +121,7 @@ def test_ranks_and_spreads_are_those_of_the_list(stage: SecondStage) -> None:
 
 def test_short_histories_have_the_order_of_retrieval(stage: SecondStage) -> None:
     late = np.full(20, stage.features.statistics.now)
-    both = UserBatch.after([past[: 2 + 3 * (line % 2)] for line, past in enumerate(PASTS[:20])])
+    both = UserBatch.after([past[: 2 + 3 * (line % 2)] for line, past in enumerate(HISTORIES[:20])])
     few = replace(stage, min_history=5)
     pool = few.pool(replace(both, times=late), ItemIds(ITEMS), 10)
     found, by_head = few.rerank(pool), stage.rerank(pool)
@@ -150,10 +150,10 @@ def test_tastes_are_means_of_what_was_liked_and_disliked() -> None:
 
 
 def test_facts_are_counted_by_hand() -> None:
-    facts = ItemStatistics.of([PASTS[0]], COUNT)
-    row, weight = int(PASTS[0].rows[2]), float(PASTS[0].weights[2])
-    usual = float(PASTS[0].weights.mean())
-    when = np.array([PASTS[0].timestamps[2] + 86_400])
+    facts = ItemStatistics.of([HISTORIES[0]], COUNT)
+    row, weight = int(HISTORIES[0].rows[2]), float(HISTORIES[0].weights[2])
+    usual = float(HISTORIES[0].weights.mean())
+    when = np.array([HISTORIES[0].timestamps[2] + 86_400])
     popularity, liked, age, trust = facts.at(when, np.array([[row]]))[0, 0].tolist()
     assert popularity == pytest.approx(np.log(2 / (8 / COUNT + 1)), rel=1e-5)
     assert liked == pytest.approx((weight - usual) / 11, abs=1e-6)
@@ -215,7 +215,7 @@ def test_items_that_nobody_has_met_keep_the_place_of_retrieval_unless_the_head_s
 def test_trees_learn_are_stored_as_text_and_are_missed_politely(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("lightgbm")
     one = learner(replace(SMALL, head="trees"))
-    grown = one.stage(one.head([one.examples(moment_of(PASTS))])[0], PASTS)
+    grown = one.stage(one.head([one.examples(moment_of(HISTORIES))])[0], HISTORIES)
     assert isinstance(grown.head, TreesHead)
     pool = grown.pool(replace(asked(), times=np.full(20, grown.features.statistics.now)), one.items, 10)
     read = SecondStage.from_bytes(grown.to_bytes(), space_of(None), VIEWS)
@@ -226,19 +226,19 @@ def test_trees_learn_are_stored_as_text_and_are_missed_politely(monkeypatch: pyt
 
 
 def test_a_source_that_has_seen_the_targets_is_named() -> None:
-    def leaky(pasts: Sequence[History], space: ItemSpace) -> list[Source]:
-        seen = Popular("oracle", np.zeros(COUNT, np.float32), TrainingLog.of(PASTS, COUNT))
+    def leaky(histories: Sequence[History], space: ItemSpace) -> list[Source]:
+        seen = Popular("oracle", np.zeros(COUNT, np.float32), TrainingLog.of(HISTORIES, COUNT))
         return [*space_sources(space, TrainingLog.of([], COUNT)), seen]
 
     one = replace(learner(), fit_sources=leaky)
     with pytest.raises(TrainingError, match=r"source 'oracle' was trained on 120 of the targets.*'u000'"):
-        one.examples(moment_of(PASTS))
+        one.examples(moment_of(HISTORIES))
     with pytest.raises(TrainingError, match="source 'retrieval' has no training log"):
-        replace(one, fit_sources=lambda _, space: space_sources(space)).examples(moment_of(PASTS))
+        replace(one, fit_sources=lambda _, space: space_sources(space)).examples(moment_of(HISTORIES))
 
 
 def test_a_source_that_lies_about_its_past_does_too_well() -> None:
-    moment = moment_of(PASTS)
+    moment = moment_of(HISTORIES)
     honest = fit_ease(
         "ease", moment.histories, weighted_bins(moment.histories)[1], 9, SMALL.sources, TrainingLog.of([], COUNT)
     )
@@ -251,7 +251,7 @@ def test_a_source_that_lies_about_its_past_does_too_well() -> None:
 @pytest.mark.parametrize("at_once", [1, 7 * COUNT, 2**24])
 def test_recalls_are_those_of_users_one_by_one(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("retrieval.ranking.sources.pool.MAX_SCORES", at_once)
-    moment = moment_of(PASTS)
+    moment = moment_of(HISTORIES)
     sources: list[Source] = [
         fit_ease(
             "ease", moment.histories, weighted_bins(moment.histories)[1], 9, SMALL.sources, TrainingLog.of([], COUNT)
@@ -270,7 +270,7 @@ def test_recalls_are_those_of_users_one_by_one(at_once: int, monkeypatch: pytest
 
 def test_moments_at_a_second_show_nothing_later() -> None:
     cut, end = 1_700_000_000 + 3600 * 2000, 1_700_000_000 + 3600 * 3000
-    moment = cutoff_at(PASTS, cut, end)
+    moment = cutoff_at(HISTORIES, cut, end)
     assert max(int(past.timestamps.max()) for past in moment.histories if len(past)) < cut
     wanted = np.concatenate([later.timestamps for later in moment.targets])
     assert cut <= wanted.min()
@@ -288,10 +288,10 @@ def test_every_source_says_the_same_in_a_batch(stage: SecondStage) -> None:
 
 
 def test_learned_sources_have_books() -> None:
-    training_log = TrainingLog.of(PASTS, COUNT)
+    training_log = TrainingLog.of(HISTORIES, COUNT)
     for source in (
-        fit_ease("ease", PASTS, weighted_bins(PASTS)[1], 9, SMALL.sources, training_log),
-        fit_next(PASTS, COUNT, SMALL.sources, training_log),
-        fit_recent(PASTS, COUNT, 14, training_log),
+        fit_ease("ease", HISTORIES, weighted_bins(HISTORIES)[1], 9, SMALL.sources, training_log),
+        fit_next(HISTORIES, COUNT, SMALL.sources, training_log),
+        fit_recent(HISTORIES, COUNT, 14, training_log),
     ):
         assert source.training_log is training_log

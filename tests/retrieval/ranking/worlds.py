@@ -20,20 +20,20 @@ def drawn(users: int, each: int = 8, seed: int = 0) -> list[History]:
     return found
 
 
-def moment_of(pasts: list[History], share: float = 0.2) -> Cutoff:
+def moment_of(histories: list[History], share: float = 0.2) -> Cutoff:
     """Cut each history back by a share, one item at least: what was before, and what came next."""
-    ends = [len(past) - max(1, int(len(past) * share)) for past in pasts]
-    cuts = list(zip(pasts, ends, strict=True))
+    ends = [len(past) - max(1, int(len(past) * share)) for past in histories]
+    cuts = list(zip(histories, ends, strict=True))
     return Cutoff.between([past[:end] for past, end in cuts], [past[end:] for past, end in cuts])
 
 
-def table_of(pasts: list[History]) -> pa.Table:
+def table_of(histories: list[History]) -> pa.Table:
     """The same as a log."""
     return pa.table(
         {
-            "user": [past.user_id for past in pasts for _ in range(len(past))],
-            "item": [ITEMS[row] for past in pasts for row in past.rows],
-            "time": np.concatenate([past.timestamps for past in pasts]),
-            "weight": np.concatenate([past.weights for past in pasts]),
+            "user": [past.user_id for past in histories for _ in range(len(past))],
+            "item": [ITEMS[row] for past in histories for row in past.rows],
+            "time": np.concatenate([past.timestamps for past in histories]),
+            "weight": np.concatenate([past.weights for past in histories]),
         }
     )

@@ -53,16 +53,16 @@ def test_what_is_fixed_keeps_its_place_and_the_others_are_ordered_around_it() ->
     for line in range(200):
         free = [place for place in range(12) if rows[line, place] >= 0 and not fixed[line, place]]
         best = sorted(free, key=lambda place: -scores[line, place])
-        expected, told = rows[line].tolist(), [-np.inf] * 12
+        expected, expected_scores = rows[line].tolist(), [-np.inf] * 12
         last = scores[line, best[0]] if best else None
         for place, row in enumerate(expected):
             if row >= 0 and not fixed[line, place]:
                 at = best.pop(0)
                 expected[place], last = rows[line, at], scores[line, at]
             if row >= 0:
-                told[place] = before[line, place] if last is None else last
+                expected_scores[place] = before[line, place] if last is None else last
         assert found.rows[line].tolist() == expected
-        assert found.scores[line].tolist() == told
+        assert found.scores[line].tolist() == expected_scores
 
 
 def test_top_and_take() -> None:

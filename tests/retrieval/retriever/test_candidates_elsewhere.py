@@ -42,8 +42,8 @@ def shelf(item_id: str) -> str:
 
 def table(order: Sequence[int]) -> pa.Table:
     """The items in any order, with a number and a text each."""
-    told = items(range(COUNT)).append_column("margin", pa.array(range(COUNT), pa.int64()))
-    return told.take(pa.array(order))
+    table = items(range(COUNT)).append_column("margin", pa.array(range(COUNT), pa.int64()))
+    return table.take(pa.array(order))
 
 
 @pytest.fixture(scope="module")
@@ -129,9 +129,13 @@ def test_variety_is_the_same_wherever_the_items_stand(
 ) -> None:
     """As what this state finds itself: the mean content of its items is another one."""
     own = other.similar_items([f"i{ASKED:03}"], len(NEAR))
-    pasts = [replace(given, histories=(given.items.rows(["i100", "i101", "i110", "i007"]),)) for given in (own, found)]
+    user_histories = [
+        replace(given, histories=(given.items.rows(["i100", "i101", "i110", "i007"]),)) for given in (own, found)
+    ]
     attribute = "shelf" if method == "calibrated" else None
-    wanted, made = (other.diversify(given, 5, method=method, strength=0.9, attribute=attribute) for given in pasts)
+    wanted, made = (
+        other.diversify(given, 5, method=method, strength=0.9, attribute=attribute) for given in user_histories
+    )
     assert ids(wanted) != NEAR[:5]
     assert ids(made) == ids(wanted)
 
@@ -150,8 +154,8 @@ def test_searches_are_judged_and_parts_found_by_id(before: Retriever, other: Ret
         other.verdicts(other.search_vectors(CONTENT[[ASKED, 7]], 4)).probability, abs=1e-6
     )
     for parts in (other.nearest_parts(asked), nearest_parts(asked, other.bundle)):
-        told = [[part.score if part else None for part in line] for line in parts]
-        assert told[0] == pytest.approx([hit.score for hit in asked[0]], abs=1e-3)  # stored as half floats
+        part_scores = [[part.score if part else None for part in line] for line in parts]
+        assert part_scores[0] == pytest.approx([hit.score for hit in asked[0]], abs=1e-3)  # stored as half floats
 
 
 def test_reasons_are_of_the_items_that_were_recommended(before: Retriever, other: Retriever) -> None:
@@ -192,8 +196,8 @@ def test_what_a_head_ordered_is_ordered_the_same_after_rows_have_moved(learned: 
         assert_hits_agree(after.rerank(pool)[line], learned.rerank(pool)[line], atol=0.05)
     with pytest.raises(InputError, match=r"or ordered in another state.*rerank them"):  # its scores were others
         after.explain(found)
-    told, same = after.explain(after.rerank(found)), learned.explain(found)
-    for one, expected in zip([*told[0], *told[1]], [*same[0], *same[1]], strict=True):
+    explanations, same = after.explain(after.rerank(found)), learned.explain(found)
+    for one, expected in zip([*explanations[0], *explanations[1]], [*same[0], *same[1]], strict=True):
         assert one.item_id == expected.item_id
         assert dict(one.features) == pytest.approx(dict(expected.features), abs=0.05)
         assert one.features
@@ -242,12 +246,16 @@ def test_an_item_that_is_gone_is_named(
     delete(tmp_path / "bundle", NEAR[2:4])
     if folded:
         compact(tmp_path / "bundle")
-    told = f"2 of 8 items of these candidates and their histories are not in this bundle, e.g. '{NEAR[2]}', '{NEAR[3]}'"
+    message = (
+        f"2 of 8 items of these candidates and their histories are not in this bundle, e.g. '{NEAR[2]}', '{NEAR[3]}'"
+    )
     given = [found, retriever.similar_items([f"i{ASKED:03}"], 8)]  # of another bundle, and of the state before
     for one in given:
-        with pytest.raises(UnknownItemError, match=rf"{told}: they were found in an earlier state.*or recommend again"):
+        with pytest.raises(
+            UnknownItemError, match=rf"{message}: they were found in an earlier state.*or recommend again"
+        ):
             TAKERS[taker](retriever.latest(), one)
-        assert ids(one) == NEAR  # what there was goes on telling what it told
+        assert ids(one) == NEAR  # the old retriever answers as before
 
 
 def test_an_item_of_a_history_that_is_gone_is_named(before: Retriever, tmp_path: Path) -> None:

@@ -146,15 +146,15 @@ def test_an_unknown_item_is_still_an_error_and_left_out_of_a_log(retrievers: dic
 @pytest.mark.parametrize("bundle", ["plain", "learned"])
 def test_a_log_without_a_known_item_is_refused(retrievers: dict[str, Retriever], bundle: str) -> None:
     table = pa.table({"user": ["ann", "bob"], "item": ["never", "0"], "time": [5, 6]})
-    told = r"no interaction in the log is with an item of this bundle: the log has 'never', '0', the bundle 'i000'"
+    reason = r"no interaction in the log is with an item of this bundle: the log has 'never', '0', the bundle 'i000'"
     for verb in (
         retrievers[bundle].recommend,
         retrievers[bundle].pool,
         partial(retrievers[bundle].users_for, ["i000"]),
     ):
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=reason):
             verb(table)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=reason):
         retrievers[bundle].recommend(table, K, user_ids=["ann"])
 
 

@@ -17,7 +17,7 @@ from retrieval.postprocess.diversify import DiversityContext, diversified, objec
 from retrieval.postprocess.rules import Bury, Exclude, Pin, Rules
 
 ITEMS = ItemIds([*"abcdef"])
-# Of each item one source, so that what a hit says can be told from its name alone.
+# One source for each item, so that the name of a hit gives its expected source.
 TRUTH = {"a": "behaviour", "b": "content", "c": "second stage", "d": "popular", "e": None, "f": "words"}
 CODES = np.array([-1 if (name := TRUTH[item]) is None else source_code(name) for item in ITEMS], np.int8)  # type: ignore[arg-type]
 

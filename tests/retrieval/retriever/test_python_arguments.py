@@ -112,7 +112,7 @@ def test_every_verb_refuses_another_k(retriever: Retriever, k: int) -> None:
 
 
 @pytest.mark.parametrize("given", [1, np.int64(1)])
-def test_numbers_for_ids_are_told_that_ids_are_texts(retriever: Retriever, given: object) -> None:
+def test_numbers_for_ids_say_that_ids_are_texts(retriever: Retriever, given: object) -> None:
     message = r"item ids are texts: (1|np\.int64\(1\)) is not in this bundle, but '1' is; give text"
     ids: Any = [given]
     with pytest.raises(UnknownItemError, match=message):
@@ -250,8 +250,8 @@ PATHS: list[tuple[Callable[[Any], object], str]] = [
 
 @pytest.mark.parametrize(("read", "name"), PATHS)
 def test_what_is_no_path_is_refused(read: Callable[[Any], object], name: str) -> None:
-    for given, told in ((3, "3 of type int"), (None, "None of type NoneType"), ({}, "{} of type dict")):
-        with pytest.raises(InputError, match=f"{name} is {told}; give a path, as text or pathlib.Path"):
+    for given, description in ((3, "3 of type int"), (None, "None of type NoneType"), ({}, "{} of type dict")):
+        with pytest.raises(InputError, match=f"{name} is {description}; give a path, as text or pathlib.Path"):
             read(given)
     with pytest.raises(InputError, match="with a zero character"):
         read("a\0b")

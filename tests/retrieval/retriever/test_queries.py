@@ -158,7 +158,7 @@ def test_a_search_that_is_explained_encodes_once(retriever: Retriever) -> None:
         Query.item("red-mug"),
     ]
     plain = retriever.search(queries, 5)
-    told = retriever.explain_queries(queries, plain)
+    explanations = retriever.explain_queries(queries, plain)
     encoder = retriever.state.encoder
     assert isinstance(encoder, ToyEncoder)
     texts, pictures = len(encoder.encoded), encoder.pictures
@@ -166,7 +166,7 @@ def test_a_search_that_is_explained_encodes_once(retriever: Retriever) -> None:
     found = retriever.search(encoded, 5)
     assert found.rows.tolist() == plain.rows.tolist()
     np.testing.assert_array_equal(found.scores, plain.scores)
-    assert retriever.explain_queries(encoded, found) == told
+    assert retriever.explain_queries(encoded, found) == explanations
     assert encoder.encoded[texts:] == ["red mug", "red"]
     assert encoder.pictures == pictures + 1
 
@@ -174,10 +174,10 @@ def test_a_search_that_is_explained_encodes_once(retriever: Retriever) -> None:
 def test_contributions_sum_to_the_score(retriever: Retriever) -> None:
     queries: list[str | Query] = [2 * RED - 0.5 * Query.item("red-mug") + 0 * BLUE, "white lamp"]
     found = retriever.search(queries, k=3)
-    told = retriever.explain_queries(queries, found)
-    assert [(given.part.kind, given.part.weight) for given in told[0][0]] == [("text", 2.0), ("item", -0.5)]
+    explanations = retriever.explain_queries(queries, found)
+    assert [(given.part.kind, given.part.weight) for given in explanations[0][0]] == [("text", 2.0), ("item", -0.5)]
     for query in (0, 1):
-        sums = [sum(given.score for given in hit) for hit in told[query]]
+        sums = [sum(given.score for given in hit) for hit in explanations[query]]
         np.testing.assert_allclose(sums, found.scores[query], rtol=1e-4, atol=1e-6)  # sums of float32 in another order
 
 

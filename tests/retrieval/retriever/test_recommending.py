@@ -93,21 +93,21 @@ def test_lists_of_other_stages_are_not_joined_and_the_stages_are_named(retriever
 @pytest.mark.filterwarnings("ignore::retrieval.ranking.published_heads.ReturningUsersWarning")
 def test_a_log_brings_weights_times_and_names(retriever: Retriever) -> None:
     log = walks()
-    pasts = histories(log, retriever.items)[:4]
-    names = [past.user_id for past in pasts]
+    user_histories = histories(log, retriever.items)[:4]
+    names = [past.user_id for past in user_histories]
     by_log = retriever.recommend(log, 8, user_ids=names)
     by_hand = retriever.recommend(
-        [[retriever.items[row] for row in past.rows] for past in pasts],
+        [[retriever.items[row] for row in past.rows] for past in user_histories],
         8,
         user_ids=names,
-        weights=[past.weights.tolist() for past in pasts],
+        weights=[past.weights.tolist() for past in user_histories],
     )
     np.testing.assert_array_equal(by_log.rows, by_hand.rows)
     assert by_log.query_ids == tuple(names)
     for given in (log.table, log.table.to_pandas()):
         table = retriever.recommend(given, 8, user_ids=names)
         np.testing.assert_array_equal(table.rows, by_log.rows)
-    later = [int(past.timestamps[-1]) + 86_400 * (1 + line) for line, past in enumerate(pasts)]
+    later = [int(past.timestamps[-1]) + 86_400 * (1 + line) for line, past in enumerate(user_histories)]
     asked = retriever.recommend(log, 8, user_ids=names, times=later)
     assert asked.idle is not None
     np.testing.assert_allclose(asked.idle, [1, 2, 3, 4])  # days
@@ -157,7 +157,7 @@ def test_filters_deletions_and_what_was_seen(root: Path, retriever: Retriever, t
     assert best not in {hit.item_id for hit in Retriever.load(tmp_path / "bundle").recommend(past, 60)[0]}
 
 
-def test_a_long_list_goes_on_with_what_the_index_finds(retriever: Retriever) -> None:
+def test_a_long_list_continues_with_what_the_index_finds(retriever: Retriever) -> None:
     past = [["i000", "i003"]]
     long, short = retriever.recommend(past, COUNT - 2), retriever.recommend(past, 5)
     np.testing.assert_array_equal(long.rows[:, :5], short.rows)

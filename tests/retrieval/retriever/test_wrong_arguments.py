@@ -22,7 +22,7 @@ from tests.public_verbs import THING, Verb, verbs, wrong_values
 from tests.toy import COLOURS, ToyEncoder, picture
 
 # What takes anything at all: ids are looked up, whatever they are.
-TAKES_ALL = {("ItemIds.row", "item_id"), ("ItemIds.alike", "item_id")}
+TAKES_ALL = {("ItemIds.row", "item_id"), ("ItemIds.suggestion", "item_id")}
 
 
 class Hearing(ToyEncoder):
@@ -165,18 +165,18 @@ def test_a_wrong_argument_is_refused_by_an_error_of_the_project(
     for parameter in verb.parameters:
         for value in wrong_values():
             self = [] if verb.of is None else [good[verb.of]]
-            told = f"{parameter}={value!r:.60}"
+            call = f"{parameter}={value!r:.60}"
             try:
                 given = verb.function(*self, **(known | {parameter: value}))
                 if isinstance(given, Iterator):
                     list(given)
                 if value is THING and (verb.name, parameter) not in TAKES_ALL:
-                    faults.append(f"{told} was accepted")
+                    faults.append(f"{call} was accepted")
             except CommonspaceError as error:
                 if not str(error):
-                    faults.append(f"{told} was refused without a word")
+                    faults.append(f"{call} was refused without a word")
             except Exception as error:
-                faults.append(f"{told}: {error!r:.100}")
+                faults.append(f"{call}: {error!r:.100}")
     assert not faults, "\n".join([verb.name, *faults])
 
 

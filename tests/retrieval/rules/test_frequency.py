@@ -225,12 +225,12 @@ def test_a_refresh_on_the_command_line_takes_no_impressions(shop: Path, capsys: 
 
 def test_a_job_knows_which_impressions_it_read(shop: Path) -> None:
     rules = Rules([FrequencyCap()])
-    told = [
+    infos = [
         Postprocessing(rules=rules, impressions=shown).to_json()
         for shown in (None, impressions(ann="a"), impressions(ann="b"))
     ]
-    assert "impressions" not in told[0]
-    assert told[1]["impressions"] != told[2]["impressions"]
+    assert "impressions" not in infos[0]
+    assert infos[1]["impressions"] != infos[2]["impressions"]
 
 
 def test_a_retriever_caps_up_to_a_time(shop: Path) -> None:

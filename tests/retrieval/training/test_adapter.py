@@ -192,8 +192,10 @@ def test_the_query_of_learning_is_that_of_serving() -> None:
     liked = stars(histories)
     learner = AdapterTraining(items, histories, users, SHORT, np.random.default_rng(0), weights=liked)
     vectors, centre = fuse(items), mean_fused(items)
-    pasts, told = [one[-4:] for one in histories], [one[-4:] for one in liked]
-    found = learner._tastes(pasts, told, np.concatenate(pasts), torch.from_numpy(vectors)).numpy()
+    user_histories, last_weights = [one[-4:] for one in histories], [one[-4:] for one in liked]
+    found = learner._tastes(
+        user_histories, last_weights, np.concatenate(user_histories), torch.from_numpy(vectors)
+    ).numpy()
     # Sums of four float32 products in another order.
     np.testing.assert_allclose(found, users.taste(vectors, histories, centre, liked), atol=1e-6)
     assert np.abs(found - users.taste(vectors, histories, centre)).max() > 1e-2
@@ -217,7 +219,7 @@ def test_a_weight_of_what_was_not_liked_is_refused(bad: float) -> None:
         train_adapter(frozen_items(), group_histories(2), USERS, SHORT, weights=weights[:1])
 
 
-def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+def test_a_killed_training_continues_to_the_same_bits(tmp_path: Path) -> None:
     items, histories = frozen_items(missing=0.3), group_histories(120)
     config = SmallBatches(epochs=5)
     whole, curve = train_adapter(items, histories, USERS, config)
@@ -274,8 +276,8 @@ def test_only_items_with_several_modalities_lose_one() -> None:
 
 
 def test_a_batch_knows_who_has_seen_what_and_how_often_targets_come() -> None:
-    pasts = [np.array([1, 5]), np.array([2]), np.array([5, 0, 2])]
-    seen = seen_mask(pasts, np.array([5, 2, 5, 7]), 8)
+    user_histories = [np.array([1, 5]), np.array([2]), np.array([5, 0, 2])]
+    seen = seen_mask(user_histories, np.array([5, 2, 5, 7]), 8)
     np.testing.assert_array_equal(seen, [[1, 0, 1, 0], [0, 1, 0, 0], [1, 1, 1, 0]])
     share = target_probabilities([np.array([1, 5, 2]), np.array([0, 5])], 6)
     np.testing.assert_allclose(share, [0, 0, 0.25, 0, 0, 0.75])

@@ -27,7 +27,7 @@ from retrieval.training.one_standard_error import Values
 from retrieval.training.settings import settings_of
 from tests.retrieval.training.test_behaviour import COUNT, DESCRIBED, ITEMS, SMALL, log_of
 
-PASTS = histories(log_of(), ITEMS)
+HISTORIES = histories(log_of(), ITEMS)
 
 
 class Plain(AttentionConfig):
@@ -59,7 +59,7 @@ WARM = np.arange(COUNT)
 
 @pytest.fixture(scope="module")
 def block() -> Behaviour:
-    return replace(train_behaviour(PASTS, DESCRIBED, SMALL), popular=0.5)
+    return replace(train_behaviour(HISTORIES, DESCRIBED, SMALL), popular=0.5)
 
 
 def worth_of(block: Behaviour) -> np.ndarray:
@@ -67,19 +67,19 @@ def worth_of(block: Behaviour) -> np.ndarray:
 
 
 def learned(block: Behaviour, config: AttentionConfig = PLAIN) -> AttentionTraining:
-    return train_attention(block, PASTS, worth_of(block), WARM, config)
+    return train_attention(block, HISTORIES, worth_of(block), WARM, config)
 
 
 def test_before_learning_it_changes_nothing(block: Behaviour) -> None:
     start = replace(block, attention=learned(block, replace(PLAIN, epochs=0)).attention())
-    rows = [past.rows for past in PASTS] + [np.array([3]), np.empty(0, np.int64)]
+    rows = [past.rows for past in HISTORIES] + [np.array([3]), np.empty(0, np.int64)]
     np.testing.assert_allclose(start.queries(rows), block.queries(rows), atol=1e-6)
 
 
 def test_numpy_says_what_torch_said_at_a_length_of_one(block: Behaviour) -> None:
     state = learned(block)
     attention = state.attention()
-    lasts = [past[-PLAIN.max_length :] for past in PASTS]
+    lasts = [past[-PLAIN.max_length :] for past in HISTORIES]
     with torch.no_grad():
         whole = (
             state.states([Window(past, np.arange(len(past))) for past in lasts], np.random.default_rng(0))
@@ -88,13 +88,13 @@ def test_numpy_says_what_torch_said_at_a_length_of_one(block: Behaviour) -> None
     ends = np.cumsum([len(past) for past in lasts]) - 1
     length = np.linalg.norm(whole[ends].numpy(), axis=1).mean()
     assert length > 0.01
-    pasts = [past[: 1 + number % PLAIN.max_length] for number, past in enumerate(PASTS[:12])]
-    windows = [Window(past, np.arange(len(past))) for past in pasts]
+    user_histories = [past[: 1 + number % PLAIN.max_length] for number, past in enumerate(HISTORIES[:12])]
+    windows = [Window(past, np.arange(len(past))) for past in user_histories]
     with torch.no_grad():
         states = (state.states(windows, np.random.default_rng(0)) @ state.output_weights).numpy() / length
         logits = state.logits(windows, WARM, np.random.default_rng(0)).numpy() / length / 10
     lines = iter(zip(states, logits, strict=True))
-    for past in pasts:
+    for past in user_histories:
         for end in range(1, len(past) + 1):
             expected, scores = next(lines)
             part = past[:end]
@@ -110,9 +110,9 @@ def test_the_loss_is_that_of_a_sum_over_places_by_hand(block: Behaviour) -> None
     state, warm = learned(block, TwoTargets(**SIZES, dropout=0.0)), np.arange(0, COUNT, 2)
     state.warm, worth = warm, worth_of(block)
     windows = [
-        Window(PASTS[0], np.array([0, 1, 3])),
-        Window(PASTS[1], np.array([2, 5])),
-        Window(PASTS[2], np.array([0])),
+        Window(HISTORIES[0], np.array([0, 1, 3])),
+        Window(HISTORIES[1], np.array([2, 5])),
+        Window(HISTORIES[2], np.array([0])),
     ]
     top, below = 0.0, 0.0
     for past, places in windows:
@@ -142,7 +142,7 @@ def _asked(state: AttentionTraining, places: np.ndarray, past: History) -> np.nd
 
 
 def test_distances_are_those_before_anything_was_left_out(block: Behaviour) -> None:
-    state, past = learned(block), PASTS[0]
+    state, past = learned(block), HISTORIES[0]
     near = _asked(state, np.array([3, 4]), past)
     moved = History("ann", past.rows[[3, 0, 1, 2, 4]], past.timestamps[:5], past.weights[[3, 0, 1, 2, 4]])
     far = _asked(state, np.array([0, 4]), moved)
@@ -151,7 +151,11 @@ def test_distances_are_those_before_anything_was_left_out(block: Behaviour) -> N
 
 def test_equally_long_or_not_a_window_is_read_alike(block: Behaviour) -> None:
     state = learned(block)
-    windows = [Window(PASTS[0], np.arange(6)), Window(PASTS[1], np.array([1])), Window(PASTS[2], np.arange(3))]
+    windows = [
+        Window(HISTORIES[0], np.arange(6)),
+        Window(HISTORIES[1], np.array([1])),
+        Window(HISTORIES[2], np.arange(3)),
+    ]
     with torch.no_grad():
         together = state.states(windows, np.random.default_rng(0))
         alone = [state.states([one], np.random.default_rng(0)) for one in windows]
@@ -159,16 +163,19 @@ def test_equally_long_or_not_a_window_is_read_alike(block: Behaviour) -> None:
 
 
 def test_a_drawn_sample_holds_the_targets_for_their_own_places_alone() -> None:
-    rng, windows = np.random.default_rng(0), [Window(PASTS[0], np.array([0, 1])), Window(PASTS[1], np.array([2]))]
+    rng, windows = (
+        np.random.default_rng(0),
+        [Window(HISTORIES[0], np.array([0, 1])), Window(HISTORIES[1], np.array([2]))],
+    )
     rows, log_expected = candidates(windows, WARM, 10, 2, rng)
-    nexts = {*PASTS[0].rows[1:4].tolist(), *PASTS[1].rows[3:5].tolist()}
+    nexts = {*HISTORIES[0].rows[1:4].tolist(), *HISTORIES[1].rows[3:5].tolist()}
     assert nexts <= set(rows.tolist())
     assert np.isfinite(log_expected.numpy()).sum() == 10
     np.testing.assert_allclose(log_expected.numpy()[np.isfinite(log_expected.numpy())], np.log(10 / COUNT), rtol=1e-6)
     assert set(rows[np.isinf(log_expected.numpy())].tolist()) <= nexts
     found, known = window_targets(windows, [past.weights for past, _ in windows], rows, 2)
     expected = np.zeros((3, len(rows)), np.float32)
-    for line, (past, place) in enumerate([(PASTS[0], 0), (PASTS[0], 1), (PASTS[1], 2)]):
+    for line, (past, place) in enumerate([(HISTORIES[0], 0), (HISTORIES[0], 1), (HISTORIES[1], 2)]):
         for after in (place + 1, place + 2):
             expected[line, np.flatnonzero(rows == past.rows[after])] = past.weights[after]
         np.testing.assert_array_equal(rows[known[line].numpy()], np.intersect1d(rows, past.rows[: place + 1]))
@@ -177,21 +184,21 @@ def test_a_drawn_sample_holds_the_targets_for_their_own_places_alone() -> None:
 
 def test_of_very_many_users_a_pass_reads_some(block: Behaviour) -> None:
     state = learned(block, ThreeSteps(**SIZES | {"epochs": 0}, dropout=0.0))
-    assert len(PASTS) > 3 * PLAIN.BATCH_SIZE
+    assert len(HISTORIES) > 3 * PLAIN.BATCH_SIZE
     assert len(list(state.losses(np.random.default_rng(0)))) == 3
     state.config = PLAIN
-    assert len(list(state.losses(np.random.default_rng(0)))) == -(-len(PASTS) // PLAIN.BATCH_SIZE)
+    assert len(list(state.losses(np.random.default_rng(0)))) == -(-len(HISTORIES) // PLAIN.BATCH_SIZE)
 
 
 def test_windows_hold_what_something_follows() -> None:
     rng, drawn = np.random.default_rng(0), []
     for _ in range(200):
-        places = window(PASTS[0], 3, 0.5, rng).positions
+        places = window(HISTORIES[0], 3, 0.5, rng).positions
         assert 1 <= len(places) <= 3
         assert places[-1] - places[0] < 3
         drawn += places.tolist()
-    assert set(drawn) == set(range(len(PASTS[0]) - 1))
-    np.testing.assert_array_equal(window(PASTS[0], 99, 0.0, rng).positions, np.arange(len(PASTS[0]) - 1))
+    assert set(drawn) == set(range(len(HISTORIES[0]) - 1))
+    np.testing.assert_array_equal(window(HISTORIES[0], 99, 0.0, rng).positions, np.arange(len(HISTORIES[0]) - 1))
 
 
 def alternating(users: int, seed: int, length: int = 14) -> list[History]:
@@ -208,7 +215,7 @@ def alternating(users: int, seed: int, length: int = 14) -> list[History]:
 
 
 def test_it_learns_what_no_sum_of_items_can_say() -> None:
-    pasts, others = alternating(200, 0), alternating(100, 1)
+    user_histories, others = alternating(200, 0), alternating(100, 1)
     kind = np.tile(np.array([1, -1], np.float32), COUNT // 2)
     noise = np.random.default_rng(2).normal(0, 0.3, (COUNT, 3)).astype(np.float32)
     tower = QueryTower(np.array([3], np.float32), np.ones((1, 1), np.float32), np.zeros(2, np.float32), share=0.1)
@@ -220,7 +227,7 @@ def test_it_learns_what_no_sum_of_items_can_say() -> None:
     shares = []
     for epochs in (0, 18):
         config = OneTarget(dims=16, layers=1, epochs=epochs, max_length=20, learning_rate=1e-2, dropout=0.0)
-        state = train_attention(block, pasts, one, WARM, config)
+        state = train_attention(block, user_histories, one, WARM, config)
         queries = replace(block, attention=state.attention()).queries([past.rows[:-1] for past in others])
         shares.append(float(np.mean(((queries @ items.T) @ kind > 0) == same)))
     assert shares[0] < 0.6
@@ -229,19 +236,19 @@ def test_it_learns_what_no_sum_of_items_can_say() -> None:
 
 def test_the_same_seed_gives_the_same_bytes_and_another_another() -> None:
     config = replace(SMALL, attention=DROPPING)
-    first, second = (train_behaviour(PASTS, DESCRIBED, config).to_bytes() for _ in range(2))
+    first, second = (train_behaviour(HISTORIES, DESCRIBED, config).to_bytes() for _ in range(2))
     assert first == second
-    without = train_behaviour(PASTS, DESCRIBED, SMALL)
+    without = train_behaviour(HISTORIES, DESCRIBED, SMALL)
     with_it = Behaviour.from_bytes(first)
     np.testing.assert_array_equal(with_it.items, without.items)  # the index does not grow
-    rows = [past.rows[:3] for past in PASTS]
-    other = train_behaviour(PASTS, DESCRIBED, replace(SMALL, attention=replace(PLAIN, seed=1)))
+    rows = [past.rows[:3] for past in HISTORIES]
+    other = train_behaviour(HISTORIES, DESCRIBED, replace(SMALL, attention=replace(PLAIN, seed=1)))
     assert np.abs(with_it.queries(rows) - without.queries(rows)).max() > 1e-2
     assert np.abs(with_it.queries(rows) - other.queries(rows)).max() > 1e-2
 
 
-def test_a_killed_training_goes_on_to_the_same_bits(block: Behaviour, tmp_path: Path) -> None:
-    given = (block, PASTS, worth_of(block), WARM, DROPPING)
+def test_a_killed_training_continues_to_the_same_bits(block: Behaviour, tmp_path: Path) -> None:
+    given = (block, HISTORIES, worth_of(block), WARM, DROPPING)
     whole = train_attention(*given)
 
     def kill(epoch: int, _: AttentionTraining) -> None:
@@ -288,6 +295,6 @@ def test_settings_ask_for_it() -> None:
 
 def test_what_cannot_be_learned_is_refused(block: Behaviour) -> None:
     with pytest.raises(TrainingError, match="two or more"):
-        train_attention(block, [past[:1] for past in PASTS], worth_of(block), WARM, PLAIN)
+        train_attention(block, [past[:1] for past in HISTORIES], worth_of(block), WARM, PLAIN)
     with pytest.raises(TrainingError, match="3 heads"):
-        train_attention(block, PASTS, worth_of(block), WARM, replace(PLAIN, heads=3))
+        train_attention(block, HISTORIES, worth_of(block), WARM, replace(PLAIN, heads=3))

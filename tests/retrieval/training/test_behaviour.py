@@ -65,26 +65,26 @@ def test_without_times_the_order_of_a_history_says_nothing() -> None:
 
 def test_low_rank_ease_is_the_svd_of_what_ease_predicts() -> None:
     log = log_of()
-    pasts = histories(log, ITEMS)
-    x = np.zeros((len(pasts), COUNT))
-    for line, past in enumerate(pasts):
+    user_histories = histories(log, ITEMS)
+    x = np.zeros((len(user_histories), COUNT))
+    for line, past in enumerate(user_histories):
         x[line, past.rows] = 1
     weights = EASE.fit(log, ITEMS, regularisation=5.0).weights
     _, _, right = np.linalg.svd(x @ weights)
-    worth = [np.ones(len(past), np.float32) for past in pasts]
-    said, items = low_rank_ease(pasts, worth, np.arange(COUNT), COUNT, 10, 5.0)
+    worth = [np.ones(len(past), np.float32) for past in user_histories]
+    said, items = low_rank_ease(user_histories, worth, np.arange(COUNT), COUNT, 10, 5.0)
     np.testing.assert_allclose(said @ items.T, weights @ right[:10].T @ right[:10], atol=1e-6)
 
 
 def test_left_out_items_say_nothing_and_the_others_as_if_they_were_not_there() -> None:
-    pasts = histories(log_of(), ITEMS)
+    user_histories = histories(log_of(), ITEMS)
     kept = np.arange(0, COUNT, 2)
-    worth = [past.weights for past in pasts]
-    said, items = low_rank_ease(pasts, worth, kept, COUNT, 8, 5.0)
-    mask = [np.isin(past.rows, kept) for past in pasts]
+    worth = [past.weights for past in user_histories]
+    said, items = low_rank_ease(user_histories, worth, kept, COUNT, 8, 5.0)
+    mask = [np.isin(past.rows, kept) for past in user_histories]
     fewer = [
         History(past.user_id, past.rows[there] // 2, past.timestamps[there], past.weights[there])
-        for past, there in zip(pasts, mask, strict=True)
+        for past, there in zip(user_histories, mask, strict=True)
     ]
     alone = low_rank_ease(fewer, [past.weights for past in fewer], np.arange(len(kept)), len(kept), 8, 5.0)
     np.testing.assert_allclose(said @ items.T, alone[0] @ alone[1].T, atol=1e-6)
@@ -122,43 +122,45 @@ def test_items_that_nobody_touched_are_recommended_by_their_content() -> None:
 
 
 def test_confidence_grows_with_interactions() -> None:
-    pasts = histories(log_of(), ITEMS)
-    block = train_behaviour(pasts, DESCRIBED, replace(SMALL, next_items=None, shrinkage=2.0))
-    counts = interaction_counts(pasts, COUNT)
+    user_histories = histories(log_of(), ITEMS)
+    block = train_behaviour(user_histories, DESCRIBED, replace(SMALL, next_items=None, shrinkage=2.0))
+    counts = interaction_counts(user_histories, COUNT)
     np.testing.assert_allclose(block.confidence, counts / (counts + 2), rtol=1e-6)
 
 
 def test_the_same_seed_gives_the_same_block() -> None:
-    pasts = histories(log_of(), ITEMS)
-    first, second = (train_behaviour(pasts, DESCRIBED, SMALL) for _ in range(2))
+    user_histories = histories(log_of(), ITEMS)
+    first, second = (train_behaviour(user_histories, DESCRIBED, SMALL) for _ in range(2))
     assert first.to_bytes() == second.to_bytes()
-    other = train_behaviour(pasts, DESCRIBED, replace(SMALL, next_items=NextItemsConfig(dims=6, epochs=2, seed=1)))
+    other = train_behaviour(
+        user_histories, DESCRIBED, replace(SMALL, next_items=NextItemsConfig(dims=6, epochs=2, seed=1))
+    )
     assert np.abs(first.items - other.items).max() > 1e-3
 
 
 def test_numpy_scores_as_torch_did() -> None:
-    pasts = histories(log_of(), ITEMS)
+    user_histories = histories(log_of(), ITEMS)
     config = AllFeatures(dims=6, epochs=2, dropout=0.0, id_dropout=0.0)
-    levels = weight_bins_of(pasts)
-    state = train_next_items(pasts, levels, levels / np.float32(3), np.arange(COUNT), LINES, config)
-    tower, items, told = state.tower(np.arange(COUNT))
-    said = told.astype(np.float32)
+    levels = weight_bins_of(user_histories)
+    state = train_next_items(user_histories, levels, levels / np.float32(3), np.arange(COUNT), LINES, config)
+    tower, items, log_chances = state.tower(np.arange(COUNT))
+    said = log_chances.astype(np.float32)
     with torch.no_grad():
         expected = state._scores(
-            [(past, len(past)) for past in pasts[:9]], np.arange(COUNT), np.random.default_rng(0)
+            [(past, len(past)) for past in user_histories[:9]], np.arange(COUNT), np.random.default_rng(0)
         ).numpy()
-    for past, line in zip(pasts, expected, strict=False):
+    for past, line in zip(user_histories, expected, strict=False):
         query = tower.query(said[past.rows], past.weights, levels)
         standard = (line - line.mean()) / line.std()  # a whitened tower's scores come with this spread
         np.testing.assert_allclose(query @ items.T, standard, atol=1e-3)
 
 
 def test_a_drawn_sample_stands_for_all_items() -> None:
-    pasts = histories(log_of(), ITEMS)
+    user_histories = histories(log_of(), ITEMS)
     plain = AllFeatures(dims=6, epochs=2, dropout=0.0, id_dropout=0.0)
-    levels, warm = weight_bins_of(pasts), np.arange(COUNT)
-    state = train_next_items(pasts, levels, levels / np.float32(3), warm, LINES, plain)
-    batch, rng = [(past, 3) for past in pasts], np.random.default_rng(0)
+    levels, warm = weight_bins_of(user_histories), np.arange(COUNT)
+    state = train_next_items(user_histories, levels, levels / np.float32(3), warm, LINES, plain)
+    batch, rng = [(past, 3) for past in user_histories], np.random.default_rng(0)
     with torch.no_grad():
         whole = float(state._loss(batch, rng))
         state.config = Sampled(dims=6, epochs=2, dropout=0.0, id_dropout=0.0)
@@ -166,20 +168,22 @@ def test_a_drawn_sample_stands_for_all_items() -> None:
         sampled = np.mean([float(state._loss([one], rng)) for one in batch for _ in range(20)])
     assert {len(rows) for rows, _ in drawn} <= set(range(COUNT // 3, COUNT // 3 + 5))
     # A third of all is expected to be drawn, and stands for three times as much.
-    np.testing.assert_allclose(np.unique(np.concatenate([told for _, told in drawn])), [np.log(1 / 3), np.inf])
+    np.testing.assert_allclose(
+        np.unique(np.concatenate([log_chances for _, log_chances in drawn])), [np.log(1 / 3), np.inf]
+    )
     assert sampled == pytest.approx(whole, rel=0.03)
-    by_itself = whole - np.log(3) * np.mean([np.sqrt(np.sum(past.weights[3:] / 3)) for past in pasts])
+    by_itself = whole - np.log(3) * np.mean([np.sqrt(np.sum(past.weights[3:] / 3)) for past in user_histories])
     assert abs(by_itself / whole - 1) > 0.2  # what it would be without the correction
 
 
 def test_of_a_sample_only_the_rows_that_are_read_have_gradients_and_move() -> None:
-    pasts = histories(log_of(), ITEMS)
-    levels = weight_bins_of(pasts)
+    user_histories = histories(log_of(), ITEMS)
+    levels = weight_bins_of(user_histories)
     config = Sampled(dims=6, dropout=0.0, id_dropout=0.0)
-    given = pasts, LINES, levels, levels / np.float32(3), np.arange(COUNT), config
+    given = user_histories, LINES, levels, levels / np.float32(3), np.arange(COUNT), config
     state = TowerTraining(*given, np.random.default_rng(0))
     before = [table.detach().clone() for table in (state.items, state.context[0])]
-    batch = [(pasts[0], 3), (pasts[1], 4)]
+    batch = [(user_histories[0], 3), (user_histories[1], 4)]
     rows, _ = state._candidates(batch, np.random.default_rng(1))
     state._loss(batch, np.random.default_rng(1)).backward()
     assert all(table.grad.is_sparse for table in (state.items, *state.context, state.bias))  # type: ignore[union-attr]
@@ -189,32 +193,32 @@ def test_of_a_sample_only_the_rows_that_are_read_have_gradients_and_move() -> No
         for table, was in zip((state.items, state.context[0]), before, strict=True)
     ]
     assert moved[0].tolist() == rows.tolist()
-    assert moved[1].tolist() == sorted({*pasts[0].rows[:3].tolist(), *pasts[1].rows[:4].tolist()})
+    assert moved[1].tolist() == sorted({*user_histories[0].rows[:3].tolist(), *user_histories[1].rows[:4].tolist()})
 
 
 def test_gradients_by_row_are_those_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    pasts = histories(log_of(), ITEMS)
-    levels = weight_bins_of(pasts)
+    user_histories = histories(log_of(), ITEMS)
+    levels = weight_bins_of(user_histories)
     found = []
     for sparse in (True, False):
         config = Sampled(dims=6)
         state = TowerTraining(
-            pasts, LINES, levels, levels / np.float32(3), np.arange(COUNT), config, np.random.default_rng(0)
+            user_histories, LINES, levels, levels / np.float32(3), np.arange(COUNT), config, np.random.default_rng(0)
         )
-        candidates = state._candidates([(past, 3) for past in pasts[:9]], np.random.default_rng(1))
+        candidates = state._candidates([(past, 3) for past in user_histories[:9]], np.random.default_rng(1))
         monkeypatch.setattr(TowerTraining, "_candidates", lambda *_, drawn=candidates: drawn)
         state.config = Sampled(dims=6) if sparse else AllFeatures(dims=6)
-        state._loss([(past, 3) for past in pasts[:9]], np.random.default_rng(1)).backward()
+        state._loss([(past, 3) for past in user_histories[:9]], np.random.default_rng(1)).backward()
         monkeypatch.undo()
         found.append([table.grad.to_dense() for table in (state.items, *state.context, state.bias)])  # type: ignore[union-attr]
     torch.testing.assert_close(*found)
 
 
 def test_features_kept_for_all_batches_are_those_of_the_rows() -> None:
-    pasts = histories(log_of(), ITEMS)
-    levels, warm = weight_bins_of(pasts), np.arange(5, COUNT)
+    user_histories = histories(log_of(), ITEMS)
+    levels, warm = weight_bins_of(user_histories), np.arange(5, COUNT)
     config = NextItemsConfig(dims=4)
-    state = TowerTraining(pasts, LINES, levels, levels / np.float32(3), warm, config, np.random.default_rng(0))
+    state = TowerTraining(user_histories, LINES, levels, levels / np.float32(3), warm, config, np.random.default_rng(0))
     with torch.no_grad():
         state.feature_weights.copy_(torch.arange(float(state.feature_weights.numel())).view_as(state.feature_weights))
         (kept, kept_bias), (read, bias) = (state._predicted(rows, np.random.default_rng(1)) for rows in (warm, +warm))
@@ -226,23 +230,23 @@ def test_features_kept_for_all_batches_are_those_of_the_rows() -> None:
 
 
 def test_the_block_does_not_depend_on_how_many_rows_are_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    pasts = histories(log_of(), ITEMS)
-    whole = train_behaviour(pasts, DESCRIBED, SMALL)
+    user_histories = histories(log_of(), ITEMS)
+    whole = train_behaviour(user_histories, DESCRIBED, SMALL)
     monkeypatch.setattr("retrieval.training.behaviour.behaviour.BLOCK", 7)
-    parts = train_behaviour(pasts, DESCRIBED, SMALL)
+    parts = train_behaviour(user_histories, DESCRIBED, SMALL)
     np.testing.assert_allclose(parts.items, whole.items, atol=1e-5)
     np.testing.assert_allclose(parts.context_factors, whole.context_factors, atol=1e-5)
 
 
 def test_training_brings_up_what_comes_next() -> None:
-    pasts, others = histories(log_of(200), ITEMS), histories(log_of(50, seed=1), ITEMS)
-    levels = weight_bins_of(pasts)
+    user_histories, others = histories(log_of(200), ITEMS), histories(log_of(50, seed=1), ITEMS)
+    levels = weight_bins_of(user_histories)
     shares = []
     for epochs in (0, 8):
         config = NextItemsConfig(dims=8, epochs=epochs)
-        state = train_next_items(pasts, levels, levels / np.float32(3), np.arange(COUNT), 0 * LINES, config)
-        tower, items, told = state.tower(np.arange(COUNT))
-        said = told.astype(np.float32)
+        state = train_next_items(user_histories, levels, levels / np.float32(3), np.arange(COUNT), 0 * LINES, config)
+        tower, items, log_chances = state.tower(np.arange(COUNT))
+        said = log_chances.astype(np.float32)
         best = [np.argsort(-(items @ tower.query(said[p.rows[:3]], p.weights[:3], levels)))[:SIZE] for p in others]
         shares.append(
             np.mean([(line // SIZE == p.rows[0] // SIZE).mean() for line, p in zip(best, others, strict=True)])
@@ -271,8 +275,8 @@ def test_a_count_that_knows_the_future_is_found() -> None:
 
 def test_popularity_and_confidence_are_those_of_the_past() -> None:
     split = at_time(log_of(), share=0.3)
-    pasts = histories(split.past, ITEMS)
-    block = train_behaviour(pasts, DESCRIBED, replace(SMALL, shrinkage=1.0))
+    user_histories = histories(split.past, ITEMS)
+    block = train_behaviour(user_histories, DESCRIBED, replace(SMALL, shrinkage=1.0))
     counts = block.confidence / (1 - block.confidence.astype(np.float64))
     check_past_only(dict(zip(ITEMS, np.round(counts).tolist(), strict=True)), split.past)
 
@@ -287,10 +291,10 @@ def test_too_little_is_refused() -> None:
         )
 
 
-def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
-    pasts = histories(log_of(), ITEMS)
-    levels = weight_bins_of(pasts)
-    given = (pasts, levels, levels / np.float32(3), np.arange(COUNT), LINES, NextItemsConfig(dims=4, epochs=4))
+def test_a_killed_training_continues_to_the_same_bits(tmp_path: Path) -> None:
+    user_histories = histories(log_of(), ITEMS)
+    levels = weight_bins_of(user_histories)
+    given = (user_histories, levels, levels / np.float32(3), np.arange(COUNT), LINES, NextItemsConfig(dims=4, epochs=4))
     whole = train_next_items(*given)
 
     def kill(epoch: int, _: TowerTraining) -> None:
@@ -310,10 +314,10 @@ def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops() -> None:
-    pasts = histories(log_of(), ITEMS)
-    levels = weight_bins_of(pasts)
+    user_histories = histories(log_of(), ITEMS)
+    levels = weight_bins_of(user_histories)
     broken = np.full_like(LINES, np.nan)
     with pytest.raises(TrainingError, match="finite"):
         train_next_items(
-            pasts, levels, levels / np.float32(3), np.arange(COUNT), broken, NextItemsConfig(dims=4, epochs=1)
+            user_histories, levels, levels / np.float32(3), np.arange(COUNT), broken, NextItemsConfig(dims=4, epochs=1)
         )

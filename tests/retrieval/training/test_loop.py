@@ -104,7 +104,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("killed_after", [1, 2, 5])
-def test_after_a_kill_it_goes_on_to_the_same_bits(tmp_path: Path, killed_after: int) -> None:
+def test_after_a_kill_it_continues_to_the_same_bits(tmp_path: Path, killed_after: int) -> None:
     whole = Noisy()
     curve = train(whole, np.random.default_rng(0), Schedule(5))
     schedule = Schedule(5, checkpoint=tmp_path / "work" / "run.safetensors")

@@ -109,7 +109,7 @@ def test_too_few_queries_are_an_error() -> None:
         train_neural_head(examples()._replace(features=examples().features * np.float32(np.nan)), HeadConfig())
 
 
-def test_a_killed_head_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+def test_a_killed_head_continues_to_the_same_bits(tmp_path: Path) -> None:
     config = HeadConfig(epochs=4, min_steps=1, ensemble_size=2, hidden=8)
     whole, curve = train_neural_head(examples(), config)
     done: list[int] = []

@@ -169,13 +169,15 @@ def test_what_weighs_more_is_learned_more(trees: bool) -> None:
     weights[::2] = 10
     score = []
     for given in (None, weights):
-        taught = examples(given)
+        examples_used = examples(given)
         if trees:
-            head = train_trees_head(taught, TreesConfig(num_boost_round=10, min_data_in_leaf=5, feature_fraction=1.0))
-            found = head.score(taught.features)
+            head = train_trees_head(
+                examples_used, TreesConfig(num_boost_round=10, min_data_in_leaf=5, feature_fraction=1.0)
+            )
+            found = head.score(examples_used.features)
         else:
-            found = train_neural_head(taught, SMALL)[0].score(taught.features)
-        score.append(float((found.argmax(axis=1) == taught.gains.argmax(axis=1))[::2].mean()))
+            found = train_neural_head(examples_used, SMALL)[0].score(examples_used.features)
+        score.append(float((found.argmax(axis=1) == examples_used.gains.argmax(axis=1))[::2].mean()))
     assert score[1] > score[0]
 
 

@@ -136,7 +136,7 @@ def test_the_usual_distance_is_that_of_all_pairs() -> None:
 
 
 @pytest.mark.parametrize("described", [np.zeros((20, 0)), np.ones((20, 4))], ids=["nothing", "all alike"])
-def test_where_descriptions_tell_nothing_apart_the_mean_is_predicted(described: np.ndarray) -> None:
+def test_where_descriptions_do_not_distinguish_the_mean_is_predicted(described: np.ndarray) -> None:
     trust, wanted = TRUST[:20], WANTED[:20]
     items = FeatureMatrix(described.astype(np.float32))
     found = fit_cold_start(items, [Target(wanted, trust)], 1.0).predict(items)

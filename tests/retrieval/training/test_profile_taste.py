@@ -27,16 +27,16 @@ def history(name: str, side: int, seed: int) -> History:
     return History(name, rows, np.arange(8), np.ones(8, np.float32))
 
 
-PASTS = [history(f"u{user}", int(side), user) for user, side in enumerate(TASTES)]
+HISTORIES = [history(f"u{user}", int(side), user) for user, side in enumerate(TASTES)]
 TELLING = Profiles.from_arrow(
     pa.table({"user": [f"u{user}" for user in range(USERS)], "plan": [f"plan {side}" for side in TASTES]})
 )
 
 
 def test_profiles_that_tell_are_asked_with() -> None:
-    taste, told = select_profile_model(TELLING, PASTS, ITEMS, IDS)
-    assert told.users == USERS
-    assert told.profiles > told.popular + 0.2
+    taste, report = select_profile_model(TELLING, HISTORIES, ITEMS, IDS)
+    assert report.users == USERS
+    assert report.profiles > report.popular + 0.2
     asked = taste.queries(taste.table([{"plan": "plan 0"}, {"plan": "plan 1"}]))
     best = np.argsort(-asked @ ITEMS.T, axis=1)[:, :20]
     popular = np.argsort(-ITEMS[:, -1])[:20]
@@ -49,12 +49,12 @@ def test_profiles_that_tell_are_asked_with() -> None:
 def test_profiles_that_say_nothing_are_not() -> None:
     drawn = pa.table({"user": TELLING.user_ids, "plan": [f"plan {n}" for n in RNG.permutation(TASTES)]})
     with pytest.raises(TrainingError, match="a difference within chance"):
-        select_profile_model(Profiles.from_arrow(drawn), PASTS, ITEMS, IDS)
+        select_profile_model(Profiles.from_arrow(drawn), HISTORIES, ITEMS, IDS)
     alike = pa.table({"user": TELLING.user_ids, "plan": ["plan 0"] * USERS})
     with pytest.raises(TrainingError, match=r"columns \['plan'\] of profiles are the same for all users"):
-        select_profile_model(Profiles.from_arrow(alike), PASTS, ITEMS, IDS)
+        select_profile_model(Profiles.from_arrow(alike), HISTORIES, ITEMS, IDS)
     with pytest.raises(TrainingError, match="49 users of the log have a profile"):
-        select_profile_model(TELLING, PASTS[:49], ITEMS, IDS)
+        select_profile_model(TELLING, HISTORIES[:49], ITEMS, IDS)
 
 
 def test_it_is_a_ridge_regression() -> None:
@@ -62,11 +62,11 @@ def test_it_is_a_ridge_regression() -> None:
     profiles = Profiles.from_arrow(
         pa.table({"user": TELLING.user_ids, "plan": TELLING.attributes["plan"], "age": ages})
     )
-    chosen, _ = select_profile_model(profiles, PASTS, ITEMS, IDS)
-    again = refit_profile_model(profiles, PASTS[:200], ITEMS, chosen)
+    chosen, _ = select_profile_model(profiles, HISTORIES, ITEMS, IDS)
+    again = refit_profile_model(profiles, HISTORIES[:200], ITEMS, chosen)
     lines = np.concatenate([one.encode(profiles.attributes[one.column].slice(0, 200)) for one in again.columns], axis=1)
     described = lines - lines.mean(axis=0)
-    wanted = first_tastes(PASTS[:200], ITEMS)
+    wanted = first_tastes(HISTORIES[:200], ITEMS)
     stacked = np.concatenate([described, np.sqrt(RIDGE) * np.eye(described.shape[1])])
     goal = np.concatenate([wanted - wanted.mean(axis=0), np.zeros((described.shape[1], 3))])
     expected = described @ np.linalg.lstsq(stacked, goal, rcond=None)[0]
@@ -84,5 +84,5 @@ def test_what_was_done_first_and_liked_counts_most() -> None:
 
 def test_only_those_with_a_profile_and_a_history_teach() -> None:
     nobody = History.empty("u1")
-    found = with_profile(TELLING, [PASTS[0], nobody, history("stranger", 0, 1)])
+    found = with_profile(TELLING, [HISTORIES[0], nobody, history("stranger", 0, 1)])
     assert [past.user_id for past in found] == ["u0"]

@@ -38,7 +38,7 @@ def test_what_has_a_whole_gradient_learns_by_adam() -> None:
 
 
 @pytest.mark.parametrize("after", [1, 4])
-def test_goes_on_from_its_state(after: int) -> None:
+def test_continues_from_its_state(after: int) -> None:
     straight, stopped = table(), table()
     train(RowAdam([straight], lr=0.1), straight, sparse=True)
     first = RowAdam([stopped], lr=0.1)

@@ -97,10 +97,10 @@ def test_it_is_as_strong_as_the_bound_allows() -> None:
         assert kept.strength == expected
         np.testing.assert_array_equal(kept.adapter.apply(items), adapter.with_strength(expected).apply(items))
         assert all(frozen - after <= max(bound, 0) for frozen, after in kept.search.values())
-        told = kept.to_json()
-        assert told["strength"] == expected
-        assert told["search_recall@10"]["image"]["frozen"] == pytest.approx(before["image"])
-        assert set(told["search_recall@10"]) == {"text", "image", "blurred"}
+        report = kept.to_json()
+        assert report["strength"] == expected
+        assert report["search_recall@10"]["image"]["frozen"] == pytest.approx(before["image"])
+        assert set(report["search_recall@10"]) == {"text", "image", "blurred"}
 
 
 def test_softened_is_between_frozen_and_learned() -> None:

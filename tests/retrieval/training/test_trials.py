@@ -35,23 +35,23 @@ def world(block: Behaviour) -> tuple[ItemSpace, list[History], list[History]]:
     """Users of whom one disliked all that they did, and what they did next and liked, of which some was done before."""
     rng = np.random.default_rng(1)
     content = unit(rng.normal(size=(ITEMS, DIM)).astype(np.float32))
-    pasts, later = ([history(user, rng, least) for user in range(30)] for least in (1, 4))
-    pasts[3] = replace(pasts[3], weights=np.ones_like(pasts[3].weights))
+    histories, later = ([history(user, rng, least) for user in range(30)] for least in (1, 4))
+    histories[3] = replace(histories[3], weights=np.ones_like(histories[3].weights))
     later = [replace(one, weights=np.append(one.weights[1:], 5).astype(np.float32)) for one in later]
-    return ItemSpace.of(content, UserModel(min_relevance=LEAST), block), pasts, later
+    return ItemSpace.of(content, UserModel(min_relevance=LEAST), block), histories, later
 
 
 @pytest.mark.parametrize("few", [0.0, 3.0])
 @pytest.mark.parametrize("serving", SERVINGS)
 def test_a_trial_is_what_is_served_and_judged(serving: dict[str, float], few: float) -> None:
     block = replace(random_block(), history_shrinkage=few)
-    space, pasts, later = world(block)
+    space, histories, later = world(block)
     validation = Validation(ItemIds([f"i{row}" for row in range(ITEMS)]), (), 10, LEAST)
-    trials = ServingTrials(space, pasts, [one.liked(LEAST) for one in later])
+    trials = ServingTrials(space, histories, [one.liked(LEAST) for one in later])
     for other in SERVINGS:  # whatever was tried before
         trials.values(apply_serving(block, other))
     tried = apply_serving(block, serving)
-    found = validation.recommend(replace(space, behaviour=tried), pasts, 20)
+    found = validation.recommend(replace(space, behaviour=tried), histories, 20)
     np.testing.assert_allclose(trials.queries(tried), found.queries, rtol=1e-6, atol=1e-7)  # the same steps
     np.testing.assert_array_equal(trials.best(trials.queries(tried)), found.rows)
     np.testing.assert_allclose(trials.values(tried), validation.values(found, later, "ndcg@20"), atol=1e-9)
@@ -59,12 +59,12 @@ def test_a_trial_is_what_is_served_and_judged(serving: dict[str, float], few: fl
 
 def test_the_same_serving_is_chosen_as_by_retrieval_and_evaluation() -> None:
     block = random_block()
-    space, pasts, later = world(block)
+    space, histories, later = world(block)
     validation = Validation(ItemIds([f"i{row}" for row in range(ITEMS)]), (), 10, LEAST)
-    trials = ServingTrials(space, pasts, [one.liked(LEAST) for one in later])
+    trials = ServingTrials(space, histories, [one.liked(LEAST) for one in later])
     expected, value = select_weights(
         lambda one: validation.values(
-            validation.recommend(replace(space, behaviour=apply_serving(block, one)), pasts, 20), later, "ndcg@20"
+            validation.recommend(replace(space, behaviour=apply_serving(block, one)), histories, 20), later, "ndcg@20"
         )
     )
     _, serving, best = select_serving(block, trials.values)
@@ -75,13 +75,13 @@ def test_the_same_serving_is_chosen_as_by_retrieval_and_evaluation() -> None:
 def test_ndcg_is_that_of_evaluation_for_lists_that_end_early_and_more_wanted_than_shown() -> None:
     rng = np.random.default_rng(2)
     items = ItemIds([f"i{row}" for row in range(40)])
-    space, pasts, _ = world(random_block())
-    rows = np.array([rng.permutation(40)[:20] for _ in pasts])
+    space, histories, _ = world(random_block())
+    rows = np.array([rng.permutation(40)[:20] for _ in histories])
     rows[4, 7:] = -1
     rows[5] = -1
-    wanted = [rng.choice(40, rng.integers(1, 31), replace=False) for _ in pasts]
+    wanted = [rng.choice(40, rng.integers(1, 31), replace=False) for _ in histories]
     validation = Validation(items, (), 10)
-    blank = validation.recommend(replace(space, indexed=space.indexed[:40]), [past[:0] for past in pasts], 20)
+    blank = validation.recommend(replace(space, indexed=space.indexed[:40]), [past[:0] for past in histories], 20)
     found = replace(blank, rows=rows, scores=np.where(rows >= 0, -np.arange(20.0), -np.inf).astype(np.float32))
     expected = evaluate(found, [[items[row] for row in one] for one in wanted], measures=["ndcg@20"])
     np.testing.assert_allclose(ndcg(rows, wanted, 40), expected.per_query["ndcg@20"], atol=1e-9)

@@ -180,19 +180,19 @@ def test_health_and_sizes_are_those_of_the_vectors(catalogue: Catalogue, tmp_pat
     assert all(speed and speed > 0 for speed in result.items_per_second.values())
 
 
-def test_a_label_is_found_and_told(catalogue: Catalogue, tmp_path: Path, load: Encoders) -> None:
+def test_a_label_is_found_and_reported(catalogue: Catalogue, tmp_path: Path, load: Encoders) -> None:
     found = ranked(catalogue, ["plain", "blind"], tmp_path / "kept", load)
     assert found.label == "shape"
     named = ranked(catalogue, ["plain", "blind"], tmp_path / "kept", load, label="colour")
-    told = {result.name: result.probes for result in named.results}
-    assert {probe["label"] for probe in told.values()} == {"colour"}
-    text, image = told["plain"]["from"]["text"], told["plain"]["from"]["image"]
+    probes_of = {result.name: result.probes for result in named.results}
+    assert {probe["label"] for probe in probes_of.values()} == {"colour"}
+    text, image = probes_of["plain"]["from"]["text"], probes_of["plain"]["from"]["image"]
     assert (text["train"], text["test"], image["train"], image["test"]) == (44, 16, 33, 12)
     assert text["knn"]["value"] == image["knn"]["value"] == image["linear"]["value"] == 1
-    assert told["plain"]["largest_class"] == 0.25
-    blind = told["blind"]["from"]["image"]
+    assert probes_of["plain"]["largest_class"] == 0.25
+    blind = probes_of["blind"]["from"]["image"]
     assert blind["linear"]["value"] == blind["knn"]["value"] == pytest.approx(4 / 12, abs=1e-4)
-    assert told["blind"]["from"]["both"]["linear"]["value"] == 1
+    assert probes_of["blind"]["from"]["both"]["linear"]["value"] == 1
 
 
 def test_the_best_comes_first_and_others_are_compared_with_it(
@@ -241,7 +241,7 @@ def test_changed_items_are_measured_anew(tmp_path: Path, load: Encoders) -> None
     assert after.results[0].health == fresh.results[0].health
 
 
-def test_failures_are_told_and_end_nothing(catalogue: Catalogue, tmp_path: Path, load: Encoders) -> None:
+def test_failures_are_reported_and_end_nothing(catalogue: Catalogue, tmp_path: Path, load: Encoders) -> None:
     ranking = ranked(catalogue, ["nonsense", "failing", "plain"], tmp_path / "kept", load)
     assert [result.name for result in ranking.results] == ["plain"]
     assert ranking.failed == {

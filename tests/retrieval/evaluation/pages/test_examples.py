@@ -103,7 +103,7 @@ def test_the_last_of_the_top_is_found_and_equals_share_a_rank(shop: Shop) -> Non
     assert said[1] == "1 too far from the query: by exact search the nearest is at rank 31 of 100"
 
 
-def test_what_reranking_did_is_told(shop: Shop) -> None:
+def test_what_reranking_did_is_reported(shop: Shop) -> None:
     """The ninth by retrieval becomes the last: rank 20."""
     rows = order_of(shop.retriever, 3)[:20]
     found = listed(shop.retriever, 3, rows, [])

@@ -84,7 +84,7 @@ def test_near_numbers_are_near() -> None:
     assert lines[4].argmax() == CENTRES - 1
 
 
-def test_where_many_lines_are_numbers_are_told_apart_more_finely() -> None:
+def test_where_many_lines_are_numbers_are_distinguished_more_finely() -> None:
     years = [*range(1930, 1990, 6), *([1994] * 40), *([1995] * 40), *([1996] * 40)]
     numbers = Numbers.of("year", np.array(years, float))
     assert numbers is not None
@@ -160,7 +160,7 @@ def test_vectors_describe_those_of_a_text_by_themselves_and_others_with_the_rest
     assert without.values.shape == found.values.shape
 
 
-def test_vectors_that_tell_nothing_apart_are_left_out() -> None:
+def test_vectors_that_do_not_distinguish_are_left_out() -> None:
     table = pa.table(
         {"same": [[1.0, 2.0]] * 6, "none": pa.array([None, []] * 3, pa.list_(pa.float32())), "tags": [[1], [1, 2]] * 3}
     )
