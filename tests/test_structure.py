@@ -17,6 +17,7 @@ from retrieval import Retriever
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("indexing", "retrieval")
 SOURCES = sorted(path for package in (*PACKAGES, "scripts") for path in (ROOT / package).rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 40
 MOST_ENTRIES = 13  # modules and folders of a folder
@@ -40,6 +41,12 @@ RIDDLE_NAMES = {
     "learn_sources", "learn_features", "learn_predictor", "learn_profile_taste", "learn_position_curve", "Learner",
     "StageLearner", "AdapterLearner", "check_books", "touches_of", "neighbour_lines", "lines_of", "matching_of",
     "Matching", "Verdicts", "held", "dropped", "profiled", "spelled", "usual_repeats",
+}  # fmt: skip
+
+# Identifiers of it, in packages, scripts and tests.
+RIDDLE_IDENTIFIERS = {
+    "pasts", "PASTS", "taught", "way_out", "going_on", "in_force", "foretold", "nearness", "moments_taught", "told_of",
+    "told_by", "judged_items", "wanted_shares",
 }  # fmt: skip
 
 # Phrases of it, in docstrings, messages and comments.
@@ -81,6 +88,18 @@ def test_file_is_at_home(path: Path) -> None:
             body = node.body[1:] if ast.get_docstring(node) else node.body
             length = (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
             assert length <= LONGEST_FUNCTION, f"{node.name} has {length} lines"
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *TESTS], ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_identifier_is_of_the_dialect(path: Path) -> None:
+    identifiers: set[str | None] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Name(id=name) | ast.arg(arg=name) | ast.keyword(arg=name) | ast.Attribute(attr=name):
+                identifiers.add(name)
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                identifiers.add(name)
+    assert not identifiers & RIDDLE_IDENTIFIERS
 
 
 FOLDERS = sorted(path.parent for package in PACKAGES for path in (ROOT / package).rglob("__init__.py"))

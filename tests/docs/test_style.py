@@ -14,6 +14,7 @@ PAGES = [
     ROOT / "docs" / "architecture.md",
     *(path for shelf in SHELVES for path in sorted((ROOT / "docs" / shelf).glob("*.md"))),
 ]
+RECORDS = [ROOT / "docs" / "log.md", *sorted((ROOT / "docs" / "decisions").glob("*.md"))]
 CODE = re.compile(r"^```.*?^```|`[^`\n]*`|^ {4}commonspace .*$", re.DOTALL | re.MULTILINE)
 NO_LEADING_ZERO = re.compile(r"(?<![\w.)\]/@#])\.\d+(?!\w)")
 DIALECT = re.compile(
@@ -30,6 +31,11 @@ def faults(page: str) -> list[str]:
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_pages_speak_the_language_of_the_field(path: Path) -> None:
     assert faults(path.read_text()) == []
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_log_and_decisions_have_no_phrase_of_the_dialect(path: Path) -> None:
+    assert DIALECT.findall(CODE.sub("", path.read_text())) == []
 
 
 def test_faults_are_found() -> None:
