@@ -14,16 +14,16 @@ from retrieval import Retriever
 from retrieval.serving.engine.cross_encoding import OneAtATime
 from retrieval.serving.events.event_log import EventLog
 from tests.retrieval.serving.conftest import Started
-from tests.retrieval.serving.test_search_routes import hits_of, told
+from tests.retrieval.serving.test_search_routes import hits_in, hits_of
 from tests.toy import picture
 
 
 def test_complements_and_next_items(client: TestClient, retriever: Retriever) -> None:
     baskets = [["red-mug"], ["blue-shoe", "blue-lamp"]]
     body = client.post("/complements", json={"baskets": baskets, "k": 3}).json()
-    assert told(body) == hits_of(retriever.complements(baskets, 3))
+    assert hits_in(body) == hits_of(retriever.complements(baskets, 3))
     body = client.post("/next-items", json={"item_ids": ["red-mug"], "k": 3}).json()
-    assert told(body) == hits_of(retriever.next_items(["red-mug"], 3))
+    assert hits_in(body) == hits_of(retriever.next_items(["red-mug"], 3))
 
 
 @pytest.mark.parametrize("request_", [
@@ -33,7 +33,7 @@ def test_complements_and_next_items(client: TestClient, retriever: Retriever) ->
 def test_top_items(client: TestClient, retriever: Retriever, request_: dict[str, Any]) -> None:
     body = client.post("/trending", json={**request_, "k": 4}).json()
     expected = retriever.top_items(k=4, **request_)
-    assert told(body) == hits_of(expected)
+    assert hits_in(body) == hits_of(expected)
     assert [one["query_id"] for one in body["results"]] == list(expected.query_ids)
 
 
@@ -94,7 +94,7 @@ def test_a_cross_encoder_orders_texts(client: TestClient) -> None:
 def test_uploaded_pictures(client: TestClient, retriever: Retriever) -> None:
     files = [("image", ("../../etc/passwd", picture(colour), "text/html")) for colour in ("red", "blue")]
     answer = client.post("/search/upload", files=files, data={"request": '{"k": 2, "attributes": ["price"]}'})
-    assert told(answer.json()) == hits_of(retriever.search_images([picture("red"), picture("blue")], 2))
+    assert hits_in(answer.json()) == hits_of(retriever.search_images([picture("red"), picture("blue")], 2))
     assert all("price" in hit["attributes"] for one in answer.json()["results"] for hit in one["hits"])
 
 
@@ -130,12 +130,12 @@ def test_users_of_the_live_log(started: Started, shop: Path, retriever: Retrieve
     client = started(shop, events=url)
     request = {"user_ids": ["nobody", "ann"], "k": 5}
     body = client.post("/recommend", json=request).json()
-    assert told(body) == [hits_of(of_nobody)[0], hits_of(of_ann)[0]]
+    assert hits_in(body) == [hits_of(of_nobody)[0], hits_of(of_ann)[0]]
     assert [one["query_id"] for one in body["results"]] == ["nobody", "ann"]
     assert {hit["source"] for hit in body["results"][0]["hits"]} <= {"popular", "trending", "newest"}
-    assert told(client.post("/recommend", json={"session": "s1", "k": 5}).json()) == hits_of(of_ann)
+    assert hits_in(client.post("/recommend", json={"session": "s1", "k": 5}).json()) == hits_of(of_ann)
     timed = client.post("/recommend", json={**request, "times": now + 90_000}).json()
-    assert told(timed)[1] == hits_of(returning)[0]
+    assert hits_in(timed)[1] == hits_of(returning)[0]
     found = client.post("/users-for", json={"item_ids": ["red-lamp"], "user_ids": ["ann", "nobody"]}).json()
     assert [user["user_id"] for user in found["results"][0]["users"]] == ["ann"]
 

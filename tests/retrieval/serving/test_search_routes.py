@@ -16,14 +16,14 @@ def hits_of(candidates: Candidates) -> list[list[tuple[str, int, Any]]]:
     return [[(hit.item_id, hit.rank, pytest.approx(hit.score, abs=1e-5)) for hit in hits] for hits in candidates]
 
 
-def told(body: dict[str, Any]) -> list[list[tuple[str, int, float]]]:
+def hits_in(body: dict[str, Any]) -> list[list[tuple[str, int, float]]]:
     return [[(hit["item_id"], hit["rank"], hit["score"]) for hit in one["hits"]] for one in body["results"]]
 
 
 def test_texts_are_answered_as_in_python(client: TestClient, retriever: Retriever) -> None:
     texts = ["red mug", "a blue lamp", "white"]
     body = client.post("/search", json={"texts": texts, "k": 4}).json()
-    assert told(body) == hits_of(retriever.search_texts(texts, 4))
+    assert hits_in(body) == hits_of(retriever.search_texts(texts, 4))
     assert [one["query_id"] for one in body["results"]] == ["0", "1", "2"]
     assert body["generation"] == retriever.bundle.state.generation
     assert body["change"] == 0
@@ -31,8 +31,8 @@ def test_texts_are_answered_as_in_python(client: TestClient, retriever: Retrieve
 
 def test_a_batch_is_as_one_by_one(client: TestClient) -> None:
     texts = [f"{colour} {shape}" for colour in ("red", "blue") for shape in ("mug", "shoe", "lamp")]
-    batch = told(client.post("/search", json={"texts": texts}).json())
-    singles = [told(client.post("/search", json={"texts": [text]}).json())[0] for text in texts]
+    batch = hits_in(client.post("/search", json={"texts": texts}).json())
+    singles = [hits_in(client.post("/search", json={"texts": [text]}).json())[0] for text in texts]
     assert [[item for item, *_ in hits] for hits in batch] == [[item for item, *_ in hits] for hits in singles]
 
 
@@ -40,13 +40,13 @@ def test_composed_queries_as_parts_and_as_text(client: TestClient, retriever: Re
     expected = hits_of(retriever.search([2 * Query.text("red mug") - Query.item("red-shoe")], 5))
     parts = {"parts": [{"text": "red mug", "weight": 2}, {"item": "red-shoe", "weight": -1}]}
     body = client.post("/search", json={"queries": [parts, "2:red mug - item:red-shoe"], "k": 5}).json()
-    assert told(body) == expected * 2
+    assert hits_in(body) == expected * 2
 
 
 def test_pictures_in_base64(client: TestClient, retriever: Retriever) -> None:
     file = picture("blue")
     body = client.post("/search", json={"images": [base64.b64encode(file).decode()], "k": 3}).json()
-    assert told(body) == hits_of(retriever.search_images([file], 3))
+    assert hits_in(body) == hits_of(retriever.search_images([file], 3))
 
 
 def test_filters_steps_and_scores_of_stages(client: TestClient, retriever: Retriever) -> None:
@@ -63,7 +63,7 @@ def test_filters_steps_and_scores_of_stages(client: TestClient, retriever: Retri
         "attributes": ["price"],
     }
     body = client.post("/search", json=request).json()
-    assert told(body) == hits_of(expected)
+    assert hits_in(body) == hits_of(expected)
     hit = body["results"][0]["hits"][0]
     assert set(hit["scores"]) == {"retrieve", "diversify", "rules"}
     row = retriever.items.row(hit["item_id"])
@@ -95,7 +95,7 @@ def test_vectors_and_attributes_only_when_asked_for(client: TestClient, retrieve
 
 @pytest.mark.parametrize("text", ["/etc/passwd", "image:/etc/passwd", "http://127.0.0.1:1/x.png", "./x.png"])
 def test_a_text_is_a_text(client: TestClient, retriever: Retriever, text: str) -> None:
-    assert told(client.post("/search", json={"texts": [text]}).json()) == hits_of(retriever.search_texts([text]))
+    assert hits_in(client.post("/search", json={"texts": [text]}).json()) == hits_of(retriever.search_texts([text]))
 
 
 @pytest.mark.parametrize("query", ["image:{}", "red mug - {}", "audio:{}", "{}"])
@@ -110,7 +110,7 @@ def test_a_written_query_opens_no_file(client: TestClient, tmp_path: Path, query
 def test_similar_items(client: TestClient, retriever: Retriever) -> None:
     expected = retriever.similar_items(["red-mug", "blue-shoe"], 3, where=["price > 5"])
     body = client.post("/similar", json={"item_ids": ["red-mug", "blue-shoe"], "k": 3, "where": ["price > 5"]}).json()
-    assert told(body) == hits_of(expected)
+    assert hits_in(body) == hits_of(expected)
     assert [one["query_id"] for one in body["results"]] == ["red-mug", "blue-shoe"]
 
 
@@ -118,7 +118,7 @@ def test_recommendations_are_those_of_python(client: TestClient, retriever: Retr
     histories = [["red-mug", "red-shoe"], [], ["blue-lamp"]]
     expected = retriever.recommend(histories, 4)
     body = client.post("/recommend", json={"histories": histories, "k": 4, "explain": True}).json()
-    assert told(body) == hits_of(expected)
+    assert hits_in(body) == hits_of(expected)
     sources = [[hit["source"] for hit in one["hits"]] for one in body["results"]]
     assert sources == [[hit.source for hit in hits] for hits in expected]
     assert {one["item_id"] for one in body["results"][0]["hits"][0]["why"]["history"]} <= {"red-mug", "red-shoe"}
