@@ -71,13 +71,20 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> str:
     retrain_space = Trainer.retrain_space
 
     def retrained(
-        self: Trainer, accepted: FittedModel, pasts: Sequence[History], part_of_log: str, *, from_scratch: bool = False
+        self: Trainer,
+        accepted: FittedModel,
+        user_histories: Sequence[History],
+        part_of_log: str,
+        *,
+        from_scratch: bool = False,
     ) -> FittedModel:
-        parts = retrain_space(self, accepted, pasts, part_of_log, from_scratch=from_scratch)
+        parts = retrain_space(self, accepted, user_histories, part_of_log, from_scratch=from_scratch)
         if part_of_log != EVERYTHING or parts.block is None:
             return parts
         block, vectors = parts.block, parts.block.behaviour.items.copy()
-        queries = block.behaviour.queries([past.rows for past in pasts], [past.weights for past in pasts])
+        queries = block.behaviour.queries(
+            [past.rows for past in user_histories], [past.weights for past in user_histories]
+        )
         vectors[PUSHED] = 10 * np.linalg.lstsq(queries, np.ones(len(queries)), rcond=0.1)[0]
         behaviour = replace(block.behaviour, items=vectors)
         space = replace(parts.space, behaviour=behaviour, indexed=behaviour.joined(parts.space.content))
@@ -179,14 +186,16 @@ def test_a_share_that_nothing_could_lower_refuses_nothing(shop: Path) -> None:
 def test_parts_are_softened_and_judged_again(
     shop: Path, monkeypatch: pytest.MonkeyPatch, reasons: list[str], softened: str, published: tuple[str, ...]
 ) -> None:
-    told = iter(reasons)
+    remaining_reasons = iter(reasons)
     monkeypatch.setattr("retrieval.fitting.fit.allowed_exposure", lambda *_: np.full(COUNT, 0.14))
-    monkeypatch.setattr("retrieval.fitting.part_training.served_gain.why_not_published", lambda _: next(told))
+    monkeypatch.setattr(
+        "retrieval.fitting.part_training.served_gain.why_not_published", lambda _: next(remaining_reasons)
+    )
     report = fit(shop, walks(), replace(SMALL, reranker=STAGE))
     assert (report.refused, report.published) == ("", published)
     assert report.notes["exposure"].startswith(softened)
     assert ("content" in softened) == (report.serving["content"] == 1.0)
-    assert list(told) == []
+    assert list(remaining_reasons) == []
     retriever = Retriever.open(shop)
     block = retriever.state.learned.block(retriever.bundle)
     assert block is not None
@@ -204,8 +213,8 @@ def test_parts_that_do_not_help_any_more_are_not_published(shop: Path, monkeypat
 def test_without_a_reranker_an_item_loses_standard_deviations_of_scores(shop: Path) -> None:
     fit(shop, classics_first(), FREE)
     bundle = Bundle.open(shop)
-    parts, pasts = PublishedModel.of(bundle).fitted, histories(classics_first(), bundle.items)
-    queries = parts.space.user_queries([past.rows for past in pasts])
+    parts, user_histories = PublishedModel.of(bundle).fitted, histories(classics_first(), bundle.items)
+    queries = parts.space.user_queries([past.rows for past in user_histories])
     scores = queries @ parts.space.indexed.T
     order = np.argsort(-scores, axis=1)
     lists = Candidates(queries, order, np.take_along_axis(scores, order, axis=1), bundle.items, "retrieve")
