@@ -22,6 +22,7 @@ from retrieval.cli.commands import (
     edit,
     encoders,
     evaluate,
+    events,
     fit,
     inspect,
     maintenance,
@@ -120,6 +121,8 @@ for section, functions in COMMANDS.items():
         app.command(cls=Command, rich_help_panel=section)(with_groups(function))
     if section == "Build":
         app.add_typer(encoders.app, rich_help_panel=section)
+    if section == "Maintain":
+        app.add_typer(events.app, rich_help_panel=section)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,6 +1,5 @@
 """`commonspace fit` and `tune`."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +12,14 @@ from retrieval.cli.display.fit_progress import fit_progress, show_report
 from retrieval.cli.display.terminal import UsageError, note, show_json, show_pairs
 from retrieval.cli.options.held_out import SplitBy, held_out
 from retrieval.cli.options.learning import FitOptions, TuneOptions
-from retrieval.cli.options.log import Log, LogOptions, open_impressions
+from retrieval.cli.options.log import Log, LogOptions, OptionalLog, open_impressions
 from retrieval.cli.options.output import Json
 from retrieval.cli.options.search import BundleFolder
+from retrieval.cli.runs.live_log import read_live, url_for
 from retrieval.fitting.fit import fit as fit_bundle
 from retrieval.fitting.fit_config import Effort, FitConfig
 from retrieval.fitting.tuning import tune as tune_bundle
-from retrieval.interactions.event_types import LearnedEvents
+from retrieval.interactions.impressions import Impressions
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.retriever.learned_parts import learned_events
@@ -30,9 +30,9 @@ NOT_PUBLISHED = 3  # exit code of a fit that left the published model
 
 def fit(
     bundle: BundleFolder,
-    interactions: Log,
     log: LogOptions,
     learning: FitOptions,
+    interactions: OptionalLog = None,
     as_json: Json = False,
 ) -> None:
     """Learn from interactions, and publish a new generation.
@@ -45,11 +45,17 @@ def fit(
     if learning.refresh and learning.effort and not learning.config:
         raise UsageError("--refresh trains as the published model was trained: leave --effort out, or give --config")
     learned = learned_events(Bundle.open(bundle)) if learning.refresh else None
-    train = _train_part(interactions, log, learning.hold_out, learning.split, learned, learning.context_columns)
+    url = url_for(learning.events, interactions)
+    shown: Impressions | None = None
+    if url is None:
+        train = log.open(interactions or "", learned=learned, context=learning.context_columns)
+    else:
+        train, shown = read_live(url, log, learned, learning.context_columns)
+    train = _train_part(train, learning.hold_out, learning.split)
     config = None
     if learning.config or not learning.refresh:
         config = _settings(learning.config, learning.split, learning.effort)
-    impressions = None if learning.impressions is None else open_impressions(learning.impressions)
+    impressions = shown if learning.impressions is None else open_impressions(learning.impressions)
     profiles = None if learning.profiles is None else Profiles.open(learning.profiles)
     with fit_progress() as show:
         report = fit_bundle(
@@ -86,7 +92,7 @@ def tune(
 
     An interrupted search continues.
     """
-    train = _train_part(interactions, log, tuning.hold_out, tuning.split)
+    train = _train_part(log.open(interactions), tuning.hold_out, tuning.split)
     config = _settings(tuning.config, tuning.split)
     with progress("tuning", tuning.trials, "trials") as progress_bar:
 
@@ -104,16 +110,8 @@ def tune(
     show_json("tuning", summary) if as_json else show_pairs(f"{bundle}: tuned on later interactions", summary)
 
 
-def _train_part(
-    path: str,
-    log: LogOptions,
-    fraction: float,
-    by: SplitBy | None,
-    learned: LearnedEvents | None = None,
-    context: Sequence[str] = (),
-) -> Interactions:
-    """Read a log without the interactions that are held out."""
-    interactions = log.open(path, learned=learned, context=context)
+def _train_part(interactions: Interactions, fraction: float, by: SplitBy | None) -> Interactions:
+    """Give a log without the interactions that are held out."""
     return held_out(interactions, fraction, by).past if fraction else interactions
 
 

@@ -6,7 +6,8 @@ import typer
 
 from indexing.errors import require_extra
 from retrieval.cli.display.terminal import say
-from retrieval.cli.options.search import BundleFolder
+from retrieval.cli.options.live import OptionalEventsUrl
+from retrieval.cli.options.search import BundleFolder, CrossEncoderName
 
 SERVICE = "Service"
 
@@ -15,22 +16,13 @@ def serve(
     bundle: BundleFolder,
     host: Annotated[
         str,
-        typer.Option(rich_help_panel=SERVICE, help="Address; one that other machines reach needs a read token."),
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(rich_help_panel=SERVICE, min=0, max=65_535, help="Port.")] = 8080,
-    events: Annotated[
-        str | None,
         typer.Option(
-            rich_help_panel=SERVICE,
-            envvar="COMMONSPACE_EVENTS",
-            show_envvar=False,
-            help="Database of live events, as sqlite:///events.db; in COMMONSPACE_EVENTS where it has a password.",
+            "--host", rich_help_panel=SERVICE, help="Address; one that other machines reach needs a read token."
         ),
-    ] = None,
-    cross_encoder: Annotated[
-        str | None,
-        typer.Option(rich_help_panel=SERVICE, help="Model that orders answers to texts where a request asks for it."),
-    ] = None,
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", rich_help_panel=SERVICE, min=0, max=65_535, help="Port.")] = 8080,
+    events: OptionalEventsUrl = None,
+    cross_encoder: CrossEncoderName = None,
 ) -> None:
     """Answer queries over HTTP, from one bundle.
 

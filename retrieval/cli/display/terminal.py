@@ -32,6 +32,7 @@ Record: TypeAlias = Literal[
     "encoder",
     "encoder_ranking",
     "evaluation",
+    "events",
     "export",
     "fit",
     "generation",

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from retrieval.cli.options.held_out import LearnHoldOut, SplitOption
+from retrieval.cli.options.live import LiveEvents
 from retrieval.cli.options.log import ContextColumnsOption, ProfilesFile, names_in
 from retrieval.cli.options.output import LossCurve, OutJson
 from retrieval.fitting.fit_config import Effort
@@ -105,6 +106,7 @@ class FitOptions:
     loss_curve: LossCurve = None
     impressions: ImpressionsFile = None
     context: ContextColumnsOption = None
+    events: LiveEvents = None
 
     @property
     def context_columns(self) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from indexing.errors import DamagedFileError, InputError, InteractionsError
 from indexing.filesystem import fsops
 from indexing.runtime.arguments import check_path, shown
 from retrieval.batch.table_files import check_out, table_writer
-from retrieval.interactions.event_types import USUAL, EventTypes
+from retrieval.interactions.event_types import USUAL_TYPES
 from retrieval.interactions.impressions import Impressions
 from retrieval.interactions.interactions import read_table, source_name
 from retrieval.interactions.log_schema import LogRows, ReadOptions
@@ -210,7 +210,7 @@ def import_log(writer: Writer, source: Any, options: ReadOptions, kind: str | No
 def _read_log(source: Any, options: ReadOptions, kind: str | None) -> LogRows:  # noqa: ANN401 - a kind of table
     """Read the usable rows of a log with their types, and the weights that rows have themselves."""
     table, dropped, repaired, names = read_table(source, options, "interactions")
-    types = options.types_in(table.column_names) or EventTypes.open(USUAL)
+    types = options.types_in(table.column_names) or options.default_events or USUAL_TYPES
     log = LogRows.read(table, options.log_columns.names_in(table.column_names), dropped)
     log.repaired += repaired
     if kind is None and not options.log_columns.has_events(names):

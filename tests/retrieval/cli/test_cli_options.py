@@ -190,6 +190,7 @@ def test_help_shows_commands_in_sections(run: Run) -> None:
         "Query": ["search", "similar", "complements", "next-items", "recommend", "users-for", "top", "rerank"],
         "Learn": ["prepare", "fit", "tune"],
         "Evaluate": ["evaluate", "compare"],
+        "Serve": ["serve"],
         "Maintain": [
             *[
                 "add",
@@ -204,6 +205,7 @@ def test_help_shows_commands_in_sections(run: Run) -> None:
                 "rollback",
                 "export",
                 "completion",
+                "events",
             ]
         ],
     }
