@@ -30,8 +30,10 @@ from retrieval.serving.engine.metering import NoMeter
 from retrieval.serving.engine.notes import warnings_as_notes
 from retrieval.serving.engine.served_bundle import ServedBundle
 from retrieval.serving.engine.service import Service
+from retrieval.serving.insight.media import MediaLibrary
 from retrieval.serving.middleware import RefusedBodyError, Surroundings
 from retrieval.serving.routes import events, health, items, recommend, related, rerank, search, upload
+from retrieval.serving.routes.page import files, insight, media
 from retrieval.serving.schemas.errors import error_response, problems_in_words, split_hint
 
 ROUTERS: Sequence[APIRouter] = (
@@ -43,6 +45,9 @@ ROUTERS: Sequence[APIRouter] = (
     items.router,
     events.router,
     health.router,
+    insight.router,
+    media.router,
+    files.router,
 )
 TITLE = "Commonspace"
 DESCRIPTION = "Search and recommendations from one bundle: texts, pictures, sounds, items and users in one space."
@@ -73,6 +78,7 @@ def create_app(config: ServiceConfig, *, encoder: Encoder | None = None) -> Fast
         redoc_url=None,
     )
     app.state.service = service
+    app.state.media = None if config.catalogue is None else MediaLibrary(config.catalogue, config.limits)
     for router in ROUTERS:
         app.include_router(router)
     app.add_middleware(Surroundings, service=service)

@@ -74,6 +74,7 @@ class ServiceConfig:
         events: URL of the database of live events; no events are taken when None.
         scenarios: File of named configurations.
         cross_encoder: Name of the model that orders texts where a request asks for it; none when None.
+        catalogue: The catalogue of the items, whose pictures and sounds the page shows; none are shown when None.
         limits: What requests may cost.
         poll_seconds: Seconds between two looks at whether the bundle has changed.
 
@@ -91,9 +92,12 @@ class ServiceConfig:
     cross_encoder: str | None = None
     limits: Limits = field(default_factory=Limits)
     poll_seconds: float = 1.0
+    catalogue: Path | str | None = None
 
     def __post_init__(self) -> None:
         check_path(self.bundle, "the folder of the bundle")
+        if self.catalogue is not None:
+            check_path(self.catalogue, "catalogue")
         check_kind(self.host, str, "host", "give an address, as '127.0.0.1'")
         if check_whole(self.port, "port", 0) > 65_535:
             raise InputError(f"port is {self.port}; give one up to 65535")
@@ -121,11 +125,14 @@ class ServiceConfig:
         scenarios: Path | str | None = None,
         cross_encoder: str | None = None,
         limits: Limits | None = None,
+        catalogue: Path | str | None = None,
         environment: Mapping[str, str] = os.environ,
     ) -> "ServiceConfig":
         """Take the tokens from environment variables; empty ones are none."""
         read, write = (environment.get(name) or None for name in (READ_TOKEN, WRITE_TOKEN))
-        return cls(bundle, host, port, read, write, events, scenarios, cross_encoder, limits or Limits())
+        return cls(
+            bundle, host, port, read, write, events, scenarios, cross_encoder, limits or Limits(), catalogue=catalogue
+        )
 
 
 def is_loopback(host: str) -> bool:

@@ -1,5 +1,6 @@
 """`commonspace serve`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,6 +24,14 @@ def serve(
     port: Annotated[int, typer.Option("--port", rich_help_panel=SERVICE, min=0, max=65_535, help="Port.")] = 8080,
     events: OptionalEventsUrl = None,
     cross_encoder: CrossEncoderName = None,
+    catalogue: Annotated[
+        Path | None,
+        typer.Option(
+            "--catalogue",
+            rich_help_panel=SERVICE,
+            help="The catalogue of the items, whose pictures and sounds the page shows.",
+        ),
+    ] = None,
 ) -> None:
     """Answer queries over HTTP, from one bundle.
 
@@ -34,6 +43,8 @@ def serve(
     from retrieval.serving.config import ServiceConfig
     from retrieval.serving.server import serve as run_server
 
-    config = ServiceConfig.from_environment(bundle, host, port, events=events, cross_encoder=cross_encoder)
+    config = ServiceConfig.from_environment(
+        bundle, host, port, events=events, cross_encoder=cross_encoder, catalogue=catalogue
+    )
     say(f"serving {bundle} at http://{host}:{port}; Ctrl-C ends it")
     run_server(config)

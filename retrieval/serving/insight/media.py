@@ -1,0 +1,110 @@
+"""Pictures and sounds of the catalogue, for the page: pictures are decoded and drawn anew, sounds are told by bytes."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+
+from indexing.catalogue.catalogue import Catalogue
+from indexing.catalogue.medium import Medium
+from indexing.errors import InputError, UnknownItemError
+from indexing.media.files import Kind, UnusableFile, read_file
+from indexing.media.images import ImageLimits
+from indexing.store.shared_pool import thumbnail
+from retrieval.serving.config import Limits
+
+BATCH = 1_000  # rows that are read at once
+MAX_BYTES = 1_000_000_000  # of pictures that a catalogue holds itself
+CACHED_BYTES = 64_000_000
+SIDES = (160, 320, 640)
+# The first bytes of sounds that browsers play, and their type.
+_SOUNDS = (
+    (b"RIFF", 8, b"WAVE", "audio/wav"),
+    (b"fLaC", 0, b"", "audio/flac"),
+    (b"OggS", 0, b"", "audio/ogg"),
+    (b"ID3", 0, b"", "audio/mpeg"),
+    (b"\xff\xfb", 0, b"", "audio/mpeg"),
+    (b"\xff\xf3", 0, b"", "audio/mpeg"),
+)
+
+
+class MediaLibrary:
+    """Gives the picture and the sound of an item, from the catalogue that the bundle was built from.
+
+    Args:
+        path: Of the catalogue, as for `build`.
+        limits: What a file may cost.
+
+    Raises:
+        InputError: When the catalogue holds more bytes of pictures than fit into memory.
+    """
+
+    def __init__(self, path: Path | str, limits: Limits) -> None:
+        self._limits, self._lock = limits, threading.Lock()
+        self._small: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        self._small_bytes = 0
+        self._media: dict[str, dict[Kind, Medium]] = {}
+        held = 0
+        for batch in Catalogue.open(path).batches(BATCH):
+            for item in batch:
+                first: dict[Kind, Medium] = {}
+                for medium in item.media:
+                    if medium.source is not None and medium.kind is not Kind.VIDEO:
+                        first.setdefault(medium.kind, medium)
+                held += sum(len(one.source) for one in first.values() if isinstance(one.source, bytes))
+                if held > MAX_BYTES:
+                    raise InputError(
+                        f"{path} holds more than {MAX_BYTES} bytes of pictures and sounds itself; give a catalogue "
+                        "that names their files"
+                    )
+                if first:
+                    self._media[item.item_id] = first
+
+    def kinds(self, item_ids: Sequence[str]) -> dict[str, list[str]]:
+        """Say for each item that has any whether it has a picture and a sound."""
+        return {one: [str(kind) for kind in self._media[one]] for one in item_ids if one in self._media}
+
+    def picture(self, item_id: str, side: int) -> bytes:
+        """Give the first picture of an item as a JPEG, made from its pixels alone.
+
+        Raises:
+            UnknownItemError: When the item has none that can be used.
+        """
+        key = item_id, side
+        with self._lock:
+            if key in self._small:
+                self._small.move_to_end(key)
+                return self._small[key]
+        source = self._source(item_id, Kind.IMAGE)
+        limits = ImageLimits(self._limits.image_pixels, self._limits.image_bytes)
+        made = thumbnail(source, limits, side)
+        if made is None:
+            raise UnknownItemError("the picture of this item cannot be used")
+        with self._lock:
+            self._small[key] = made
+            self._small_bytes += len(made)
+            while self._small_bytes > CACHED_BYTES:
+                self._small_bytes -= len(self._small.popitem(last=False)[1])
+        return made
+
+    def sound(self, item_id: str) -> tuple[bytes, str]:
+        """Give the first sound of an item, and its type.
+
+        Raises:
+            UnknownItemError: When the item has none that browsers play.
+        """
+        source = self._source(item_id, Kind.AUDIO)
+        try:
+            data = read_file(source, self._limits.audio_bytes, "sound", UnusableFile)
+        except UnusableFile as error:
+            raise UnknownItemError("the sound of this item cannot be used") from error
+        for start, at, then, kind in _SOUNDS:
+            if data.startswith(start) and data[at : at + len(then)] == then:
+                return data, kind
+        raise UnknownItemError("the sound of this item is of no type that browsers play")
+
+    def _source(self, item_id: str, kind: Kind) -> bytes | Path:
+        medium = self._media.get(item_id, {}).get(kind)
+        if medium is None or medium.source is None:
+            raise UnknownItemError(f"this item has no {kind}")
+        return medium.source

@@ -1,0 +1,24 @@
+"""Values that are computed once for each state of the bundle, and forgotten with it."""
+
+import threading
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+from retrieval.retriever.retriever import Retriever
+
+T = TypeVar("T")
+_lock = threading.Lock()
+_values: WeakKeyDictionary[Retriever, dict[Hashable, Any]] = WeakKeyDictionary()
+
+
+def per_state(retriever: Retriever, key: Hashable, make: Callable[[], T]) -> T:
+    """Give a value of a state, made when it is first asked for; two threads that ask at once may both make it."""
+    with _lock:
+        known = _values.setdefault(retriever, {})
+        if key in known:
+            value: T = known[key]
+            return value
+    made = make()
+    with _lock:
+        return known.setdefault(key, made)  # type: ignore[no-any-return]

@@ -1,0 +1,1 @@
+"""The page at `/`, and the routes of what it shows beside hits."""

@@ -1,0 +1,108 @@
+"""`/facets`, `/map`, `/tastes` and `/status`: what the page shows beside hits."""
+
+import time
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from indexing.bundle.word_files import word_settings
+from indexing.errors import InputError
+from retrieval.serving.config import MAX_ID_CHARACTERS
+from retrieval.serving.engine.served_bundle import Served
+from retrieval.serving.engine.service import Service, ServiceDep
+from retrieval.serving.insight.facets import facets_of
+from retrieval.serving.insight.space_map import map_of, points_of
+from retrieval.serving.insight.state_cache import per_state
+from retrieval.serving.insight.tastes import tastes_of
+from retrieval.serving.routes.page.media import library_of
+from retrieval.serving.routes.queries import queries_of
+from retrieval.serving.routes.reply import reply
+from retrieval.serving.routes.search import has_files
+from retrieval.serving.schemas.errors import error_responses
+from retrieval.serving.schemas.insight import (
+    FacetsAnswer,
+    MapAnswer,
+    PlacesAnswer,
+    StatusAnswer,
+    TasteAnswer,
+    TasteRequest,
+)
+from retrieval.serving.schemas.queries import SearchRequest
+
+router = APIRouter(tags=["insight"], responses=error_responses())
+
+
+@router.get("/facets", response_model=FacetsAnswer, summary="Attributes that make filters")
+async def facets(service: ServiceDep) -> Response:
+    """Their values with numbers of items, or smallest and largest numbers."""
+
+    def work(served: Served) -> dict[str, Any]:
+        retriever = served.retriever
+        return {"facets": per_state(retriever, "facets", lambda: facets_of(retriever.bundle))}
+
+    return await reply(service, "search", work)
+
+
+@router.get("/map", response_model=MapAnswer, summary="The space of items in two dimensions")
+async def space(
+    service: ServiceDep,
+    colour: Annotated[
+        str | None, Query(max_length=MAX_ID_CHARACTERS, description="What points are coloured by.")
+    ] = None,
+) -> Response:
+    """All items, or 20,000 of them; places and colours are numbers of few bytes in base64."""
+    return await reply(service, "search", lambda served: map_of(served.retriever, colour))
+
+
+@router.post("/map/places", response_model=PlacesAnswer, summary="Where queries lie on the map")
+async def places(service: ServiceDep, body: SearchRequest, modality: bool = False) -> Response:
+    """A query is encoded as for `/search`, and placed on the axes of the items, or on those of their modalities."""
+
+    def work(served: Served) -> dict[str, Any]:
+        retriever = served.retriever
+        queries = queries_of(retriever, body.model_copy(update={"mode": "vector"}), service.config.limits)
+        found = retriever.search(queries, 1).queries[:, : retriever.vectors.shape[1]]
+        plane = points_of(retriever, by_modality=modality).plane
+        return {"places": plane.place(found).tolist()}
+
+    return await reply(service, "upload" if has_files(body) else "search", work, cost=body.size)
+
+
+@router.post("/tastes", response_model=TasteAnswer, summary="A history in words")
+async def tastes(service: ServiceDep, body: TasteRequest) -> Response:
+    """The values of attributes whose items lie in the direction of the history, seen from the middle of all items."""
+    weights = [1.0] * len(body.history) if body.weights is None else body.weights
+    if len(weights) != len(body.history):
+        raise InputError(f"there are {len(body.history)} items and {len(weights)} weights; give a weight for each item")
+    return await reply(service, "search", lambda served: tastes_of(served.retriever, body.history, weights, body.k))
+
+
+@router.get("/status", response_model=StatusAnswer, summary="How well the service does")
+async def status(service: ServiceDep, request: Request) -> Response:
+    """Recall as promised and as found, what was learned and until when, and the age of the last live event."""
+    beside = {"media": library_of(request) is not None, "routes": sorted(request.app.openapi()["paths"])}
+    return await reply(service, "search", lambda served: _status(service, served) | beside)
+
+
+def _status(service: Service, served: Served) -> dict[str, Any]:
+    bundle, retriever = served.retriever.bundle, served.retriever
+    learned: dict[str, Any] | None = None
+    if bundle.manifest.features:
+        until = bundle.manifest.learned.get("until")
+        learned = {
+            "parts": list(bundle.manifest.features),
+            "interactions": bundle.manifest.learned.get("interactions"),
+            "until": None if until is None else datetime.fromtimestamp(until, UTC).isoformat(),
+        }
+    last = None if service.events is None else service.events.last_event_time()
+    return {
+        "created": bundle.manifest.created,
+        "promised_recall": bundle.manifest.index_config().min_recall,
+        "recall": {str(kind): float(value) for kind, value in retriever.status.recall.items()},
+        "problems": [*retriever.status.reasons, *([service.served.problem] if service.served.problem else [])],
+        "learned": learned,
+        "words": word_settings(bundle) is not None,
+        "event_lag_seconds": None if last is None else max(0.0, time.time() - float(last)),
+    }

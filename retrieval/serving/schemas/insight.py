@@ -1,0 +1,88 @@
+"""Bodies of what the page shows beside hits."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from retrieval.serving.config import MAX_HISTORY
+from retrieval.serving.schemas.answers import Body, Named
+from retrieval.serving.schemas.base import Id, Strict, Weight
+
+MAX_MEDIA = 1_000
+MAX_TASTES = 50
+
+
+class FacetsAnswer(Named):
+    """Attributes as filters."""
+
+    facets: list[dict[str, Any]] = Field(
+        description="Of each attribute its values with their numbers of items, or its smallest and largest number."
+    )
+
+
+class MapAnswer(Named):
+    """The space of items in two dimensions."""
+
+    item_ids: list[str]
+    titles: list[str | None]
+    places: str = Field(description="For each point two numbers of 16 bits, little-endian, in base64.")
+    of: int = Field(description="Items of the bundle; more than points where these are a sample.")
+    explained_variance: float = Field(description="Share of the variance that two dimensions have.")
+    colours: list[str] = Field(description="What points may be coloured by.")
+    colour: dict[str, Any] | None = Field(description="Names, and a byte for each point in base64.")
+
+
+class PlacesAnswer(Named):
+    """Where queries lie on the map: 0 to 1 on either axis within it."""
+
+    places: list[tuple[float, float]]
+
+
+class TasteRequest(Strict):
+    """A history, and perhaps what each of its items weighs: below 0 for a dislike."""
+
+    history: Annotated[list[Id], Field(max_length=MAX_HISTORY)]
+    weights: Annotated[list[Weight], Field(max_length=MAX_HISTORY)] | None = None
+    k: Annotated[int, Field(ge=1, le=MAX_TASTES)] = 8
+
+
+class Taste(Body):
+    """A value of an attribute, as a word for a taste."""
+
+    attribute: str
+    value: str
+    score: float = Field(description="Cosine of the taste and of the items with this value, from the middle of all.")
+    share: float = Field(description="Share of all items that have it.")
+
+
+class TasteAnswer(Named):
+    """What a history has in common."""
+
+    near: list[Taste]
+    far: list[Taste]
+
+
+class MediaRequest(Strict):
+    """Items whose pictures and sounds may be asked for."""
+
+    item_ids: Annotated[list[Id], Field(min_length=1, max_length=MAX_MEDIA)]
+
+
+class MediaAnswer(Body):
+    """Which items have a picture and a sound."""
+
+    media: dict[str, list[Literal["image", "audio"]]]
+
+
+class StatusAnswer(Named):
+    """How well the service does."""
+
+    created: str = Field(description="When the generation was made.")
+    promised_recall: float = Field(description="Of the nearest items, the share that a search is to find.")
+    recall: dict[str, float] = Field(description="What it found of each kind of query when it was opened.")
+    problems: list[str]
+    learned: dict[str, Any] | None = Field(description="What was learned, from how much, and until when.")
+    event_lag_seconds: float | None = Field(description="Seconds since the last live event; null without a log.")
+    routes: list[str] = Field(description="Paths that this service answers.")
+    words: bool = Field(description="Whether the bundle has an index of words.")
+    media: bool = Field(description="Whether the service has pictures and sounds of items.")

@@ -1,0 +1,125 @@
+"""Files of the page as they are sent, pictures of items, and what the page asks for beside hits."""
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from retrieval import Retriever
+from retrieval.serving.insight.tastes import tastes_of
+from tests.retrieval.serving.conftest import READ, Started
+from tests.toy import toy_file
+
+
+@pytest.fixture
+def shown(started: Started, shop: Path, tmp_path: Path) -> TestClient:
+    return started(shop, catalogue=toy_file(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/", "text/html; charset=utf-8"),
+        ("/page/index.html", "text/html; charset=utf-8"),
+        ("/page/js/main.js", "text/javascript; charset=utf-8"),
+        ("/page/css/base.css", "text/css; charset=utf-8"),
+        ("/page/icon.svg", "image/svg+xml"),
+    ],
+)
+def test_files_have_their_types_and_a_strict_policy(client: TestClient, path: str, kind: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == kind
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "http" not in policy
+    assert client.get(path, headers={"if-none-match": answer.headers["etag"]}).status_code == 304
+
+
+@pytest.mark.parametrize("path", ["/page/", "/page/../app.py", "/page/%2e%2e/app.py", "/page/none.js", "/page/js"])
+def test_nothing_else_is_sent(client: TestClient, path: str) -> None:
+    assert client.get(path).status_code == 404
+
+
+def test_the_page_needs_no_token_and_its_data_does(started: Started, shop: Path) -> None:
+    client = started(shop, read_token=READ)
+    assert client.get("/").status_code == 200
+    assert client.get("/page/js/main.js").status_code == 200
+    for path in ("/facets", "/map", "/status", "/media/red-mug"):
+        assert client.get(path).status_code == 401
+        assert client.get(path, headers={"authorization": f"Bearer {READ}"}).status_code in (200, 422, 404)
+
+
+def test_no_file_of_the_page_has_inline_code_or_asks_another_host() -> None:
+    folder = Path(__file__).parents[4] / "retrieval/serving/page"
+    files = [path for path in folder.rglob("*") if path.suffix in (".html", ".js", ".css")]
+    assert len(files) > 10
+    for path in files:
+        text = path.read_text().replace("http://www.w3.org/2000/svg", "")
+        for wrong in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "://"):
+            assert wrong not in text, (path.name, wrong)
+        assert len(text.splitlines()) <= 350, path.name
+    index = (folder / "index.html").read_text()
+    assert "<style" not in index
+    assert " style=" not in index
+    assert "onclick" not in index
+
+
+def test_facets_name_values_with_their_items_and_ranges(client: TestClient) -> None:
+    facets = {one["name"]: one for one in client.get("/facets").json()["facets"]}
+    assert "title" not in facets  # a different one for each item
+    assert (facets["price"]["min"], facets["price"]["max"]) == (3.0, 45.0)
+    assert {"value": "red", "items": 5} in facets["tags"]["values"]
+
+
+def test_pictures_are_drawn_anew_and_small(shown: TestClient) -> None:
+    answer = shown.get("/media/red-mug?size=160")
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert "sandbox" in answer.headers["content-security-policy"]
+    red, green, blue = Image.open(io.BytesIO(answer.content)).convert("RGB").getpixel((2, 2))  # type: ignore[misc]
+    assert red > 200
+    assert green < 80
+    assert blue < 100
+    assert shown.get("/media/white-mug").status_code == 404
+    assert shown.get("/media/nothing").status_code == 404
+    assert shown.get("/media/red-mug?size=9999").status_code == 422
+    assert shown.post("/media", json={"item_ids": ["red-mug", "white-mug"]}).json() == {"media": {"red-mug": ["image"]}}
+
+
+def test_an_svg_is_no_picture(shown: TestClient) -> None:
+    svg = base64.b64encode(b"<svg xmlns='http://www.w3.org/2000/svg'><script>1</script></svg>").decode()
+    assert shown.post("/search", json={"images": [svg]}).status_code == 422
+
+
+def test_the_map_places_items_and_queries_on_the_same_axes(client: TestClient, retriever: Retriever) -> None:
+    body = client.get("/map?colour=tags").json()
+    places = np.frombuffer(base64.urlsafe_b64decode(body["places"]), "<u2").reshape(-1, 2) / 65_535
+    assert body["item_ids"] == list(retriever.items)
+    assert 0 < body["explained_variance"] <= 1
+    codes = base64.urlsafe_b64decode(body["colour"]["codes"])
+    assert body["colour"]["names"][codes[0]] == "red"
+    (place,) = client.post("/map/places", json={"queries": [{"parts": [{"item": "blue-lamp"}]}]}).json()["places"]
+    assert place == pytest.approx(places[body["item_ids"].index("blue-lamp")].tolist(), abs=0.02)
+    assert client.get("/map?colour=nothing").status_code == 422
+
+
+def test_tastes_are_words_that_the_items_of_a_history_share(retriever: Retriever) -> None:
+    found = tastes_of(retriever, ["red-mug", "red-shoe", "red-lamp"], [1.0, 1.0, 1.0], 3)
+    assert found["near"][0]["value"] == "red"
+    disliked = tastes_of(retriever, ["red-mug", "red-shoe", "red-lamp"], [-1.0, -1.0, -1.0], 3)
+    assert disliked["far"][0]["value"] == "red"
+    assert tastes_of(retriever, [], [], 3) == {"near": [], "far": []}
+
+
+def test_status_says_what_is_promised_and_kept(client: TestClient) -> None:
+    body = client.get("/status").json()
+    assert body["promised_recall"] == 0.95
+    assert body["recall"]["text"] >= 0.95
+    assert body["learned"]["interactions"] > 0
+    assert body["media"] is False

@@ -1,0 +1,166 @@
+"""A story of the search: a query of several parts is built, weighed and cut off, and its hits are explained."""
+
+import base64
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.retrieval.serving.page.conftest import HOSTILE, Watched, playwright
+from tests.toy import picture
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page, Route
+
+expect = playwright.expect
+Check = Callable[["Page"], None]
+
+
+def ask(page: "Page", words: str) -> None:
+    page.get_by_role("searchbox", name="Words to search for").fill(words)
+    page.keyboard.press("Enter")
+
+
+def titles(page: "Page") -> list[str]:
+    texts: list[str] = page.locator("#pane-search .card:not(.below) .card-title").all_inner_texts()
+    return texts
+
+
+def test_a_query_of_words_and_weights_orders_the_cards(watched: Watched, has_no_violations: Check) -> None:
+    page = watched.page
+    ask(page, "red")
+    expect(page.locator("#results-heading")).to_contain_text("result")
+    expect(page.locator("#pane-search .card-title").first).to_contain_text("red")
+    ask(page, "blue")
+    slider = page.get_by_role("slider", name="Weight of red")
+    slider.focus()
+    for _ in range(20):  # from 1 to -1
+        page.keyboard.press("ArrowLeft")
+    expect(page.locator("#pane-search .card-title").first).to_contain_text("blue")
+    assert slider.input_value() == "-1"
+    page.locator(".card", has_text="blue").first.get_by_role("button", name=re.compile("^Why")).click()
+    expect(page.locator(".why:visible").first).to_contain_text("\u00d7 \u22121.0")
+    has_no_violations(page)
+    page.get_by_role("button", name="Remove red").click()
+    expect(page.locator(".chip")).to_have_count(1)
+
+
+def test_titles_with_markup_stay_text(watched: Watched) -> None:
+    page = watched.page
+    for title in HOSTILE:
+        page.get_by_role("searchbox", name="Words to search for").fill("red")
+        page.keyboard.press("Enter")
+        card = page.locator("#pane-search .card", has=page.get_by_title(title, exact=True)).first
+        expect(card.locator(".card-title")).to_have_text(title)
+        card.locator(".card-picture").click()
+        expect(page.get_by_role("dialog").get_by_role("heading", name=title, exact=True)).to_be_visible()
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="Remove red").click()
+
+
+def test_a_result_and_a_picture_are_parts_of_the_next_query(watched: Watched) -> None:
+    page = watched.page
+    ask(page, "green")
+    page.get_by_role("button", name="More like green mug").click()
+    expect(page.locator(".chip")).to_have_count(2)
+    page.get_by_role("button", name="Clear all").click()
+    page.locator("input[type=file]").first.set_input_files(
+        {"name": "any.png", "mimeType": "image/png", "buffer": picture("blue", 40)}
+    )
+    expect(page.locator(".chip img")).to_be_visible()
+    expect(page.locator("#pane-search .card-title").first).to_contain_text("blue")
+
+
+def test_a_pasted_picture_is_searched_for(watched: Watched) -> None:
+    page = watched.page
+    data = base64.b64encode(picture("green", 40)).decode()
+    page.locator("body").evaluate(
+        """(body, data) => {
+            const clipboardData = new DataTransfer(), bytes = Uint8Array.from(atob(data), (one) => one.charCodeAt(0));
+            clipboardData.items.add(new File([bytes], "a.png", {type: "image/png"}));
+            document.dispatchEvent(new ClipboardEvent("paste", {clipboardData, bubbles: true, cancelable: true}));
+        }""",
+        data,
+    )
+    expect(page.locator("#pane-search .card-title").first).to_contain_text("green")
+
+
+@pytest.mark.parametrize(("name", "kind"), [("a.svg", "image/svg+xml"), ("b.pdf", "application/pdf")])
+def test_other_files_are_refused(watched: Watched, name: str, kind: str) -> None:
+    page = watched.page
+    svg = b"<svg xmlns='http://www.w3.org/2000/svg' onload='window.__pwned=1'/>"
+    page.locator("input[type=file]").first.set_input_files({"name": name, "mimeType": kind, "buffer": svg})
+    expect(page.locator("#query .notice.error")).to_be_visible()
+    expect(page.locator(".chip")).to_have_count(0)
+
+
+def test_filters_come_from_the_attributes(watched: Watched, has_no_violations: Check) -> None:
+    page = watched.page
+    if watched.size == "phone":
+        page.get_by_role("button", name="Filters", exact=True).click()
+    page.get_by_role("checkbox", name=re.compile("^mug")).check()
+    expect(page.locator(".active-filters")).to_contain_text("tags: mug")
+    expect(page.locator("#pane-search .card")).to_have_count(4)
+    ask(page, "red")
+    expect(page.locator("#pane-search .card-title").first).to_have_text("red mug")
+    page.get_by_role("spinbutton", name="price: at least").fill("1000")
+    expect(page.locator("#pane-search .state")).to_contain_text("Nothing fits")
+    has_no_violations(page)
+    page.get_by_role("button", name=re.compile("^Remove the filter price")).click()
+    expect(page.locator("#pane-search .card-title").first).to_have_text("red mug")
+
+
+def test_a_cut_off_hides_low_scores(watched: Watched) -> None:
+    page = watched.page
+    ask(page, "red shoe")
+    slider = page.get_by_role("slider", name=re.compile("^Cut-off"))
+    expect(slider).to_be_visible()
+    before = len(titles(page))
+    slider.focus()
+    page.keyboard.press("End")
+    assert titles(page) == ["red shoe"]
+    page.keyboard.press("Home")
+    assert len(titles(page)) == before
+
+
+def test_what_the_catalogue_lacks_is_said(watched: Watched) -> None:
+    page = watched.page
+
+    def without_a_match(route: "Route") -> None:
+        answer = route.fetch()
+        body = answer.json()
+        body["results"][0]["verdict"] = {"probability": 0.04, "good": False}
+        route.fulfill(response=answer, json=body)
+
+    page.route("**/search", without_a_match)
+    ask(page, "zeppelin over antarctica")
+    expect(page.locator("#pane-search .notice")).to_contain_text(
+        "No good match. The catalogue probably has nothing for this (4 %"
+    )
+
+
+def test_an_error_is_said_and_can_be_tried_again(watched: Watched, address: str) -> None:
+    page = watched.page
+    page.route("**/search", lambda route: route.abort())
+    ask(page, "red")
+    expect(page.get_by_role("alert").filter(has_text="does not answer")).to_be_visible()
+    page.unroute("**/search")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("#pane-search .card-title").first).to_contain_text("red")
+    assert all("net::ERR_FAILED" in problem for problem in watched.problems)
+    watched.problems.clear()
+
+
+def test_keys_alone_do_it(watched: Watched) -> None:
+    page = watched.page
+    page.keyboard.press("/")
+    page.keyboard.type("blue lamp")
+    page.keyboard.press("Enter")
+    expect(page.locator("#pane-search .card-title").first).to_have_text("blue lamp")
+    page.locator("#pane-search .card-picture").first.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_contain_text("price")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.locator("#pane-search .card-picture").first).to_be_focused()
