@@ -1,35 +1,127 @@
-"""The server: uvicorn, with the settings of this service."""
+"""The server: uvicorn, with the settings of this service, and one that gives up slow and endless headers."""
 
+import asyncio
+import functools
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.supervisors import Multiprocess
 
+from indexing.errors import InputError
 from retrieval.serving.app import create_app
 from retrieval.serving.config import ServiceConfig
 
 BACKLOG = 512
-KEEP_ALIVE = 20  # seconds
+KEEP_ALIVE = 20  # seconds that a connection without a request is kept
+HEADER_SECONDS = 10.0  # in which the headers of a request must arrive
+HEADER_BYTES = 64_000
+STARTED = 120  # seconds in which a worker must answer its parent, also while it opens the bundle
 DRAIN = 10  # seconds in which requests that have begun may end, after SIGTERM
 
 
-def serve(config: ServiceConfig, *, sockets: list[socket.socket] | None = None) -> None:
-    """Serve until SIGTERM or SIGINT; then no new request is taken, and those that have begun are answered."""
-    uvicorn.Server(uvicorn_config(create_app(config), config)).run(sockets)
+class GuardedProtocol(HttpToolsProtocol):
+    """HTTP as uvicorn speaks it, with bounds on the time and size of headers, of which it has none."""
+
+    _timer: asyncio.TimerHandle | None = None
+    _in_headers = True
+    _received = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a request."""
+        super().connection_made(transport)
+        self._await_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read a part of a request."""
+        self._received += len(data)
+        super().data_received(data)
+        if self._in_headers and self._received > HEADER_BYTES:
+            self._stop_waiting()
+            self.send_400_response("The headers are too large.")
+
+    def on_message_begin(self) -> None:
+        """Begin a request, perhaps not the first of the connection."""
+        if not self._in_headers:
+            self._await_headers()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """End the headers."""
+        self._stop_waiting()
+        self._in_headers = False
+        super().on_headers_complete()
+
+    def _await_headers(self) -> None:
+        self._stop_waiting()
+        self._in_headers, self._received = True, 0
+        self._timer = self.loop.call_later(HEADER_SECONDS, self._too_slow)
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _too_slow(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:  # or else an answer is on its way
+            self.transport.close()
 
 
-def uvicorn_config(app: Any, config: ServiceConfig) -> uvicorn.Config:  # noqa: ANN401 - an application
+def serve(config: ServiceConfig, workers: int = 1, *, ready: Callable[[str], None] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; then no new request is taken, and those that have begun are answered.
+
+    Args:
+        config: The settings.
+        workers: Processes that answer; each opens the bundle, and they share the memory of files that are mapped.
+        ready: Called with the address when the port is taken.
+
+    Raises:
+        InputError: When the port is taken by another.
+    """
+    listening = _listening(config)
+    try:
+        if ready is not None:
+            host = f"[{config.host}]" if ":" in config.host else config.host
+            ready(f"http://{host}:{listening.getsockname()[1]}")
+        if workers == 1:
+            uvicorn.Server(uvicorn_config(create_app(config))).run([listening])
+        else:
+            settings = uvicorn_config(functools.partial(create_app, config), workers=workers, factory=True)
+            Multiprocess(settings, sockets=[listening]).run()
+    finally:
+        listening.close()
+
+
+def uvicorn_config(app: Any, **more: Any) -> uvicorn.Config:  # noqa: ANN401 - an application
     """Give the settings of uvicorn: no access log, which would name users, and no header that names the server."""
     return uvicorn.Config(
         app,
-        host=config.host,
-        port=config.port,
+        http=GuardedProtocol,
+        ws="none",
         log_level="warning",
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        ws="none",
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=DRAIN,
+        timeout_worker_healthcheck=STARTED,
+        **more,
     )
+
+
+def _listening(config: ServiceConfig) -> socket.socket:
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    try:
+        return socket.create_server((config.host, config.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise InputError(
+            f"the service cannot listen on {config.host}:{config.port}: {error.strerror or error}; choose another port"
+        ) from error

@@ -22,6 +22,12 @@ def serve(
         ),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", rich_help_panel=SERVICE, min=0, max=65_535, help="Port.")] = 8080,
+    workers: Annotated[
+        int,
+        typer.Option(
+            "--workers", rich_help_panel=SERVICE, min=1, max=256, help="Processes that answer, each with the bundle."
+        ),
+    ] = 1,
     events: OptionalEventsUrl = None,
     cross_encoder: CrossEncoderName = None,
     catalogue: Annotated[
@@ -46,5 +52,4 @@ def serve(
     config = ServiceConfig.from_environment(
         bundle, host, port, events=events, cross_encoder=cross_encoder, catalogue=catalogue
     )
-    say(f"serving {bundle} at http://{host}:{port}; Ctrl-C ends it")
-    run_server(config)
+    run_server(config, workers, ready=lambda url: say(f"serving {bundle} at {url}; Ctrl-C ends it"))

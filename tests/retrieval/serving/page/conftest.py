@@ -90,7 +90,7 @@ def address(page_bundle: Path, catalogue_file: Path) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         config = ServiceConfig(page_bundle, port=port, catalogue=catalogue_file)
-        server = uvicorn.Server(uvicorn_config(create_app(config, encoder=ToyEncoder()), config))
+        server = uvicorn.Server(uvicorn_config(create_app(config, encoder=ToyEncoder())))
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
         until = time.monotonic() + 60

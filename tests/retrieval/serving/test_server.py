@@ -1,0 +1,133 @@
+"""The server as a process: it drains at SIGTERM, gives up slow and endless headers, and workers share a port."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from indexing.bundle.build import build_bundle
+from indexing.catalogue.catalogue import Catalogue
+from indexing.encoders import load_encoder
+from indexing.errors import InputError
+from retrieval.serving import ServiceConfig
+from retrieval.serving import server as module
+from retrieval.serving.server import serve
+from tests.toy import toy_file
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pocket")
+    build_bundle(Catalogue.from_parquet(toy_file(folder)), load_encoder("pocket"), folder / "bundle")
+    return folder / "bundle"
+
+
+@contextlib.contextmanager
+def running(bundle: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    command = [sys.executable, "-m", "retrieval.cli", "serve", str(bundle), "--port", "0", *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().split(" at ")[1].split(";")[0]
+        until_answered(f"{url}/live")
+        yield process, url
+    finally:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(20)
+        process.kill()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def until_answered(url: str) -> None:
+    for _ in range(600):
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=30):  # noqa: S310
+            return
+        time.sleep(0.1)
+    raise AssertionError("the service does not answer")
+
+
+def asked(url: str, body: dict[str, Any]) -> dict[str, Any]:
+    request = urllib.request.Request(  # noqa: S310
+        f"{url}/search", json.dumps(body).encode(), {"content-type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+        read: dict[str, Any] = json.loads(answer.read())
+        return read
+
+
+def opened(url: str) -> socket.socket:
+    host, port = url.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=30)
+
+
+@pytest.mark.slow
+def test_requests_that_have_begun_are_answered_at_sigterm(bundle: Path) -> None:
+    with running(bundle) as (process, url):
+        answers, faults = [], list[Exception]()
+        texts = [f"red mug {at}" for at in range(200)]
+
+        def ask() -> None:
+            try:
+                answers.append(asked(url, {"texts": texts, "k": 20}))
+            except Exception as error:
+                faults.append(error)
+
+        threads = [threading.Thread(target=ask) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        for thread in threads:
+            thread.join()
+        assert process.wait(15) in (0, -signal.SIGTERM)
+        assert not faults
+        assert all(len(answer["results"]) == 200 for answer in answers)
+
+
+@pytest.mark.slow
+def test_workers_share_a_port(bundle: Path) -> None:
+    with running(bundle, "--workers", "2") as (process, url):
+        expected = asked(url, {"texts": ["red mug"]})["results"]
+        assert all(asked(url, {"texts": ["red mug"]})["results"] == expected for _ in range(10))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) in (0, -signal.SIGTERM)
+
+
+@pytest.mark.slow
+def test_slow_and_endless_headers(bundle: Path) -> None:
+    with running(bundle) as (_, url), contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(opened(url)) for _ in range(100)]
+        for one in slow:
+            one.sendall(b"POST /search HTTP/1.1\r\nHost: x\r\n")
+        assert len(asked(url, {"texts": ["red mug"], "k": 1})["results"][0]["hits"]) == 1
+        endless = stack.enter_context(opened(url))
+        endless.sendall(b"GET /live HTTP/1.1\r\nX: ")
+        with contextlib.suppress(OSError):
+            for _ in range(100):
+                endless.sendall(b"a" * 10_000)
+        with contextlib.suppress(ConnectionError):
+            assert endless.recv(1_000).startswith(b"HTTP/1.1 400") or not endless.recv(1)
+        for one in slow:  # given up after ten seconds
+            with contextlib.suppress(ConnectionError):
+                assert one.recv(1) == b""
+
+
+def test_a_port_that_is_taken(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "create_app", lambda _: pytest.fail("the bundle was opened first"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        config = ServiceConfig(bundle, port=taken.getsockname()[1])
+        with pytest.raises(InputError, match="cannot listen on"):
+            serve(config)
