@@ -34,6 +34,7 @@ from retrieval.serving.insight.media import MediaLibrary
 from retrieval.serving.middleware import RefusedBodyError, Surroundings
 from retrieval.serving.routes import events, health, items, recommend, related, rerank, search, upload
 from retrieval.serving.routes.page import files, insight, media
+from retrieval.serving.scenarios.scenarios import Scenarios
 from retrieval.serving.schemas.errors import error_response, problems_in_words, split_hint
 
 ROUTERS: Sequence[APIRouter] = (
@@ -97,6 +98,9 @@ def service_for(config: ServiceConfig, encoder: Encoder | None = None) -> Servic
         from retrieval.serving.events.event_log import EventLog  # loads sqlalchemy
 
         service.events = EventLog.open(config.events)
+    if config.scenarios is not None:
+        service.scenarios = Scenarios.open(config.scenarios)
+        service.scenarios.check(service.served.current.retriever)
     if config.cross_encoder is not None:
         from indexing.encoders.cross_encoder import load_cross_encoder  # loads torch
 

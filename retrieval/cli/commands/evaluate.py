@@ -13,11 +13,13 @@ from retrieval.cli.display.output import write_file
 from retrieval.cli.display.terminal import UsageError, say, show_json, show_table
 from retrieval.cli.options.evaluation import EvaluateOptions, MeasureOptions, PageOptions
 from retrieval.cli.options.held_out import SplitOptions
+from retrieval.cli.options.live import Baseline, ComparedEvents
 from retrieval.cli.options.log import LogColumns, OptionalLog
 from retrieval.cli.options.output import Html, Json
 from retrieval.cli.options.search import BundleFolder
 from retrieval.cli.runs.evaluation_measures import Measured, compare_with_baselines, measure, show_measured
 from retrieval.cli.runs.evaluation_queries import AnsweredQueries, answer_texts, answer_users
+from retrieval.cli.runs.live_log import show_take_rates
 from retrieval.evaluation import Evaluation
 from retrieval.evaluation.compare import compare as compare_evaluations
 from retrieval.evaluation.report.gather import gather
@@ -28,7 +30,9 @@ from retrieval.interactions.interactions import source_name
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.retriever.retriever import Retriever
 
-SavedFile = Annotated[Path, typer.Argument(help="A file that `commonspace evaluate --save` wrote.")]
+OptionalSavedFile = Annotated[
+    Path | None, typer.Argument(help="A file that `commonspace evaluate --save` wrote.", show_default=False)
+]
 
 
 def evaluate(
@@ -136,11 +140,26 @@ def _check(interactions: str | None, queries: EvaluateOptions, split: SplitOptio
     split.check()
 
 
-def compare(a: SavedFile, b: SavedFile, html: Html = None, as_json: Json = False) -> None:
-    """Compare two evaluations of the same queries.
+def compare(
+    a: OptionalSavedFile = None,
+    b: OptionalSavedFile = None,
+    html: Html = None,
+    events: ComparedEvents = None,
+    baseline: Baseline = None,
+    as_json: Json = False,
+) -> None:
+    """Compare two evaluations, or variants of a service.
 
-    The result is how much more B has than A, with intervals and tests.
+    Of two evaluations of the same queries it is how much more B has than A, with intervals and tests. With --events it
+    is how much of what each variant showed was taken, and the differences, with intervals over users.
     """
+    if events is not None:
+        if a is not None or html is not None:
+            raise UsageError("--events compares variants of a service: leave out the files, and --html")
+        show_take_rates(events, baseline, as_json=as_json)
+        return
+    if a is None or b is None or baseline is not None:
+        raise UsageError("give two files of evaluate --save, or --events URL, with which goes --baseline")
     a_saved, b_saved = load(a), load(b)
     comparison = compare_evaluations(a_saved.evaluation, b_saved.evaluation)
     if html is not None:

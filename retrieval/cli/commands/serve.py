@@ -7,7 +7,7 @@ import typer
 
 from indexing.errors import require_extra
 from retrieval.cli.display.terminal import say
-from retrieval.cli.options.live import OptionalEventsUrl
+from retrieval.cli.options.live import OptionalEventsUrl, ScenariosFile
 from retrieval.cli.options.search import BundleFolder, CrossEncoderName
 
 SERVICE = "Service"
@@ -29,6 +29,7 @@ def serve(
         ),
     ] = 1,
     events: OptionalEventsUrl = None,
+    scenarios: ScenariosFile = None,
     cross_encoder: CrossEncoderName = None,
     catalogue: Annotated[
         Path | None,
@@ -50,6 +51,6 @@ def serve(
     from retrieval.serving.server import serve as run_server
 
     config = ServiceConfig.from_environment(
-        bundle, host, port, events=events, cross_encoder=cross_encoder, catalogue=catalogue
+        bundle, host, port, events=events, scenarios=scenarios, cross_encoder=cross_encoder, catalogue=catalogue
     )
     run_server(config, workers, ready=lambda url: say(f"serving {bundle} at {url}; Ctrl-C ends it"))

@@ -44,6 +44,7 @@ Record: TypeAlias = Literal[
     "repair",
     "tuning",
     "user",
+    "variants",
     "verification",
     "written",
 ]

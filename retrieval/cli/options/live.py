@@ -1,5 +1,6 @@
 """Options that name the log of live events."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,4 +25,16 @@ LiveEvents = Annotated[
         help="Read the log of live events as it stands, with what was shown, in place of a file; "
         f"{VARIABLE} where the URL has a password.",
     ),
+]
+ComparedEvents = Annotated[
+    str | None,
+    typer.Option("--events", metavar="URL", help="Compare the variants that are in this log of live events."),
+]
+Baseline = Annotated[
+    str | None,
+    typer.Option("--baseline", help="The variant that others are compared with; that of most impressions by default."),
+]
+ScenariosFile = Annotated[
+    Path | None,
+    typer.Option("--scenarios", metavar="FILE", help="JSON file of named configurations, and their shares of users."),
 ]

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from indexing.errors import require_extra
-from retrieval.cli.display.terminal import UsageError, note
+from retrieval.cli.display.terminal import UsageError, note, show_json, show_table
 from retrieval.cli.options.live import VARIABLE
 from retrieval.cli.options.log import LogOptions, unused_rows
 from retrieval.interactions.columns import InteractionColumns
@@ -74,3 +74,29 @@ def read_live(
         for text in () if part is None else unused_rows(part):
             note(f"{shown}: {text}")
     return interactions, impressions
+
+
+def show_take_rates(url: str, baseline: str | None, *, as_json: bool) -> None:
+    """Print how much of what each variant showed was taken."""
+    with live_log(url) as log:
+        from retrieval.serving.scenarios.take_rates import take_rates
+
+        found = take_rates(log, baseline)
+        shown = log.database.shown
+    if as_json:
+        show_json("variants", found.to_json())
+        return
+    differences = {one.variant: one for one in found.differences}
+    rows = []
+    for rate in found.rates:
+        line = [rate.variant, rate.users, rate.shown, rate.taken, _interval(rate.rate, rate.low, rate.high)]
+        other = differences.get(rate.variant)
+        rows.append([*line, "-" if other is None else _interval(other.difference, other.low, other.high)])
+    head = ("variant", "users", "shown", "taken", "take rate", f"above {found.baseline}")
+    show_table(f"{shown}: take rates, [{found.level:.0%} interval]", head, rows, whole=head[:1], light=True)
+    if found.without_variant:
+        note(f"{found.without_variant} impressions name no variant and are left out")
+
+
+def _interval(value: float, low: float, high: float) -> str:
+    return f"{value:.4f} [{low:.4f}, {high:.4f}]"

@@ -1,7 +1,7 @@
 """What the routes share: the configuration, the bundle that is served, the admission of work, events and metrics."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 from fastapi import Depends, Request
 
@@ -13,6 +13,7 @@ from retrieval.serving.engine.served_bundle import ServedBundle
 if TYPE_CHECKING:
     from retrieval.ranking.cross_encoder import PairScorer
     from retrieval.serving.events.event_log import EventLog
+    from retrieval.serving.scenarios.scenarios import Scenarios
 
 
 @dataclass
@@ -34,7 +35,7 @@ class Service:
     admission: Admission
     metrics: Meter = field(default_factory=NoMeter)
     events: "EventLog | None" = None
-    scenarios: Any = None
+    scenarios: "Scenarios | None" = None
     cross_encoder: "PairScorer | None" = None
 
 

@@ -180,6 +180,13 @@ class EventLog:
             found = connection.execute(query.order_by(EVENTS.c.sequence.desc()).limit(limit)).all()
         return [dict(zip(names, row, strict=True)) for row in found]
 
+    def main_names(self, user_ids: Sequence[str]) -> list[str]:
+        """Give for each user the name to whom all of the person's events belong."""
+        names = check_names(user_ids, "user_ids")
+        with self.database.reading() as connection:
+            known = users.people(connection, names)
+        return [known[name][0] for name in names]
+
     def last_event_time(self) -> int:
         """Give the second of the last event that is no impression; 0 when there is none."""
         with self.database.reading() as connection:

@@ -33,6 +33,7 @@ EVENTS = sa.Table(
     sa.Index("commonspace_events_user", "user_id", "is_shown", "time"),
     sa.Index("commonspace_events_session", "session_id", "is_shown", "time"),
     sa.Index("commonspace_events_time", "is_shown", "time"),
+    sa.Index("commonspace_events_request", "request_id", "item_id"),
     sqlite_autoincrement=True,  # a number is never given twice
 )
 USERS = sa.Table(

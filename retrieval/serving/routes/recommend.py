@@ -1,10 +1,12 @@
 """`/recommend`."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter
 from fastapi.responses import Response
 
+from indexing.errors import InputError
 from retrieval.candidates import Candidates
 from retrieval.retriever.recommend import recommended_once, request_of
 from retrieval.retriever.retriever import Retriever
@@ -12,6 +14,7 @@ from retrieval.serving.engine.answering import Answers
 from retrieval.serving.engine.live_users import histories_of_session, histories_of_users
 from retrieval.serving.engine.served_bundle import Served
 from retrieval.serving.engine.service import Service, ServiceDep
+from retrieval.serving.events.event import SESSION
 from retrieval.serving.routes.reply import reply
 from retrieval.serving.routes.steps import (
     after_steps,
@@ -33,14 +36,78 @@ async def recommend(service: ServiceDep, body: RecommendRequest) -> Response:
     """See `Retriever.recommend`: by all published stages, as they were validated."""
 
     def work(served: Served) -> dict[str, Any]:
-        retriever = served.retriever
-        with service.metrics.stage("recommend"):
-            found = recommended(service, retriever, body)
-        hits, earlier = after_steps(retriever, found, body)
-        why = reasons_of_recommendation(retriever, hits) if body.explain else None
-        return in_body(retriever, Answers(hits, earlier, why), body)
+        parts = parts_of(service, body)
+        answers = [answered(service, served.retriever, part.body) for part in parts]
+        if len(parts) == 1:
+            return answers[0] if parts[0].variant is None else {"variant": parts[0].variant, **answers[0]}
+        results: dict[int, Any] = {}
+        for part, answer in zip(parts, answers, strict=True):
+            for place, result in zip(part.places, answer["results"], strict=True):
+                results[place] = {"query_id": result["query_id"], "variant": part.variant, **result}
+        return {"results": [results[place] for place in sorted(results)]}
 
     return await reply(service, "recommend", work, cost=body.size)
+
+
+class Part(NamedTuple):
+    """Those of the users of a request who have the same scenario.
+
+    Attributes:
+        body: The request with what the scenario sets.
+        variant: The scenario.
+        places: Of the users in the whole request.
+    """
+
+    body: RecommendRequest
+    variant: str | None = None
+    places: Sequence[int] = ()
+
+
+def parts_of(service: Service, body: RecommendRequest) -> list[Part]:
+    """Give each user of a request a scenario: the one that is named, or that of a hash of the user.
+
+    Raises:
+        InputError: When the service has no such scenario.
+    """
+    if (scenarios := service.scenarios) is None:
+        if body.scenario is not None:
+            raise InputError("this service has no scenarios; start it with --scenarios FILE")
+        return [Part(body)]
+    if body.scenario is not None:
+        name = scenarios.named(body.scenario)
+        return [Part(scenarios.settings[name].apply(body), name)]
+    if body.user_ids is None:
+        name = scenarios.of_user(None if body.session is None else f"{SESSION}{body.session}")
+        return [Part(scenarios.settings[name].apply(body), name)]
+    persons = service.events.main_names(body.user_ids) if service.events is not None else body.user_ids
+    places: dict[str, list[int]] = {}
+    for place, person in enumerate(persons):
+        places.setdefault(scenarios.of_user(person), []).append(place)
+    if len(places) == 1:
+        (name,) = places
+        return [Part(scenarios.settings[name].apply(body), name)]
+    return [Part(scenarios.settings[name].apply(_only(body, some)), name, some) for name, some in places.items()]
+
+
+def _only(body: RecommendRequest, places: Sequence[int]) -> RecommendRequest:
+    """Give a request for some of its users alone."""
+    given = {name: getattr(body, name) for name in ("user_ids", "times", "profiles", "context")}
+    lists = {name: [value[place] for place in places] for name, value in given.items() if isinstance(value, list)}
+    if isinstance(body.context, dict):
+        of_each = {name: isinstance(value, list) for name, value in body.context.items()}
+        lists["context"] = {  # type: ignore[assignment]
+            name: [value[place] for place in places] if of_each[name] else value for name, value in body.context.items()
+        }
+    return body.model_copy(update=lists)
+
+
+def answered(service: Service, retriever: Retriever, body: RecommendRequest) -> dict[str, Any]:
+    """Answer a request as it stands."""
+    with service.metrics.stage("recommend"):
+        found = recommended(service, retriever, body)
+    hits, earlier = after_steps(retriever, found, body)
+    why = reasons_of_recommendation(retriever, hits) if body.explain else None
+    return in_body(retriever, Answers(hits, earlier, why), body)
 
 
 def recommended(service: Service, retriever: Retriever, body: RecommendRequest) -> Candidates:

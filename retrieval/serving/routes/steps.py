@@ -33,7 +33,11 @@ def filters(body: Answering) -> list[Any]:
 
 def depth(body: Postprocessed, *, reranked: bool = False) -> int:
     """Give how many candidates to retrieve: more than the hits where later steps choose among them."""
-    return max(body.k, body.num_candidates) if reranked or body.diversify or body.rules else body.k
+    return max(body.k, body.num_candidates) if reranked or _chooses(body) else body.k
+
+
+def _chooses(body: Postprocessed) -> bool:
+    return bool(body.blend or body.diversify or body.rules)
 
 
 def after_steps(
@@ -43,6 +47,8 @@ def after_steps(
     stages = [*before, found]
     if reranked:
         stages.append(retriever.rerank(stages[-1]))
+    if body.blend:
+        stages.append(retriever.blend(stages[-1], body.blend))
     if body.diversify is not None:
         arguments = without_defaults(body.diversify)
         stages.append(retriever.diversify(stages[-1], None if body.rules else body.k, **arguments))

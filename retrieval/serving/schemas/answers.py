@@ -54,6 +54,7 @@ class Result(Body):
     """The hits of one query, the best first."""
 
     query_id: str
+    variant: str | None = Field(default=None, description="The scenario, where users of one request have several.")
     hits: list[Hit]
     verdict: Verdict | None = None
     excluded: dict[str, int] | None = Field(default=None, description="Hits that each rule left out.")

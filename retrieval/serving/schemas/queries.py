@@ -49,6 +49,9 @@ class Postprocessed(ShownOnce):
     num_candidates: Annotated[int, Field(ge=1, le=MAX_CANDIDATES)] = Field(
         default=200, description="Candidates that the steps after retrieval choose from."
     )
+    blend: Annotated[dict[Id, Annotated[float, Field(ge=-1_000, le=1_000)]], Field(max_length=20)] | None = Field(
+        default=None, description="Attributes that are added to the score, with their weights."
+    )
     diversify: Diversify | None = None
     rules: Annotated[list[dict[str, Any]], Field(max_length=MAX_RULES)] = Field(
         default=[], description="Business rules, as in a file of rules."

@@ -131,3 +131,29 @@ def test_commands_that_read_make_no_log(run: Run, url: str, tmp_path: Path) -> N
     code, _, err = run("events", "info")
     assert code == 2
     assert "--events" in err
+
+
+def test_compare_gives_take_rates_of_variants(run: Run, url: str) -> None:
+    with EventLog.open(url) as log:
+        for user, variant, taken in (("ann", "a", 2), ("bob", "b", 1), ("cat", "a", 0), ("dan", "b", 3)):
+            log.append(impressions(["i0", "i1", "i2", "i3"], user, user_id=user, time=OLD, variant=variant))
+            log.append([Event(f"i{n}", "view", user_id=user, time=OLD, request_id=user) for n in range(taken)])
+    code, out, err = run("compare", "--events", url, "--baseline", "a", "--json")
+    assert code == 0, err
+    (line,) = json_lines(out, "variants")
+    assert [(rate["variant"], rate["shown"], rate["taken"], rate["rate"]) for rate in line["rates"]] == [
+        ("a", 8, 2, 0.25),
+        ("b", 8, 4, 0.5),
+    ]
+    assert line["differences"][0]["difference"] == 0.25
+    code, out, _ = run("compare", "--events", url, "--baseline", "a")
+    assert code == 0
+    assert "0.2500 [" in out
+    assert "above a" in out
+    for arguments, message in (
+        (("a.json", "b.json", "--events", url), "leave out the files"),
+        (("a.json",), "give two files of evaluate --save, or --events URL"),
+        (("a.json", "b.json", "--baseline", "a"), "with which goes --baseline"),
+    ):
+        code, _, err = run("compare", *arguments)
+        assert (code, message in err) == (2, True), err

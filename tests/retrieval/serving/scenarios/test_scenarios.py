@@ -1,0 +1,180 @@
+"""Scenarios are read with checks, shared out by a stable hash, and set what a request leaves out."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from indexing.errors import InputError
+from retrieval import Retriever
+from retrieval.serving.scenarios import Scenarios
+from tests.retrieval.serving.conftest import WRITE, Started
+
+CONTENT: dict[str, Any] = {
+    "default": "plain",
+    "scenarios": {
+        "plain": {},
+        "cheap": {"blend": {"price": -1.0}, "k": 4},
+        "red": {"where": ["tags contains red"], "stages": "retrieval"},
+    },
+    "shares": {"plain": 0.5, "cheap": 0.3, "red": 0.2},
+    "seed": "autumn",
+}
+TOKEN = {"authorization": f"Bearer {WRITE}"}
+
+
+def with_value(*path: Any) -> dict[str, Any]:  # noqa: ANN401 - keys, and a value
+    """The content with another value at a path of keys."""
+    content = json.loads(json.dumps(CONTENT))
+    place = content
+    *keys, last, value = path
+    for key in keys:
+        place = place[key]
+    place[last] = value
+    return dict(content)
+
+
+def test_users_are_shared_out_as_the_shares_say_and_keep_their_scenario() -> None:
+    scenarios = Scenarios.of(CONTENT)
+    users = [f"user-{number}" for number in range(20_000)]
+    given = [scenarios.of_user(user) for user in users]
+    for name, share in CONTENT["shares"].items():
+        # within five standard deviations of a binomial
+        assert abs(given.count(name) / len(users) - share) < 5 * np.sqrt(share * (1 - share) / len(users))
+    assert given == [Scenarios.of(CONTENT).of_user(user) for user in users]
+    other = [Scenarios.of(with_value("seed", "winter")).of_user(user) for user in users]
+    same = np.mean([one == another for one, another in zip(given, other, strict=True)])
+    assert abs(same - (0.25 + 0.09 + 0.04)) < 0.02  # independent of the first seed
+    # More of one variant takes users from the next one alone.
+    wider = Scenarios.of(with_value("shares", {"plain": 0.6, "cheap": 0.2, "red": 0.2}))
+    moved = {(one, wider.of_user(user)) for one, user in zip(given, users, strict=True)}
+    assert moved == {("plain", "plain"), ("cheap", "plain"), ("cheap", "cheap"), ("red", "red")}
+    assert scenarios.of_user(None) == "plain"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([], 'there are no scenarios; give {"scenarios":'),
+        ({"scenarios": {}}, "there are no scenarios"),
+        (with_value("scenario", {}), "the unknown key 'scenario'; the keys are"),
+        (with_value("default", "x"), "the default 'x' of type str is no scenario; give one of 'plain'"),
+        (with_value("shares", {"plain": 0.5}), "the shares add up to 0.5; give shares that add up to 1"),
+        (with_value("shares", {"x": 1}), "shares name 'x', which is no scenario"),
+        (with_value("shares", {"plain": -1, "red": 2}), "the share of 'plain' is -1; give a number from 0 to 1"),
+        (with_value("shares", [1]), "shares are"),
+        (with_value("seed", 3), "the seed is 3"),
+        (with_value("scenarios", "cheap", {"kk": 3}), "scenario 'cheap': kk: Extra inputs are not permitted"),
+        (with_value("scenarios", "cheap", {"k": "3"}), "scenario 'cheap': k: Input should be a valid integer"),
+        (with_value("scenarios", "cheap", {"diversify": {"strength": 2}}), "diversify.strength: Input should be less"),
+        (with_value("scenarios", "cheap", {"rules": [{"rule": "nothing"}]}), "scenario 'cheap': .*nothing"),
+        (with_value("scenarios", "a\nb", {}), "give a text of 1 to 64 characters"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused_with_the_scenario_and_the_key(
+    tmp_path: Path, content: object, message: str
+) -> None:
+    path = tmp_path / "scenarios.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=message) as caught:
+        Scenarios.open(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_files_that_are_no_json_or_have_a_key_twice_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "scenarios.json"
+    for text in ("{", '{"scenarios": {"a": {}, "a": {}}}'):
+        path.write_text(text)
+        with pytest.raises(InputError, match="cannot be read"):
+            Scenarios.open(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        Scenarios.open(tmp_path / "nothing.json")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"blend": {"colour": 1.0}}, {"where": ["colour = red"]}, {"group_by": "colour"},
+        {"diversify": {"attribute": "colour"}}, {"diversify": {"caps": {"colour": 2}}},
+    ],
+)  # fmt: skip
+def test_attributes_that_the_bundle_lacks_are_found_at_the_start(
+    retriever: Retriever, settings: dict[str, Any]
+) -> None:
+    with pytest.raises(InputError, match=r"scenario 'bad': .*'?colour'?"):
+        Scenarios.of({"scenarios": {"plain": {}, "bad": settings}}).check(retriever)
+    Scenarios.of(CONTENT).check(retriever)
+
+
+@pytest.fixture
+def client(started: Started, shop: Path, tmp_path: Path) -> TestClient:
+    path = tmp_path / "scenarios.json"
+    path.write_text(json.dumps(CONTENT))
+    return started(shop, events=f"sqlite:///{tmp_path / 'events.db'}", write_token=WRITE, scenarios=path)
+
+
+def ask(client: TestClient, status: int = 200, **body: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON
+    answer = client.post("/recommend", json=body)
+    assert answer.status_code == status, answer.text
+    return dict(answer.json())
+
+
+def items(answer: dict[str, Any], query: int = 0) -> list[str]:
+    return [hit["item_id"] for hit in answer["results"][query]["hits"]]
+
+
+def user_of(name: str) -> str:
+    scenarios = Scenarios.of(CONTENT)
+    return next(user for user in (f"u{n}" for n in range(100)) if scenarios.of_user(user) == name)
+
+
+def test_a_scenario_is_picked_by_name_or_by_the_user_and_the_answer_names_it(client: TestClient) -> None:
+    named = ask(client, user_ids=["u1"], scenario="red")
+    assert named["variant"] == "red"
+    assert all(item.startswith("red-") for item in items(named))
+    assert items(named) == items(
+        ask(client, user_ids=["u1"], scenario="plain", where=["tags contains red"], stages="retrieval")
+    )
+    by_user = ask(client, user_ids=[user_of("red")])
+    assert (by_user["variant"], items(by_user)) == ("red", items(named))
+    cheap = ask(client, histories=[[]], scenario="cheap")
+    assert items(cheap) == items(ask(client, histories=[[]], scenario="plain", blend={"price": -1.0}, k=4))
+    assert len(items(cheap)) == 4
+    assert len(items(ask(client, histories=[[]], scenario="cheap", k=6))) == 6  # a request says it itself
+    assert ask(client, histories=[[]])["variant"] == "plain"
+    assert ask(client, session="s1")["variant"] == Scenarios.of(CONTENT).of_user("session:s1")
+    error = ask(client, 422, histories=[[]], scenario="nothing")["error"]
+    assert (
+        "there is no scenario 'nothing'; give one of 'plain', 'cheap', 'red'" in f"{error['message']}; {error['hint']}"
+    )
+
+
+def test_users_of_one_request_are_answered_each_by_their_own_scenario(client: TestClient) -> None:
+    users = [user_of(name) for name in ("red", "plain", "cheap")] * 2
+    for user in users[:3]:
+        body = {"user_id": user, "item_id": "red-mug", "type": "like"}
+        assert client.post("/events", json=body, headers=TOKEN).status_code == 200
+    together = ask(client, user_ids=users)
+    assert "variant" not in together
+    for place, user in enumerate(users):
+        alone = ask(client, user_ids=[user])
+        assert together["results"][place]["variant"] == alone["variant"]
+        assert together["results"][place]["query_id"] == user
+        assert items(together, place) == items(alone)
+
+
+def test_a_merged_user_has_the_scenario_of_the_person(client: TestClient) -> None:
+    person, anonymous = user_of("red"), user_of("cheap")
+    assert ask(client, user_ids=[anonymous])["variant"] == "cheap"
+    merge = {"anonymous": anonymous, "known": person}
+    assert client.post("/users/merge", json=merge, headers=TOKEN).status_code == 200
+    assert ask(client, user_ids=[anonymous])["variant"] == "red"
+
+
+def test_a_service_without_scenarios_refuses_names_and_names_no_variant(started: Started, shop: Path) -> None:
+    client = started(shop)
+    assert "variant" not in ask(client, histories=[[]])
+    assert "has no scenarios" in ask(client, 422, histories=[[]], scenario="plain")["error"]["message"]
