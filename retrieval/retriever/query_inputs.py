@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -160,6 +160,10 @@ class LaterInteractionsWarning(CommonspaceWarning):
     """Users are asked for at a time before their last interaction."""
 
 
+IN_VISIT: Final = "in_visit"
+LastTimes: TypeAlias = Sequence[Moment | None] | Literal["in_visit"] | None
+"""Times of last interactions, or that each request is within the visit of the last one; see `Retriever.recommend`."""
+
 Histories: TypeAlias = Sequence[Sequence[str]] | Interactions | pa.Table | Path | str | Any
 """Item ids a user, oldest first; or a log: `Interactions`, the path or URL of one, or a table or DataFrame."""
 
@@ -257,8 +261,12 @@ class UserHistories:
             last=None if self.last is None else self.last[at],
         )
 
-    def asking_at(self, times: Moment | Sequence[Moment] | None) -> "UserHistories":
+    def asking_at(self, times: Moment | Sequence[Moment] | None, *, in_visit: bool = False) -> "UserHistories":
         """Set the times of the requests: one for all users, or one for each; see `request_seconds`.
+
+        Args:
+            times: When users ask; None is after all interactions learned from.
+            in_visit: Whether these times are known to be within the visits of the last interactions.
 
         Raises:
             InputError: When one cannot be read, or it is not known when users did the last interaction.
@@ -274,10 +282,10 @@ class UserHistories:
         asked = replace(self, times=asked_at)
         if self.last is not None:
             warn_of_later_interactions(int((asked_at < self.last).sum()), count)
-        elif any(map(len, self.rows)):
+        elif not in_visit and any(map(len, self.rows)):
             raise InputError(
                 "times say when users ask, and lists of items do not say when each user did the last interaction; give "
-                "last_times, too, or leave out times: users are then answered as in a visit, and context says its hour"
+                "last_times, too, or last_times='in_visit' where each user asks in the visit of that interaction"
             )
         return asked
 

@@ -28,7 +28,7 @@ from retrieval.ranking.second_stage import SecondStage
 from retrieval.ranking.sources import UserBatch
 from retrieval.retriever.fallback.fill_short_lists import fill_short_lists, note_unknown
 from retrieval.retriever.loaded_bundle import LoadedBundle
-from retrieval.retriever.query_inputs import Histories, UserHistories, as_log, check_histories
+from retrieval.retriever.query_inputs import IN_VISIT, Histories, LastTimes, UserHistories, as_log, check_histories
 from retrieval.retriever.search import shown_once
 
 Stages = Literal["all", "retrieval"]
@@ -55,7 +55,8 @@ class Request(NamedTuple):
         users return after the days since their last interaction. When None, the time is now, after the training log,
         and each request is within the visit of the last interaction.
     last_times: Time of the last interaction of each user, given like ``times``, for histories as lists, which need it
-        where ``times`` are given. That of an empty history is not read, and may be None.
+        where ``times`` are given. That of an empty history is not read, and may be None. ``"in_visit"`` says that
+        each user asks in the visit of the last interaction, which takes place at ``times``.
     profiles: Attributes of each user, ``{"age": 31, "plan": "team"}``, or a table with a row for each; only if `fit`
         was given profiles. They count less the longer the history is. `Profiles`, a path of them and a table with a
         column ``user_id`` are read by ``user_ids``; of users whom they lack nothing is known.
@@ -122,7 +123,7 @@ def users_of(
     user_ids: Sequence[str],
     weights: Sequence[Sequence[float]] | None,
     times: Moment | Sequence[Moment] | None,
-    last_times: Sequence[Moment | None] | None,
+    last_times: LastTimes,
 ) -> UserHistories:
     """Make `UserHistories` of lists or of a log; see `Retriever.recommend`."""
     if (log := as_log(given, state.learned.events)) is None:
@@ -130,7 +131,10 @@ def users_of(
             raise InputError(
                 "last_times say since when users were away; give the times of the requests, too, as times="
             )
-        return UserHistories.of_lists(given, state.items, user_ids, weights, last_times).asking_at(times)
+        if in_visit := isinstance(last_times, str):
+            check_choice(last_times, "last_times", [IN_VISIT])
+        last = None if isinstance(last_times, str) else last_times
+        return UserHistories.of_lists(given, state.items, user_ids, weights, last).asking_at(times, in_visit=in_visit)
     if weights is not None:
         raise InputError("a log says how much each item was liked; leave out weights, or give histories as lists")
     if last_times is not None:

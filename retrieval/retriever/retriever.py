@@ -30,7 +30,7 @@ from retrieval.retriever.loaded_bundle import LoadedBundle
 from retrieval.retriever.queries import Query
 from retrieval.retriever.queries.compose import Contribution, contributions
 from retrieval.retriever.queries.documented import documented
-from retrieval.retriever.query_inputs import Histories, Picture, Recording
+from retrieval.retriever.query_inputs import Histories, LastTimes, Picture, Recording
 from retrieval.retriever.recommend import Stages, pool_of, recommended_once, request_of, users_of
 from retrieval.retriever.related.items import By, complements, next_items, similar
 from retrieval.retriever.related.users import RankedUsers, users_for
@@ -204,7 +204,7 @@ class Retriever:
         user_ids: Sequence[str] = (),
         weights: Sequence[Sequence[float]] | None = None,
         times: Moment | Sequence[Moment] | None = None,
-        last_times: Sequence[Moment | None] | None = None,
+        last_times: LastTimes = None,
         profiles: ProfilesLike | None = None,
         context: ContextLike | None = None,
         min_relevance: float | None = None,
@@ -247,7 +247,7 @@ class Retriever:
         user_ids: Sequence[str] = (),
         weights: Sequence[Sequence[float]] | None = None,
         times: Moment | Sequence[Moment] | None = None,
-        last_times: Sequence[Moment | None] | None = None,
+        last_times: LastTimes = None,
         profiles: ProfilesLike | None = None,
         context: ContextLike | None = None,
     ) -> Candidates:

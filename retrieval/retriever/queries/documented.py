@@ -41,7 +41,7 @@ ARGUMENTS: Mapping[str, str] = {
     "milliseconds since 1970, or ``now``. They then return after the days since their last interaction. None is within "
     "the visit of that.",
     "last_times": "When each of B users did the last interaction, as ``times``, for histories as lists; None for an "
-    "empty one.",
+    "empty one. ``in_visit``: ``times`` are in the visits of these.",
     "profiles": "B mappings of attributes, a table, or `Profiles`; only where `fit` had some.",
     "context": "What holds at the requests: one mapping for all, as ``{'device': 'phone'}``, B of them, or a table.",
     "min_relevance": "A smaller weight is a dislike; as learned when None, and 0 where weights are no ratings.",

@@ -14,7 +14,7 @@ ndcg@20 with its 95 % interval over users, the mean of all seeds, and what a pro
 
 import argparse
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,6 @@ from numpy.typing import NDArray
 from indexing.catalogue.item_ids import ItemIds
 from retrieval import Candidates, FitConfig, Interactions, Profiles, evaluate
 from retrieval.evaluation.baselines.recommender import Ranked
-from retrieval.retriever.query_inputs import UserHistories
-from retrieval.retriever.recommend import recommended, request_of
 from scripts.benchmarks.recommend.baselines import Films, interval
 from scripts.benchmarks.recommend.film_bundle import STAGES, Fitted, quick
 from scripts.benchmarks.recommend.kept_lists import Served
@@ -54,8 +52,8 @@ def main() -> None:
     served = Served(given.data, work, list(given.seeds), quick(FitConfig()) if given.quick else FitConfig())
     log = Films(given.data).part("split_user", "train", "valid")
     table = left_out(served, log, Profiles.open(given.data / "users.parquet"), 1 if given.quick else PARTS)
-    for row, values in table.items():
-        print(f"{row}: {values}")
+    for row, told in table.items():
+        print(f"{row}: {told}")
     if not given.quick:
         keep("new_users", {"left out": table} | served.state(), seed=given.seeds[0])
 
@@ -114,24 +112,26 @@ def left_out(served: Served, log: Interactions, profiles: Profiles, parts: int) 
             first, way = row.split(", ", 1)
             judged = [ndcg(ranked, asked[int(first)], items) for ranked in seeds]
             values.setdefault(f"after {first}", {}).setdefault(way, []).append(np.mean(judged, axis=0))
-    table: dict[str, Any] = {first: to_row(ways) for first, ways in values.items()}
+    table: dict[str, Any] = {first: told(ways) for first, ways in values.items()}
     return table | {"profiles published": f"{published} of {parts * len(served.seeds)} times"}
 
 
 def answered(made: Fitted, asked: dict[int, list[Begun]], profiles: Profiles) -> dict[str, Candidates]:
     """Recommend in the visit of the first ratings, at the time of the next one, with the profile and without."""
     there, found = "profiles" in made.report.published, dict[str, Candidates]()
-    state = made.retriever.state
     for first, users in asked.items():
         given = profiles.of([user.user_id for user in users])
-        begun = UserHistories.of_lists(
-            [user.items for user in users], state.items, weights=[user.weights for user in users]
-        )
-        in_visit = replace(begun, times=np.array([user.time for user in users], np.int64))
         for row, stages in STAGES.items():
             for way, their_profiles in ((row, None), (f"{row}, {WITH}", given if there else None)):
-                request = request_of(state, in_visit, their_profiles, None, (), True, None, stages)
-                found[f"{first}, {way}"] = recommended(state, request, K, stages)
+                found[f"{first}, {way}"] = made.retriever.recommend(
+                    [user.items for user in users],
+                    K,
+                    stages=stages,
+                    weights=[user.weights for user in users],
+                    times=[user.time for user in users],
+                    last_times="in_visit",
+                    profiles=their_profiles,
+                )
     return found
 
 
@@ -141,7 +141,7 @@ def ndcg(ranked: Ranked, users: Sequence[Begun], items: ItemIds) -> Values:
     return evaluate(found, [user.wanted for user in users], measures=[MEASURE]).per_query[MEASURE]
 
 
-def to_row(ways: dict[str, list[Values]]) -> dict[str, Any]:
+def told(ways: dict[str, list[Values]]) -> dict[str, Any]:
     """Give each way's mean, low and high, and those of what a profile adds."""
     each = {way: np.concatenate(parts) for way, parts in ways.items()}
     table: dict[str, Any] = {"users": len(next(iter(each.values())))}

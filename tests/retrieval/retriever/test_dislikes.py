@@ -121,10 +121,18 @@ def test_a_line_without_weights_likes_its_history_though_other_lines_have_weight
 def test_what_is_said_of_the_last_times_is_read_or_refused(retriever: Retriever) -> None:
     with pytest.raises(InputError, match=r"give the times of the requests, too, as times="):
         retriever.recommend([ITEMS], 5, last_times=[CLOCK])
-    with pytest.raises(InputError, match=r"lists of items do not say when .*; give last_times, too, or leave"):
+    with pytest.raises(
+        InputError, match=r"lists of items do not say when .*; give last_times, too, or last_times='in_visit'"
+    ):
         retriever.recommend([[], ITEMS], 5, times=CLOCK)
-    with pytest.raises(InputError, match=r"give last_times, too, or leave out times"):
+    with pytest.raises(InputError, match=r"give last_times, too, or last_times='in_visit'"):
         retriever.pool([ITEMS], 5, times=[CLOCK])
+    with pytest.raises(InputError, match=r"last_times is 'visit'; .*in_visit"):
+        retriever.recommend([ITEMS], 5, times=CLOCK, last_times="visit")
+    in_visit = retriever.recommend([ITEMS], 5, times=CLOCK, last_times="in_visit")
+    assert in_visit.idle is None
+    assert in_visit.times is not None
+    assert in_visit.times.tolist() == [CLOCK]
     lists_of_new = [retriever.recommend([[]], 5, times=times).rows.tolist() for times in (None, CLOCK)]
     assert lists_of_new[0] == lists_of_new[1]  # nothing was done that could be long ago
     some, none = ([[], ITEMS], [None, CLOCK]), ([[], ITEMS], [CLOCK, CLOCK])
