@@ -18,6 +18,7 @@ from retrieval.ranking.second_stage import score_spread
 TOP_K = 10
 MIN_PENALTY = 0.01  # in standard deviations of the scores of a list
 MIN_EFFECT = 0.05  # of a penalty on the scores of a list, in their standard deviations, by which a margin is divided
+ROUNDING = 2e-5  # in standard deviations; an index adds up float32 scores in another order
 MARGIN_ROUNDS = 8  # of closing margins; where items rise in turn, more of them do not help
 # Of the bound, at what the soft shares aim. A lower aim is reached where many users have nearly the same scores.
 AIMS = (0.9, 0.7, 0.5)
@@ -96,9 +97,10 @@ class _Lists:
         penalties, users = np.zeros(len(self.allowed)), len(self.rows)
         best = _Found(penalties, math.inf)
         for _ in range(MARGIN_ROUNDS):
-            order, ranked = self._ranked(self._lowered(penalties))
+            lowered = self._lowered(penalties)
+            order, ranked = self._ranked(lowered)
             top = self._top(order)
-            shares = self._shares(top)
+            shares = self._shares(lowered, ranked)
             best = min(best, _Found(penalties, self._excess(shares)), key=lambda found: found.excess)
             if best.excess <= 0 or self.rows.shape[1] <= TOP_K:
                 break
@@ -119,8 +121,8 @@ class _Lists:
         for _ in range(TEMPERATURES):
             for _ in range(ROUNDS_EACH):
                 lowered = self._lowered(penalties)
-                order, ranked = self._ranked(lowered)
-                shares = self._shares(self._top(order))
+                _, ranked = self._ranked(lowered)
+                shares = self._shares(lowered, ranked)
                 best = min(best, _Found(penalties, self._excess(shares)), key=lambda found: found.excess)
                 if best.excess <= 0:
                     return best
@@ -150,8 +152,11 @@ class _Lists:
         top: Rows = np.where(np.take_along_axis(self.valid, order, axis=1), rows, -1)
         return top
 
-    def _shares(self, top: Rows) -> Shares:
-        return item_counts(top.ravel(), len(self.allowed)) / max(len(top), 1)
+    def _shares(self, lowered: Shares, ranked: Shares) -> Shares:
+        """Give the share of lists that each item is in, or so near to that rounding decides."""
+        tenth = ranked[:, min(TOP_K, ranked.shape[1]) - 1]
+        near = self.valid & (lowered >= (tenth - ROUNDING)[:, None])
+        return item_counts(self.rows[near], len(self.allowed)) / max(len(self.rows), 1)
 
     def _excess(self, shares: Shares) -> float:
         return float((shares - self.allowed).max())
@@ -169,6 +174,8 @@ class _Lists:
 
 def _closing(margins: Shares, num_lists: int) -> float:
     """Give a penalty that closes the first of the margins, ascending, and no more of them where they differ."""
+    if not len(margins):  # only near the end of lists
+        return MIN_PENALTY
     last = min(len(margins), num_lists) - 1
     penalty = max(float(margins[last]), 0.0)
     enough = penalty * 1.01 + MIN_PENALTY
