@@ -39,8 +39,8 @@ class Service:
     cross_encoder: "PairScorer | None" = None
 
 
-def service_of(request: Request) -> Service:
-    """Give the service of a request."""
+async def service_of(request: Request) -> Service:
+    """Give the service of a request; a coroutine, as FastAPI calls plain functions in threads."""
     return cast(Service, request.app.state.service)
 
 
