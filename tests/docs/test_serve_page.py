@@ -1,0 +1,74 @@
+"""What docs/how-to/serve.md, docs/reference/http.md and docs/reference/limits.md say of the service."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from retrieval.serving import Limits, ServiceConfig, config, create_app, server
+from tests.paths import ROOT
+from tests.toy import ToyEncoder, picture
+
+SERVE = (ROOT / "docs/how-to/serve.md").read_text()
+HTTP = (ROOT / "docs/reference/http.md").read_text()
+LIMITS = (ROOT / "docs/reference/limits.md").read_text()
+
+
+@pytest.fixture
+def client(toy_bundle: Path) -> TestClient:
+    return TestClient(create_app(ServiceConfig(toy_bundle), encoder=ToyEncoder()))
+
+
+def test_the_table_of_routes_is_that_of_the_application(client: TestClient) -> None:
+    named = set(re.findall(r"`((?:GET|POST|DELETE) /[\w/{}-]*)`", HTTP))
+    paths = client.get("/openapi.json").json()["paths"]
+    assert named == {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
+
+
+def test_fields_of_the_table_are_those_of_requests(client: TestClient) -> None:
+    table = HTTP.split("## Fields of requests")[1].split("## Statuses")[0]
+    named = {name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    known = {name for kind in ("SearchRequest", "RecommendRequest") for name in schemas[kind]["properties"]}
+    own = {"texts", "queries", "images", "sounds", "histories", "user_ids", "session"}
+    assert named == known - own
+
+
+@pytest.mark.parametrize("path", ["/search", "/recommend"])
+def test_requests_of_the_page_are_understood(client: TestClient, path: str) -> None:
+    found = re.findall(rf"localhost:8080{path} .*?-d '(.*?)'", SERVE, re.DOTALL)
+    assert found
+    for body in found:
+        answer = client.post(path, json=json.loads(body))
+        assert answer.status_code == 422  # the toy has other items and attributes
+        assert re.search(r"no attribute|not in this bundle", answer.json()["error"]["message"]), answer.text
+
+
+def test_uploads_of_the_page_are_understood(client: TestClient) -> None:
+    (request,) = re.findall(r"-F image=@pool.jpg -F 'request=(.*?)'", SERVE)
+    answer = client.post("/search/upload", files={"image": picture("red")}, data={"request": request})
+    assert len(answer.json()["results"][0]["hits"]) == 5
+
+
+def test_limits_are_those_of_the_code() -> None:
+    limits = Limits()
+    rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", LIMITS.split("## The service")[1], re.MULTILINE))
+    said = {
+        name: [float(number.replace(",", "")) for number in re.findall(r"\d[\d,]*", text)]
+        for name, text in rows.items()
+    }
+    assert said["body; with uploaded files"] == [limits.body_bytes, limits.upload_bytes]
+    assert said["picture"] == [limits.image_bytes, limits.image_pixels]
+    assert said["sound"] == [limits.audio_bytes, limits.audio_seconds]
+    assert said["files of an upload"] == [config.MAX_FILES]
+    assert said["queries, users or items of a request"] == [config.MAX_BATCH]
+    assert said["hits of each (`k`); candidates"] == [config.MAX_K, config.MAX_CANDIDATES]
+    assert said["text; item_id or user_id"] == [config.MAX_TEXT_BYTES, config.MAX_ID_CHARACTERS]
+    assert said["values of a filter; items of a history"] == [config.MAX_FILTER_VALUES, config.MAX_HISTORY]
+    assert said["parts of a query; rules"] == [config.MAX_PARTS, config.MAX_RULES]
+    assert said["queries that wait, for each kind of work"] == [limits.queue]
+    times = [limits.deadline, server.HEADER_SECONDS, limits.body_seconds]
+    assert said["deadline of a request; time for its headers, and for its body"] == times
+    assert said["headers"] == [server.HEADER_BYTES]
