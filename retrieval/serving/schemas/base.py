@@ -15,6 +15,11 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+def examples(bodies: list[Any]) -> ConfigDict:
+    """Give the settings of a model with examples, which are added to those that it inherits."""
+    return ConfigDict(json_schema_extra={"examples": bodies})
+
+
 def _within_bytes(text: str) -> str:
     if (size := len(text.encode())) > MAX_TEXT_BYTES:
         raise ValueError(f"the text has {size} bytes; give at most {MAX_TEXT_BYTES}")

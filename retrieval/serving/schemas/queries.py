@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from retrieval.serving.config import MAX_CANDIDATES, MAX_HISTORY, MAX_K, MAX_PARTS, MAX_RULES, MAX_USERS
-from retrieval.serving.schemas.base import Batch, Condition, File, Id, Strict, Text, Weight
+from retrieval.serving.schemas.base import Batch, Condition, File, Id, Strict, Text, Weight, examples
 
 K = Annotated[int, Field(ge=1, le=MAX_K, description="Hits of each query.")]
 
@@ -93,6 +93,19 @@ class UploadOptions(Postprocessed):
 class SearchRequest(UploadOptions):
     """Search with exactly one of texts, queries, images and sounds."""
 
+    model_config = examples(
+        [
+            {"texts": ["a slice of fruit"], "k": 3, "where": [["category", "=", "food"]], "attributes": ["category"]},
+            {
+                "queries": [
+                    {"parts": [{"item": "mug"}, {"text": "coffee", "weight": -0.5}]},
+                    "2:golden retriever - fruit",
+                ]
+            },
+            {"texts": ["red shoe"], "mode": "hybrid", "rerank": True, "diversify": {"strength": 0.3}, "verdict": True},
+        ]
+    )
+
     texts: Annotated[list[Text], Batch] | None = None
     queries: Annotated[list[Text | ComposedQuery], Batch] | None = Field(
         default=None, description="Composed queries, as parts or as text: '2:golden retriever - fruit'."
@@ -122,6 +135,8 @@ class SearchRequest(UploadOptions):
 class SimilarRequest(Postprocessed):
     """Search with items."""
 
+    model_config = examples([{"item_ids": ["mug", "elephant"], "k": 5, "by": "content"}])
+
     item_ids: Annotated[list[Id], Batch]
     by: Literal["content", "behaviour", "both"] = "content"
 
@@ -132,6 +147,13 @@ Time = Annotated[int, Field(ge=0, le=10**11, description="Seconds since 1970.")]
 
 class RecommendRequest(Postprocessed):
     """Recommend to exactly one of user_ids, histories and session."""
+
+    model_config = examples(
+        [
+            {"histories": [["mug", "croissant"], []], "k": 10, "explain": True},
+            {"user_ids": ["ann"], "k": 10, "diversify": {"caps": {"category": 3}}},
+        ]
+    )
 
     user_ids: Annotated[list[Id], Batch] | None = Field(default=None, description="Users of the log of live events.")
     histories: Annotated[list[History], Batch] | None = Field(
@@ -172,17 +194,23 @@ class RecommendRequest(Postprocessed):
 class ComplementsRequest(Answering):
     """What users take with baskets."""
 
+    model_config = examples([{"baskets": [["mug", "croissant"]], "k": 5}])
+
     baskets: Annotated[list[Annotated[list[Id], Field(min_length=1, max_length=MAX_HISTORY)]], Batch]
 
 
 class NextItemsRequest(Answering):
     """What users take soon after items."""
 
+    model_config = examples([{"item_ids": ["mug"], "k": 5}])
+
     item_ids: Annotated[list[Id], Batch]
 
 
 class TrendingRequest(Answering):
     """Items that are trending, popular or newest."""
+
+    model_config = examples([{"order": "popular", "k": 10, "by": "category"}])
 
     order: Literal["trending", "popular", "newest"] = "trending"
     by: Id | None = Field(default=None, description="Give a list for each value of this attribute.")
@@ -191,6 +219,8 @@ class TrendingRequest(Answering):
 
 class RerankRequest(Postprocessed):
     """Order given items: for texts by similarity or a cross-encoder, for histories by the published head."""
+
+    model_config = examples([{"texts": ["a slice of fruit"], "candidates": [["orange-slice", "mug", "elephant"]]}])
 
     candidates: Annotated[list[Annotated[list[Id], Field(min_length=1, max_length=MAX_CANDIDATES)]], Batch]
     texts: Annotated[list[Text], Batch] | None = None
@@ -208,6 +238,8 @@ class RerankRequest(Postprocessed):
 
 class UsersForRequest(Strict):
     """Which of some users of the log of live events items suit."""
+
+    model_config = examples([{"item_ids": ["mug"], "user_ids": ["ann", "bob"], "k": 1}])
 
     item_ids: Annotated[list[Id], Batch]
     user_ids: Annotated[list[Id], Field(min_length=1, max_length=MAX_USERS)]
