@@ -14,7 +14,7 @@ from time import perf_counter
 from rich.console import Console
 from rich.table import Table
 
-from indexing import Catalogue, build_bundle, load_encoder
+from indexing import Catalogue, build_bundle, index_words, load_encoder
 from indexing.sample import interactions_path, items_path
 from retrieval import Candidates, Interactions, Retriever, evaluate, fit
 from retrieval.batch.in_memory import relevant_items, users_of
@@ -43,12 +43,15 @@ def main() -> None:
     path = folder / "index.html"
     path.write_text(page(sections, list(drawings.values())), "utf-8")
     console.print(f"\nDone in {perf_counter() - started:.0f} s. The same with pictures: {path.resolve()}")
+    console.print("Ask it yourself, in a browser:")
+    console.print(f"  commonspace serve {folder / 'bundle'} --catalogue {items_path()}", soft_wrap=True)
 
 
 def build(folder: Path) -> None:
     """Build the sample's bundle; what an earlier run encoded is kept."""
     items, encoder = Catalogue.from_parquet(items_path()), load_encoder("pocket")
     bundle = build_bundle(items, encoder, folder, progress=True, drop_learned=True)  # of an earlier demo
+    index_words(folder)
     counts, index = bundle.manifest.counts, bundle.manifest.index
     console.print(f"{bundle.manifest.items} drawings, {counts['embeddings']} embeddings, recall@10 {index['recall']}")
 

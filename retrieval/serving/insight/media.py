@@ -1,5 +1,6 @@
 """Pictures and sounds of the catalogue, for the page: pictures are decoded and drawn anew, sounds are told by bytes."""
 
+import asyncio
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from retrieval.serving.config import Limits
 BATCH = 1_000  # rows that are read at once
 MAX_BYTES = 1_000_000_000  # of pictures that a catalogue holds itself
 CACHED_BYTES = 64_000_000
-SIDES = (160, 320, 640)
+AT_ONCE = 2  # pictures that are decoded
 # The first bytes of sounds that browsers play, and their type.
 _SOUNDS = (
     (b"RIFF", 8, b"WAVE", "audio/wav"),
@@ -31,6 +32,9 @@ _SOUNDS = (
 class MediaLibrary:
     """Gives the picture and the sound of an item, from the catalogue that the bundle was built from.
 
+    Attributes:
+        turns, waiting: Of requests for pictures; used by the event loop alone.
+
     Args:
         path: Of the catalogue, as for `build`.
         limits: What a file may cost.
@@ -41,6 +45,7 @@ class MediaLibrary:
 
     def __init__(self, path: Path | str, limits: Limits) -> None:
         self._limits, self._lock = limits, threading.Lock()
+        self.turns, self.waiting = asyncio.Semaphore(AT_ONCE), 0
         self._small: OrderedDict[tuple[str, int], bytes] = OrderedDict()
         self._small_bytes = 0
         self._media: dict[str, dict[Kind, Medium]] = {}

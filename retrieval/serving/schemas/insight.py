@@ -83,6 +83,7 @@ class StatusAnswer(Named):
     problems: list[str]
     learned: dict[str, Any] | None = Field(description="What was learned, from how much, and until when.")
     event_lag_seconds: float | None = Field(description="Seconds since the last live event; null without a log.")
+    scenarios: list[str] = Field(description="Names of the scenarios of this service.")
     routes: list[str] = Field(description="Paths that this service answers.")
     words: bool = Field(description="Whether the bundle has an index of words.")
     media: bool = Field(description="Whether the service has pictures and sounds of items.")

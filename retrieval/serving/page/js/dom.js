@@ -118,4 +118,4 @@ export function colour(name) {
 
 export const SERIES = 8;
 export const plural = (count, one, several = `${one}s`) => `${count.toLocaleString("en")} ${count === 1 ? one : several}`;
-export const fixed = (value) => (Math.abs(value) >= 100 ? value.toFixed(0) : value.toFixed(3).replace("-", "−"));
+export const fixed = (value) => (Number.isInteger(value) ? value.toLocaleString("en") : Math.abs(value) >= 100 ? value.toFixed(0) : value.toFixed(3).replace("-", "−"));

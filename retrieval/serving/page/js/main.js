@@ -42,6 +42,7 @@ async function show(name) {
     tab.tabIndex = chosen ? 0 : -1;
     byId(`pane-${tab.id.slice(4)}`).hidden = !chosen;
   }
+  document.body.dataset.view = name;
   byId("query").hidden = name === "users";
   history.replaceState(null, "", name === "search" ? location.pathname : `#${name}`);
   if (!panes[name] && LOADED[name]) panes[name] = (await LOADED[name]()).default(byId(`pane-${name}`), { show });

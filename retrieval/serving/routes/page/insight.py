@@ -104,5 +104,6 @@ def _status(service: Service, served: Served) -> dict[str, Any]:
         "problems": [*retriever.status.reasons, *([service.served.problem] if service.served.problem else [])],
         "learned": learned,
         "words": word_settings(bundle) is not None,
+        "scenarios": [] if service.scenarios is None else sorted(service.scenarios.settings),
         "event_lag_seconds": None if last is None else max(0.0, time.time() - float(last)),
     }

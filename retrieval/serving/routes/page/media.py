@@ -1,5 +1,7 @@
 """`/media`: pictures and sounds of items, where the service has the catalogue."""
 
+import asyncio
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -7,12 +9,13 @@ from fastapi.responses import Response
 from pydantic_core import to_json
 
 from indexing.errors import UnknownItemError
-from retrieval.serving.engine.service import ServiceDep
+from retrieval.serving.engine.admission import OverloadedError
 from retrieval.serving.insight.media import MediaLibrary
 from retrieval.serving.schemas.errors import error_responses
 from retrieval.serving.schemas.insight import MediaAnswer, MediaRequest
 
 router = APIRouter(tags=["media"], responses=error_responses())
+MAX_WAITING = 500  # pictures
 HEADERS = {
     "content-security-policy": "default-src 'none'; sandbox",
     "cross-origin-resource-policy": "same-origin",
@@ -27,6 +30,22 @@ def library_of(request: Request) -> MediaLibrary | None:
     """Give the pictures and sounds of the service, None where it has none."""
     found: MediaLibrary | None = getattr(request.app.state, "media", None)
     return found
+
+
+async def _in_turn(library: MediaLibrary, work: Callable[[], tuple[bytes, str]]) -> tuple[bytes, str]:
+    """Run work in a thread, beside the queues of queries: a page asks for all pictures of its results at once.
+
+    Raises:
+        OverloadedError: When too many wait.
+    """
+    if library.waiting >= MAX_WAITING:
+        raise OverloadedError(429, "queue_full")
+    library.waiting += 1
+    try:
+        async with library.turns:
+            return await asyncio.to_thread(work)
+    finally:
+        library.waiting -= 1
 
 
 @router.post("/media", response_model=MediaAnswer, summary="Which items have a picture or a sound")
@@ -44,7 +63,6 @@ async def media(request: Request, body: MediaRequest) -> Response:
     responses={**FILES, **error_responses(404)},
 )
 async def medium(
-    service: ServiceDep,
     request: Request,
     item_id: str,
     kind: Literal["image", "audio"] = "image",
@@ -58,5 +76,5 @@ async def medium(
     def work() -> tuple[bytes, str]:
         return (library.picture(item_id, int(size)), "image/jpeg") if kind == "image" else library.sound(item_id)
 
-    content, media_type = await service.admission.run("upload", work)
+    content, media_type = await _in_turn(library, work)
     return Response(content, headers=HEADERS, media_type=media_type)

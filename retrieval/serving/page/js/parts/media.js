@@ -34,7 +34,8 @@ export function tile(title, key = title) {
 /** The picture of an item, or its tile; what it shows is said beside it. */
 export function picture(itemId, title, size = 320) {
   if (!has(itemId, "image")) return tile(title || itemId, itemId);
-  const image = el("img", { alt: "", loading: "lazy", decoding: "async", draggable: "false" });
+  const image = el("img", { alt: "", class: "waiting", loading: "lazy", decoding: "async", draggable: "false" });
+  image.addEventListener("load", () => image.classList.remove("waiting"), { once: true });
   image.addEventListener("error", () => image.replaceWith(tile(title || itemId, itemId)), { once: true });
   mediaUrl(itemId, "image", size).then((url) => { image.src = url; }, () => image.replaceWith(tile(title || itemId, itemId)));
   return image;
@@ -42,7 +43,7 @@ export function picture(itemId, title, size = 320) {
 
 export function thumbnail(itemId, title, side = 56) {
   const box = el("span", { class: "thumb", vars: { width: `${side}px`, height: `${side}px` } });
-  learnMedia([itemId]).then(() => box.replaceChildren(picture(itemId, side < 48 && !has(itemId, "image") ? (title || itemId).slice(0, 1) : title, 160)));
+  learnMedia([itemId]).then(() => box.replaceChildren(picture(itemId, side < 48 && !has(itemId, "image") ? (title || itemId).slice(0, 1) : title)));
   return box;
 }
 

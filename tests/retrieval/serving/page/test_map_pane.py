@@ -1,0 +1,71 @@
+"""A story of the map and of the strip of health: results are lit, a region becomes a filter, and recall is shown."""
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tests.retrieval.serving.page.conftest import Watched, playwright
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+expect = playwright.expect
+
+
+def test_results_are_lit_and_a_region_becomes_a_filter(
+    watched: Watched, has_no_violations: Callable[["Page"], None]
+) -> None:
+    page = watched.page
+    page.get_by_role("tab", name="Map").click()
+    expect(page.locator(".map-note")).to_contain_text("24 items; two dimensions hold")
+    page.get_by_role("searchbox", name="Words to search for").fill("blue")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("group", name="Results on the map").get_by_role("button").first).to_contain_text("blue")
+    page.get_by_role("combobox", name="Colour by").select_option("popularity")
+    expect(page.locator(".ramp")).to_be_visible()
+    page.get_by_role("combobox", name="Colour by").select_option("modality")
+    expect(page.locator(".legend")).to_contain_text("image")
+    page.get_by_role("combobox", name="Colour by").select_option("tags")
+    expect(page.locator(".legend")).to_contain_text("red")
+    has_no_violations(page)
+    page.get_by_role("button", name="Mark a region").click()
+    page.locator(".map").scroll_into_view_if_needed()
+    box = page.locator(".map canvas").bounding_box()
+    assert box is not None
+    left, right, top, bottom = box["x"] + 4, box["x"] + box["width"] - 60, box["y"] + 4, box["y"] + box["height"] * 0.6
+    page.mouse.move(left, top)
+    page.mouse.down()
+    for x, y in ((right, top), (right, bottom), (left, bottom), (left, top)):
+        page.mouse.move(x, y, steps=4)
+    page.mouse.up()
+    expect(page.locator(".map-tools")).to_contain_text("Searches are within")
+    page.get_by_role("button", name="Show them").click()
+    expect(page.locator(".active-filters")).to_contain_text(re.compile(r"Region of the map: \d+ items"))
+
+
+def test_keys_move_the_map_and_open_an_item(watched: Watched) -> None:
+    page = watched.page
+    page.get_by_role("searchbox", name="Words to search for").fill("green book")
+    page.keyboard.press("Enter")
+    page.get_by_role("tab", name="Map").click()
+    page.get_by_role("group", name="Results on the map").get_by_role("button", name="green book").click()
+    page.locator(".map canvas").focus()
+    for key in ("+", "+", "+"):
+        page.keyboard.press(key)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog").get_by_role("heading", name="green book").first).to_be_visible()
+
+
+def test_the_strip_of_health_shows_what_is_promised_and_kept(
+    watched: Watched, has_no_violations: Callable[["Page"], None]
+) -> None:
+    page = watched.page
+    strip = page.get_by_role("contentinfo")
+    expect(strip).to_contain_text("promised")
+    strip.get_by_role("button", name="Details").click()
+    dialog = page.get_by_role("dialog")
+    row = dialog.get_by_role("row", name=re.compile("^text queries"))
+    expect(row).to_contain_text("95.0 %")
+    expect(row).to_contain_text("kept")
+    expect(dialog.get_by_role("columnheader", name="p99")).to_be_visible()
+    has_no_violations(page)

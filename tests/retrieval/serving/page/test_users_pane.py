@@ -1,0 +1,59 @@
+"""A story of a user: items are taken and skipped, the list follows, and each step is undone."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tests.retrieval.serving.page.conftest import Watched, playwright
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+expect = playwright.expect
+
+
+def shown(page: "Page") -> list[str]:
+    texts: list[str] = page.locator("#pane-users .card-title").all_inner_texts()
+    return texts
+
+
+def test_the_list_follows_what_is_taken_and_skipped(
+    watched: Watched, has_no_violations: Callable[["Page"], None]
+) -> None:
+    page = watched.page
+    page.get_by_role("tab", name="Users").click()
+    expect(page.locator("#user-heading")).to_have_text("For somebody who is new")
+    page.locator("#pane-users .card").first.wait_for()
+    finder = page.get_by_role("searchbox", name="Find an item to take")
+    finder.fill("red mug")
+    page.get_by_role("group", name="Items found").get_by_role("button", name="red mug").first.click()
+    history = page.get_by_role("list", name="History, the latest first")
+    expect(history).to_contain_text("red mug")
+    expect(page.locator("#user-heading")).to_have_text("Recommendations")
+    expect(page.locator("#pane-users .taste").first).to_contain_text("red")
+    expect(
+        page.locator("#pane-users").get_by_title("red mug", exact=True).and_(page.locator(".card-title"))
+    ).to_have_count(0)
+    first = shown(page)[0]
+    page.get_by_role("button", name=f"Skip {first}", exact=True).click()
+    expect(history.locator("li").first).to_contain_text("skipped")
+    expect(page.locator("#pane-users .card-title").first).not_to_have_text(first)
+    has_no_violations(page)
+    page.get_by_role("button", name="Undo").click()
+    expect(history.locator("li")).to_have_count(1)
+    expect(page.locator("#pane-users .card-title").first).to_have_text(first)
+    page.get_by_role("button", name="Redo").click()
+    expect(history.locator("li")).to_have_count(2)
+
+
+def test_a_user_is_kept_in_the_browser_and_chosen_again(watched: Watched) -> None:
+    page = watched.page
+    page.get_by_role("tab", name="Users").click()
+    choose = page.get_by_role("combobox", name="Choose a user")
+    choose.select_option("Somebody at random")
+    history = page.get_by_role("list", name="History, the latest first")
+    expect(history.locator("li .clip")).to_have_count(4)
+    page.get_by_role("button", name="Keep").click()
+    choose.select_option("Nobody: a new user")
+    expect(history).to_contain_text("Nothing taken yet")
+    choose.select_option(index=3)
+    expect(history.locator("li .clip")).to_have_count(4)
