@@ -90,8 +90,7 @@ class SecondStage:
         query_ids: Sequence[str] = (),
     ) -> Candidates:
         """Recommend by both stages: the candidates of all sources, in the order of the head; see `pool`."""
-        pool = self.pool(batch, items, self.per_source, query_ids, exclude=exclude, allow=allow)
-        reranked = self.rerank(replace(pool, queries=self.queries(batch)))
+        reranked = self.rerank(self.pool(batch, items, self.per_source, query_ids, exclude=exclude, allow=allow))
         return replace(reranked, among=reranked)
 
     def pool(
@@ -104,15 +103,18 @@ class SecondStage:
         exclude: Sequence[Rows] | None = None,
         allow: Mask | None = None,
     ) -> Candidates:
-        """Give the candidates of all sources; see `pool_candidates`."""
-        return pool_candidates(
+        """Give the candidates of all sources; see `pool_candidates`. Their queries order those that no head does."""
+        pool = pool_candidates(
             self.features.sources, batch, items, per_source, exclude=exclude, allow=allow, query_ids=query_ids
         )
+        return replace(pool, queries=self.queries(batch))
 
     def queries(self, batch: UserBatch) -> Vectors:
-        """Give the index queries of users, (B, E) float32, by which candidates without a head are ordered."""
-        first = self.features.sources[0]
-        return first.queries(batch) if isinstance(first, SpaceSource) else np.zeros((len(batch), 0), np.float32)
+        """Give the index queries of users, (B, E) float32, of what each of them likes."""
+        sources = self.features.sources
+        if not isinstance(first := sources[0], SpaceSource):
+            return np.zeros((len(batch), 0), np.float32)
+        return first.queries(batch.liking(users_of_space(sources)))
 
     def liking(self, min_relevance: float | None) -> "SecondStage":
         """Give the stage for which a smaller weight is a dislike; this one when None, or when it is so already."""
@@ -148,9 +150,9 @@ class SecondStage:
         return replace(ranked, sources=codes.astype(np.int8), stage=STAGE if by_head.any() else EXACT)
 
     def _without_head(self, candidates: Candidates) -> Candidates:
-        """Order candidates without a head: by exact score; a pool, which has no queries, by the first source.
+        """Order candidates without a head: by exact score; those without queries by the first source.
 
-        A pool for users without a history stays as it is.
+        Candidates without queries for users without a history stay as they are.
         """
         if candidates.queries.shape[1]:
             scores = exact_scores(candidates, self.vectors)

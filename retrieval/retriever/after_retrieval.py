@@ -255,7 +255,7 @@ def matched_parts(state: LoadedBundle, candidates: Candidates) -> list[list[Part
     candidates = state.here(candidates)
     dim = state.vectors.shape[1]
     queries = candidates.queries[:, :dim]
-    if not queries.shape[1]:  # a pool has no query vectors
+    if not queries.shape[1]:  # candidates of a file have no query vectors
         queries = np.zeros((len(candidates), dim), np.float32)
     positions = [
         position

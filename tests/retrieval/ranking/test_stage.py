@@ -208,7 +208,9 @@ def test_items_that_nobody_has_met_keep_the_place_of_retrieval_unless_the_head_s
     np.testing.assert_array_equal(together.rows[without], few.rows[without])  # whoever else asks
     for line in range(len(few)):
         np.testing.assert_array_equal(alike.rerank(few.take([line])).rows[0], together.rows[line])
-    nobody = replace(pool, histories=tuple(rows[:0] for rows in pool.histories), weights=())
+    nobody = replace(
+        pool, queries=pool.queries[:, :0], histories=tuple(rows[:0] for rows in pool.histories), weights=()
+    )
     np.testing.assert_array_equal(kept.rerank(nobody).rows, pool.rows)
 
 

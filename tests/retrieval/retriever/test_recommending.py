@@ -48,6 +48,25 @@ def test_it_is_the_pool_in_the_order_of_the_head(retriever: Retriever) -> None:
     assert retriever.recommend(past, 10, stages="retrieval").stage == "retrieve"
 
 
+def test_lists_that_no_head_orders_leave_dislikes_out_of_their_query(
+    retriever: Retriever, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = retriever.state.reranker
+    assert isinstance(stage, SecondStage)
+    monkeypatch.setattr(retriever.state, "reranker", replace(stage, min_history=9, penalties=None))
+    asked, opinions = [["i000", "i050"], ["i000", "i050"], []], [[1.0, -1.0], [-1.0, -1.0], []]
+    found = retriever.recommend(asked, 8, weights=opinions)
+    alone = retriever.recommend([["i000"], []], 9)  # of what is liked
+    liked = [row for row in alone.rows[0].tolist() if retriever.items[row] != "i050"][:8]
+    assert found.rows[0].tolist() == liked
+    popular = [row for row in alone.rows[1].tolist() if retriever.items[row] not in ("i000", "i050")]
+    assert found.rows[1].tolist()[: len(popular)] == popular
+    by_retrieval = retriever.recommend(asked, 8, weights=opinions, stages="retrieval")
+    np.testing.assert_array_equal(found.rows[:2, :4], by_retrieval.rows[:2, :4])
+    by_hand = retriever.rerank(retriever.pool(asked, weights=opinions), 8)  # also without a history
+    np.testing.assert_array_equal(by_hand.rows, found.rows)
+
+
 def test_the_stage_says_what_ordered_each_list(retriever: Retriever, monkeypatch: pytest.MonkeyPatch) -> None:
     stage, short, longer = retriever.state.reranker, ["i000"], ["i003", "i010", "i000"]
     assert isinstance(stage, SecondStage)
