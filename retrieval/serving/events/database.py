@@ -1,9 +1,10 @@
 """The database of a log: its engine, transactions, and errors that hold no secret."""
 
 import secrets
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ _FORM = "write sqlite:///FILE or postgresql://USER@HOST/DATABASE; in a user name
 _DRIVERS = {"postgresql": "psycopg", "postgres": "psycopg"}
 _BUSY_SECONDS = 10
 _ATTEMPTS = 3
+_PAGES = 20_000  # of the file that are given back at once
 _AGAIN = ("40001", "40P01")  # SQLSTATE: a transaction that another one was in the way of
 _LOCK = 7_240_311  # of PostgreSQL, while tables are made
 _WRITING = "commonspace_writing"
@@ -144,13 +146,16 @@ class Database:
             connection.execute(sa.text(_MERGES))
 
     def shrink(self) -> None:
-        """Give the space of deleted rows back, and leave none of their bytes in the file of changes, if it is one."""
+        """Give the space of deleted rows back, and leave none of their bytes in the file of changes.
+
+        Of a file alone; while others read and write for too long, it is left to the next time.
+        """
         if not self.is_file:
             return
-        with self._typed(), self._engine.connect() as connection:
+        with self._typed(), self._engine.connect() as connection, suppress(sqlite3.OperationalError):
             raw = connection.connection.dbapi_connection
             if raw is not None:
-                for statement in ("PRAGMA incremental_vacuum", "PRAGMA wal_checkpoint(TRUNCATE)"):
+                for statement in (f"PRAGMA incremental_vacuum({_PAGES})", "PRAGMA wal_checkpoint(TRUNCATE)"):
                     cursor = raw.cursor()
                     cursor.execute(statement)
                     cursor.fetchall()

@@ -4,7 +4,7 @@ import math
 import time
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from indexing.catalogue.arrow_values import SECONDS_PER_DAY
@@ -97,7 +97,7 @@ def rows_of(events: Sequence[Event | Mapping[str, Any]], types: Collection[str])
 
 def _row(given: object, place: int, types: Collection[str], now: int) -> dict[str, Any]:
     try:
-        values = asdict(_as_event(given))
+        values = _values(given)
         for name in _TEXTS:
             _check_text(values, name)
         _check_user(values)
@@ -109,6 +109,11 @@ def _row(given: object, place: int, types: Collection[str], now: int) -> dict[st
     values["event_id"] = values["event_id"] or uuid.uuid4().hex
     values["is_shown"] = values["type"] == IMPRESSION
     return values
+
+
+def _values(given: object) -> dict[str, Any]:
+    event = _as_event(given)
+    return {name: getattr(event, name) for name in _FIELDS}  # asdict would copy each value
 
 
 def _as_event(given: object) -> Event:

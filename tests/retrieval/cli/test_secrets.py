@@ -49,6 +49,11 @@ COMMANDS = {
     "no bundle": ("info", LOST),
     "no number": ("search", "BUNDLE", "mug", "-k", LOST),
     "saved": ("compare", LOST, LOST),
+    "live": ("fit", "BUNDLE", "--events", LOST),
+    "live without a table": ("fit", "BUNDLE", "--events", LOST.removesuffix("#items")),
+    "variants": ("compare", "--events", LOST.removesuffix("#items")),
+    "forget": ("events", "forget", "ann", "--events", LOST.removesuffix("#items")),
+    "dump": ("events", "dump", "OUT", "--events", f"postgresql://ann-of-sales:se#{SECRET}@127.0.0.1:1/shop"),
     "open": ("fit", "BUNDLE", f"postgresql://ann-of-sales:se#{SECRET}@127.0.0.1:1/shop#items"),
 }
 
