@@ -162,6 +162,10 @@ class EventLog:
         """Read everything that was shown; None where nothing was."""
         return reading.all_impressions(self.database)
 
+    def impressions_of(self, names: Sequence[str], by: reading.By = "user") -> Impressions:
+        """Read what was shown to users, or in sessions: of each the latest 10,000 impressions."""
+        return reading.read_impressions(self.database, check_names(names, "names"), by)
+
     def events_of(self, user_id: str, limit: int = 100, before: int | None = None) -> list[dict[str, Any]]:
         """Give the last events of a user as they were written, the latest first, impressions with them.
 

@@ -12,13 +12,14 @@ from indexing.arrays import Mask
 from indexing.catalogue.arrow_values import SECONDS_PER_DAY
 from indexing.errors import InteractionsError
 from retrieval.interactions.event_types import EventTypes
+from retrieval.interactions.impressions import SCHEMA as SHOWN
 from retrieval.interactions.impressions import Impressions
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.log_schema import LogRows, ReadOptions
 from retrieval.interactions.parse_values import Times, read_events
 from retrieval.serving.events.database import Database
 from retrieval.serving.events.tables import ALIASES, EVENTS
-from retrieval.serving.events.users import OF_SESSION, OF_USER
+from retrieval.serving.events.users import OF_SESSION, OF_USER, SHOWN_IN_SESSION, SHOWN_TO_USER
 
 By = Literal["user", "session"]
 CHUNK = 20_000  # rows that are in memory as Python's objects
@@ -88,6 +89,21 @@ def _weighed(owners: list[str], rows: list[Any], types: EventTypes, end: int) ->
         log.leave_out_unusable()
         log.age(types, end)
     return OrderedInteractions(log.table(), dict(log.lost), log.repairs(), log.examples, "max", types)
+
+
+def read_impressions(database: Database, names: Sequence[str], by: By) -> Impressions:
+    """Read what was shown to some users or in some sessions, perhaps nothing."""
+    statement = SHOWN_TO_USER if by == "user" else SHOWN_IN_SESSION
+    with database.reading() as connection:
+        rows = [
+            (name, *row)
+            for name in dict.fromkeys(names)
+            for row in reversed(connection.execute(statement, {"name": name}).all())
+        ]
+    rows.sort(key=lambda row: int(row[3]))  # by time; what was shown together keeps its order
+    columns = zip(*rows, strict=True) if rows else ((),) * len(SHOWN)
+    arrays = [pa.array(values, kind) for values, kind in zip(columns, SHOWN.types, strict=True)]
+    return Impressions(pa.table(arrays, SHOWN))
 
 
 def last_time(connection: sa.Connection) -> int:

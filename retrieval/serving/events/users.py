@@ -16,16 +16,20 @@ HISTORY = 10_000
 """The events of a user that are read for an answer: the latest so many."""
 
 
-def _history(chosen: sa.ColumnElement[bool]) -> sa.Select[Any]:
-    read = (EVENTS.c[name] for name in ("item_id", "type", "time", "weight"))
+def _history(chosen: sa.ColumnElement[bool], *, shown: bool = False) -> sa.Select[Any]:
+    names = ("item_id", "position", "time", "request_id") if shown else ("item_id", "type", "time", "weight")
+    read = (EVENTS.c[name] for name in names)
     # A sum has no index: without statistics SQLite would rather scan that of the times than sort a history.
     order = (EVENTS.c.time + 0).desc(), EVENTS.c.sequence.desc()
-    return sa.select(*read).where(chosen, EVENTS.c.is_shown == sa.literal(False)).order_by(*order).limit(HISTORY)
+    return sa.select(*read).where(chosen, EVENTS.c.is_shown == sa.literal(shown)).order_by(*order).limit(HISTORY)
 
 
 _NAME = sa.bindparam("name", type_=sa.String)
 _MAIN = sa.func.coalesce(sa.select(ALIASES.c.user_id).where(ALIASES.c.alias == _NAME).scalar_subquery(), _NAME)
 _NAMES = sa.union_all(sa.select(_MAIN), sa.select(ALIASES.c.alias).where(ALIASES.c.user_id == _MAIN))
+SHOWN_TO_USER = _history(EVENTS.c.user_id.in_(_NAMES), shown=True)
+SHOWN_IN_SESSION = _history(EVENTS.c.session_id == _NAME, shown=True)
+"""The latest impressions of the person, or of the session, called ``name``: item, position, time and request."""
 OF_USER, OF_SESSION = _history(EVENTS.c.user_id.in_(_NAMES)), _history(EVENTS.c.session_id == _NAME)
 """The latest events of the person, or of the session, called ``name``: item, type, time and weight, the last first."""
 

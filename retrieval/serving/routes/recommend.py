@@ -8,6 +8,8 @@ from fastapi.responses import Response
 
 from indexing.errors import InputError
 from retrieval.candidates import Candidates
+from retrieval.interactions.impressions import Impressions
+from retrieval.postprocess.rules import FrequencyCap, Rotate, Rules
 from retrieval.retriever.recommend import recommended_once, request_of
 from retrieval.retriever.retriever import Retriever
 from retrieval.serving.engine.answering import Answers
@@ -105,9 +107,20 @@ def answered(service: Service, retriever: Retriever, body: RecommendRequest) -> 
     """Answer a request as it stands."""
     with service.metrics.stage("recommend"):
         found = recommended(service, retriever, body)
-    hits, earlier = after_steps(retriever, found, body)
+    hits, earlier = after_steps(retriever, found, body, seen=seen_by(service, body))
     why = reasons_of_recommendation(retriever, hits) if body.explain else None
     return in_body(retriever, Answers(hits, earlier, why), body)
+
+
+def seen_by(service: Service, body: RecommendRequest) -> Impressions | None:
+    """Read what was shown to the users of a request until now, where a rule counts that; None of histories as lists."""
+    if service.events is None or body.histories is not None:
+        return None
+    if not any(isinstance(rule, FrequencyCap | Rotate) for rule in Rules.from_list(body.rules).rules):
+        return None
+    if body.user_ids is not None:
+        return service.events.impressions_of(body.user_ids)
+    return service.events.impressions_of([body.session or ""], "session")
 
 
 def recommended(service: Service, retriever: Retriever, body: RecommendRequest) -> Candidates:

@@ -1,5 +1,6 @@
 """The steps after retrieval, as a request asks for them: rerank, diversify, rules, reasons, verdict."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from retrieval.candidates import Candidates
+from retrieval.interactions.impressions import Impressions
 from retrieval.postprocess.duplicates import ShowOnce
 from retrieval.postprocess.rules import Rules
 from retrieval.ranking.explain import Explanation
@@ -41,9 +43,17 @@ def _chooses(body: Postprocessed) -> bool:
 
 
 def after_steps(
-    retriever: Retriever, found: Candidates, body: Postprocessed, *before: Candidates, reranked: bool = False
+    retriever: Retriever,
+    found: Candidates,
+    body: Postprocessed,
+    *before: Candidates,
+    reranked: bool = False,
+    seen: Impressions | None = None,
 ) -> tuple[Candidates, tuple[Candidates, ...]]:
-    """Apply the steps of a request; give the hits, and what each step before the last gave, with those ``before``."""
+    """Apply the steps of a request; give the hits, and what each step before the last gave, with those ``before``.
+
+    Rules of frequency count what the users have ``seen`` until now.
+    """
     stages = [*before, found]
     if reranked:
         stages.append(retriever.rerank(stages[-1]))
@@ -53,7 +63,8 @@ def after_steps(
         arguments = without_defaults(body.diversify)
         stages.append(retriever.diversify(stages[-1], None if body.rules else body.k, **arguments))
     if body.rules:
-        stages.append(retriever.apply_rules(stages[-1], Rules.from_list(body.rules), body.k))
+        at = None if seen is None else int(time.time())
+        stages.append(retriever.apply_rules(stages[-1], Rules.from_list(body.rules), body.k, impressions=seen, at=at))
     last = stages.pop()
     return last.top(body.k), tuple(stages)
 

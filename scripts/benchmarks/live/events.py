@@ -45,8 +45,8 @@ def fill(log: EventLog, items: list[str], users: int, each: int) -> float:
     start, now = time.perf_counter(), int(time.time())
     rng = np.random.default_rng(0)
     batch: list[Event] = []
-    for place in range(each):  # the events of a user lie apart, as in time
-        for user in range(users):
+    for user in range(users):
+        for place in range(each):
             item = items[int(rng.integers(len(items)))]
             batch.append(Event(item, "view", user_id=f"user-{user}", time=now - (each - place) * 3600))
             if len(batch) == 10_000:

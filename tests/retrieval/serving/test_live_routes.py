@@ -134,6 +134,22 @@ def test_what_an_answer_showed_is_written_by_its_request_id(client: TestClient, 
         ]
 
 
+def test_rules_of_frequency_count_what_was_shown_until_now(client: TestClient) -> None:
+    rules = [{"rule": "frequency_cap", "times": 2, "days": 7}]
+    for asked in ({"user_ids": ["ann"]}, {"session": "s-1"}):
+        whose = {"user_id": "ann"} if "user_ids" in asked else {"session_id": "s-1"}
+        first = shown(client, **asked)
+        for request in ("r1", "r2"):
+            assert shown(client, **asked, rules=rules) == first
+            names = {"request_id": f"{request}-{next(iter(whose))}", "item_ids": first[:2]}
+            post(client, "/events", {"impressions": [{**whose, **names}]})
+        after = shown(client, **asked, rules=rules)
+        assert not set(first[:2]) & set(after)
+        assert after[:3] == first[2:]
+    error = post(client, "/recommend", {"histories": [[]], "rules": rules}, 422)["error"]
+    assert "needs to know what was shown to each user" in error["message"]
+
+
 def test_events_of_a_user_come_in_pages_to_who_may_read(client: TestClient) -> None:
     post(client, "/events", {"events": [event("ann/b", f"red-{n}", time=NOW + n) for n in range(5)]})
     path, reader = "/users/ann%2Fb/events?limit=2", {"authorization": f"Bearer {READ}"}
