@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import eigh
 
 from indexing.arrays import Rows, Vectors, unit
 from indexing.catalogue.arrow_values import python_values
@@ -17,7 +18,7 @@ from retrieval.serving.insight.facets import facets_of
 from retrieval.serving.insight.state_cache import per_state
 
 MAX_POINTS = 20_000
-FITTED = 4_000  # points whose principal components are the axes
+FITTED = 3_000  # points whose principal components are the axes
 LEVELS = 65_535  # of a coordinate, as it is sent
 POPULARITY, KNOWN, MODALITY = "popularity", "known or new", "modality"
 MARGIN = 0.03  # of the map, beside its outermost points
@@ -45,20 +46,26 @@ class Plane:
         """Fit the axes to (n, D) vectors; the sign of each makes its extreme value positive."""
         values = vectors[:: max(1, len(vectors) // FITTED)].astype(np.float64)
         centre = values.mean(axis=0)
-        variances, axes = np.linalg.eigh((values - centre).T @ (values - centre))  # ascending
-        both = axes[:, ::-1][:, :2]
+        both, variances, total = _two_axes(values - centre)
         points = (vectors - centre) @ both
         extremes = points[np.abs(points).argmax(axis=0), np.arange(2)]
         both, points = both * np.sign(extremes), points * np.sign(extremes)
         low, high = points.min(axis=0), points.max(axis=0)
         beside = MARGIN * np.maximum(high - low, 1e-9)
-        total = float(variances.sum())
-        return cls(centre, both, low - beside, high + beside, float(variances[-2:].sum()) / total if total > 0 else 0.0)
+        return cls(centre, both, low - beside, high + beside, variances / total if total > 0 else 0.0)
 
     def place(self, vectors: Vectors) -> NDArray[np.float64]:
         """Place (n, D) vectors: (n, 2) float64, 0 to 1 within the map."""
         placed: NDArray[np.float64] = ((vectors - self.centre) @ self.axes - self.low) / (self.high - self.low)
         return placed
+
+
+def _two_axes(centred: NDArray[np.float64]) -> tuple[NDArray[np.float64], float, float]:
+    """Give the two principal axes of (n, D) vectors, (D, 2), what these have of the sum of squares, and that sum."""
+    products = centred.T @ centred
+    last = len(products) - 1
+    variances, axes = eigh(products, subset_by_index=[last - 1, last])  # ascending
+    return axes[:, ::-1], float(variances.sum()), float(np.trace(products))
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from retrieval import Retriever
+from retrieval.serving.insight.space_map import Plane
 from retrieval.serving.insight.tastes import tastes_of
 from tests.retrieval.serving.conftest import READ, Started
 from tests.toy import toy_file
@@ -123,3 +124,12 @@ def test_status_says_what_is_promised_and_kept(client: TestClient) -> None:
     assert body["recall"]["text"] >= 0.95
     assert body["learned"]["interactions"] > 0
     assert body["media"] is False
+
+
+def test_the_axes_are_the_principal_components() -> None:
+    vectors = (np.random.default_rng(0).normal(size=(500, 80)) * np.linspace(3, 0.1, 80)).astype(np.float32)
+    plane = Plane.of(vectors)
+    centred = vectors - vectors.mean(axis=0, dtype=np.float64)
+    variances, axes = np.linalg.eigh(centred.T @ centred)
+    assert np.abs(plane.axes.T @ axes[:, :-3:-1]) == pytest.approx(np.eye(2), abs=1e-6)
+    assert plane.explained_variance == pytest.approx(variances[-2:].sum() / variances.sum())
