@@ -317,6 +317,8 @@ def _array(name: str, values: list[Any]) -> pa.Array:
         return pa.array(values)
     except pa.ArrowException as error:
         raise InputError(f"the column {name!r} of the context has values of several kinds: {error}") from error
+    except OverflowError as error:
+        raise InputError(f"the column {name!r} of the context has a number that is too large: {error}") from error
 
 
 def warn_of_context(text: str) -> None:

@@ -163,7 +163,7 @@ def centred(encoded: Sequence[Vectors], means: Vectors) -> Vectors:
 def _array(name: str, values: list[Any]) -> pa.Array:
     try:
         return pa.array(values)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OverflowError) as error:
         raise InputError(f"the attribute {name!r} of profiles has values of several kinds: {error}") from error
 
 
@@ -180,5 +180,5 @@ def _readable(column: AttributeColumn, values: pa.ChunkedArray) -> pa.ChunkedArr
         target_type = pa.string()
     try:
         return pc.cast(values, target_type)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OverflowError) as error:
         raise InputError(f"the attribute {column.column!r} of profiles cannot be read: {error}") from error

@@ -270,3 +270,8 @@ def test_queries_are_made_of_each_context() -> None:
     assert [one.rows.tolist() for one in first.targets] == [[5], [8]]
     plain = Cutoff.between([History.empty("a")], [History.empty("a")])
     assert plain.user_batch(0).context is None
+
+
+def test_a_number_that_is_too_large_is_named() -> None:
+    with pytest.raises(InputError, match="'price_cap' of the context has a number that is too large"):
+        request_context({"price_cap": 10**40}, {}, None, 1)
