@@ -54,7 +54,7 @@ def test_the_page_needs_no_token_and_its_data_does(started: Started, shop: Path)
     assert client.get("/page/js/main.js").status_code == 200
     for path in ("/facets", "/map", "/status", "/media/red-mug"):
         assert client.get(path).status_code == 401
-        assert client.get(path, headers={"authorization": f"Bearer {READ}"}).status_code in (200, 422, 404)
+        assert client.get(path, headers={"authorization": f"Bearer {READ}"}).status_code not in (401, 403)
 
 
 def test_no_file_of_the_page_has_inline_code_or_asks_another_host() -> None:
