@@ -20,6 +20,7 @@ _FORM = "write sqlite:///FILE or postgresql://USER@HOST/DATABASE; in a user name
 _DRIVERS = {"postgresql": "psycopg", "postgres": "psycopg"}
 _BUSY_SECONDS = 10
 _ATTEMPTS = 3
+_CACHE_KB = 32_000  # of the pages of a large log
 _PAGES = 20_000  # of the file that are given back at once
 _AGAIN = ("40001", "40P01")  # SQLSTATE: a transaction that another one was in the way of
 _LOCK = 7_240_311  # of PostgreSQL, while tables are made
@@ -204,7 +205,12 @@ def _set_up_sqlite(connection: Any, _: object) -> None:  # noqa: ANN401 - of the
     mode = cursor.execute("PRAGMA journal_mode=WAL").fetchone()[0]
     if mode != "wal":
         raise EventsError(f"SQLite cannot write ahead on this file system (mode {mode!r}); put the log on a local disk")
-    for setting in ("synchronous=FULL", f"busy_timeout={_BUSY_SECONDS * 1000}", "secure_delete=ON"):
+    for setting in (
+        "synchronous=FULL",
+        f"cache_size=-{_CACHE_KB}",
+        f"busy_timeout={_BUSY_SECONDS * 1000}",
+        "secure_delete=ON",
+    ):
         cursor.execute(f"PRAGMA {setting}")
     cursor.close()
 
