@@ -24,6 +24,7 @@ Call = TypeVar("Call")
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 _MAX_LENGTH = 60
+_NO_NUMBERS = bool | np.bool_ | np.timedelta64  # Python and NumPy count them among numbers
 
 
 def renamed_arguments(
@@ -169,12 +170,12 @@ def check_number(
 
 def is_whole(value: object, minimum: int = 1) -> bool:
     """Whether a value is a whole number, of Python or numpy, that is large enough."""
-    return isinstance(value, Integral) and not isinstance(value, bool | np.bool_) and int(value) >= minimum
+    return isinstance(value, Integral) and not isinstance(value, _NO_NUMBERS) and int(value) >= minimum
 
 
 def is_number(value: object, minimum: float = -math.inf, maximum: float = math.inf) -> bool:
     """Whether a value is a finite number within bounds."""
-    if isinstance(value, bool) or not isinstance(value, Real):
+    if isinstance(value, _NO_NUMBERS) or not isinstance(value, Real):
         return False
     try:
         return math.isfinite(value) and minimum <= float(value) <= maximum

@@ -178,14 +178,16 @@ def context_texts(values: pa.ChunkedArray | pa.Array, name: str) -> pa.ChunkedAr
 
 
 def _number_texts(values: pa.ChunkedArray | pa.Array, name: str) -> pa.ChunkedArray | pa.Array:
+    values = values.cast(pa.float32()) if pt.is_float16(values.type) else values  # Arrow computes little on half
     values = pc.if_else(pc.is_nan(values), None, values)
     if (row := pc.index(pc.is_inf(values).fill_null(False), True).as_py()) >= 0:
         raise InputError(
             f"the column {name!r} of the context is {values[row].as_py()} in row {row} (from 0); leave it empty where "
             "it is unknown"
         )
-    is_whole = pc.and_(pc.equal(pc.floor(values), values), pc.less(pc.abs(values), MAX_WHOLE)).fill_null(False)
-    whole = pc.if_else(is_whole, values, None).cast(pa.int64()).cast(pa.string())
+    wide = values.cast(pa.float64())  # others hold no MAX_WHOLE
+    is_whole = pc.and_(pc.equal(pc.floor(wide), wide), pc.less(pc.abs(wide), MAX_WHOLE)).fill_null(False)
+    whole = pc.if_else(is_whole, wide, None).cast(pa.int64()).cast(pa.string())
     return pc.coalesce(whole, values.cast(pa.string()))
 
 

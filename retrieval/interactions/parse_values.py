@@ -180,18 +180,23 @@ class Times(NamedTuple):
         return kept[np.lexsort((self.nanos[kept], self.seconds[kept]))]
 
 
-def read_times(column: pa.Array, name: str) -> Times:
+def read_times(column: pa.Array, name: str, *, singly: bool = False) -> Times:
     """Give times from numbers, Arrow timestamps and dates, or ISO 8601 text; without a zone, UTC is meant.
 
     Numbers may be in seconds, milliseconds, microseconds or nanoseconds, told apart by their magnitude. Where most
     numbers of a column are dates as in 20231114 (or 202311142213, 20231114221320), all of them are read so.
+
+    Args:
+        column: The values.
+        name: Of their column.
+        singly: Whether each number that is such a date is read so, whatever the others are.
 
     Raises:
         InteractionsError: When the column holds none of these.
     """
     kind = column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return _from_text(column)
+        return _from_text(column, singly=singly)
     if pa.types.is_decimal(kind):
         column, kind = column.cast(pa.float64()), pa.float64()
     if pa.types.is_floating(kind):
@@ -200,7 +205,7 @@ def read_times(column: pa.Array, name: str) -> Times:
         numbers = pc.fill_null(values, 0).to_numpy()
         whole = np.floor(numbers).astype(np.int64)
         whole[~present(values)] = NO_TIME
-        return _from_numbers(whole, numbers - np.floor(numbers))
+        return _from_numbers(whole, numbers - np.floor(numbers), singly=singly)
     if pa.types.is_date(kind):
         column, kind = column.cast(pa.timestamp("ms")), pa.timestamp("ms")
     elif not (pa.types.is_integer(kind) or pa.types.is_timestamp(kind) or pa.types.is_null(kind)):
@@ -210,7 +215,7 @@ def read_times(column: pa.Array, name: str) -> Times:
     ticks = pc.fill_null(column.cast(pa.int64(), safe=False), NO_TIME).to_numpy()
     if pa.types.is_timestamp(kind):
         return _parted(ticks, np.int64(_TICKS[kind.unit]), np.zeros(len(ticks), np.int64))
-    return _from_numbers(ticks, np.zeros(len(ticks)))
+    return _from_numbers(ticks, np.zeros(len(ticks)), singly=singly)
 
 
 NOW = "now"
@@ -220,10 +225,12 @@ Moment: TypeAlias = int | float | str | date | np.datetime64
 
 
 def request_seconds(given: Sequence[Any], name: str, which: str = "") -> Whole:
-    """Give times of requests in seconds since 1970, (N,) int64; numbers and texts are read as the times of a log are.
+    """Give times of requests in seconds since 1970, (N,) int64; each is read as in a log of it alone.
 
     >>> request_seconds(["2024-06-01T12:00", datetime(2024, 6, 1, 12), 1_717_243_200, 1_717_243_200_000], "times")
     array([1717243200, 1717243200, 1717243200, 1717243200])
+    >>> request_seconds([20_240_601, 1_717_200_000], "times")
+    array([1717200000, 1717200000])
 
     Args:
         given: Numbers, texts, dates and times of Python, pandas and NumPy; of UTC where they have no zone.
@@ -236,10 +243,11 @@ def request_seconds(given: Sequence[Any], name: str, which: str = "") -> Whole:
     seconds = np.full(len(given), NO_TIME)
     is_text = np.array([isinstance(one, str) for one in given], np.bool_)
     is_a_number = np.array([is_number(one, 0, np.iinfo(np.int64).max // 2) for one in given], np.bool_)
-    for rows, convert in ((is_a_number, _as_number), (is_text, str)):
+    whole = is_a_number & np.array([is_whole(one, 0) for one in given], np.bool_)
+    for rows, convert in ((whole, int), (is_a_number & ~whole, float), (is_text, str)):
         if len(chosen := np.flatnonzero(rows)):
             column = pa.array([convert(given[row]) for row in chosen.tolist()])
-            seconds[chosen] = read_times(column, name).seconds
+            seconds[chosen] = read_times(column, name, singly=True).seconds
     for row in np.flatnonzero(~is_a_number).tolist():
         if not is_text[row]:
             seconds[row] = _moment_seconds(given[row])
@@ -247,22 +255,21 @@ def request_seconds(given: Sequence[Any], name: str, which: str = "") -> Whole:
             seconds[row] = _moment_seconds(datetime.now(UTC))
     if len(wrong := np.flatnonzero((seconds < 0) | (seconds >= MAX_SECONDS))):
         value = shown_number(given[int(wrong[0])]).removesuffix(" of type str")
+        place = f" at position {wrong[0]} (from 0)" * (len(given) > 1)
         raise InputError(
-            f"{name} has {value}, which cannot be read as a time; give a date or a time "
+            f"{name} has {value}{place}, which cannot be read as a time; give a date or a time "
             "like 2024-06-01 or 2024-06-01T12:00:00 (UTC where it has no zone), seconds or milliseconds since 1970, "
             f"or {NOW}{', ' * bool(which)}{which}"
         )
     return seconds
 
 
-def _as_number(value: Any) -> int | float:  # noqa: ANN401 - any number
-    return int(value) if is_whole(value, 0) else float(value)
-
-
 def _moment_seconds(value: object) -> int:
     """Give the seconds of a date or a time since 1970; NO_TIME where it is none."""
     if isinstance(value, np.datetime64):
-        return int(value.astype("datetime64[s]").astype(np.int64))
+        year = int(value.astype("datetime64[Y]").astype(np.int64))  # 0 is 1970
+        in_reach = 0 <= year < MAX_SECONDS // (365 * SECONDS_PER_DAY)  # NumPy computes with larger ones silently
+        return int(value.astype("datetime64[s]").astype(np.int64)) if in_reach else int(NO_TIME)
     if isinstance(value, datetime) and value == value:
         moment = value if value.tzinfo else value.replace(tzinfo=UTC)
         return int((moment - _EPOCH) // timedelta(seconds=1))
@@ -292,19 +299,23 @@ def _parted(ticks: Whole, per_second: np.int64 | Whole, unit: Whole) -> Times:
     return Times(seconds, np.where(there, ticks % per_second * (_NANOS // per_second), 0), unit)
 
 
-def _from_numbers(numbers: Whole, fraction: NDArray[np.float64]) -> Times:
+def _from_numbers(numbers: Whole, fraction: NDArray[np.float64], *, singly: bool) -> Times:
     """Read numbers: (N,) the whole part, NO_TIME where there is none, and what comes after the point."""
-    if (dates := _written_dates(numbers)) is not None:
-        there = numbers != NO_TIME
-        return Times(dates, np.zeros(len(numbers), np.int64), np.where(there & (dates != NO_TIME), _DIGITS, 0))
+    dates = _written_dates(numbers)
+    found = dates != NO_TIME
+    is_date = found if singly else np.full(len(numbers), 2 * int(found.sum()) > int((numbers != NO_TIME).sum()))
     unit = np.digitize(numbers, _UNIT_STARTS)
     times = _parted(numbers, _PER_SECOND[unit], unit)
     finer = np.round(fraction * (_NANOS // _PER_SECOND[unit])).astype(np.int64)
-    return times._replace(nanos=times.nanos + finer)
+    return Times(
+        np.where(is_date, dates, times.seconds),
+        np.where(is_date, 0, times.nanos + finer),
+        np.where(is_date, np.where(found, _DIGITS, 0), unit),
+    )
 
 
-def _written_dates(numbers: Whole) -> Whole | None:
-    """Give seconds where most numbers are dates in digits, NO_TIME for the others; None where most are not.
+def _written_dates(numbers: Whole) -> Whole:
+    """Give the seconds of numbers that are dates in digits, NO_TIME for the others.
 
     No log is in doubt: 20231114 seconds are in August 1970, 202311142213 milliseconds in 1976, and of any numbers in
     that range few have a month and a day where dates have them.
@@ -322,18 +333,17 @@ def _written_dates(numbers: Whole) -> Whole | None:
         fits &= days.astype("datetime64[M]") == months
         found = days.astype(np.int64) * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second
         seconds = np.where(fits, found, seconds)
-    read, there = int(np.sum(seconds != NO_TIME)), int(np.sum(numbers != NO_TIME))
-    return seconds if 2 * read > there else None
+    return seconds
 
 
-def _from_text(values: pa.Array) -> Times:
+def _from_text(values: pa.Array, *, singly: bool) -> Times:
     text = pc.utf8_trim_whitespace(values.cast(pa.string()))
     # At most what an int64 holds; Arrow refuses a whole column for one number beyond.
     is_number = pc.fill_null(pc.match_substring_regex(text, r"^-?[1-8]?\d{1,18}(\.\d*)?$"), False)
     digits = pc.if_else(is_number, text, None)
     whole = pc.fill_null(pc.replace_substring_regex(digits, r"\.\d*$", "").cast(pa.int64()), NO_TIME).to_numpy()
     fraction = pc.fill_null(pc.replace_substring_regex(digits, r"^-?\d*", "0").cast(pa.float64()), 0).to_numpy()
-    numbers = _from_numbers(whole, fraction)
+    numbers = _from_numbers(whole, fraction, singly=singly)
     micros = per_distinct(pc.if_else(is_number, None, text), _iso_micros, NO_TIME).astype(np.int64)
     written = _parted(micros, np.int64(10**6), np.zeros(len(micros), np.int64))
     a_number = is_number.to_numpy(zero_copy_only=False)

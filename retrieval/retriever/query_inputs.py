@@ -330,14 +330,11 @@ def _last_times(given: Sequence[Moment | None] | None, histories: Sequence[Rows]
     """Check the times of the last interactions, and give -1 for empty histories."""
     if given is None:
         return None
-    if not hasattr(given, "__array__"):
-        check_list(given, "last_times")
-    read = [
-        0 if one is None and position < len(histories) and not len(histories[position]) else one
-        for position, one in enumerate(given)  # that of an empty history is not read
-    ]
-    times = checked_times(read, len(histories), "last_times", "one for each history")
-    return np.where(lengths_of(histories) > 0, times, -1)
+    listed = _listed_times(given, len(histories), "last_times", "one for each history")
+    is_read = lengths_of(histories) > 0
+    read = [one if used else 0 for one, used in zip(listed, is_read.tolist(), strict=True)]
+    hint = "one for each history; ask for users whose last time is not known in a request of their own without times"
+    return np.where(is_read, request_seconds(read, "last_times", hint), -1)
 
 
 def checked_times(given: Any, count: int, name: str, which: str) -> NDArray[np.int64]:  # noqa: ANN401 - checked here
@@ -347,13 +344,16 @@ def checked_times(given: Any, count: int, name: str, which: str) -> NDArray[np.i
         InputError: When one cannot be read as a time.
         ShapeError: When there are more or fewer.
     """
+    return request_seconds(_listed_times(given, count, name, which), name, which)
+
+
+def _listed_times(given: Any, count: int, name: str, which: str) -> list[Any]:  # noqa: ANN401 - checked here
     if not isinstance(given, Sequence | np.ndarray) and hasattr(given, "__array__"):
         given = given.to_pylist() if hasattr(given, "to_pylist") else list(given)
     check_list(given, name)
-    seconds = request_seconds(list(given), name, which)
-    if len(seconds) != count:
-        raise ShapeError(f"{len(seconds)} {name} for {count} users; give {which}")
-    return seconds
+    if len(given) != count:
+        raise ShapeError(f"{len(given)} {name} for {count} users; give {which}")
+    return list(given)
 
 
 def _is_listed(value: object) -> bool:

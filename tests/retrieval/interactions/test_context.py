@@ -88,6 +88,17 @@ def test_numbers_that_are_none() -> None:
         Interactions.from_arrow(pa.table(LOG | {"floor": [1.0, float("inf"), 2.0, 3.0, 4.0]}), context=["floor"])
 
 
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_floats_of_each_width_are_read(kind: type[np.floating[Any]]) -> None:
+    floors = pa.array(np.array([1, 2.5, -3, 0, 2048], kind), mask=np.array([False, False, False, True, False]))
+    log = Interactions.from_arrow(pa.table(LOG | {"floor": floors, "time": [1, 2, 3, 4, 5]}), context=["floor"])
+    assert log.table["floor"].to_pylist() == ["1", "2.5", "-3", "", "2048"]
+    assert codes({"floor": kind(1)}) == [[-1, 0], [-1, 0]]
+    assert codes([{"floor": kind("nan")}, {"floor": kind(1)}]) == [[-1, -1], [-1, 0]]
+    with pytest.raises(InputError, match=r"'floor' of the context is -inf in row 1 \(from 0\)"):
+        codes([{"floor": kind(1)}, {"floor": kind("-inf")}])
+
+
 def test_a_log_has_each_column_once() -> None:
     table = read(["device"]).table
     with pytest.raises(InputError, match="the log has more than one column named 'device'"):

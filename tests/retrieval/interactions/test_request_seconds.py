@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 import typer
 
+from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, ShapeError
 from retrieval.cli.options.users import _seconds
 from retrieval.interactions.parse_values import request_seconds
@@ -68,13 +69,39 @@ def test_now_is_now() -> None:
         [NOON],
         pd.NaT,
         np.datetime64("NaT"),
+        np.datetime64(2**62, "D"),
+        np.timedelta64(3, "D"),
+        timedelta(days=3),
         date(1969, 1, 1),
         b"1",
     ],
 )
 def test_what_is_no_time_is_named_with_a_way_out(wrong: object) -> None:
-    with pytest.raises(InputError, match=r"times has .*, which cannot be read as a time; give a date or a time like"):
+    with pytest.raises(
+        InputError, match=r"times has .* at position 1 \(from 0\), which cannot be read as a time; give a"
+    ):
         request_seconds([NOON, wrong], "times")
+    with pytest.raises(InputError, match=r"times has .*, which cannot be read as a time; give a date or a time like"):
+        request_seconds([wrong], "times")
+
+
+@pytest.mark.parametrize("write", [int, float, str])
+@pytest.mark.parametrize(
+    "others",
+    [[], [NOON], [NOON, NOON + 1], [20240602], [20240602, 20240603], [NOON * 10**9, NOON + 0.5], ["now", "2024-06-02"]],
+)
+def test_a_value_is_read_as_if_it_were_alone(others: list[int | float | str], write: type) -> None:
+    day = NOON - DAY // 2
+    given = [write(20240601), *others, write(NOON), write(202406011200)]
+    found = request_seconds(given, "times").tolist()
+    assert [found[0], *found[-2:]] == [day, NOON, NOON]
+    if "now" not in others:
+        assert found[1:-2] == [request_seconds([one], "times")[0] for one in others]
+
+
+def test_whole_numbers_are_exact_beside_fractions() -> None:
+    given = [1_764_500_001_000_000_000, 1_764_500_000.5, 1_764_500_000_999_999_999]  # float64 rounds the third up
+    assert request_seconds(given, "times").tolist() == [1_764_500_001, 1_764_500_000, 1_764_500_000]
 
 
 def test_the_command_line_has_the_same_message() -> None:
@@ -103,6 +130,43 @@ def test_lists_and_arrays_have_a_time_for_each(given: object) -> None:
     assert users.asking_at(given).times.tolist() == [NOON, NOON - DAY // 2]  # type: ignore[arg-type, union-attr]
     with pytest.raises(ShapeError, match="2 times for 3 users; give one for each"):
         checked_times(given, 3, "times", "one for each")
+    items = ItemIds(["cup", "mug"])
+    returning = UserHistories.of_lists([["cup"], ["mug", "cup"]], items, last_times=given)  # type: ignore[arg-type]
+    assert returning.last is not None
+    assert returning.last.tolist() == [NOON, NOON - DAY // 2]
+    with pytest.raises(ShapeError, match="2 last_times for 1 users; give one for each history"):
+        UserHistories.of_lists([["cup"]], items, last_times=given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [20240601, None, None],
+        [20240601, "soon", -1],
+        [20240601.0, float("nan"), pd.NA],
+        pd.to_datetime(pd.Series(["2024-06-01", None, None])),
+        pd.Series([20240601, None, None]),
+        pd.Series([20240601, None, None], dtype="Int64"),
+        np.array(["2024-06-01", "NaT", "NaT"], "datetime64[s]"),
+        pa.array([date(2024, 6, 1), None, None]),
+        pa.chunked_array([pa.array([20240601, None]), pa.array([None], pa.int64())]),
+    ],
+)
+def test_the_last_time_of_an_empty_history_is_not_read(given: object) -> None:
+    items = ItemIds(["cup"])
+    users = UserHistories.of_lists([["cup"], [], []], items, last_times=given)  # type: ignore[arg-type]
+    asked = users.asking_at(20240603)
+    assert asked.idle is not None
+    assert asked.idle.tolist() == [2, 0, 0]
+
+
+def test_an_unknown_last_time_is_named_with_its_position_and_a_way_out() -> None:
+    hint = (
+        r"last_times has None .*at position 2 \(from 0\), .*; ask for users whose last time is not known in a request "
+        "of their own without times"
+    )
+    with pytest.raises(InputError, match=hint):
+        UserHistories.of_lists([[], ["cup"], ["cup"]], ItemIds(["cup"]), last_times=[None, NOON, None])
 
 
 @pytest.mark.parametrize("moment", ["2024-06-01T12:00", datetime(2024, 6, 1, 12), np.datetime64("2024-06-01T12:00")])

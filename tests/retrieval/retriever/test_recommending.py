@@ -192,7 +192,11 @@ def test_a_long_list_continues_with_what_the_index_finds(retriever: Retriever) -
     [
         ({"stages": "both"}, InputError, "stages is 'both'; give one of 'all', 'retrieval'"),
         ({"times": [1]}, ShapeError, "1 times for 2 users"),
-        ({"times": ["noon", 3]}, InputError, "times has 'noon', which cannot be read as a time"),
+        (
+            {"times": ["noon", 3]},
+            InputError,
+            r"times has 'noon' at position 0 \(from 0\), which cannot be read as a time",
+        ),
         ({"times": -0.5}, InputError, "times has -0.5, which cannot be read as a time"),
     ],
 )
