@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from indexing.errors import examples
 from retrieval.interactions.context import MAX_VALUES, Context, range_edges, rare_values
 
 MIN_PAIRS = 100  # of interactions with the same value, or with the same item
@@ -28,7 +29,7 @@ def context_notes(log: pa.Table, names: Sequence[str]) -> dict[str, str]:
         notes["values of the context"] = f"left out: {left_out}, as more than {MAX_VALUES} are more frequent"
     context = Context.of_log(log, names)
     columns = {} if context is None else context.columns
-    if numbers := [f"{name!r} in {len(v)} ranges" for name, v in columns.items() if range_edges(v) is not None]:
+    if numbers := [text for name, values in columns.items() if (text := _ranges(name, values))]:
         notes["numbers of the context"] = (
             f"{', '.join(numbers)}, as they are of more than {MAX_VALUES} numbers; where these are names, write them "
             "as text, such as p17"
@@ -36,6 +37,13 @@ def context_notes(log: pa.Table, names: Sequence[str]) -> dict[str, str]:
     if told := [text for name in names if (text := _dependence(log, name))]:
         notes["context and items"] = "; ".join(told)
     return notes
+
+
+def _ranges(name: str, values: Sequence[str]) -> str:
+    if (edges := range_edges(values)) is None:
+        return ""
+    own = values[len(edges) + 1 :]
+    return f"{name!r} in {len(edges) + 1} ranges" + (f" and {examples(own, MAX_VALUES)}" if own else "")
 
 
 def _dependence(log: pa.Table, name: str) -> str:

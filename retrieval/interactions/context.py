@@ -2,9 +2,10 @@
 
 import re
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import filterfalse, pairwise, takewhile
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -24,12 +25,13 @@ ContextLike: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | Any
 """The context of requests: a mapping for all, as ``{"device": "phone"}``, or one for each; or a table of such rows."""
 
 ContextColumns: TypeAlias = Mapping[str, tuple[str, ...]]
-"""The values of each column of the context, as text, most frequent first; of numbers the ranges, ascending."""
+"""The values of each column of the context, as text, most frequent first; of numbers the ranges first, ascending."""
 
 DERIVED = ("utc_hour", "utc_weekday")  # columns that the time gives where there is none of that name
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 MAX_VALUES = 32  # of a column that are learned, the most frequent ones
 NUM_RANGES = 10  # of a column of more numbers than these
+MAX_WORDS = 11  # of such a column, as "none"
 MAX_WHOLE = 2**53  # floats below are whole numbers without gaps
 UNKNOWN = -1
 _EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday
@@ -77,7 +79,8 @@ class Context:
         """Read columns of text of a log, of each the most frequent values; None without a column.
 
         A column of numbers, more than 32 different ones, is read in ten ranges that as many interactions are in, so
-        that a number of a request means what those near it meant.
+        that a number of a request means what those near it meant. A number that would fill a range, and a word that
+        stands for none, are values of their own beside them.
 
         >>> log = pa.table({"device": ["phone", "tv", "phone", ""]})
         >>> context = Context.of_log(log, ["device"])
@@ -108,10 +111,23 @@ def _values(column: pa.ChunkedArray) -> tuple[str, ...]:
     counts = column.value_counts()
     pairs = zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)
     ordered = sorted(((value, count) for value, count in pairs if value), key=lambda pair: (-pair[1], pair[0]))
-    if len(ordered) > MAX_VALUES and all(_NUMBER.fullmatch(value) for value, _ in ordered):
-        numbers = np.repeat([float(value) for value, _ in ordered], [count for _, count in ordered])
-        return _ranges(numbers)
-    return tuple(value for value, _ in ordered[:MAX_VALUES])
+    words = [value for value, _ in ordered if not _NUMBER.fullmatch(value)]
+    texts: dict[float, str] = {}
+    numbers: Counter[float] = Counter()
+    for value, count in ordered:
+        if _NUMBER.fullmatch(value):
+            texts.setdefault(float(value), value)
+            numbers[float(value)] += count
+    are_names = len(words) > MAX_WORDS or any(character.isdigit() for word in words for character in word)
+    if len(numbers) <= MAX_VALUES or are_names:
+        return tuple(value for value, _ in ordered[:MAX_VALUES])
+    usual, left = [], numbers.total()
+    for number, count in numbers.most_common(MAX_VALUES - NUM_RANGES - len(words)):
+        if count * NUM_RANGES <= left:  # of those that are left it fills no range
+            break
+        usual.append(number)
+        left -= numbers.pop(number)
+    return (*_ranges(np.repeat([*numbers], [*numbers.values()])), *(texts[number] for number in usual), *words)
 
 
 def _ranges(numbers: NDArray[np.float64]) -> tuple[str, ...]:
@@ -126,12 +142,12 @@ def _ranges(numbers: NDArray[np.float64]) -> tuple[str, ...]:
 
 
 def range_edges(values: Sequence[str]) -> NDArray[np.float64] | None:
-    """Give the upper edges of ranges, without the last; None where the values of a column are no ranges.
+    """Give the upper edges of the ranges of a column, without the last; None where its values begin with no ranges.
 
-    >>> range_edges(("(-inf, 2]", "(2, 7.5]", "(7.5, inf)")), range_edges(("phone", "desk"))
+    >>> range_edges(("(-inf, 2]", "(2, 7.5]", "(7.5, inf)", "none")), range_edges(("phone", "desk"))
     (array([2. , 7.5]), None)
     """
-    found = [_RANGE.fullmatch(value) for value in values]
+    found = [*takewhile(bool, map(_RANGE.fullmatch, values))]
     if len(found) < 2 or not found[0] or found[0][1] != "-inf" or not found[-1] or found[-1][2] != "inf":
         return None
     return np.array([float(match[2]) for match in found[:-1] if match])
@@ -147,7 +163,11 @@ def context_codes(table: pa.Table, columns: ContextColumns) -> NDArray[np.int16]
             if (edges := range_edges(values)) is not None:
                 texts = table[name].to_pylist()
                 rows = [row for row, text in enumerate(texts) if text and _NUMBER.fullmatch(text)]
-                codes[rows, place] = np.searchsorted(edges, [float(texts[row]) for row in rows], side="left")
+                numbers = np.array([float(texts[row]) for row in rows])
+                codes[rows, place] = np.searchsorted(edges, numbers, side="left")
+                for code, value in enumerate(values):
+                    if _NUMBER.fullmatch(value):
+                        codes[np.array(rows, np.int64)[numbers == float(value)], place] = code
     return codes
 
 
@@ -286,7 +306,10 @@ def request_context(
         if name in texts.column_names:
             missed = texts[name].filter(pa.array(context.codes[:, place] == UNKNOWN))
             if rare := [value for value in missed.unique().to_pylist() if value]:
-                known = "numbers" if range_edges(values) is not None else examples(values, MAX_VALUES)
+                edges = range_edges(values)
+                words = [] if edges is None else [*filterfalse(_NUMBER.fullmatch, values[len(edges) + 1 :])]
+                known = examples(values, MAX_VALUES) if edges is None else "numbers" + " and " * bool(words)
+                known += examples(words) if words else ""
                 warn_of_context(f"nothing was learned of {examples(rare)} of {name!r}, only of {known}")
     return context
 

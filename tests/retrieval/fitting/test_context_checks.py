@@ -63,3 +63,5 @@ def test_numbers_in_ranges_are_told_with_a_way_out() -> None:
         "numbers of the context": "'place' in 10 ranges, as they are of more than 32 numbers; where these are names, "
         "write them as text, such as p17"
     }
+    caps = [*map(str, RNG.integers(1000, size=400)), *["9999"] * 300, *["none"] * 100]
+    assert notes(caps)["numbers of the context"].startswith("'place' in 10 ranges and '9999', 'none', as they are of")

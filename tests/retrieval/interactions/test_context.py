@@ -162,7 +162,8 @@ def test_many_numbers_are_read_in_ranges_that_as_many_interactions_are_in() -> N
     [
         [str(number) for number in range(32)],  # few
         [f"{number:03}" for number in range(100)],  # names, as postal codes are
-        [*map(str, range(100)), "none"],
+        [*map(str, range(10_100, 10_200)), "01067"],  # a name among numbers
+        [*map(str, range(100)), *(chr(ord("a") + place) for place in range(12))],  # more than a few words
     ],
 )
 def test_few_numbers_and_names_are_categories(values: list[str]) -> None:
@@ -170,6 +171,26 @@ def test_few_numbers_and_names_are_categories(values: list[str]) -> None:
     assert context is not None
     assert range_edges(context.columns["page"]) is None
     assert len(context.columns["page"]) == 32
+
+
+def test_frequent_numbers_and_words_are_values_beside_the_ranges() -> None:
+    rest = [str(cap) for cap in range(100)]
+    column = [*["9999"] * 1_800, *["9999.0"] * 100, *["50"] * 40, *["none"] * 30, *["any"] * 5, *rest]
+    context = Context.of_log(pa.table({"cap": column}), ["cap"])
+    assert context is not None
+    ranges, others = context.columns["cap"][:10], context.columns["cap"][10:]
+    assert others == ("9999", "50", "none", "any")
+    assert (ranges[0], ranges[-1]) == ("(-inf, 9]", "(89, inf)")
+    counts = np.bincount(context.codes[:, 0], minlength=14)
+    assert counts[10:].tolist() == [1_900, 41, 30, 5]
+    assert counts[:10].tolist() == pytest.approx([10] * 10, abs=1)  # of the 99 numbers that are left
+    asked = {"cap": context.columns["cap"]}
+    assert codes([{"cap": 9999.0}, {"cap": 9998}], columns=asked) == [[10], [9]]
+    assert codes([{"cap": "50.0"}, {"cap": "any"}], columns=asked) == [[11], [13]]
+    with pytest.warns(
+        ContextWarning, match="nothing was learned of 'cheap' of 'cap', only of numbers and 'none', 'any'"
+    ):
+        assert codes([{"cap": "cheap"}, {"cap": "51"}], columns=asked) == [[-1], [5]]
 
 
 def test_a_number_of_a_request_is_in_the_range_of_those_near_it() -> None:
