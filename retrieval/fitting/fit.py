@@ -58,7 +58,7 @@ from retrieval.fitting.steps import (
     expected_refresh_steps,
     expected_steps,
 )
-from retrieval.interactions.histories import History, histories
+from retrieval.interactions.histories import History
 from retrieval.interactions.impressions import ImpressionsLike
 from retrieval.interactions.interactions import Interactions, as_interactions
 from retrieval.interactions.user_profiles import Profiles
@@ -146,7 +146,7 @@ class _Fit:
         self.bundle, self.config, self.published = bundle, config, published
         interactions, self.known, self.preparation = data.cleaned(bundle.items, config.prepare)
         check_index_memory(bundle, config.behaviour)
-        self.histories = histories(interactions, bundle.items)
+        self.histories, late = data.histories(interactions, bundle.items)
         kind = LogKind.of_log(self.histories, interactions)
         if published is not None:
             data.check_refresh(published.space.profiles, published.reranker)
@@ -154,7 +154,7 @@ class _Fit:
         self.config = config = kind.config(config)
         log, by = self.histories, config.split
         self.splits = (split_since(log, published.until) if published else temporal_split(log, by)) if log else []
-        self.events, self.notes = interactions.events, kind.notes | data.notes
+        self.events, self.notes = interactions.events, kind.notes | data.notes | late
         if published is not None:
             self.notes |= data.unread_context(published.reranker)
         self.shown = data.shown(interactions, bundle.items, config, self.notes)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, TrainingError, examples
@@ -12,7 +13,8 @@ from retrieval.fitting.context_checks import context_notes
 from retrieval.fitting.fit_config import FitConfig
 from retrieval.interactions.cleaning import PreparationReport, PrepareConfig, prepare
 from retrieval.interactions.columns import Repeats
-from retrieval.interactions.histories import History, check_weights, min_liked_weight
+from retrieval.interactions.event_types import late_tail
+from retrieval.interactions.histories import History, check_weights, histories, min_liked_weight
 from retrieval.interactions.impressions import Impressions
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.known_items import KnownItems, known_items
@@ -83,6 +85,18 @@ class TrainingData(NamedTuple):
             interactions, preparation = prepare(interactions, config)
         check_weights(interactions)
         return interactions, known, preparation
+
+    @staticmethod
+    def histories(interactions: Interactions, items: ItemIds) -> tuple[list[History], dict[str, str]]:
+        """Give the histories of a log, in which a late tail counts as of the end of all others, and a note of it."""
+        table = interactions.table
+        times = table["timestamp"].to_numpy()
+        if (tail := late_tail(times, table["user_id"])) is None:
+            return histories(interactions, items), {}
+        position = table.schema.get_field_index("timestamp")
+        ended = pa.array(np.minimum(times, tail.end), pa.int64())
+        table = table.set_column(position, table.schema.field(position), ended)
+        return histories(replace(interactions, table=table), items), {"end of the log": str(tail)}
 
     def shown(
         self, interactions: Interactions, items: ItemIds, config: FitConfig, notes: dict[str, str]

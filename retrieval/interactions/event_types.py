@@ -1,14 +1,15 @@
-"""Types of events: what each weighs, whether it speaks for or against an item, and how it ages."""
+"""Types of events: what each weighs, whether it speaks for or against an item, and how it ages to the log's end."""
 
 import json
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from indexing.arrays import Mask
@@ -131,6 +132,75 @@ class EventTypes:
         """Give the table as plain JSON values, which `open` reads."""
         given = {name: asdict(kind) for name, kind in self.types.items()}
         return {name: {key: value for key, value in kind.items() if value is not None} for name, kind in given.items()}
+
+
+LATE_DAYS = 7.0  # between the last interactions of all others and those of users who are late
+LATE_SHARE = 0.01  # of the users, and of the interactions, that may be late
+LATE_RATE = 0.1  # of the interactions that a log usually has in so long
+_MIN_USERS = 20
+
+
+class LateTail(NamedTuple):
+    """The interactions of few users that are far later than those of all others, as with a clock that is wrong.
+
+    Attributes:
+        end: When all others end, in seconds since 1970. What ages counts from there.
+        interactions: How many are later.
+        users: Of how many users.
+        last: The time of the last one.
+    """
+
+    end: int
+    interactions: int
+    users: int
+    last: int
+
+    def __str__(self) -> str:
+        end, last = (np.datetime64(time, "s").item().isoformat(" ") for time in (self.end, self.last))
+        who = "1 user" if self.users == 1 else f"{self.users} users"
+        return (
+            f"{self.interactions} of the interactions, by {who}, are later than all others, which end at {end}; the "
+            f"last is of {last}, {(self.last - self.end) / SECONDS_PER_DAY:.0f} days after that. They count as of that "
+            "end, so that they alone are not what is recent; where a clock was wrong, correct these times or leave the "
+            "rows out"
+        )
+
+
+def late_tail(times: NDArray[np.int64], users: pa.ChunkedArray | pa.Array) -> LateTail | None:
+    """Find the few interactions after the end of a log from which popularity and trends must not age.
+
+    Late are at most 1 % of the users (or one), with at most 1 % of the interactions, who come more than 7 days after
+    all others, in a time in which the log usually has more than ten times as many. A log of fewer than 20 users, 100
+    interactions or 7 days has none.
+
+    Args:
+        times: (n,) int64, ascending, in seconds since 1970.
+        users: (n,) who.
+
+    >>> times = np.append(np.arange(400) * 3600, 100 * SECONDS_PER_DAY)
+    >>> late_tail(times, pa.array([f"u{row % 50}" for row in range(401)])).end // 3600
+    399
+    """
+    most, gap = int(len(times) * LATE_SHARE), int(LATE_DAYS * SECONDS_PER_DAY)
+    if not most or times[-1] - times[-most - 1] <= gap:
+        return None
+    count = pc.count_distinct(users).as_py()
+    late_times, late_users = times[-most - 1 :].tolist(), users.slice(len(times) - most - 1).to_pylist()
+    ends = sorted(dict(zip(late_users, late_times, strict=True)).values(), reverse=True)  # the last time of each
+    for number in range(min(max(1, int(count * LATE_SHARE)), len(ends) - 1), 0, -1):
+        end = ends[number]
+        if count >= _MIN_USERS and ends[number - 1] - end > gap:
+            before = int(np.searchsorted(times, end, side="right"))
+            span = end - int(times[most])
+            if span >= gap and len(times) - before < LATE_RATE * before * (ends[0] - end) / span:
+                return LateTail(end, len(times) - before, number, ends[0])
+    return None
+
+
+def aged_from(times: NDArray[np.int64], users: pa.ChunkedArray | pa.Array) -> NDArray[np.int64]:
+    """Give the times of a log from which ages count: those of a late tail are the end of all others."""
+    tail = late_tail(times, users)
+    return times if tail is None else np.minimum(times, tail.end)
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,7 +26,7 @@ from retrieval.interactions.columns import (
     distinct_pairs,
 )
 from retrieval.interactions.context import check_log_context, log_context
-from retrieval.interactions.event_types import EventTable, EventTypes, UncountedRows
+from retrieval.interactions.event_types import EventTable, EventTypes, UncountedRows, aged_from
 from retrieval.interactions.parse_values import (
     NO_TIME,
     UNITS,
@@ -326,7 +326,7 @@ class LogRows:
 
     def age(self, events: EventTypes, end: int = 0) -> None:
         """Decay weights by the age of events at the later ``end`` of a log; keep the last of likes and dislikes."""
-        now = max(end, int(self.times.seconds.max(initial=0)))
+        now = max(end, int(aged_from(self.times.seconds, self.users).max(initial=0)))
         factor, expired = events.aged(self.types, self.times.seconds, now)
         self.weights = self.weights * factor
         if count := int(expired.sum()):

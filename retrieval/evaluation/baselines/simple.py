@@ -12,6 +12,7 @@ from indexing.arrays import Rows, Vectors, unit
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
 from retrieval.evaluation.baselines.recommender import Ranked, rank
+from retrieval.interactions.event_types import aged_from
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.item_popularity import item_counts, recency_weights
 from retrieval.models.user_model import UserModel
@@ -40,7 +41,8 @@ class Popularity:
         Args:
             interactions: The interactions.
             items: The catalogue; other items are left out.
-            decay_days: An interaction this many days before the last one counts 1/e; all count 1 if None.
+            decay_days: An interaction this many days before the end of the log counts 1/e; all count 1 if None.
+                The end is that of all but a few late users; see `late_tail`.
 
         Raises:
             InputError: If the decay is not positive.
@@ -50,10 +52,10 @@ class Popularity:
         rows = pc.fill_null(
             pc.index_in(interactions.table["item_id"], value_set=pa.array(items, pa.string())), -1
         ).to_numpy()
-        weights = (
-            None if decay_days is None else recency_weights(interactions.table["timestamp"].to_numpy(), decay_days)
-        )
-        return cls(item_counts(rows, len(items), weights))
+        if decay_days is None:
+            return cls(item_counts(rows, len(items)))
+        times = aged_from(interactions.table["timestamp"].to_numpy(), interactions.table["user_id"])
+        return cls(item_counts(rows, len(items), recency_weights(times, decay_days)))
 
     def recommend(self, histories: Sequence[Rows], k: int, *, exclude: Sequence[Rows] | None = None) -> Ranked:
         """Rank the best k items for each history; see `Recommender`. The same for users without a history."""

@@ -18,6 +18,7 @@ from retrieval.interactions.cleaning.bots import CodedLog, copied, of_one_item, 
 from retrieval.interactions.cleaning.config import PrepareConfig, PushLimits
 from retrieval.interactions.cleaning.report import PreparationReport, Push, Removal
 from retrieval.interactions.cleaning.shilling_attacks import pushed
+from retrieval.interactions.event_types import aged_from
 from retrieval.interactions.interactions import Interactions
 
 _EXAMPLES = 3
@@ -251,7 +252,8 @@ def decayed(interactions: Interactions, half_life_days: float, *, now: int | Non
     Args:
         interactions: The log.
         half_life_days: Days in which a weight halves.
-        now: The second from which ages count; the last of the log when None. Later interactions keep their weights.
+        now: The second from which ages count; the end of the log when None, see `late_tail`. Later interactions keep
+            their weights.
 
     Raises:
         InputError: For a half-life that is not positive.
@@ -264,7 +266,7 @@ def decayed(interactions: Interactions, half_life_days: float, *, now: int | Non
         raise InputError(f"a half-life of {half_life_days} days has no meaning; give a positive number")
     table = interactions.table
     times = table["timestamp"].to_numpy()
-    newest = int(times[-1]) if now is None and len(times) else now or 0
+    newest = int(aged_from(times, table["user_id"])[-1]) if now is None and len(times) else now or 0
     ages = np.maximum(newest - times, 0) / (half_life_days * SECONDS_PER_DAY)
     weights = (table["weight"].to_numpy().astype(np.float64) * 0.5**ages).astype(np.float32)
     position = table.schema.get_field_index("weight")
