@@ -60,7 +60,12 @@ class Users:
 
 
 def users_of(
-    log: Interactions, items: ItemIds, only: Collection[str] | None = None, new: Collection[str] = ()
+    log: Interactions,
+    items: ItemIds,
+    only: Collection[str] | None = None,
+    new: Collection[str] = (),
+    *,
+    everyone: bool = False,
 ) -> Users:
     """Give the histories of a log as lists; see `retrieval.interactions.histories.LoggedHistories`.
 
@@ -69,16 +74,19 @@ def users_of(
         items: The items of the bundle; others are left out.
         only: The users; all who have an item of the bundle when None.
         new: Users of ``only`` who may have no history.
+        everyone: Whether users of the log who have no item of the bundle are included, with an empty history, as
+            `Retriever.recommend` includes them.
 
     Raises:
         InputError: When nobody has an item of the bundle, or a user of ``only`` has none.
     """
-    logged = all_histories(log, items) if only else LoggedHistories.of(log, items)
+    logged = all_histories(log, items) if only else LoggedHistories.of(log, items, everyone=everyone)
     names = list(only) if only else logged.names.to_pylist()
     numbers = logged.numbers(names)
     rows, weights = logged.histories(numbers)
     last = np.maximum(logged.last_times(numbers), 0).tolist() if logged.has_times else None
-    if missing := [name for name, history in zip(names, rows, strict=True) if not len(history) and name not in new]:
+    allowed = {*new, *(logged.names.to_pylist() if everyone and len(logged.rows) else ())}
+    if missing := [name for name, history in zip(names, rows, strict=True) if not len(history) and name not in allowed]:
         raise InputError(f"{len(missing)} users have no item of this bundle in the log, e.g. {examples(missing)}")
     return Users(
         {name: [items[row] for row in history] for name, history in zip(names, rows, strict=True)},

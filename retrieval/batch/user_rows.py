@@ -170,7 +170,7 @@ def take_rows(column: Ragged, lines: NDArray[np.int64]) -> tuple[NDArray[Any], .
 
 
 class LogUsers:
-    """Every user of a log who did something with an item of the bundle.
+    """Every user of a log; who did nothing with an item of the bundle has an empty history.
 
     Args:
         histories: What they did.
@@ -192,8 +192,9 @@ class LogUsers:
         return len(self._histories)
 
     def identity(self) -> dict[str, Any]:
-        """Tell the log from others."""
-        return self._identity
+        """Tell the log from others, and say how many users without a history are answered too."""
+        new = int((self._histories.lengths == 0).sum())
+        return {**self._identity, "new": new} if new else self._identity
 
     def check_times(self) -> None:
         """Check that the log has times; raises an `InputError` where it has none."""

@@ -106,18 +106,20 @@ class LoggedHistories:
     latest: NDArray[np.int64] | None = None
 
     @classmethod
-    def of(cls, log: Interactions, items: ItemIds) -> "LoggedHistories":
-        """Give the histories of the users who have an item of the bundle; see `histories`.
+    def of(cls, log: Interactions, items: ItemIds, *, everyone: bool = False) -> "LoggedHistories":
+        """Give the histories of the users who have an item of the bundle, or of everyone; see `histories`.
 
         Interactions with other items are left out, with an `UnknownItemsWarning`.
 
         Raises:
-            InputError: When there is none, or a weight is negative.
+            InputError: When nobody has an item, or a weight is negative.
         """
         all_users = all_histories(log, items)
         if not len(all_users.rows):
             raise InputError(no_known_item(log, items))
         check_known(log, items)
+        if everyone:
+            return all_users
         positions = np.flatnonzero(all_users.lengths)
         starts = np.append(0, np.cumsum(all_users.lengths[positions]))
         latest = None if all_users.latest is None else all_users.latest[positions]

@@ -52,7 +52,7 @@ def recommend_job(
     if users.users is not None:
         _run(retriever, ListedUsers(ParquetFiles(users.users), retriever), config, output)
     elif users.interactions is not None:
-        histories, identity, known = _read_log(retriever, (users.interactions, log))
+        histories, identity, known = _read_log(retriever, (users.interactions, log), everyone=True)
         if users.profiles is None:
             source = LogUsers(histories, identity)
         else:
@@ -87,11 +87,13 @@ def rerank_job(
     _run(retriever, source, config, output, known)
 
 
-def _read_log(retriever: Retriever, log: Log) -> tuple[LoggedHistories, Mapping[str, Any], KnownItems]:
+def _read_log(
+    retriever: Retriever, log: Log, *, everyone: bool = False
+) -> tuple[LoggedHistories, Mapping[str, Any], KnownItems]:
     """Give the histories of a log, what identifies it, and how many of its items the bundle has."""
     path, options = log
     interactions, known = match_items(options.open(path, learned=retriever.learned.events), retriever.items)
-    histories = LoggedHistories.of(interactions, retriever.items)
+    histories = LoggedHistories.of(interactions, retriever.items, everyone=everyone)
     min_relevance = retriever.learned.min_relevance(histories.min_relevance)
     note_users_without_likes(np.split(histories.weights, histories.starts[1:-1]), min_relevance, retriever)
     file = log_path(path)

@@ -52,14 +52,15 @@ def from_command_line(histories: Sequence[str], profiles: Sequence[str]) -> User
 
 
 def from_log(log: Interactions, retriever: Retriever, options: UserOptions) -> UserBatch:
-    """Take the users of a log, or some of them; a user who has only a profile is new.
+    """Take the users of a log, or some of them; who has only a profile, or no item of the bundle, is new.
 
     Raises:
         InputError: When there is none, one of them is not known, or they ask at a time and the log has no times.
     """
     known = None if options.profiles is None else Profiles.open(options.profiles)
     names = _as_in_log(options.user or (), log, known)
-    users = users_of(log, retriever.items, names, known.known(names) if known and names else ())
+    new = known.known(names) if known and names else ()
+    users = users_of(log, retriever.items, names, new, everyone=True)
     users = replace(users, min_relevance=retriever.learned.min_relevance(users.min_relevance))
     note_users_without_likes(list(users.weights.values()), users.min_relevance, retriever)
     last = None if options.at is None else users.last_times_of(users.histories)

@@ -13,6 +13,8 @@ from indexing.encoders import load_encoder
 from retrieval.batch.in_memory import users_of
 from retrieval.candidates import Candidates
 from retrieval.interactions.interactions import Interactions
+from retrieval.interactions.known_items import UnknownItemsWarning
+from retrieval.retriever.fallback.fill_short_lists import FallbackWarning
 from retrieval.retriever.recommend import user_queries
 from retrieval.retriever.retriever import Retriever
 from tests.cli_run import Run, json_lines, runner
@@ -101,6 +103,28 @@ def test_ids_that_pandas_made_floats_are_read_and_reported(bundle: Path, run: Ru
     assert code == 0
     assert answers(out) == answers(plain[1])
     assert err == "note: 3 interactions write their item with or without .0; they are read as the bundle does.\n"
+
+
+def test_users_without_an_item_of_the_bundle_are_answered_as_in_python(bundle: Path, run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "log.parquet"
+    table = pa.table({"user": ["ann", "bob", "cat"], "item": ["1", "gone", "2"], "time": [10, 20, 30]})
+    pq.write_table(table, path)
+    with pytest.warns(FallbackWarning), pytest.warns(UnknownItemsWarning):
+        expected = Retriever.open(bundle).recommend(table, k=2).to_arrow().select(["query_id", "item_id"])
+    assert expected["query_id"].unique().to_pylist() == ["ann", "bob", "cat"]
+    pairs = list(zip(*(expected[name].to_pylist() for name in expected.column_names), strict=True))
+    code, out, err = run("recommend", bundle, "--interactions", path, "-k", 2, "--json")
+    assert (code, answers(out)) == (0, pairs), err
+    for name in ("answers", "answers.parquet"):
+        code, _, err = run("recommend", bundle, "--interactions", path, "-k", 2, "--out", tmp_path / name)
+        assert code == 0, err
+        assert pq.read_table(tmp_path / name).select(["query_id", "item_id"]).to_pylist() == expected.to_pylist()
+    code, out, err = run("recommend", bundle, "--interactions", path, "-k", 2, "--json", "--user", "bob")
+    assert (code, answers(out)) == (0, [pair for pair in pairs if pair[0] == "bob"]), err
+    pq.write_table(table.filter(pa.array([False, True, False])), path)
+    code, _, err = run("recommend", bundle, "--interactions", path, "-k", 2, "--user", "bob")
+    assert code == 1  # as a log of another shop
+    assert "no item of this bundle" in err
 
 
 def test_half_a_log_on_unknown_items_is_reported_by_every_command(bundle: Path, run: Run, tmp_path: Path) -> None:
