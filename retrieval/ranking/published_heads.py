@@ -89,7 +89,7 @@ def warn_without_returning(stage: Reranker, *, has_weights: bool) -> None:
 
     Args:
         stage: What orders the candidates.
-        has_weights: Whether retrieval has query weights of its own for users who return, or has learned no weights.
+        has_weights: Whether retrieval has query weights of its own for users who return.
     """
     heads = PublishedHeads.of(stage)
     if heads is None and not has_weights:

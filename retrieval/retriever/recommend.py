@@ -169,7 +169,7 @@ def note_returning(state: LoadedBundle, histories: Sequence[Rows], *, returning:
         return
     block = state.behaviour
     stage = state.reranker if stages == "all" else ExactReranker(state.indexed)
-    warn_without_returning(stage, has_weights=block is None or block.returning is not None)
+    warn_without_returning(stage, has_weights=block is not None and block.returning is not None)
 
 
 def context_columns(state: LoadedBundle) -> ContextColumns:

@@ -431,3 +431,19 @@ def test_each_face_says_that_no_head_is_for_users_who_return(retriever: Retrieve
     other.recommend(log, 3)  # in a visit
     other.recommend(log, 3, times=NOW, stages="retrieval")  # which has weights for them
     other.users_for(["i000"], log, times=NOW)
+
+
+def test_a_bundle_that_has_learned_nothing_says_that_times_change_nothing(tmp_path: Path, log: Interactions) -> None:
+    build_bundle(catalogue(tmp_path, items(range(COUNT))), load_encoder("vectors:"), tmp_path / "bundle")
+    frozen = Retriever.open(tmp_path / "bundle")
+    message = "the times of the requests change nothing: this bundle has learned nothing of users who return"
+    faces: list[Callable[[], object]] = [
+        lambda: frozen.recommend(log, 3, times=NOW),
+        lambda: frozen.recommend([["i000"]], 3, times=NOW, last_times=[CLOCK]),
+        lambda: joined(answers(frozen, held(log, frozen), BatchConfig(at=NOW))),
+        lambda: frozen.users_for(["i000"], log, times=NOW),
+    ]
+    for ask in faces:
+        with pytest.warns(ReturningUsersWarning, match=message):
+            ask()
+    frozen.recommend(log, 3)  # in a visit
