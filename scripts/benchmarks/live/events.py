@@ -50,7 +50,7 @@ def fill(log: EventLog, items: list[str], users: int, each: int) -> float:
             "INSERT INTO commonspace_events (event_id, user_id, item_id, type, time, weight, received, is_shown) "
             "WITH RECURSIVE n(x) AS (SELECT 0 UNION ALL SELECT x + 1 FROM n WHERE x + 1 < ?) "
             "SELECT 'event-' || x, 'user-' || (x / ?), item.name, 'view', ? + 3600 * (x % ?), 1.0, ?, 0 "
-            "FROM n JOIN item ON item.number = (x * 7919) % ?",
+            "FROM n CROSS JOIN item WHERE item.number = (x * 7919) % ?",
             (users * each, each, now - 3600 * each, each, now * 1_000_000, len(items)),
         )
         connection.exec_driver_sql("DROP TABLE item")
