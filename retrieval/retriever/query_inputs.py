@@ -285,7 +285,7 @@ class UserHistories:
         elif not in_visit and any(map(len, self.rows)):
             raise InputError(
                 "times say when users ask, and lists of items do not say when each user did the last interaction; give "
-                "last_times, too, or last_times='in_visit' where each user asks in the visit of that interaction"
+                "last_times, too, or 'in_visit' as last_times where each user asks in the visit of that interaction"
             )
         return asked
 

@@ -22,7 +22,6 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from indexing.arrays import Mask, Rows, Vectors, unit
-from indexing.catalogue.arrow_values import SECONDS_PER_DAY
 from indexing.catalogue.item_ids import ItemIds
 from retrieval.candidates import Candidates
 from retrieval.evaluation import Evaluation, evaluate
@@ -54,7 +53,7 @@ from scripts.benchmarks.recommend.systems import (
 from scripts.benchmarks.record import keep
 
 MEASURES = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")
-WINDOWS, WINDOW_DAYS = 12, 14
+WINDOWS, WINDOW_DAYS, SECONDS_PER_DAY = 12, 14, 86_400
 
 
 def main() -> None:

@@ -29,13 +29,21 @@ from typing import Any
 import numpy as np
 
 from indexing.arrays import Mask
-from indexing.catalogue.arrow_values import SECONDS_PER_DAY
 from retrieval import FitConfig, Profiles
 from retrieval.evaluation import compare
 from retrieval.evaluation.baselines.recommender import Ranked
 from retrieval.evaluation.splits.queries import EvaluationQueries
 from retrieval.evaluation.splits.splits import Split, rolling_windows
-from scripts.benchmarks.recommend.baselines import WINDOW_DAYS, WINDOWS, Films, Judged, ask, show, to_row
+from scripts.benchmarks.recommend.baselines import (
+    SECONDS_PER_DAY,
+    WINDOW_DAYS,
+    WINDOWS,
+    Films,
+    Judged,
+    ask,
+    show,
+    to_row,
+)
 from scripts.benchmarks.recommend.cold_peers import cold_answers
 from scripts.benchmarks.recommend.film_bundle import FULL, STAGES, Content, Fitted, quick, recommended
 from scripts.benchmarks.recommend.kept_lists import Lists, Served

@@ -145,8 +145,8 @@ def declared(path: Path) -> list[tuple[str, ...]]:
 
 
 # `export --format` is the layout of a folder, elsewhere it is that of answers; `fit --impressions` teaches, elsewhere a
-# rule reads them.
-TWO_MEANINGS = {"--format", "--impressions"}
+# rule reads them. `build --workers` decode pictures, `serve --workers` answer.
+TWO_MEANINGS = {"--format", "--impressions", "--workers"}
 
 
 def test_each_option_is_declared_in_one_module() -> None:

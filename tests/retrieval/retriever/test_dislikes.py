@@ -122,10 +122,10 @@ def test_what_is_said_of_the_last_times_is_read_or_refused(retriever: Retriever)
     with pytest.raises(InputError, match=r"give the times of the requests, too, as times="):
         retriever.recommend([ITEMS], 5, last_times=[CLOCK])
     with pytest.raises(
-        InputError, match=r"lists of items do not say when .*; give last_times, too, or last_times='in_visit'"
+        InputError, match=r"lists of items do not say when .*; give last_times, too, or 'in_visit' as last_times"
     ):
         retriever.recommend([[], ITEMS], 5, times=CLOCK)
-    with pytest.raises(InputError, match=r"give last_times, too, or last_times='in_visit'"):
+    with pytest.raises(InputError, match=r"give last_times, too, or 'in_visit' as last_times"):
         retriever.pool([ITEMS], 5, times=[CLOCK])
     with pytest.raises(InputError, match=r"last_times is 'visit'; .*in_visit"):
         retriever.recommend([ITEMS], 5, times=CLOCK, last_times="visit")
