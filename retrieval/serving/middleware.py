@@ -62,9 +62,9 @@ class Surroundings:
             self.service.metrics.observe_request(route, answer.status, time.perf_counter() - request.started)
 
     async def _answered(self, scope: Scope, body: "Body", answer: "Answer") -> None:
-        refused = security.refusal(
-            self.service.config, scope["path"], body.headers.get("authorization"), scope["method"]
-        )
+        config, headers = self.service.config, body.headers
+        refused = security.foreign_host(config, headers.get("host", ""))
+        refused = refused or security.refusal(config, scope["path"], headers.get("authorization"), scope["method"])
         try:
             if refused is not None:
                 challenge = {"www-authenticate": "Bearer"} if refused.status == 401 else None

@@ -4,7 +4,7 @@ import hmac
 from enum import StrEnum
 from typing import NamedTuple
 
-from retrieval.serving.config import READ_TOKEN, WRITE_TOKEN, ServiceConfig
+from retrieval.serving.config import READ_TOKEN, WRITE_TOKEN, ServiceConfig, is_loopback
 
 
 class Access(StrEnum):
@@ -68,6 +68,23 @@ def refusal(config: ServiceConfig, path: str, authorization: str | None, method:
     if may_read:
         return Refusal(403, "the read token does not allow to write", f"send the write token, that of {WRITE_TOKEN}")
     return Refusal(401, "the token is not valid", f"send the one of {READ_TOKEN} or {WRITE_TOKEN} of the service")
+
+
+def foreign_host(config: ServiceConfig, host: str) -> Refusal | None:
+    """Say why a request for a host is refused where nobody needs a token to read, None if it may pass.
+
+    A page of another site can have its name resolve to this machine (DNS rebinding), and its visitors' browsers then
+    read what is open to this machine. They send the name of that site as the host.
+
+    Args:
+        config: With the tokens.
+        host: The header of this name, with or without a port.
+    """
+    name = host.rpartition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
+    if config.read_token is not None or is_loopback(name):
+        return None
+    hint = f"ask for 127.0.0.1 or localhost, or set a token in {READ_TOKEN} to be reached by another name"
+    return Refusal(421, "this service answers to the names of this machine alone, as it has no read token", hint)
 
 
 def _equal(given: str, token: str | None) -> bool:

@@ -18,7 +18,7 @@ LIMITS = (ROOT / "docs/reference/limits.md").read_text()
 
 @pytest.fixture
 def client(toy_bundle: Path) -> TestClient:
-    return TestClient(create_app(ServiceConfig(toy_bundle), encoder=ToyEncoder()))
+    return TestClient(create_app(ServiceConfig(toy_bundle), encoder=ToyEncoder()), "http://localhost")
 
 
 def test_the_table_of_routes_is_that_of_the_application(client: TestClient) -> None:

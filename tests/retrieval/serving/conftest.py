@@ -35,7 +35,7 @@ def started() -> Iterator[Started]:
         def start(bundle: Path, encoder: ToyEncoder | None = None, **settings: object) -> TestClient:
             config = ServiceConfig(bundle, **settings)  # type: ignore[arg-type]
             app = create_app(config, encoder=encoder or ToyEncoder())
-            return stack.enter_context(TestClient(app, raise_server_exceptions=False))
+            return stack.enter_context(TestClient(app, "http://127.0.0.1", raise_server_exceptions=False))
 
         yield start
 

@@ -24,6 +24,23 @@ def test_readers_need_their_token(started: Started, shop: Path, header: str | No
     assert client.get("/live", headers=headers).status_code == client.get("/ready").status_code == 200
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8080", "localhost:80", "[::1]:8080", "[::1]"])
+def test_names_of_this_machine_are_answered(started: Started, shop: Path, host: str) -> None:
+    assert started(shop).post("/search", json={"texts": ["red"]}, headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["shop.example", "shop.example:8080", "127.0.0.1.shop.example", "192.168.0.1", "[fe80::1]", "", ":8080"]
+)
+def test_pages_of_other_sites_cannot_read_without_a_token(started: Started, shop: Path, host: str) -> None:
+    client, asked = started(shop), {"texts": ["red"]}
+    answer = client.post("/search", json=asked, headers={"host": host})
+    assert (answer.status_code, answer.json()["error"]["type"]) == (421, "AccessError")
+    assert "results" not in answer.json()
+    headers = {"host": host, "authorization": f"Bearer {READ}"}
+    assert started(shop, read_token=READ).post("/search", json=asked, headers=headers).status_code == 200
+
+
 @pytest.mark.parametrize("token", [READ, WRITE])
 def test_both_tokens_allow_to_read(started: Started, shop: Path, token: str) -> None:
     client = started(shop, read_token=READ, write_token=WRITE)
