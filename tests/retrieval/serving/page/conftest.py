@@ -101,7 +101,7 @@ def address(page_bundle: Path, catalogue_file: Path) -> Iterator[str]:
         thread.join()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is open, its loop of events runs, and no test can start another
 def browser() -> Iterator["Browser"]:
     if CHROMIUM is None:
         pytest.skip("there is no Chromium; apt-get install chromium")
