@@ -211,6 +211,7 @@ def test_a_hub_that_is_down_or_blocked_counts_as_unreachable(
         use_endpoint(monkeypatch, endpoint)
         with pytest.raises(EncoderError, match=rf"hub cannot be reached \(.*{status}.*use 'pocket'"):
             load_encoder("hf:someone/tiny")
+    asked = [path for path in asked if not path.startswith("/api/")]  # the library may ask the hub about itself
     assert asked == ["/someone/tiny/resolve/main/config.json"]  # once: no library tries again, after ever longer pauses
 
 
