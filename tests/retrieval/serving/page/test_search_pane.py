@@ -41,7 +41,7 @@ def test_a_query_of_words_and_weights_orders_the_cards(watched: Watched, has_no_
     assert slider.input_value() == "-1"
     why = page.locator(".why:visible")
     for _ in range(30):  # answers to the weights between may still come, and close it
-        if why.count() and "\u00d7 \u22121.0" in why.first.inner_text():
+        if any("\u00d7 \u22121.0" in text for text in why.all_inner_texts()):
             break
         if not why.count():
             page.locator(".card", has_text="blue").first.get_by_role("button", name=re.compile("^Why")).click()
