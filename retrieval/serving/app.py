@@ -30,10 +30,10 @@ from retrieval.serving.engine.metering import NoMeter
 from retrieval.serving.engine.notes import warnings_as_notes
 from retrieval.serving.engine.served_bundle import ServedBundle
 from retrieval.serving.engine.service import Service
+from retrieval.serving.http.middleware import RefusedBodyError, Surroundings
+from retrieval.serving.http.routes import events, health, items, recommend, related, rerank, search, upload
+from retrieval.serving.http.routes.page import files, insight, media
 from retrieval.serving.insight.media import MediaLibrary
-from retrieval.serving.middleware import RefusedBodyError, Surroundings
-from retrieval.serving.routes import events, health, items, recommend, related, rerank, search, upload
-from retrieval.serving.routes.page import files, insight, media
 from retrieval.serving.scenarios.scenarios import Scenarios
 from retrieval.serving.schemas.errors import error_response, problems_in_words, split_hint
 

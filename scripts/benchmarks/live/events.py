@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import numpy as np
 import uvicorn
 
@@ -94,14 +94,14 @@ def over_http(bundle: Path, url: str, repeats: int) -> dict[str, Any]:
             time.sleep(0.01)
         address = f"http://127.0.0.1:{listening.getsockname()[1]}"
         try:
-            with httpx.Client(base_url=address, headers={"authorization": f"Bearer {token}"}) as client:
+            with httpx2.Client(base_url=address, headers={"authorization": f"Bearer {token}"}) as client:
                 return asked(client, repeats)
         finally:
             server.should_exit = True
             thread.join()
 
 
-def asked(client: httpx.Client, repeats: int) -> dict[str, Any]:
+def asked(client: httpx2.Client, repeats: int) -> dict[str, Any]:
     """Write an event and ask for the user; count answers that do not know the event."""
     events, answers, stale = [], [], 0
     for number in range(repeats + 20):

@@ -7,7 +7,7 @@ from starlette.routing import Route
 
 from indexing.errors import InputError
 from retrieval.serving import ServiceConfig
-from retrieval.serving.security import OPEN_PATHS, Access, access_of, refusal
+from retrieval.serving.http.security import OPEN_PATHS, Access, access_of, refusal
 from tests.retrieval.serving.conftest import READ, WRITE, Started
 
 ASKING = "/search", "/similar", "/recommend"

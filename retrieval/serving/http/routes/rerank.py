@@ -20,8 +20,8 @@ from retrieval.serving.engine.answering import Answers
 from retrieval.serving.engine.cross_encoding import cross_encoded
 from retrieval.serving.engine.served_bundle import Served
 from retrieval.serving.engine.service import Service, ServiceDep
-from retrieval.serving.routes.reply import reply
-from retrieval.serving.routes.steps import after_steps, in_body, reasons_of_recommendation, reasons_of_search
+from retrieval.serving.http.routes.reply import reply
+from retrieval.serving.http.routes.steps import after_steps, in_body, reasons_of_recommendation, reasons_of_search
 from retrieval.serving.schemas.answers import Answer
 from retrieval.serving.schemas.errors import error_responses
 from retrieval.serving.schemas.queries import RerankRequest

@@ -17,8 +17,8 @@ from retrieval.serving.engine.live_users import histories_of_session, histories_
 from retrieval.serving.engine.served_bundle import Served
 from retrieval.serving.engine.service import Service, ServiceDep
 from retrieval.serving.events.event import SESSION
-from retrieval.serving.routes.reply import reply
-from retrieval.serving.routes.steps import (
+from retrieval.serving.http.routes.reply import reply
+from retrieval.serving.http.routes.steps import (
     after_steps,
     depth,
     filters,

@@ -12,14 +12,14 @@ from indexing.errors import InputError
 from retrieval.serving.config import MAX_ID_CHARACTERS
 from retrieval.serving.engine.served_bundle import Served
 from retrieval.serving.engine.service import Service, ServiceDep
+from retrieval.serving.http.routes.page.media import library_of
+from retrieval.serving.http.routes.queries import queries_of
+from retrieval.serving.http.routes.reply import reply
+from retrieval.serving.http.routes.search import has_files
 from retrieval.serving.insight.facets import facets_of
 from retrieval.serving.insight.space_map import map_of, points_of
 from retrieval.serving.insight.state_cache import per_state
 from retrieval.serving.insight.tastes import tastes_of
-from retrieval.serving.routes.page.media import library_of
-from retrieval.serving.routes.queries import queries_of
-from retrieval.serving.routes.reply import reply
-from retrieval.serving.routes.search import has_files
 from retrieval.serving.schemas.errors import error_responses
 from retrieval.serving.schemas.insight import (
     FacetsAnswer,

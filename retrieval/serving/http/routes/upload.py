@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from indexing.errors import InputError
 from retrieval.serving.config import MAX_FILES
 from retrieval.serving.engine.service import ServiceDep
-from retrieval.serving.routes.reply import reply
-from retrieval.serving.routes.search import searched
+from retrieval.serving.http.routes.reply import reply
+from retrieval.serving.http.routes.search import searched
 from retrieval.serving.schemas.answers import Answer
 from retrieval.serving.schemas.errors import error_responses
 from retrieval.serving.schemas.queries import SearchRequest, UploadOptions

@@ -14,7 +14,7 @@ from retrieval.serving.config import MAX_ID_CHARACTERS, MAX_PAGE, MAX_TEXT_BYTES
 from retrieval.serving.engine.answering import attributes_at
 from retrieval.serving.engine.served_bundle import Served
 from retrieval.serving.engine.service import ServiceDep
-from retrieval.serving.routes.reply import reply
+from retrieval.serving.http.routes.reply import reply
 from retrieval.serving.schemas.answers import ItemAnswer, ItemsAnswer
 from retrieval.serving.schemas.errors import error_responses
 

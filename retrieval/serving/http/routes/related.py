@@ -10,8 +10,8 @@ from retrieval.serving.engine.answering import Answers
 from retrieval.serving.engine.live_users import event_types
 from retrieval.serving.engine.served_bundle import Served
 from retrieval.serving.engine.service import ServiceDep
-from retrieval.serving.routes.reply import reply
-from retrieval.serving.routes.steps import filters, in_body
+from retrieval.serving.http.routes.reply import reply
+from retrieval.serving.http.routes.steps import filters, in_body
 from retrieval.serving.schemas.answers import Answer, UsersAnswer
 from retrieval.serving.schemas.errors import error_responses
 from retrieval.serving.schemas.queries import ComplementsRequest, NextItemsRequest, TrendingRequest, UsersForRequest

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 router = APIRouter(include_in_schema=False)
-FOLDER = Path(__file__).parents[2] / "page"
+FOLDER = Path(__file__).parents[3] / "page"
 INDEX, ICON = "index.html", "icon.svg"
 TYPES = {
     ".html": "text/html; charset=utf-8",

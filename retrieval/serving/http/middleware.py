@@ -11,9 +11,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from retrieval.serving import security
 from retrieval.serving.engine.admission import ClientGoneError
 from retrieval.serving.engine.request import CURRENT, RequestContext
+from retrieval.serving.http import security
 from retrieval.serving.schemas.errors import error_response
 
 if TYPE_CHECKING:

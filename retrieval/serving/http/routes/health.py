@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from retrieval.serving.config import MAX_BATCH, MAX_CANDIDATES, MAX_K, MAX_TEXT_BYTES
 from retrieval.serving.engine.served_bundle import Served
 from retrieval.serving.engine.service import Service, ServiceDep
-from retrieval.serving.routes.reply import reply
+from retrieval.serving.http.routes.reply import reply
 from retrieval.serving.schemas.answers import Info, Live, Ready
 from retrieval.serving.schemas.errors import error_responses
 

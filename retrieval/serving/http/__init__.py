@@ -1,0 +1,1 @@
+"""HTTP: what surrounds every request, who may ask, and the routes."""
