@@ -85,13 +85,18 @@ def check_history_weights(weights: object, histories: Sequence[Sequence[str]]) -
         raise ShapeError(f"{len(weights)} weights for {len(histories)} histories; give a list for each")  # type: ignore[arg-type]
 
 
-def open_sounds(sounds: Sequence[Recording], encoder: AudioEncoder) -> list[Sound]:
+def open_sounds(sounds: Sequence[Recording], encoder: AudioEncoder, task: Task | None = None) -> list[Sound]:
     """Open the sounds of queries as a build would, by another process with limits; samples are taken as they are.
 
+    Args:
+        sounds: Files by their bytes or paths, or samples.
+        encoder: That embeds them.
+        task: What sounds become, within which limits; those of a build when None.
+
     Raises:
-        InputError: When one cannot be read.
+        InputError: When one cannot be read, or is over a limit.
     """
-    task = task_for(encoder)
+    task = task_for(encoder) if task is None else task
     files = {
         place: _read("sound", place, sound, lambda source: read_sound(source, task.sounds))
         for place, sound in enumerate(sounds)
@@ -102,13 +107,18 @@ def open_sounds(sounds: Sequence[Recording], encoder: AudioEncoder) -> list[Soun
     return list(opened.values())
 
 
-def open_pictures(images: Sequence[Picture], encoder: Encoder) -> list[Image.Image]:
+def open_pictures(images: Sequence[Picture], encoder: Encoder, task: Task | None = None) -> list[Image.Image]:
     """Open the pictures of queries as a build would, by another process with limits; PIL images are taken as they are.
 
+    Args:
+        images: Files by their bytes or paths, or PIL images.
+        encoder: That embeds them.
+        task: What pictures become, within which limits; those of a build when None.
+
     Raises:
-        InputError: When one cannot be read.
+        InputError: When one cannot be read, or is over a limit.
     """
-    task = task_for(encoder)
+    task = task_for(encoder) if task is None else task
     files = {
         place: _read("picture", place, image, lambda source: read_picture(source, task.pictures))
         for place, image in enumerate(images)

@@ -1,5 +1,6 @@
 """What a request may be: limits at their edge, wrong values, and errors that name them."""
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from starlette.testclient import TestClient
 from retrieval.serving import Limits
 from retrieval.serving.config import MAX_BATCH, MAX_FILTER_VALUES, MAX_K, MAX_TEXT_BYTES
 from tests.retrieval.serving.conftest import Started
+from tests.toy import picture
 
 
 def error_of(answer: Response) -> dict[str, str]:
@@ -131,3 +133,13 @@ def test_health_and_info(client: TestClient) -> None:
     info = client.get("/info").json()
     assert (info["items"], info["encoder"]["name"], info["writes"]) == (20, "toy", False)
     assert info["learned"]["behaviour"] is True
+
+
+def test_limits_of_pictures_are_those_of_the_service(started: Started, shop: Path) -> None:
+    file = base64.b64encode(picture("red")).decode()  # 64 pixels
+    assert started(shop).post("/search", json={"images": [file]}).status_code == 200
+    for limits, what in ((Limits(image_pixels=50), "50 pixels"), (Limits(image_bytes=20), "limit of 20")):
+        answer = started(shop, limits=limits).post("/search", json={"images": [file]})
+        assert answer.status_code == 422
+        assert "picture 0" in error_of(answer)["message"]
+        assert what in error_of(answer)["message"]

@@ -3,19 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from indexing.encoders.base import Encoder, require, with_audio
 from indexing.errors import InputError
-from indexing.media.audio import AudioLimits
-from indexing.media.decode import Unusable
-from indexing.media.files import Kind, Modality
+from indexing.media.audio import AudioLimits, Sound
+from indexing.media.files import Modality
 from indexing.media.images import ImageLimits
-from indexing.store.shared_pool import decode_all, task_for
+from indexing.store.shared_pool import task_for
 from retrieval.retriever.queries import Query, parse_query
 from retrieval.retriever.queries.compose import encoded_queries
+from retrieval.retriever.query_inputs import open_pictures, open_sounds
 from retrieval.retriever.retriever import Retriever
 from retrieval.serving.config import Limits
 from retrieval.serving.schemas.queries import ComposedQuery, QueryPart, SearchRequest
@@ -84,12 +83,11 @@ def pictures(retriever: Retriever, files: Sequence[bytes], limits: Limits) -> li
     """
     encoder: Encoder = retriever.encoder
     require(encoder, Modality.IMAGE)
-    _check_sizes("picture", files, limits.image_bytes)
-    task = replace(task_for(encoder), pictures=ImageLimits(limits.image_pixels, limits.image_bytes))
-    return [Image.fromarray(array) for array in _decoded("picture", decode_all(Kind.IMAGE, files, task))]
+    allowed = ImageLimits(limits.image_pixels, limits.image_bytes)
+    return open_pictures(files, encoder, replace(task_for(encoder), pictures=allowed))
 
 
-def sounds(retriever: Retriever, files: Sequence[bytes], limits: Limits) -> list[Any]:
+def sounds(retriever: Retriever, files: Sequence[bytes], limits: Limits) -> list[Sound]:
     """Decode sounds in other processes.
 
     Raises:
@@ -97,20 +95,5 @@ def sounds(retriever: Retriever, files: Sequence[bytes], limits: Limits) -> list
         EncoderError: When the encoder takes no sounds.
     """
     encoder = with_audio(retriever.encoder)
-    _check_sizes("sound", files, limits.audio_bytes)
-    task = task_for(encoder)
-    allowed = replace(AudioLimits(), file_bytes=limits.audio_bytes, seconds=limits.audio_seconds)
-    return _decoded("sound", decode_all(Kind.AUDIO, files, replace(task, sounds=allowed)))
-
-
-def _check_sizes(what: str, files: Sequence[bytes], most: int) -> None:
-    for place, data in enumerate(files):
-        if len(data) > most:
-            raise InputError(f"{what} {place} has {len(data)} bytes; give files of at most {most}")
-
-
-def _decoded(what: str, outcomes: Sequence[Any]) -> list[Any]:
-    for place, outcome in enumerate(outcomes):
-        if isinstance(outcome, Unusable):
-            raise InputError(f"{what} {place} cannot be used: {outcome.reason}")
-    return [outcome.arrays[0] for outcome in outcomes]
+    allowed = AudioLimits(seconds=limits.audio_seconds, file_bytes=limits.audio_bytes)
+    return open_sounds(files, encoder, replace(task_for(encoder), sounds=allowed))
