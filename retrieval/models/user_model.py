@@ -82,8 +82,8 @@ class UserModel:
         mask: Mask = values < max(self._smallest_liked(values), 0)
         return mask
 
-    def _smallest_liked(self, values: Vectors) -> float:
-        return float(values.max(initial=0)) / 2 if self.min_relevance is None else self.min_relevance
+    def _smallest_liked(self, values: Vectors) -> np.float64:
+        return np.float64(values.max(initial=0) / 2 if self.min_relevance is None else self.min_relevance)
 
     def liked_items(
         self, histories: Sequence[Rows], weights: Sequence[Vectors] | None

@@ -120,7 +120,8 @@ def finite_weights(weights: Sequence[Sequence[float] | Vectors], histories: Sequ
         ShapeError: When there is not one weight for each row of each history.
     """
     try:
-        arrays = [np.asarray(array, np.float32) for array in weights]
+        with np.errstate(over="ignore"):  # what float32 cannot hold is refused below
+            arrays = [np.asarray(array, np.float32) for array in weights]
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"weights are numbers, a list for each history, as [[5.0, 1.0]]: {error}") from error
     if [array.shape for array in arrays] != [(len(history),) for history in histories]:
@@ -130,7 +131,8 @@ def finite_weights(weights: Sequence[Sequence[float] | Vectors], histories: Sequ
         )
     for number, array in enumerate(arrays):
         if len(invalid := np.flatnonzero(~np.isfinite(array))):
-            raise InputError(f"weights[{number}][{invalid[0]}] is {array[invalid[0]]}; give finite numbers")
+            given = weights[number][invalid[0]]
+            raise InputError(f"weights[{number}][{invalid[0]}] is {given}; give finite numbers within ±3.4e38")
     return arrays
 
 

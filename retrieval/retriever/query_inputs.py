@@ -78,7 +78,7 @@ def check_history_weights(weights: object, histories: Sequence[Sequence[str]]) -
     for user, one in enumerate(weights):  # type: ignore[var-annotated, arg-type]
         check_list(one, f"weights[{user}]")
         try:
-            np.asarray(one, np.float32)
+            np.asarray(one, np.float64)
         except (TypeError, ValueError, OverflowError) as error:
             raise InputError(f"weights[{user}] are {one!r:.60}, expected a number for each item ({error})") from error
     if len(weights) != len(histories):  # type: ignore[arg-type]

@@ -35,7 +35,7 @@ class MapAnswer(Named):
 class PlacesAnswer(Named):
     """Where queries lie on the map: 0 to 1 on either axis within it."""
 
-    places: list[tuple[float, float]]
+    places: list[Annotated[list[float], Field(min_length=2, max_length=2)]]
 
 
 class TasteRequest(Strict):

@@ -149,3 +149,19 @@ def test_without_a_live_log_users_cannot_be_named(client: TestClient) -> None:
         answer = client.post(path, json=body)
         assert answer.status_code == 422
         assert "no log of live events" in answer.json()["error"]["message"]
+
+
+def test_an_id_in_a_path_may_be_any_text(client: TestClient) -> None:
+    answer = client.get("/items/a%2Fb%0Ac%20")
+    assert (answer.status_code, answer.json()["error"]["message"]) == (404, r"no item 'a/b\nc ' is in this bundle")
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"), [([[1e39, 1.0]], "weights[0][0] is 1e+39"), ([[1.0, -1e300]], "weights[0][1] is -1e+300")]
+)
+def test_weights_that_single_precision_cannot_hold(
+    client: TestClient, weights: list[list[float]], message: str
+) -> None:
+    answer = client.post("/recommend", json={"histories": [["red-mug", "blue-box"]], "weights": weights})
+    assert answer.status_code == 422
+    assert answer.json()["error"]["message"] == message

@@ -14,6 +14,7 @@ from retrieval.serving.engine.request import current_request
 from retrieval.serving.engine.service import Service, ServiceDep
 from retrieval.serving.events import Event, EventLog, impressions
 from retrieval.serving.events.event import MAX_TEXT
+from retrieval.serving.http.routes.paths import USER_ID
 from retrieval.serving.schemas.errors import error_responses
 from retrieval.serving.schemas.events import (
     Accepted,
@@ -88,14 +89,14 @@ async def merge(service: ServiceDep, body: MergeIn) -> Response:
     return _answer(await service.admission.run("events", lambda: vars(log.merge(body.anonymous, body.known))))
 
 
-@router.delete("/users/{user_id:path}", response_model=ForgottenUser, summary="Forget a user")
+@router.delete(f"/users/{USER_ID}", response_model=ForgottenUser, summary="Forget a user")
 async def forget(service: ServiceDep, user_id: UserId) -> Response:
     """Remove all events, sessions and names of a user; a dump that is restored later does not bring them back."""
     log = log_of(service)
     return _answer(await service.admission.run("events", lambda: vars(log.forget(user_id))))
 
 
-@router.get("/users/{user_id:path}/events", response_model=UserEvents, summary="The last events of a user")
+@router.get(f"/users/{USER_ID}/events", response_model=UserEvents, summary="The last events of a user")
 async def user_events(
     service: ServiceDep,
     user_id: UserId,

@@ -14,6 +14,7 @@ from retrieval.serving.config import MAX_ID_CHARACTERS, MAX_PAGE, MAX_TEXT_BYTES
 from retrieval.serving.engine.answering import attributes_at
 from retrieval.serving.engine.served_bundle import Served
 from retrieval.serving.engine.service import ServiceDep
+from retrieval.serving.http.routes.paths import ITEM_ID
 from retrieval.serving.http.routes.reply import reply
 from retrieval.serving.schemas.answers import ItemAnswer, ItemsAnswer
 from retrieval.serving.schemas.errors import error_responses
@@ -53,7 +54,7 @@ async def items(
     return await reply(service, "search", work)
 
 
-@router.get("/items/{item_id:path}", response_model=ItemAnswer, summary="Give an item", responses=error_responses(404))
+@router.get(f"/items/{ITEM_ID}", response_model=ItemAnswer, summary="Give an item", responses=error_responses(404))
 async def item(
     service: ServiceDep,
     item_id: str,

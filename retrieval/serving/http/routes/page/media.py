@@ -10,6 +10,7 @@ from pydantic_core import to_json
 
 from indexing.errors import UnknownItemError
 from retrieval.serving.engine.admission import OverloadedError
+from retrieval.serving.http.routes.paths import ITEM_ID
 from retrieval.serving.insight.media import MediaLibrary
 from retrieval.serving.schemas.errors import error_responses
 from retrieval.serving.schemas.insight import MediaAnswer, MediaRequest
@@ -57,7 +58,7 @@ async def media(request: Request, body: MediaRequest) -> Response:
 
 
 @router.get(
-    "/media/{item_id:path}",
+    f"/media/{ITEM_ID}",
     response_class=Response,
     summary="A picture or a sound of an item",
     responses={**FILES, **error_responses(404)},
