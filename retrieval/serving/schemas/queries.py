@@ -142,6 +142,7 @@ class SimilarRequest(Postprocessed):
 
 
 History = Annotated[list[Id], Field(max_length=MAX_HISTORY)]
+Context = Annotated[dict[str, Any], Field(max_length=100)]
 Time = Annotated[int, Field(ge=0, le=10**11, description="Seconds since 1970.")]
 
 
@@ -165,8 +166,10 @@ class RecommendRequest(Postprocessed):
     last_times: Annotated[list[Time | None], Batch] | None = Field(
         default=None, description="For each history when its last item was taken."
     )
-    context: Annotated[dict[str, Any], Field(max_length=100)] | None = Field(
-        default=None, description="What holds at the request, one value for each column or a list of them."
+    context: Context | Annotated[list[Context], Batch] | None = Field(
+        default=None,
+        description="What holds at the request: by column one value for all users or a list with one for each; or a "
+        "mapping for each user.",
     )
     profiles: Annotated[list[dict[str, Any]], Batch] | None = Field(
         default=None, description="What is known of each user."

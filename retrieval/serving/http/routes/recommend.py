@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from indexing.errors import InputError
+from indexing.errors import InputError, ShapeError
 from retrieval.candidates import Candidates
 from retrieval.interactions.impressions import Impressions
 from retrieval.postprocess.rules import FrequencyCap, Rotate, Rules
@@ -38,7 +38,7 @@ async def recommend(service: ServiceDep, body: RecommendRequest) -> Response:
     """See `Retriever.recommend`: by all published stages, as they were validated."""
 
     def work(served: Served) -> dict[str, Any]:
-        parts = parts_of(service, body)
+        parts = parts_of(service, of_each_user(body))
         answers = [answered(service, served.retriever, part.body) for part in parts]
         if len(parts) == 1:
             return answers[0] if parts[0].variant is None else {"variant": parts[0].variant, **answers[0]}
@@ -92,15 +92,35 @@ def parts_of(service: Service, body: RecommendRequest) -> list[Part]:
 
 
 def _only(body: RecommendRequest, places: Sequence[int]) -> RecommendRequest:
-    """Give a request for some of its users alone."""
+    """Give a request for some of its users alone; see `of_each_user`."""
     given = {name: getattr(body, name) for name in ("user_ids", "times", "profiles", "context")}
     lists = {name: [value[place] for place in places] for name, value in given.items() if isinstance(value, list)}
-    if isinstance(body.context, dict):
-        of_each = {name: isinstance(value, list) for name, value in body.context.items()}
-        lists["context"] = {  # type: ignore[assignment]
-            name: [value[place] for place in places] if of_each[name] else value for name, value in body.context.items()
-        }
     return body.model_copy(update=lists)
+
+
+def of_each_user(body: RecommendRequest) -> RecommendRequest:
+    """Give a request whose lists have a value for each user, and whose context is one mapping, or one for each user.
+
+    Raises:
+        ShapeError: When a list has more or fewer values than there are users.
+    """
+    count, context = body.size, body.context
+    if isinstance(context, dict):
+        columns = {name: value for name, value in context.items() if isinstance(value, list)}
+        for name, values in columns.items():
+            _check_count(f"context.{name}", values, count)
+        if columns:
+            rows = [context | {name: values[place] for name, values in columns.items()} for place in range(count)]
+            body = body.model_copy(update={"context": rows})
+    for name in ("times", "profiles", "context", "weights", "last_times"):
+        if isinstance(values := getattr(body, name), list):
+            _check_count(name, values, count)
+    return body
+
+
+def _check_count(name: str, values: Sequence[Any], count: int) -> None:
+    if len(values) != count:
+        raise ShapeError(f"{name} has {len(values)} values for {count} users; give one for each user")
 
 
 def answered(service: Service, retriever: Retriever, body: RecommendRequest) -> dict[str, Any]:

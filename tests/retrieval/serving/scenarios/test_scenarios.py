@@ -1,6 +1,7 @@
 """Scenarios are read with checks, shared out by a stable hash, and set what a request leaves out."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from starlette.testclient import TestClient
 
 from indexing.errors import InputError
 from retrieval import Retriever
+from retrieval.serving.http.routes.recommend import of_each_user, parts_of
 from retrieval.serving.scenarios import Scenarios
+from retrieval.serving.schemas.queries import RecommendRequest
 from tests.retrieval.serving.conftest import WRITE, Started
 
 CONTENT: dict[str, Any] = {
@@ -164,6 +167,34 @@ def test_users_of_one_request_are_answered_each_by_their_own_scenario(client: Te
         assert together["results"][place]["variant"] == alone["variant"]
         assert together["results"][place]["query_id"] == user
         assert items(together, place) == items(alone)
+
+
+@pytest.mark.parametrize("scenario", [{}, {"scenario": "plain"}])
+@pytest.mark.parametrize("values", [1, 3])
+@pytest.mark.parametrize(("field", "name"), [
+    (lambda count: {"times": [1_800_000_000] * count}, "times"),
+    (lambda count: {"profiles": [{}] * count}, "profiles"),
+    (lambda count: {"context": [{"device": "tv"}] * count}, "context"),
+    (lambda count: {"context": {"hour": 3, "device": ["tv"] * count}}, "context.device"),
+])  # fmt: skip
+def test_lists_that_do_not_fit_the_users_are_refused(
+    client: TestClient, field: Callable[[int], dict[str, Any]], name: str, values: int, scenario: dict[str, Any]
+) -> None:
+    users = [user_of("red"), user_of("cheap")]
+    error = ask(client, 422, user_ids=users, **field(values), **scenario)["error"]
+    assert (error["type"], error["message"]) == ("ShapeError", f"{name} has {values} values for 2 users")
+
+
+def test_each_user_of_a_request_keeps_what_holds_for_it(client: TestClient) -> None:
+    users = [user_of(name) for name in ("red", "cheap", "plain")]
+    body = RecommendRequest(user_ids=users, times=[1, 2, 3], context={"hour": 3, "device": ["x", "y", "z"]})
+    rows = [{"hour": 3, "device": device} for device in "xyz"]
+    assert of_each_user(body).context == rows
+    assert of_each_user(body.model_copy(update={"context": rows})).context == rows
+    parts = parts_of(client.app.state.service, of_each_user(body))  # type: ignore[attr-defined]
+    assert [(part.variant, list(part.places)) for part in parts] == [("red", [0]), ("cheap", [1]), ("plain", [2])]
+    for place, part in enumerate(parts):
+        assert (part.body.user_ids, part.body.times, part.body.context) == ([users[place]], [place + 1], [rows[place]])
 
 
 def test_a_merged_user_has_the_scenario_of_the_person(client: TestClient) -> None:
