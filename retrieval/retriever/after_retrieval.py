@@ -6,13 +6,13 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from indexing.arrays import unit
+from indexing.arrays import Mask, unit
 from indexing.bundle.bundle import Bundle
 from indexing.errors import InputError
 from indexing.media.files import Modality
 from indexing.runtime.arguments import check_kind, check_list, check_mapping
 from retrieval.candidates import Candidates, require_candidates
-from retrieval.candidates.sources import EXACT
+from retrieval.candidates.sources import EXACT, source_code
 from retrieval.interactions.impressions import ImpressionsLike, as_impressions
 from retrieval.interactions.parse_values import Moment, request_seconds
 from retrieval.postprocess.diversify import (
@@ -97,6 +97,7 @@ def nearest_parts(candidates: Candidates, bundle: Bundle) -> list[list[Part | No
 def rerank(state: LoadedBundle, candidates: Candidates, k: int | None) -> Candidates:
     """Order candidates by the learned head; see `Retriever.rerank`."""
     current = state.here(candidates)
+    _require_vectors(current, "reranking")
     if current.stage in (STAGE, EXACT) and current.among is not None:
         ranked = current if current is candidates else _reranked_among(state, current, current.among)
         return ranked if k is None else ranked.top(k)
@@ -104,6 +105,18 @@ def rerank(state: LoadedBundle, candidates: Candidates, k: int | None) -> Candid
     if isinstance(state.reranker, SecondStage) and ranked.stage in (STAGE, EXACT):
         ranked = replace(ranked, among=ranked)
     return ranked if k is None else ranked.top(k)
+
+
+def _require_vectors(candidates: Candidates, what: str) -> None:
+    """Refuse lists of a search by words alone, which encodes no query: all their inner products would be 0."""
+    if candidates.sources is None:
+        return
+    by_words: Mask = (candidates.sources == source_code("words")).any(axis=1)
+    if (by_words & ~candidates.queries.any(axis=1)).any():
+        raise InputError(
+            f"{what} needs the vectors of queries, and a search by words alone encodes none; search with mode='vector' "
+            "or 'hybrid'"
+        )
 
 
 def _reranked_among(state: LoadedBundle, candidates: Candidates, among: Candidates) -> Candidates:
@@ -244,6 +257,7 @@ def verdicts(
 ) -> MatchConfidence:
     """Judge for each query whether the catalogue has a good match; see `Retriever.verdicts`."""
     candidates = state.here(candidates)
+    _require_vectors(candidates, "a verdict")
     check_kind(kind, str, "kind", "give 'text', 'image' or 'audio'")
     if matching is not None:
         check_kind(matching, MatchClassifier, "matching", "give what MatchClassifier.fit gives, or None")

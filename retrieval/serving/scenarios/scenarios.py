@@ -18,18 +18,19 @@ from retrieval.postprocess.rules import Rules
 from retrieval.retriever.retriever import Retriever
 from retrieval.serving.schemas.base import Weight
 from retrieval.serving.schemas.errors import problems_in_words
-from retrieval.serving.schemas.queries import Postprocessed, RecommendRequest
+from retrieval.serving.schemas.queries import Explain, RecommendRequest, Retrieved
 
 _KEYS = ("default", "scenarios", "shares", "seed")
 _FORM = 'give {"scenarios": {"plain": {}, "diverse": {"diversify": {"strength": 0.4}}}, "default": "plain"}'
 
 
-class ScenarioSettings(Postprocessed):
+class ScenarioSettings(Retrieved):
     """What a scenario sets of a request, where the request does not say it itself."""
 
     stages: Literal["all", "retrieval"] = "all"
     exclude_seen: bool = True
     min_relevance: Weight | None = None
+    explain: Explain = False
 
     def apply(self, body: RecommendRequest) -> RecommendRequest:
         """Give a request with these settings in place of what it leaves out."""

@@ -43,12 +43,12 @@ class ShownOnce(Answering):
     min_similarity: Annotated[float, Field(gt=0, le=1)] | None = None
 
 
-class Postprocessed(ShownOnce):
-    """Steps after retrieval: rerank, diversify, rules."""
+Explain = Annotated[bool, Field(description="Say of each hit why it was found.")]
 
-    num_candidates: Annotated[int, Field(ge=1, le=MAX_CANDIDATES)] = Field(
-        default=200, description="Candidates that the steps after retrieval choose from."
-    )
+
+class Postprocessed(ShownOnce):
+    """Steps after retrieval: blend, diversify, rules."""
+
     blend: Annotated[dict[Id, Annotated[float, Field(ge=-1_000, le=1_000)]], Field(max_length=20)] | None = Field(
         default=None, description="Attributes that are added to the score, with their weights."
     )
@@ -56,7 +56,14 @@ class Postprocessed(ShownOnce):
     rules: Annotated[list[dict[str, Any]], Field(max_length=MAX_RULES)] = Field(
         default=[], description="Business rules, as in a file of rules."
     )
-    explain: bool = Field(default=False, description="Say of each hit why it was found.")
+
+
+class Retrieved(Postprocessed):
+    """Steps after retrieval, which choose from more candidates than hits."""
+
+    num_candidates: Annotated[int, Field(ge=1, le=MAX_CANDIDATES)] = Field(
+        default=200, description="Candidates that the steps after retrieval choose from."
+    )
 
 
 class QueryPart(Strict):
@@ -83,11 +90,15 @@ class ComposedQuery(Strict):
     parts: Annotated[list[QueryPart], Field(min_length=1, max_length=MAX_PARTS)]
 
 
-class UploadOptions(Postprocessed):
+class UploadOptions(Retrieved):
     """What a search says beside its queries."""
 
+    explain: Explain = False
     rerank: bool = Field(default=False, description="Order the candidates by the published head or the exact score.")
     verdict: bool = Field(default=False, description="Say whether the catalogue has a good match.")
+
+
+_NEED_VECTORS = ("explain", "rerank", "verdict")
 
 
 class SearchRequest(UploadOptions):
@@ -124,6 +135,11 @@ class SearchRequest(UploadOptions):
             raise ValueError(f"mode {self.mode!r} searches words, and {given[0]} have none; leave it out")
         if self.cross_encoder and (given != ["texts"] or self.rerank):
             raise ValueError("a cross-encoder orders the answers to texts, in place of rerank")
+        if self.mode == "words" and (needing := [name for name in _NEED_VECTORS if getattr(self, name)]):
+            raise ValueError(
+                f"{needing[0]} needs the vectors of queries, and a search by words alone encodes none; leave it out, "
+                "or search with mode 'vector' or 'hybrid'"
+            )
         return self
 
     @property
@@ -132,7 +148,7 @@ class SearchRequest(UploadOptions):
         return len(self.texts or self.queries or self.images or self.sounds or ())
 
 
-class SimilarRequest(Postprocessed):
+class SimilarRequest(Retrieved):
     """Search with items."""
 
     model_config = examples([{"item_ids": ["mug", "elephant"], "k": 5, "by": "content"}])
@@ -146,7 +162,7 @@ Context = Annotated[dict[str, Any], Field(max_length=100)]
 Time = Annotated[int, Field(ge=0, le=10**11, description="Seconds since 1970.")]
 
 
-class RecommendRequest(Postprocessed):
+class RecommendRequest(Retrieved):
     """Recommend to exactly one of user_ids, histories and session."""
 
     model_config = examples(
@@ -177,6 +193,7 @@ class RecommendRequest(Postprocessed):
     stages: Literal["all", "retrieval"] = "all"
     exclude_seen: bool = True
     min_relevance: Weight | None = None
+    explain: Explain = False
     scenario: Id | None = Field(default=None, description="A named configuration of this service.")
 
     @model_validator(mode="after")
@@ -229,6 +246,7 @@ class RerankRequest(Postprocessed):
     texts: Annotated[list[Text], Batch] | None = None
     histories: Annotated[list[History], Batch] | None = None
     cross_encoder: bool = Field(default=False, description="Order by the cross-encoder of this service.")
+    explain: Explain = False
 
     @model_validator(mode="after")
     def _one_kind(self) -> "RerankRequest":
@@ -236,6 +254,8 @@ class RerankRequest(Postprocessed):
             raise ValueError("give exactly one of texts and histories")
         if len(self.texts or self.histories or ()) != len(self.candidates):
             raise ValueError("give a list of candidates for each text or history")
+        if self.cross_encoder and self.texts is None:
+            raise ValueError("a cross-encoder orders candidates for texts, and histories have none; leave it out")
         return self
 
 

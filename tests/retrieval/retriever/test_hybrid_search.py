@@ -250,6 +250,16 @@ def test_words_count_by_the_weights_of_their_texts(retriever: Retriever) -> None
     assert second.item_id.endswith("-lamp")
 
 
+def test_lists_of_words_alone_are_neither_reranked_nor_judged(retriever: Retriever) -> None:
+    found = retriever.search(["red mug", "blue lamp"], 5, mode="words")
+    with pytest.raises(InputError, match="reranking needs the vectors of queries, and a search by words alone"):
+        retriever.rerank(retriever.diversify(found))
+    with pytest.raises(InputError, match="a verdict needs the vectors of queries"):
+        retriever.verdicts(found)
+    both = retriever.search(["red mug"], 5, mode="hybrid")
+    assert retriever.rerank(both)[0][0].score > 0
+
+
 def test_an_unknown_mode_and_a_bundle_without_words_are_refused(tmp_path: Path) -> None:
     bundle = build_bundle(
         Catalogue.from_parquet(toy_file(tmp_path)), ToyEncoder(), tmp_path / "b", encode=EncodeConfig(32, workers=0)

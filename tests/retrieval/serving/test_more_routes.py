@@ -1,7 +1,7 @@
 """Complements, next items, what is trending, reranking, uploads and users of the live log, each as in Python."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,43 @@ def test_rerank_for_histories_is_by_the_head(client: TestClient, retriever: Retr
     ]
 
 
+def first_of_each(items: list[str], alike: Callable[[str, str], bool]) -> dict[str, list[str]]:
+    """The items that are like none before them, each with those after it that are like it."""
+    shown: dict[str, list[str]] = {}
+    for item in items:
+        leader = next((one for one in shown if alike(one, item)), None)
+        if leader is None:
+            shown[item] = []
+        else:
+            shown[leader].append(item)
+    return shown
+
+
+@pytest.mark.parametrize("asked", [{"texts": ["red mug"]}, {"histories": [["red-lamp", "red-chair"]]}])
+def test_candidates_are_filtered_and_variants_shown_once(
+    client: TestClient, retriever: Retriever, asked: dict[str, Any]
+) -> None:
+    names = ["red-mug", "green-mug", "red-shoe", "green-shoe", "white-mug", "white-chair"]
+
+    def ask(**more: Any) -> dict[str, list[str]]:  # noqa: ANN401 - any JSON
+        answer = client.post("/rerank", json={**asked, "candidates": [names], **more})
+        assert answer.status_code == 200
+        return {hit["item_id"]: hit.get("folded") or [] for hit in answer.json()["results"][0]["hits"]}
+
+    order = list(ask())
+    assert sorted(order) == sorted(names)
+    assert set(ask(where=["tags contains mug"])) == {"red-mug", "green-mug", "white-mug"}
+    assert ask(where=["price > 1000"]) == {}
+    prices = dict(zip(names, [3, 5, 13, 15, 5, 45], strict=True))
+    table = retriever.bundle.attributes.select(["item_id", "price"]).to_pylist()
+    assert prices.items() <= {one["item_id"]: one["price"] for one in table}.items()
+    assert ask(group_by="price") == first_of_each(order, lambda one, other: prices[one] == prices[other])
+    vectors = dict(zip(names, retriever.vectors[retriever.items.rows(names)], strict=True))
+    expected = first_of_each(order, lambda one, other: bool(vectors[one] @ vectors[other] >= 0.5))
+    assert 1 < len(expected) < len(names)
+    assert ask(duplicates="collapse", min_similarity=0.5) == expected
+
+
 def test_rerank_refuses_what_it_cannot_order(client: TestClient) -> None:
     for body in (
         {"texts": ["red"], "candidates": [["red-mug", "red-mug"]]},
@@ -68,6 +105,9 @@ def test_rerank_refuses_what_it_cannot_order(client: TestClient) -> None:
         {"texts": ["red"], "candidates": [["nope"]]},
         {"candidates": [["red-mug"]]},
         {"texts": ["red"], "candidates": [["red-mug"]], "cross_encoder": True},
+        {"histories": [["red-shoe"]], "candidates": [["red-mug"]], "cross_encoder": True},
+        {"texts": ["red"], "candidates": [["red-mug"]], "num_candidates": 5},
+        {"texts": ["red"], "candidates": [["red-mug"]], "min_similarity": 0.5},
     ):
         assert client.post("/rerank", json=body).status_code == 422
 

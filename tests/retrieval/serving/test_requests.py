@@ -73,6 +73,19 @@ def test_what_is_no_json_of_this_kind(client: TestClient, content: bytes) -> Non
     error_of(answer)
 
 
+@pytest.mark.parametrize("field", ["explain", "rerank", "verdict"])
+def test_what_needs_vectors_is_refused_in_a_search_by_words(client: TestClient, field: str) -> None:
+    answer = client.post("/search", json={"texts": ["red"], "mode": "words", field: True})
+    assert answer.status_code == 422
+    assert f"{field} needs the vectors of queries" in error_of(answer)["message"]
+
+
+def test_reasons_of_similar_items_are_no_field(client: TestClient) -> None:
+    answer = client.post("/similar", json={"item_ids": ["red-mug"], "explain": True})
+    assert answer.status_code == 422
+    assert "explain: Extra inputs" in error_of(answer)["message"]
+
+
 def test_a_body_that_is_too_large(started: Started, shop: Path) -> None:
     client = started(shop, limits=Limits(body_bytes=1_000))
     answer = client.post("/search", json={"texts": ["r" * 1_000]})

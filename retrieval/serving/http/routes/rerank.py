@@ -12,6 +12,7 @@ from indexing.errors import InputError
 from retrieval.batch.answering import listed_candidates
 from retrieval.batch.input_rows import UserLines
 from retrieval.candidates import Candidates
+from retrieval.postprocess.duplicates import Collapse
 from retrieval.retriever.queries import Query
 from retrieval.retriever.queries.compose import compose, encoded_queries
 from retrieval.retriever.query_inputs import UserHistories
@@ -21,7 +22,14 @@ from retrieval.serving.engine.cross_encoding import cross_encoded
 from retrieval.serving.engine.served_bundle import Served
 from retrieval.serving.engine.service import Service, ServiceDep
 from retrieval.serving.http.routes.reply import reply
-from retrieval.serving.http.routes.steps import after_steps, in_body, reasons_of_recommendation, reasons_of_search
+from retrieval.serving.http.routes.steps import (
+    after_steps,
+    filters,
+    in_body,
+    reasons_of_recommendation,
+    reasons_of_search,
+    shown_once,
+)
 from retrieval.serving.schemas.answers import Answer
 from retrieval.serving.schemas.errors import error_responses
 from retrieval.serving.schemas.queries import RerankRequest
@@ -31,7 +39,10 @@ router = APIRouter(tags=["search"], responses=error_responses())
 
 @router.post("/rerank", response_model=Answer, summary="Order given items for texts or for histories")
 async def rerank(service: ServiceDep, body: RerankRequest) -> Response:
-    """For texts by the exact score or by the cross-encoder, for histories by the published head."""
+    """For texts by the exact score or by the cross-encoder, for histories by the published head.
+
+    Candidates that do not satisfy ``where`` are left out first; variants and near-duplicates are folded afterwards.
+    """
     return await reply(service, "search", lambda served: reranked(service, served, body), cost=len(body.candidates))
 
 
@@ -43,7 +54,7 @@ def reranked(service: Service, served: Served, body: RerankRequest) -> dict[str,
     if body.texts is None:
         given = for_histories(retriever, body, rows)
         with service.metrics.stage("rerank"):
-            found = retriever.rerank(given)
+            found = folded(retriever, retriever.rerank(given), body)
         hits, earlier = after_steps(retriever, found, body, given)
         why = reasons_of_recommendation(retriever, hits) if body.explain else None
     else:
@@ -55,13 +66,14 @@ def reranked(service: Service, served: Served, body: RerankRequest) -> dict[str,
                 found = cross_encoded(service.cross_encoder, retriever, body.texts, given)
             else:
                 found = retriever.rerank(given)
+            found = folded(retriever, found, body)
         hits, earlier = after_steps(retriever, found, body, given)
         why = reasons_of_search(retriever, queries, hits) if body.explain else None
     return in_body(retriever, Answers(hits, earlier, why), body)
 
 
 def _rows(retriever: Retriever, body: RerankRequest) -> list[Rows]:
-    """Give the rows of the candidates of each query.
+    """Give the rows of the candidates of each query that satisfy the filters of a request.
 
     Raises:
         UnknownItemError: When an item is not in the bundle.
@@ -71,7 +83,16 @@ def _rows(retriever: Retriever, body: RerankRequest) -> list[Rows]:
     for place, rows in enumerate(found):
         if len(np.unique(rows)) < len(rows):
             raise InputError(f"candidates[{place}] has an item twice; name each once")
-    return found
+    allowed = retriever.state.allowed_rows(filters(body)) if body.where else None
+    return found if allowed is None else [rows[allowed[rows]] for rows in found]
+
+
+def folded(retriever: Retriever, found: Candidates, body: RerankRequest) -> Candidates:
+    """Show variants and near-duplicates once, where a request asks for it."""
+    once = Collapse.of(shown_once(body))
+    if not once:
+        return found
+    return retriever.collapse(found, group_by=once.group_by, min_similarity=once.min_similarity)
 
 
 def for_texts(retriever: Retriever, asked: Sequence[Query], item_rows: list[Rows]) -> Candidates:

@@ -66,7 +66,7 @@ def searched(service: Service, served: Served, body: SearchRequest) -> dict[str,
             before, found = (found,), cross_encoded(service.cross_encoder, retriever, body.texts, found)
     hits, earlier = after_steps(retriever, found, body, *before, reranked=body.rerank)
     confidence = retriever.verdicts(hits, kind=_kind(body)) if body.verdict else None
-    why = reasons_of_search(retriever, queries, hits) if body.explain and body.mode != "words" else None
+    why = reasons_of_search(retriever, queries, hits) if body.explain else None
     return in_body(retriever, Answers(hits, earlier, why, confidence), body)
 
 

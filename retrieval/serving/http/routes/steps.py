@@ -17,7 +17,7 @@ from retrieval.retriever.queries import Query
 from retrieval.retriever.retriever import Retriever
 from retrieval.serving.engine.answering import Answers, results_of
 from retrieval.serving.schemas.base import Strict
-from retrieval.serving.schemas.queries import Answering, Postprocessed, ShownOnce
+from retrieval.serving.schemas.queries import Answering, Postprocessed, Retrieved, ShownOnce
 
 
 def shown_once(body: ShownOnce) -> ShowOnce:
@@ -33,12 +33,12 @@ def filters(body: Answering) -> list[Any]:
     return [one if isinstance(one, str) else tuple(one) for one in body.where]
 
 
-def depth(body: Postprocessed, *, reranked: bool = False) -> int:
+def depth(body: Retrieved, *, reranked: bool = False) -> int:
     """Give how many candidates to retrieve: more than the hits where later steps choose among them."""
     return max(body.k, body.num_candidates) if reranked or _chooses(body) else body.k
 
 
-def _chooses(body: Postprocessed) -> bool:
+def _chooses(body: Retrieved) -> bool:
     return bool(body.blend or body.diversify or body.rules)
 
 

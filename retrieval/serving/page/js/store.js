@@ -77,8 +77,7 @@ export function searchBody(settings = {}) {
     where: conditions(),
     attributes: shownAttributes(),
     duplicates: fold ? "collapse" : "show",
-    explain: true,
-    verdict: true,
+    ...(mode === "words" ? {} : { explain: true, verdict: true }), // both need the vectors of the query
     ...(spread > 0 ? { diversify: { method: "mmr", strength: spread } } : {}),
   };
 }
