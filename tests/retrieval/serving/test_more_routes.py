@@ -202,6 +202,6 @@ def test_an_id_in_a_path_may_be_any_text(client: TestClient) -> None:
 def test_weights_that_single_precision_cannot_hold(
     client: TestClient, weights: list[list[float]], message: str
 ) -> None:
-    answer = client.post("/recommend", json={"histories": [["red-mug", "blue-box"]], "weights": weights})
+    answer = client.post("/recommend", json={"histories": [["red-mug", "blue-book"]], "weights": weights})
     assert answer.status_code == 422
     assert answer.json()["error"]["message"] == message
