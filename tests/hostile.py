@@ -171,3 +171,52 @@ HOSTILE_TEXTS = {
     "format": "%s%n{0.__class__}${jndi:ldap://127.0.0.1/x}",
     "null": "mug\0cup",
 }
+
+
+def hostile_bodies() -> Iterator[tuple[str, bytes]]:
+    """Give names and bytes of bodies of a search."""
+    yield "half a million brackets", b"[" * 500_000
+    yield "a deep list", b'{"texts": ' + b"[" * 50_000 + b"]" * 50_000 + b"}"
+    yield "a deep object", b'{"a":' * 5_000 + b"1" + b"}" * 5_000
+    yield "a deep value of a filter", b'{"texts": ["a"], "where": [["price", "<", ' + b"[" * 900 + b"]" * 900 + b"]]}"
+    yield "a deep filter", b'{"texts": ["a"], "where": ["' + b"(" * 2_000 + b"price<1" + b")" * 2_000 + b'"]}'
+    yield "many denials", b'{"texts": ["a"], "where": ["' + b"not " * 1_000 + b'price<1"]}'
+    yield "a deep rule", b'{"texts": ["a"], "rules": [{"rule": ' + b"[" * 800 + b"]" * 800 + b"}]}"
+    for k in (
+        "0",
+        "-1",
+        "1001",
+        "2147483648",
+        "9223372036854775808",
+        "1e9",
+        "NaN",
+        "Infinity",
+        "true",
+        '"5"',
+        "9" * 5_000,
+    ):
+        yield f"k {k[:20]}", b'{"texts": ["a"], "k": %s}' % k.encode()
+    yield "candidates 10001", b'{"texts": ["a"], "rerank": true, "num_candidates": 10001}'
+    yield "257 texts", b'{"texts": [' + b",".join([b'"a"'] * 257) + b"]}"
+    yield "a text of 4097 bytes", b'{"texts": ["' + b"a" * 4_097 + b'"]}'
+    yield (
+        "10001 values of a filter",
+        b'{"texts": ["a"], "where": [["price", "in", [' + b",".join([b"1"] * 10_001) + b"]]]}",
+    )
+    yield "33 parts", b'{"queries": [{"parts": [' + b",".join([b'{"text": "a"}'] * 33) + b"]}]}"
+    yield "a vector of infinity", b'{"queries": [{"parts": [{"vector": [1e999]}]}]}'
+    yield "a vector too large", b'{"queries": [{"parts": [{"vector": [1e300]}]}]}'
+    yield "a weight too large", b'{"queries": [{"parts": [{"text": "a", "weight": 1e300}]}]}'
+    yield "half a surrogate pair", b'{"texts": ["\\ud800"]}'
+    yield "no UTF-8", b'{"texts": ["\xff\xfe"]}'
+    yield "an unknown field", b'{"texts": ["a"], "vektors": true}'
+    yield "no JSON", b"texts=a"
+    yield "nothing", b""
+    yield "a list", b"[]"
+    yield "null", b"null"
+    yield "17 MB", b"x" * 17_000_000
+    yield "a million values", b'{"texts": ["a"], "attributes": [' + b",".join([b'"x"'] * 1_000_000) + b"]}"
+    yield "no base64", b'{"images": ["data:image/png;base64,iVBORw0KGgo="]}'
+    yield "a path as a picture", b'{"images": ["/etc/passwd"]}'
+    yield "a file of the machine", b'{"queries": ["./pool.jpg"]}'
+    yield "a URL as a query", b'{"queries": ["http://127.0.0.1:9/x.png"]}'

@@ -140,7 +140,8 @@ async def _http_error(_: Request, error: Exception) -> Response:
     if status == 404:
         message = "there is nothing at this path"
     headers = error.headers if isinstance(error, HTTPException) else None
-    return error_response(status, kinds.get(status, "RequestError"), message, headers=headers)
+    hint = "send JSON as /openapi.json describes it, without deep nesting" if status == 400 else ""
+    return error_response(status, kinds.get(status, "RequestError"), message, hint, headers)
 
 
 async def _told(request: Request, error: Exception) -> Response:
