@@ -130,6 +130,7 @@ class Ready(Body):
 
     status: str = Field(description="'ready', 'degraded' or 'stopping'.")
     generation: str
+    change: int = Field(description="Number of the last change of the bundle that answers know.")
     problems: list[str]
 
 

@@ -31,7 +31,8 @@ async def ready(service: ServiceDep) -> Response:
         problems.append(degraded)
     stopping = service.admission.stopping
     status = "stopping" if stopping else "degraded" if problems else "ready"
-    body = {"status": status, "generation": service.served.current.generation, "problems": problems}
+    served = service.served.current
+    body = {"status": status, "generation": served.generation, "change": served.change, "problems": problems}
     return Response(to_json(body), 503 if stopping else 200, media_type="application/json")
 
 
