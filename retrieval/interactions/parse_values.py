@@ -220,6 +220,11 @@ def read_times(column: pa.Array, name: str, *, singly: bool = False) -> Times:
 
 NOW = "now"
 MAX_SECONDS = 10**11  # the year 5138
+TIME_FORMS = (
+    "a date or a time like 2024-06-01 or 2024-06-01T12:00:00 (UTC where it has no zone), seconds or milliseconds since "
+    f"1970, or {NOW}"
+)
+"""What a time of a request may be, for messages."""
 Moment: TypeAlias = int | float | str | date | np.datetime64
 """A time of a request: a number since 1970, a date, a time, or ``"now"``; see `request_seconds`."""
 
@@ -257,9 +262,7 @@ def request_seconds(given: Sequence[Any], name: str, which: str = "") -> Whole:
         value = shown_number(given[int(wrong[0])]).removesuffix(" of type str")
         place = f" at position {wrong[0]} (from 0)" * (len(given) > 1)
         raise InputError(
-            f"{name} has {value}{place}, which cannot be read as a time; give a date or a time "
-            "like 2024-06-01 or 2024-06-01T12:00:00 (UTC where it has no zone), seconds or milliseconds since 1970, "
-            f"or {NOW}{', ' * bool(which)}{which}"
+            f"{name} has {value}{place}, which cannot be read as a time; give {TIME_FORMS}{', ' * bool(which)}{which}"
         )
     return seconds
 

@@ -10,6 +10,7 @@ from indexing.errors import InputError
 from retrieval.interactions.event_types import USUAL_TYPES, EventTypes
 from retrieval.interactions.histories import all_histories
 from retrieval.interactions.interactions import Interactions
+from retrieval.interactions.parse_values import Moment
 from retrieval.retriever.loaded_bundle import LoadedBundle
 from retrieval.retriever.query_inputs import UserHistories
 
@@ -24,7 +25,10 @@ def event_types(state: LoadedBundle) -> EventTypes:
 
 
 def histories_of_users(
-    state: LoadedBundle, events: "EventLog | None", user_ids: Sequence[str], times: int | Sequence[int] | None = None
+    state: LoadedBundle,
+    events: "EventLog | None",
+    user_ids: Sequence[str],
+    times: Moment | Sequence[Moment] | None = None,
 ) -> UserHistories:
     """Read the histories of users as they are now.
 
@@ -36,7 +40,7 @@ def histories_of_users(
 
 
 def histories_of_session(
-    state: LoadedBundle, events: "EventLog | None", session: str, times: int | Sequence[int] | None = None
+    state: LoadedBundle, events: "EventLog | None", session: str, times: Moment | Sequence[Moment] | None = None
 ) -> UserHistories:
     """Read the history of a session as it is now.
 

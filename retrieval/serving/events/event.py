@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from indexing.catalogue.arrow_values import SECONDS_PER_DAY
-from indexing.errors import InteractionsError, examples
+from indexing.errors import InputError, InteractionsError, examples
 from indexing.runtime.arguments import is_number, is_whole, shown, shown_number
-from retrieval.interactions.parse_values import NOBODY
+from retrieval.interactions.parse_values import MAX_SECONDS, NOBODY, Moment, request_seconds
 from retrieval.serving.events.tables import IMPRESSION
 
 MAX_TEXT = 256  # characters
@@ -19,6 +19,7 @@ MAX_EVENTS = 10_000  # in one call
 SESSION = "session:"
 """Begins the user_id of visitors of whom only the session is known."""
 _MAX_WEIGHT = 1e6
+_NO_DATE = 10**8  # seconds, of 1973; a smaller number may be a date in digits, as 20240601
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Event:
         type: What was done, as in `retrieval.interactions.event_types`; or ``"impression"``: it was shown.
         user_id: Who; ``session:ID`` where only the session is known.
         session_id: In which visit.
-        time: Seconds since 1970; now when None.
+        time: When, read as ``times`` of `Retriever.recommend`; now when None.
         weight: Multiplies the weight of the type.
         position: At which place of a list, from 1; an impression needs it.
         request_id: Of the answer in which the item was shown.
@@ -42,7 +43,7 @@ class Event:
     type: str
     user_id: str = ""
     session_id: str | None = None
-    time: int | None = None
+    time: Moment | None = None
     weight: float = 1.0
     position: int | None = None
     request_id: str | None = None
@@ -61,7 +62,7 @@ def impressions(
     *,
     user_id: str = "",
     session_id: str | None = None,
-    time: int | None = None,
+    time: Moment | None = None,
     variant: str | None = None,
 ) -> list[Event]:
     """Give the impressions of an answer, by its request_id; they have names of their own, and count once.
@@ -165,15 +166,26 @@ def _check_type(values: dict[str, Any], types: Collection[str]) -> None:
 
 def _check_time(values: dict[str, Any], now: int) -> None:
     value, latest = values["time"], now + SECONDS_PER_DAY  # a day of grace for clocks
-    if value is None:
-        values["time"] = now
-    elif not is_whole(value, 0) or value > latest:
-        hint = "; it may be in milliseconds: divide it by 1000" if is_whole(value, 10**11) else ""
+    seconds = now if value is None else seconds_of(value)
+    if seconds > latest:
         raise InteractionsError(
-            f"time is {shown_number(value)}; give whole seconds since 1970 that are not in the future{hint}"
+            f"time is {shown_number(value)}, which is in the future; give that of the event, or leave it out for now"
         )
-    else:
-        values["time"] = int(value)
+    values["time"] = seconds
+
+
+def seconds_of(value: object) -> int:
+    """Read the time of an event in seconds since 1970; whole seconds without a detour through arrays.
+
+    Raises:
+        InteractionsError: When it is no time.
+    """
+    if is_whole(value, _NO_DATE) and value < MAX_SECONDS:  # type: ignore[operator]
+        return int(value)  # type: ignore[call-overload, no-any-return]
+    try:
+        return int(request_seconds([value], "time")[0])
+    except InputError as error:
+        raise InteractionsError(str(error)) from error
 
 
 def _check_numbers(values: dict[str, Any]) -> None:

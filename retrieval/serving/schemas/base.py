@@ -6,7 +6,10 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
+from retrieval.interactions.parse_values import TIME_FORMS
 from retrieval.serving.config import MAX_BATCH, MAX_FILTER_VALUES, MAX_ID_CHARACTERS, MAX_TEXT_BYTES
+
+MAX_TIME_CHARACTERS = 64
 
 
 class Strict(BaseModel):
@@ -53,6 +56,24 @@ def decoded(text: str) -> bytes:
         raise ValueError("this is not base64; give the bytes of a file in base64, without a prefix as data:") from error
 
 
+def _time(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Check that a value may be a time; the verbs read it, and say what is wrong with it."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"this is no time; give {TIME_FORMS}")
+    if isinstance(value, str) and len(value) > MAX_TIME_CHARACTERS:
+        raise ValueError(f"a time has {len(value)} characters; give at most {MAX_TIME_CHARACTERS}")
+    return value
+
+
+def _times(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Check that a value may be one time, or a list of times."""
+    if not isinstance(value, list):
+        return _time(value)
+    if not 1 <= len(value) <= MAX_BATCH:
+        raise ValueError(f"the list has {len(value)} times; give 1 to {MAX_BATCH}")
+    return [_time(one) for one in value]
+
+
 def _base64(value: Any) -> Any:  # noqa: ANN401
     return decoded(value) if isinstance(value, str) else value
 
@@ -85,4 +106,18 @@ Condition = Annotated[
         }
     ),
 ]
+_TIME = {
+    "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "minLength": 1, "maxLength": MAX_TIME_CHARACTERS}],
+    "examples": ["2024-06-01T12:00:00Z", 1717243200],
+}
+Time = Annotated[int | float | str, BeforeValidator(_time), WithJsonSchema(_TIME)]
+"""A time as the verbs take it: seconds or milliseconds since 1970, a date or a time as text, or "now"."""
+Times = Annotated[
+    int | float | str | list[Any],
+    BeforeValidator(_times),
+    WithJsonSchema(
+        {"anyOf": [*_TIME["anyOf"], {"type": "array", "items": _TIME, "minItems": 1, "maxItems": MAX_BATCH}]}
+    ),
+]
+"""One time, or a list of them."""
 Batch = Field(min_length=1, max_length=MAX_BATCH)

@@ -7,11 +7,10 @@ from pydantic import BaseModel, Discriminator, Field, Tag
 from retrieval.serving.config import MAX_K
 from retrieval.serving.events.event import MAX_POSITION, MAX_TEXT
 from retrieval.serving.schemas.answers import Body
-from retrieval.serving.schemas.base import Strict
+from retrieval.serving.schemas.base import Strict, Time
 
 MAX_EVENTS = 1_000
 _Name = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
-_Time = Annotated[int, Field(ge=0, le=10**11, description="Seconds since 1970; now when left out.")]
 
 
 class Whose(Strict):
@@ -19,7 +18,7 @@ class Whose(Strict):
 
     user_id: _Name | None = Field(default=None, description="Who; left out where only the session is known.")
     session_id: _Name | None = Field(default=None, description="In which visit.")
-    time: _Time | None = None
+    time: Time | None = Field(default=None, description="When it was; now when left out.")
     variant: _Name | None = Field(default=None, description="The `variant` of the answer.")
 
 

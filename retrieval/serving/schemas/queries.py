@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from retrieval.serving.config import MAX_CANDIDATES, MAX_HISTORY, MAX_K, MAX_PARTS, MAX_RULES, MAX_USERS
-from retrieval.serving.schemas.base import Batch, Condition, File, Id, Strict, Text, Weight, examples
+from retrieval.serving.schemas.base import Batch, Condition, File, Id, Strict, Text, Time, Times, Weight, examples
 
 K = Annotated[int, Field(ge=1, le=MAX_K, description="Hits of each query.")]
 
@@ -159,7 +159,6 @@ class SimilarRequest(Retrieved):
 
 History = Annotated[list[Id], Field(max_length=MAX_HISTORY)]
 Context = Annotated[dict[str, Any], Field(max_length=100)]
-Time = Annotated[int, Field(ge=0, le=10**11, description="Seconds since 1970.")]
 
 
 class RecommendRequest(Retrieved):
@@ -178,9 +177,9 @@ class RecommendRequest(Retrieved):
     )
     session: Id | None = Field(default=None, description="A session of the log of live events.")
     weights: Annotated[list[Annotated[list[Weight], Field(max_length=MAX_HISTORY)]], Batch] | None = None
-    times: Time | Annotated[list[Time], Batch] | None = Field(default=None, description="When the users ask.")
-    last_times: Annotated[list[Time | None], Batch] | None = Field(
-        default=None, description="For each history when its last item was taken."
+    times: Times | None = Field(default=None, description="When the users ask: one time for all, or one for each.")
+    last_times: Annotated[list[Time | None], Batch] | Literal["in_visit"] | None = Field(
+        default=None, description="For each history when its last item was taken; 'in_visit' where all ask soon after."
     )
     context: Context | Annotated[list[Context], Batch] | None = Field(
         default=None,

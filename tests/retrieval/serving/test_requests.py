@@ -8,6 +8,7 @@ import pytest
 from httpx2 import Response
 from starlette.testclient import TestClient
 
+from retrieval import Retriever
 from retrieval.serving import Limits
 from retrieval.serving.config import MAX_BATCH, MAX_FILTER_VALUES, MAX_K, MAX_TEXT_BYTES
 from tests.retrieval.serving.conftest import Started
@@ -124,6 +125,52 @@ def test_a_failure_says_nothing_of_the_query(
     assert (answer.status_code, error_of(answer)["type"]) == (500, "InternalError")
     assert "RuntimeError" in caplog.text
     assert "marker" not in caplog.text + answer.text
+
+
+WHEN: list[int | float | str] = [
+    1_717_243_200, 1_717_243_200.25, 1_717_243_200_000, 20_240_601_120_000,
+    "2024-06-01T12:00:00", "2024-06-01 14:00+02:00",
+]  # fmt: skip
+LISTS = {"histories": [["red-mug", "red-shoe"], []], "k": 5}
+
+
+@pytest.mark.filterwarnings("ignore::indexing.errors.CommonspaceWarning")
+def test_times_are_read_as_in_python(client: TestClient, retriever: Retriever) -> None:
+    """All of these are the same time; `last_times` of an empty history is not read."""
+    expected = retriever.recommend(
+        LISTS["histories"],
+        5,
+        times=WHEN[0],
+        last_times=["2024-05-01", None],
+    )
+    scores = [[(hit.item_id, pytest.approx(hit.score, rel=1e-5)) for hit in hits] for hits in expected]
+    for when in WHEN:
+        for times in (when, [when, "2024-06-01T12:00Z"]):
+            body = {**LISTS, "times": times, "last_times": [1_714_521_600_000, None]}
+            answer = client.post("/recommend", json=body)
+            assert answer.status_code == 200, answer.text
+            found = [[(hit["item_id"], hit["score"]) for hit in one["hits"]] for one in answer.json()["results"]]
+            assert found == scores, when
+    assert client.post("/recommend", json={**LISTS, "times": "now", "last_times": "in_visit"}).status_code == 200
+
+
+@pytest.mark.parametrize(("more", "message"), [
+    ({"times": "yesterday"}, "times has 'yesterday', which cannot be read as a time; give a date or a time like"),
+    ({"times": ["2024-06-01", -1]}, "times has -1 at position 1 (from 0), which cannot be read"),
+    ({"times": ["2024-06-01"]}, "times has 1 values for 2 users; give one for each user"),
+    ({"times": 10**30}, "which cannot be read as a time"),
+    ({"times": True}, "times: this is no time; give a date or a time like 2024-06-01"),
+    ({"times": {"at": 1}}, "times: this is no time"),
+    ({"times": [[1]]}, "times: this is no time"),
+    ({"times": []}, "times: the list has 0 times; give 1 to 256"),
+    ({"times": "2" * 65}, "times: a time has 65 characters; give at most 64"),
+    ({"times": 1, "last_times": ["x", None]}, "last_times has 'x' at position 0 (from 0)"),
+])  # fmt: skip
+def test_what_is_no_time_is_named(client: TestClient, more: dict[str, Any], message: str) -> None:
+    answer = client.post("/recommend", json={**LISTS, **more})
+    assert answer.status_code == 422
+    error = error_of(answer)
+    assert message in f"{error['message']}; {error['hint']}"
 
 
 def test_items_by_pages(client: TestClient) -> None:

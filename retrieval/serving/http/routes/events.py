@@ -13,7 +13,7 @@ from retrieval.serving.engine.live_users import event_types
 from retrieval.serving.engine.request import current_request
 from retrieval.serving.engine.service import Service, ServiceDep
 from retrieval.serving.events import Event, EventLog, impressions
-from retrieval.serving.events.event import MAX_TEXT
+from retrieval.serving.events.event import MAX_TEXT, seconds_of
 from retrieval.serving.http.routes.paths import USER_ID
 from retrieval.serving.schemas.errors import error_responses
 from retrieval.serving.schemas.events import (
@@ -50,7 +50,7 @@ async def events(service: ServiceDep, body: Annotated[EventsBody, Body(examples=
         done = log.append(batch, event_types(retriever.state))
         now = time.time()
         for event in batch:
-            service.metrics.event(event.type, max(now - event.time, 0.0) if event.time is not None else 0.0)
+            service.metrics.event(event.type, 0.0 if event.time is None else max(now - seconds_of(event.time), 0.0))
         names = dict.fromkeys(event.item_id for event in batch)
         unknown = [name for name in names if known_row(retriever.items, name) is None]
         return {**vars(done), "unknown_items": unknown[:_NUM_UNKNOWN]}

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from indexing.errors import EventsError, InputError, InteractionsError
 from retrieval import Interactions
 from retrieval.interactions.event_types import EventTypes
 from retrieval.interactions.histories import all_histories
+from retrieval.interactions.parse_values import Moment
 from retrieval.serving.events import Appended, Event, EventLog, impressions
 from retrieval.serving.events.event import MAX_EVENTS
 from tests.databases import PASSWORD
@@ -22,7 +24,7 @@ NOW = 1_700_000_000
 DAY = 86_400
 
 
-def view(user: str, item: str, time: int = NOW, **more: Any) -> Event:  # noqa: ANN401 - any field
+def view(user: str, item: str, time: Moment = NOW, **more: Any) -> Event:  # noqa: ANN401 - any field
     return Event(item, more.pop("type", "view"), user_id=user, time=time, **more)
 
 
@@ -179,10 +181,11 @@ def test_merge_refuses_circles_and_second_owners(log: EventLog) -> None:
         ({"user_id": "a\ud800"}, "with a character that cannot be printed"),
         ({"item_id": 7}, "item_id is 7 of type int, which is no text"),
         ({"item_id": "x" * 257}, "of 257 characters; give a text of 1 to 256 characters"),
-        ({"time": 1.5}, "time is 1.5; give whole seconds since 1970"),
-        ({"time": -1}, "time is -1; give whole seconds"),
-        ({"time": NOW * 1000}, "it may be in milliseconds: divide it by 1000"),
-        ({"time": 10**10}, "not in the future$|not in the future;"),
+        ({"time": True}, "time has True, which cannot be read as a time; give a date or a time like"),
+        ({"time": -1}, "time has -1, which cannot be read as a time"),
+        ({"time": "yesterday"}, "time has 'yesterday', which cannot be read as a time"),
+        ({"time": 10**10}, "time is 10000000000, which is in the future; give that of the event"),
+        ({"time": "2100-01-01"}, "which is in the future"),
         ({"weight": 0}, "weight is 0; give a number above 0"),
         ({"weight": float("nan")}, "weight is nan; give a number"),
         ({"weight": True}, "weight is True"),
@@ -200,6 +203,16 @@ def test_a_bad_event_is_named_and_nothing_of_its_batch_is_written(
     assert "event 1 (from 0): " in str(caught.value)
     assert "none of these events was written" in str(caught.value)
     assert history(log, "ann") == []
+
+
+@pytest.mark.parametrize(
+    "time",
+    [1_717_243_200, 1_717_243_200_500, "2024-06-01T12:00:00Z", "2024-06-01 14:00+02:00", datetime(2024, 6, 1, 12),
+     20_240_601_120_000, 1_717_243_200.5],
+)  # fmt: skip
+def test_times_are_read_as_those_of_requests(log: EventLog, time: Any) -> None:  # noqa: ANN401
+    log.append([view("ann", "mug", time=time)])
+    assert [row["time"] for row in log.events_of("ann")] == [1_717_243_200]
 
 
 def test_other_arguments_are_refused(log: EventLog) -> None:
