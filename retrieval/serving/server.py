@@ -27,7 +27,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     _timer: asyncio.TimerHandle | None = None
     _in_headers = True
-    _received = 0
+    _received = 0  # bytes, also of parts of headers that are not whole yet
+    _in_whole_headers = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
@@ -53,6 +54,13 @@ class GuardedProtocol(HttpToolsProtocol):
             self._await_headers()
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; an error here is answered with 400."""
+        self._in_whole_headers += len(name) + len(value)
+        if self._in_whole_headers > HEADER_BYTES:
+            raise ValueError("the headers are too large")
+        super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """End the headers."""
         self._stop_waiting()
@@ -61,7 +69,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _await_headers(self) -> None:
         self._stop_waiting()
-        self._in_headers, self._received = True, 0
+        self._in_headers, self._received, self._in_whole_headers = True, 0, 0
         self._timer = self.loop.call_later(HEADER_SECONDS, self._too_slow)
 
     def _stop_waiting(self) -> None:

@@ -120,6 +120,10 @@ def test_slow_and_endless_headers(bundle: Path) -> None:
                 endless.sendall(b"a" * 10_000)
         with contextlib.suppress(ConnectionError):
             assert endless.recv(1_000).startswith(b"HTTP/1.1 400") or not endless.recv(1)
+        flood = stack.enter_context(opened(url))
+        flood.sendall(b"GET /live HTTP/1.1\r\nHost: 127.0.0.1\r\n" + b"X: aaaaaaaaaaaaaaaa\r\n" * 5_000 + b"\r\n")
+        with contextlib.suppress(ConnectionError):
+            assert flood.recv(1_000).startswith(b"HTTP/1.1 400")
         for one in slow:  # given up after ten seconds
             with contextlib.suppress(ConnectionError):
                 assert one.recv(1) == b""
