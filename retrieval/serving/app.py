@@ -26,6 +26,7 @@ from indexing.errors import (
 from retrieval.serving.config import ServiceConfig
 from retrieval.serving.engine.admission import Admission, OverloadedError
 from retrieval.serving.engine.cross_encoding import OneAtATime
+from retrieval.serving.engine.image_urls import ImageUrls
 from retrieval.serving.engine.metering import NoMeter
 from retrieval.serving.engine.notes import warnings_as_notes
 from retrieval.serving.engine.served_bundle import ServedBundle
@@ -94,6 +95,8 @@ def service_for(config: ServiceConfig, encoder: Encoder | None = None) -> Servic
     """Open what the routes share."""
     meter = NoMeter()
     service = Service(config, ServedBundle(config.bundle, encoder), Admission(config.limits, meter), meter)
+    if config.image_hosts:
+        service.image_urls = ImageUrls(config.image_hosts, config.limits)
     if config.events is not None:
         from retrieval.serving.events.event_log import EventLog  # loads sqlalchemy
 

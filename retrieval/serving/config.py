@@ -2,9 +2,11 @@
 
 import ipaddress
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from indexing.errors import InputError
 from indexing.runtime.arguments import check_kind, check_number, check_path, check_whole, shown
@@ -23,7 +25,10 @@ MAX_PARTS = 32
 MAX_PAGE = 1_000
 MAX_USERS = 10_000
 MAX_FILES = 16
+MAX_URL_CHARACTERS = 2_048
 LOOPBACK_NAMES = ("localhost",)
+USUAL_PORTS = frozenset({80, 443})
+_HOST = re.compile(r"((?:[a-z0-9-]{1,63}\.)*[a-z][a-z0-9-]{0,62})(?::(\d{1,5}))?", re.ASCII)  # not an address
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class Limits:
         queue: Queries of a kind of work that may wait; further requests are refused.
         deadline: Seconds from the arrival of a request until it is given up.
         body_seconds: Seconds in which the body of a request must arrive.
+        url_seconds: Seconds in which the pictures of the URLs of a request must arrive.
     """
 
     body_bytes: int = 16_000_000
@@ -51,12 +57,13 @@ class Limits:
     queue: int = 64
     deadline: float = 5.0
     body_seconds: float = 10.0
+    url_seconds: float = 5.0
 
     def __post_init__(self) -> None:
         check_whole(self.concurrency, "concurrency", 0)
         for name in ("body_bytes", "upload_bytes", "image_bytes", "image_pixels", "audio_bytes", "queue"):
             check_whole(getattr(self, name), name)
-        for name in ("audio_seconds", "deadline", "body_seconds"):
+        for name in ("audio_seconds", "deadline", "body_seconds", "url_seconds"):
             if check_number(getattr(self, name), name, "give seconds above 0") <= 0:
                 raise InputError(f"{name} is {getattr(self, name)}; give seconds above 0")
 
@@ -77,6 +84,8 @@ class ServiceConfig:
         catalogue: The catalogue of the items, whose pictures and sounds the page shows; none are shown when None.
         limits: What requests may cost.
         poll_seconds: Seconds between two looks at whether the bundle has changed.
+        image_hosts: Hosts from whose URLs pictures of queries are fetched, as ``"images.example.org"``, or with a port
+            other than 80 and 443 as ``"images.example.org:8080"``; no URL is fetched when empty.
 
     Raises:
         InputError: When a value cannot be used, or the host is open to others without a token.
@@ -93,6 +102,7 @@ class ServiceConfig:
     limits: Limits = field(default_factory=Limits)
     poll_seconds: float = 1.0
     catalogue: Path | str | None = None
+    image_hosts: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         check_path(self.bundle, "the folder of the bundle")
@@ -104,6 +114,7 @@ class ServiceConfig:
         check_kind(self.limits, Limits, "limits", "give Limits(…)")
         if check_number(self.poll_seconds, "poll_seconds", "give seconds above 0") <= 0:
             raise InputError(f"poll_seconds is {self.poll_seconds}; give seconds above 0")
+        allowed_ports(self.image_hosts)
         for name, variable in (("read_token", READ_TOKEN), ("write_token", WRITE_TOKEN)):
             _check_token(getattr(self, name), name, variable)
         if self.read_token is not None and self.read_token == self.write_token:
@@ -121,18 +132,12 @@ class ServiceConfig:
         host: str = "127.0.0.1",
         port: int = 8080,
         *,
-        events: str | None = None,
-        scenarios: Path | str | None = None,
-        cross_encoder: str | None = None,
-        limits: Limits | None = None,
-        catalogue: Path | str | None = None,
         environment: Mapping[str, str] = os.environ,
+        **settings: Any,  # noqa: ANN401 - fields of this class
     ) -> "ServiceConfig":
         """Take the tokens from environment variables; empty ones are none."""
         read, write = (environment.get(name) or None for name in (READ_TOKEN, WRITE_TOKEN))
-        return cls(
-            bundle, host, port, read, write, events, scenarios, cross_encoder, limits or Limits(), catalogue=catalogue
-        )
+        return cls(bundle, host, port, read, write, **settings)
 
 
 def is_loopback(host: str) -> bool:
@@ -145,6 +150,31 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host in LOOPBACK_NAMES
+
+
+def allowed_ports(hosts: Sequence[str]) -> dict[str, frozenset[int]]:
+    """Give by the name of each host the ports that pictures may be fetched from.
+
+    Raises:
+        InputError: For what is no name of a host.
+
+    >>> sorted(allowed_ports(["images.example.org"])["images.example.org"])
+    [80, 443]
+    >>> allowed_ports(["images.example.org:8080"])
+    {'images.example.org': frozenset({8080})}
+    """
+    if isinstance(hosts, str) or not isinstance(hosts, Sequence):
+        raise InputError(f"image_hosts is {shown(hosts)}; give a list of names")
+    ports: dict[str, frozenset[int]] = {}
+    for host in hosts:
+        match = _HOST.fullmatch(check_kind(host, str, "a host of image_hosts", "give a name").lower())
+        if match is None or len(match[1]) > 253 or int(match[2] or 80) not in range(1, 65_536):
+            raise InputError(
+                f"image_hosts has {shown(host)}; give names of hosts as 'images.example.org', or with a port as "
+                "'images.example.org:8080', and no URLs, addresses or patterns"
+            )
+        ports[match[1]] = ports.get(match[1], frozenset()) | (frozenset({int(match[2])}) if match[2] else USUAL_PORTS)
+    return ports
 
 
 def _check_token(token: str | None, name: str, variable: str) -> None:

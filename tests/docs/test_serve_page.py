@@ -32,7 +32,7 @@ def test_fields_of_the_table_are_those_of_requests(client: TestClient) -> None:
     named = {name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
     schemas = client.get("/openapi.json").json()["components"]["schemas"]
     known = {name for kind in ("SearchRequest", "RecommendRequest") for name in schemas[kind]["properties"]}
-    own = {"texts", "queries", "images", "sounds", "histories", "user_ids", "session"}
+    own = {"texts", "queries", "images", "image_urls", "sounds", "histories", "user_ids", "session"}
     assert named == known - own
 
 
@@ -43,7 +43,9 @@ def test_requests_of_the_page_are_understood(client: TestClient, path: str) -> N
     for body in found:
         answer = client.post(path, json=json.loads(body))
         assert answer.status_code == 422  # the toy has other items and attributes
-        assert re.search(r"no attribute|not in this bundle", answer.json()["error"]["message"]), answer.text
+        assert re.search(r"no attribute|not in this bundle|fetches no pictures", answer.json()["error"]["message"]), (
+            answer.text
+        )
 
 
 def test_uploads_of_the_page_are_understood(client: TestClient) -> None:
@@ -63,6 +65,8 @@ def test_limits_are_those_of_the_code() -> None:
     assert said["picture"] == [limits.image_bytes, limits.image_pixels]
     assert said["sound"] == [limits.audio_bytes, limits.audio_seconds]
     assert said["files of an upload"] == [config.MAX_FILES]
+    urls = [config.MAX_FILES, limits.upload_bytes, limits.url_seconds]
+    assert said["URLs of pictures; bytes of all; time for these"] == urls
     assert said["queries, users or items of a request"] == [config.MAX_BATCH]
     assert said["hits of each (`k`); candidates"] == [config.MAX_K, config.MAX_CANDIDATES]
     assert said["text; item_id or user_id"] == [config.MAX_TEXT_BYTES, config.MAX_ID_CHARACTERS]

@@ -7,30 +7,20 @@ import typer
 
 from indexing.errors import require_extra
 from retrieval.cli.display.terminal import say
-from retrieval.cli.options.live import OptionalEventsUrl, ScenariosFile
-from retrieval.cli.options.search import BundleFolder, CrossEncoderName
-
-SERVICE = "Service"
+from retrieval.cli.options.search import BundleFolder
+from retrieval.cli.options.service import SERVICE, AnsweringWith, Host, Port
 
 
 def serve(
     bundle: BundleFolder,
-    host: Annotated[
-        str,
-        typer.Option(
-            "--host", rich_help_panel=SERVICE, help="Address; one that other machines reach needs a read token."
-        ),
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", rich_help_panel=SERVICE, min=0, max=65_535, help="Port.")] = 8080,
+    host: Host = "127.0.0.1",
+    port: Port = 8080,
     workers: Annotated[
         int,
         typer.Option(
             "--workers", rich_help_panel=SERVICE, min=1, max=256, help="Processes that answer, each with the bundle."
         ),
     ] = 1,
-    events: OptionalEventsUrl = None,
-    scenarios: ScenariosFile = None,
-    cross_encoder: CrossEncoderName = None,
     catalogue: Annotated[
         Path | None,
         typer.Option(
@@ -39,6 +29,8 @@ def serve(
             help="The catalogue of the items, whose pictures and sounds the page shows.",
         ),
     ] = None,
+    *,
+    answering: AnsweringWith,
 ) -> None:
     """Answer queries over HTTP, from one bundle.
 
@@ -50,7 +42,5 @@ def serve(
     from retrieval.serving.config import ServiceConfig
     from retrieval.serving.server import serve as run_server
 
-    config = ServiceConfig.from_environment(
-        bundle, host, port, events=events, scenarios=scenarios, cross_encoder=cross_encoder, catalogue=catalogue
-    )
+    config = ServiceConfig.from_environment(bundle, host, port, catalogue=catalogue, **answering.settings())
     run_server(config, workers, ready=lambda url: say(f"serving {bundle} at {url}; Ctrl-C ends it"))

@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 
 from retrieval.serving.config import ServiceConfig
 from retrieval.serving.engine.admission import Admission
+from retrieval.serving.engine.image_urls import ImageUrls
 from retrieval.serving.engine.metering import Meter, NoMeter
 from retrieval.serving.engine.served_bundle import ServedBundle
 
@@ -28,6 +29,7 @@ class Service:
         events: The log of live events, if there is one.
         scenarios: Named configurations, if there are any.
         cross_encoder: Orders texts, if there is one; one thread at a time uses it.
+        image_urls: Fetches pictures, if URLs of any host are allowed.
     """
 
     config: ServiceConfig
@@ -37,6 +39,7 @@ class Service:
     events: "EventLog | None" = None
     scenarios: "Scenarios | None" = None
     cross_encoder: "PairScorer | None" = None
+    image_urls: ImageUrls | None = None
 
 
 async def service_of(request: Request) -> Service:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from retrieval.interactions.parse_values import TIME_FORMS
-from retrieval.serving.config import MAX_BATCH, MAX_FILTER_VALUES, MAX_ID_CHARACTERS, MAX_TEXT_BYTES
+from retrieval.serving.config import MAX_BATCH, MAX_FILTER_VALUES, MAX_ID_CHARACTERS, MAX_TEXT_BYTES, MAX_URL_CHARACTERS
 
 MAX_TIME_CHARACTERS = 64
 
@@ -80,6 +80,7 @@ def _base64(value: Any) -> Any:  # noqa: ANN401
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT_BYTES), AfterValidator(_within_bytes)]
 Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_CHARACTERS)]
+Url = Annotated[str, StringConstraints(min_length=1, max_length=MAX_URL_CHARACTERS)]
 Weight = Annotated[float, Field(allow_inf_nan=False)]
 File = Annotated[
     bytes, BeforeValidator(_base64), WithJsonSchema({"type": "string", "contentEncoding": "base64", "minLength": 4})

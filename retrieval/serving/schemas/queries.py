@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from retrieval.serving.config import MAX_CANDIDATES, MAX_HISTORY, MAX_K, MAX_PARTS, MAX_RULES, MAX_USERS
-from retrieval.serving.schemas.base import Batch, Condition, File, Id, Strict, Text, Time, Times, Weight, examples
+from retrieval.serving.config import MAX_CANDIDATES, MAX_FILES, MAX_HISTORY, MAX_K, MAX_PARTS, MAX_RULES, MAX_USERS
+from retrieval.serving.schemas.base import Batch, Condition, File, Id, Strict, Text, Time, Times, Url, Weight, examples
 
 K = Annotated[int, Field(ge=1, le=MAX_K, description="Hits of each query.")]
 
@@ -67,20 +67,22 @@ class Retrieved(Postprocessed):
 
 
 class QueryPart(Strict):
-    """One part of a composed query: exactly one of text, image, audio, item and vector, and a weight of either sign."""
+    """One part of a composed query: exactly one of text, image, image_url, audio, item and vector, and a weight."""
 
     text: Text | None = None
     image: File | None = Field(default=None, description="The bytes of a file, in base64.")
+    image_url: Url | None = Field(default=None, description="URL of a picture, of a host that the service allows.")
     audio: File | None = Field(default=None, description="The bytes of a file, in base64.")
     item: Id | None = None
     vector: Annotated[list[Weight], Field(min_length=1, max_length=65_536)] | None = None
-    weight: Annotated[float, Field(ge=-1_000, le=1_000)] = 1.0
+    weight: Annotated[float, Field(ge=-1_000, le=1_000, description="Below 0 to lead away from the part.")] = 1.0
 
     @model_validator(mode="after")
     def _one_kind(self) -> "QueryPart":
-        given = [name for name in ("text", "image", "audio", "item", "vector") if getattr(self, name) is not None]
+        kinds = ("text", "image", "image_url", "audio", "item", "vector")
+        given = [name for name in kinds if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"a part has {given or 'none'} of text, image, audio, item, vector; give exactly one")
+            raise ValueError(f"a part has {given or 'none'} of {', '.join(kinds)}; give exactly one")
         return self
 
 
@@ -102,7 +104,7 @@ _NEED_VECTORS = ("explain", "rerank", "verdict")
 
 
 class SearchRequest(UploadOptions):
-    """Search with exactly one of texts, queries, images and sounds."""
+    """Search with exactly one of texts, queries, images, image_urls and sounds."""
 
     model_config = examples(
         [
@@ -122,16 +124,22 @@ class SearchRequest(UploadOptions):
         default=None, description="Composed queries, as parts or as text: '2:golden retriever - fruit'."
     )
     images: Annotated[list[File], Batch] | None = Field(default=None, description="Files in base64.")
+    image_urls: Annotated[list[Url], Field(min_length=1, max_length=MAX_FILES)] | None = Field(
+        default=None, description="URLs of pictures, of hosts that the service allows."
+    )
     sounds: Annotated[list[File], Batch] | None = Field(default=None, description="Files in base64.")
     mode: Literal["vector", "words", "hybrid"] = "vector"
     cross_encoder: bool = Field(default=False, description="Order the candidates by the cross-encoder of this service.")
 
     @model_validator(mode="after")
     def _one_kind(self) -> "SearchRequest":
-        given = [name for name in ("texts", "queries", "images", "sounds") if getattr(self, name) is not None]
+        kinds = ("texts", "queries", "images", "image_urls", "sounds")
+        given = [name for name in kinds if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"the request has {given or 'none'} of texts, queries, images, sounds; give exactly one")
-        if self.mode != "vector" and given[0] in ("images", "sounds"):
+            raise ValueError(f"the request has {given or 'none'} of {', '.join(kinds)}; give exactly one")
+        if (urls := sum(part.image_url is not None for part in self.parts)) > MAX_FILES:
+            raise ValueError(f"the parts have {urls} URLs of pictures; give at most {MAX_FILES}")
+        if self.mode != "vector" and given[0] in ("images", "image_urls", "sounds"):
             raise ValueError(f"mode {self.mode!r} searches words, and {given[0]} have none; leave it out")
         if self.cross_encoder and (given != ["texts"] or self.rerank):
             raise ValueError("a cross-encoder orders the answers to texts, in place of rerank")
@@ -145,7 +153,12 @@ class SearchRequest(UploadOptions):
     @property
     def size(self) -> int:
         """How many queries there are."""
-        return len(self.texts or self.queries or self.images or self.sounds or ())
+        return len(self.texts or self.queries or self.images or self.image_urls or self.sounds or ())
+
+    @property
+    def parts(self) -> list[QueryPart]:
+        """Parts of its composed queries."""
+        return [part for query in self.queries or () if not isinstance(query, str) for part in query.parts]
 
 
 class SimilarRequest(Retrieved):

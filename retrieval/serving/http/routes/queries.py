@@ -17,28 +17,32 @@ from retrieval.retriever.queries.compose import encoded_queries
 from retrieval.retriever.query_inputs import open_pictures, open_sounds
 from retrieval.retriever.retriever import Retriever
 from retrieval.serving.config import Limits
+from retrieval.serving.engine.service import Service
 from retrieval.serving.schemas.queries import ComposedQuery, QueryPart, SearchRequest
 
 
-def queries_of(retriever: Retriever, body: SearchRequest, limits: Limits) -> list[Query]:
+def queries_of(service: Service, retriever: Retriever, body: SearchRequest) -> list[Query]:
     """Give the queries of a request, their parts encoded; a search for words alone encodes nothing.
 
     Raises:
         InputError: When one cannot be used.
     """
-    queries = _given(retriever, body, limits)
+    queries = _given(service, retriever, body)
     return queries if body.mode == "words" else encoded_queries(retriever.state, queries)
 
 
-def _given(retriever: Retriever, body: SearchRequest, limits: Limits) -> list[Query]:
+def _given(service: Service, retriever: Retriever, body: SearchRequest) -> list[Query]:
+    limits = service.config.limits
     if body.texts is not None:
         return [Query.text(text) for text in body.texts]
     if body.queries is not None:
         return [
-            written(query) if isinstance(query, str) else composed(retriever, query, limits) for query in body.queries
+            written(query) if isinstance(query, str) else composed(service, retriever, query) for query in body.queries
         ]
     if body.images is not None:
         return [Query.image(image) for image in pictures(retriever, body.images, limits)]
+    if body.image_urls is not None:
+        return [Query.image(image) for image in pictures_at(service, retriever, body.image_urls)]
     return [Query.audio(sound) for sound in sounds(retriever, body.sounds or (), limits)]
 
 
@@ -58,17 +62,20 @@ def written(text: str) -> Query:
     return query
 
 
-def composed(retriever: Retriever, given: ComposedQuery, limits: Limits) -> Query:
+def composed(service: Service, retriever: Retriever, given: ComposedQuery) -> Query:
     """Make the weighted sum of parts."""
-    first, *others = [part.weight * _part(retriever, part, limits) for part in given.parts]
+    first, *others = [part.weight * _part(service, retriever, part) for part in given.parts]
     return sum(others, start=first)
 
 
-def _part(retriever: Retriever, part: QueryPart, limits: Limits) -> Query:
+def _part(service: Service, retriever: Retriever, part: QueryPart) -> Query:
+    limits = service.config.limits
     if part.text is not None:
         return Query.text(part.text)
     if part.image is not None:
         return Query.image(pictures(retriever, [part.image], limits)[0])
+    if part.image_url is not None:
+        return Query.image(pictures_at(service, retriever, [part.image_url])[0])
     if part.audio is not None:
         return Query.audio(sounds(retriever, [part.audio], limits)[0])
     return Query.item(part.item) if part.item is not None else Query.vector(part.vector)
@@ -85,6 +92,21 @@ def pictures(retriever: Retriever, files: Sequence[bytes], limits: Limits) -> li
     require(encoder, Modality.IMAGE)
     allowed = ImageLimits(limits.image_pixels, limits.image_bytes)
     return open_pictures(files, encoder, replace(task_for(encoder), pictures=allowed))
+
+
+def pictures_at(service: Service, retriever: Retriever, urls: Sequence[str]) -> list[Image.Image]:
+    """Fetch and decode pictures of URLs, where this service does.
+
+    Raises:
+        InputError: When it fetches none, or one cannot be used.
+        EncoderError: When the encoder takes no pictures.
+    """
+    if service.image_urls is None:
+        raise InputError(
+            "this service fetches no pictures of URLs; send the bytes of the file, or start it with --image-hosts HOST"
+        )
+    require(retriever.encoder, Modality.IMAGE)
+    return pictures(retriever, service.image_urls.fetch(urls), service.config.limits)
 
 
 def sounds(retriever: Retriever, files: Sequence[bytes], limits: Limits) -> list[Sound]:

@@ -48,17 +48,20 @@ async def similar(service: ServiceDep, body: SimilarRequest) -> Response:
 
 
 def has_files(body: SearchRequest) -> bool:
-    """Say whether a request has pictures or sounds, which are decoded first."""
-    composed = [query for query in body.queries or () if not isinstance(query, str)]
-    parts = [part for query in composed for part in query.parts]
-    return bool(body.images or body.sounds or any(part.image or part.audio for part in parts))
+    """Say whether a request has pictures or sounds, which are fetched and decoded first."""
+    return bool(
+        body.images
+        or body.image_urls
+        or body.sounds
+        or any(part.image or part.image_url or part.audio for part in body.parts)
+    )
 
 
 def searched(service: Service, served: Served, body: SearchRequest) -> dict[str, Any]:
     """Search as a request says."""
     retriever = served.retriever
     with service.metrics.stage("encode"):
-        queries = queries_of(retriever, body, service.config.limits)
+        queries = queries_of(service, retriever, body)
     found = _found(service, retriever, body, queries)
     before: tuple[Candidates, ...] = ()
     if body.cross_encoder and body.texts is not None:
@@ -77,4 +80,4 @@ def _found(service: Service, retriever: Retriever, body: SearchRequest, queries:
 
 
 def _kind(body: SearchRequest) -> str:
-    return "image" if body.images else "audio" if body.sounds else "text"
+    return "image" if body.images or body.image_urls else "audio" if body.sounds else "text"

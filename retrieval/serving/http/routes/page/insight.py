@@ -62,7 +62,7 @@ async def places(service: ServiceDep, body: SearchRequest, modality: bool = Fals
 
     def work(served: Served) -> dict[str, Any]:
         retriever = served.retriever
-        queries = queries_of(retriever, body.model_copy(update={"mode": "vector"}), service.config.limits)
+        queries = queries_of(service, retriever, body.model_copy(update={"mode": "vector"}))
         found = retriever.search(queries, 1).queries[:, : retriever.vectors.shape[1]]
         plane = points_of(retriever, by_modality=modality).plane
         return {"places": plane.place(found).tolist()}

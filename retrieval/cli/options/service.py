@@ -1,0 +1,45 @@
+"""Options of a service: where it listens, and what it answers with beside its bundle."""
+
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+import typer
+
+from retrieval.cli.options.live import OptionalEventsUrl, ScenariosFile
+from retrieval.cli.options.search import CrossEncoderName
+
+SERVICE = "Service"
+
+Host = Annotated[
+    str,
+    typer.Option("--host", rich_help_panel=SERVICE, help="Address; one that other machines reach needs a read token."),
+]
+Port = Annotated[int, typer.Option("--port", rich_help_panel=SERVICE, min=0, max=65_535, help="Port.")]
+
+
+def _names(hosts: str | None) -> Any:  # noqa: ANN401 - typer knows a text alone
+    """Split a list with commas."""
+    return () if hosts is None else tuple(host.strip() for host in hosts.split(","))
+
+
+@dataclass(frozen=True)
+class AnsweringWith:
+    """What a service answers with beside its bundle; the names are those of `ServiceConfig`."""
+
+    events: OptionalEventsUrl = None
+    scenarios: ScenariosFile = None
+    cross_encoder: CrossEncoderName = None
+    image_hosts: Annotated[
+        str | None,
+        typer.Option(
+            "--image-hosts",
+            rich_help_panel=SERVICE,
+            metavar="HOSTS",
+            callback=_names,
+            help="Hosts from whose URLs pictures of queries are fetched, as images.example.org,cdn.example.org.",
+        ),
+    ] = None
+
+    def settings(self) -> dict[str, Any]:
+        """Give them as keyword arguments of `ServiceConfig`."""
+        return asdict(self)
