@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 
 from indexing.bundle.build import build_bundle
 from indexing.catalogue.catalogue import Catalogue
+from tests.databases import fresh_database, postgresql, server_programs
 from tests.order import slow_first
 from tests.toy import ToyEncoder, toy_file
 
@@ -57,3 +58,22 @@ def own_toy_bundle(toy_bundle: Path, tmp_path: Path) -> Path:
     """A copy of the toy bundle in the folder of the test, which may change it; the table is beside it."""
     shutil.copytree(toy_bundle.parent, tmp_path, dirs_exist_ok=True)
     return tmp_path / "bundle"
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """The URL of a server of PostgreSQL, one for all tests, which write to databases of their own."""
+    if (programs := server_programs()) is None:
+        pytest.skip("no server of PostgreSQL is installed (Debian: postgresql)")
+    with postgresql(programs) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty database, a file of SQLite and one of a server: what holds of one holds of the other."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'shop.db'}"
+        return
+    with fresh_database(request.getfixturevalue("server")) as made:
+        yield made

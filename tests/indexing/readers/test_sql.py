@@ -2,7 +2,6 @@
 
 import datetime
 import sqlite3
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from indexing.catalogue.readers.sql import SqlTable, read_sql
 from indexing.errors import CatalogueError, InputError
 from retrieval import Interactions, Profiles
 from retrieval.batch.sql_output import write_sql
-from tests.databases import PASSWORD, postgresql, server_programs
+from tests.databases import PASSWORD
 from tests.toy import ToyEncoder
 
 MOMENT = datetime.datetime(2024, 3, 1, 12, 30, 5, 250, tzinfo=datetime.UTC)
@@ -35,20 +34,6 @@ GOODS = pa.table(
         "select": pa.array([b"\0\xff", None, b"", b"x"], pa.binary()),
     }
 )
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[str]:
-    if (programs := server_programs()) is None:
-        pytest.skip("no server of PostgreSQL is installed (Debian: postgresql)")
-    with postgresql(programs) as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a database."""
-    return f"sqlite:///{tmp_path / 'shop.db'}" if request.param == "sqlite" else request.getfixturevalue("server")
 
 
 def test_a_table_comes_back_with_its_types_and_in_order(database: str) -> None:

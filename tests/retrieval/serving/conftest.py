@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 
 from retrieval import Retriever
 from retrieval.serving import ServiceConfig, create_app
+from retrieval.serving.events import EventLog
 from tests.retrieval.batch.shop import built
 from tests.toy import ToyEncoder
 
@@ -43,3 +44,10 @@ def started() -> Iterator[Started]:
 @pytest.fixture
 def client(started: Started, shop: Path) -> TestClient:
     return started(shop)
+
+
+@pytest.fixture
+def log(database: str) -> Iterator[EventLog]:
+    """An empty log of events."""
+    with EventLog.open(database) as opened:
+        yield opened

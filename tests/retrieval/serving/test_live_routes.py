@@ -1,7 +1,6 @@
 """The very next answer of each instance reflects an acknowledged event; what is measured is what is served."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +10,15 @@ from starlette.testclient import TestClient
 
 from retrieval import Interactions, Retriever
 from retrieval.serving.events import EventLog
-from tests.databases import fresh_database, postgresql, server_programs
 from tests.retrieval.serving.conftest import READ, WRITE, Started
 
 NOW = int(time.time())
 TOKEN = {"authorization": f"Bearer {WRITE}"}
 
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[str]:
-    if (programs := server_programs()) is None:
-        pytest.skip("no server of PostgreSQL is installed (Debian: postgresql)")
-    with postgresql(programs) as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'events.db'}"
-        return
-    with fresh_database(request.getfixturevalue("server")) as made:
-        yield made
-
-
 @pytest.fixture
-def client(started: Started, shop: Path, url: str) -> TestClient:
-    return started(shop, events=url, read_token=READ, write_token=WRITE)
+def client(started: Started, shop: Path, database: str) -> TestClient:
+    return started(shop, events=database, read_token=READ, write_token=WRITE)
 
 
 def post(client: TestClient, path: str, body: Any, status: int = 200) -> dict[str, Any]:  # noqa: ANN401 - any JSON
@@ -56,9 +37,9 @@ def event(user: str, item: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401 
 
 
 def test_the_next_answer_of_each_instance_reflects_an_event(
-    started: Started, shop: Path, url: str, client: TestClient
+    started: Started, shop: Path, database: str, client: TestClient
 ) -> None:
-    other = started(shop, events=url, read_token=READ, write_token=WRITE)
+    other = started(shop, events=database, read_token=READ, write_token=WRITE)
     taken: list[str] = []
     before = shown(client, user_ids=["ann"])
     for number in range(4):
@@ -74,7 +55,9 @@ def test_the_next_answer_of_each_instance_reflects_an_event(
 
 
 @pytest.mark.filterwarnings("ignore::indexing.errors.CommonspaceWarning")
-def test_what_is_served_is_what_recommend_says_of_the_log(client: TestClient, url: str, retriever: Retriever) -> None:
+def test_what_is_served_is_what_recommend_says_of_the_log(
+    client: TestClient, database: str, retriever: Retriever
+) -> None:
     rows = [
         event("ann", "red-mug", time=NOW - 900), event("ann", "red-shoe", type="buy", time=NOW - 800),
         event("ann", "blue-lamp", type="hide", time=NOW - 700), event("ann", "gone", type="view", time=NOW - 600),
@@ -118,14 +101,14 @@ def test_who_is_forgotten_is_unknown_in_the_next_answer(client: TestClient) -> N
     assert client.get("/users/ann/events", headers=TOKEN).json()["events"] == []
 
 
-def test_what_an_answer_showed_is_written_by_its_request_id(client: TestClient, url: str) -> None:
+def test_what_an_answer_showed_is_written_by_its_request_id(client: TestClient, database: str) -> None:
     answer = post(client, "/recommend", {"user_ids": ["ann"], "k": 3})
     items = [hit["item_id"] for hit in answer["results"][0]["hits"]]
     body = {"impressions": [{"user_id": "ann", "request_id": answer["request_id"], "item_ids": items, "time": NOW}]}
     assert post(client, "/events", body)["accepted"] == 3
     assert post(client, "/events", body)["duplicates"] == 3
     assert shown(client, user_ids=["ann"])[:3] == items  # seen is not taken
-    with EventLog.open(url, create=False) as log:
+    with EventLog.open(database, create=False) as log:
         read = log.impressions()
         assert read is not None
         assert read.table.select(["item_id", "position", "request_id"]).to_pylist() == [
@@ -212,8 +195,8 @@ def test_a_service_without_a_log_says_so(started: Started, shop: Path) -> None:
         assert "no log of live events" in post(client, path, body, 422)["error"]["message"]
 
 
-def test_a_database_that_fails_is_an_answer_without_its_url(client: TestClient, url: str) -> None:
-    with EventLog.open(url) as log, log.database.writing() as connection:
+def test_a_database_that_fails_is_an_answer_without_its_url(client: TestClient, database: str) -> None:
+    with EventLog.open(database) as log, log.database.writing() as connection:
         connection.exec_driver_sql("DROP TABLE commonspace_events")
     error = post(client, "/recommend", {"user_ids": ["ann"]}, 503)["error"]
     assert error["type"] == "EventsError"

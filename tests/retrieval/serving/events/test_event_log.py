@@ -52,17 +52,17 @@ def test_a_history_is_in_time_order_with_the_weights_of_types_and_rows(log: Even
     assert log.last_event_time() == NOW + 9
 
 
-def test_an_event_id_counts_once_also_within_a_batch_and_from_another_process(log: EventLog, url: str) -> None:
+def test_an_event_id_counts_once_also_within_a_batch_and_from_another_process(log: EventLog, database: str) -> None:
     first = view("ann", "mug", event_id="e1")
     assert log.append([first, first, view("ann", "cup", event_id="e2")]) == Appended(accepted=2, duplicates=1)
-    with EventLog.open(url) as other:
+    with EventLog.open(database) as other:
         assert other.append([view("ann", "jar", event_id="e2"), view("ann", "jar", event_id="e3")]) == Appended(1, 1)
     assert [item for item, _, _ in history(log, "ann")] == ["mug", "cup", "jar"]
     assert log.append([]) == Appended(0)
 
 
-def test_what_one_log_acknowledges_the_other_reads_at_once(log: EventLog, url: str) -> None:
-    with EventLog.open(url) as other:
+def test_what_one_log_acknowledges_the_other_reads_at_once(log: EventLog, database: str) -> None:
+    with EventLog.open(database) as other:
         for number in range(20):
             log.append([view("ann", f"item-{number}", NOW + number)])
             assert len(other.interactions_of(["ann"])) == number + 1
@@ -110,11 +110,11 @@ def test_what_happens_within_a_second_keeps_its_order(log: EventLog) -> None:
     assert [items[row] for row in history.rows.tolist()] == names
 
 
-def test_a_session_has_its_events_whoever_they_are_of_and_survives_a_restart(log: EventLog, url: str) -> None:
+def test_a_session_has_its_events_whoever_they_are_of_and_survives_a_restart(log: EventLog, database: str) -> None:
     log.append([Event("mug", "view", session_id="s1", time=NOW), view("ann", "cup", NOW + 1, session_id="s1")])
     log.append([view("ann", "jar", NOW + 2)])
     log.close()
-    with EventLog.open(url, create=False) as again:
+    with EventLog.open(database, create=False) as again:
         table = again.interactions_of_sessions(["s1"]).table
         assert table.select(["user_id", "item_id"]).to_pylist() == [
             {"user_id": "s1", "item_id": "mug"},
@@ -287,16 +287,16 @@ def test_one_bad_batch_of_a_group_fails_alone(log: EventLog, monkeypatch: pytest
     assert results == {"first": Appended(1), "good": Appended(1), "bad": "refused", "fine": Appended(1)}
 
 
-def test_a_log_of_elsewhere_is_refused_and_passwords_are_in_no_message(url: str) -> None:
+def test_a_log_of_elsewhere_is_refused_and_passwords_are_in_no_message(database: str) -> None:
     with pytest.raises(EventsError, match=r"no such file|holds no log of events; one is made by") as caught:
-        EventLog.open(url, create=False)
+        EventLog.open(database, create=False)
     assert PASSWORD not in str(caught.value)
-    with EventLog.open(url) as made:
+    with EventLog.open(database) as made:
         assert PASSWORD not in repr(made) + repr(made.database) + str(made.info())
         with made.database.writing() as connection:
             connection.exec_driver_sql("UPDATE commonspace_meta SET value = '99' WHERE name = 'version'")
     with pytest.raises(EventsError, match="is a log of version 99, this is version 1: upgrade commonspace"):
-        EventLog.open(url)
+        EventLog.open(database)
 
 
 @pytest.mark.parametrize(

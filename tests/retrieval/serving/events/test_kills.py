@@ -6,9 +6,9 @@ from scripts.benchmarks.live.event_kills import kill_often
 
 
 @pytest.mark.slow
-def test_no_acknowledged_event_is_lost_and_none_counts_twice(url: str) -> None:
-    kills = 20 if url.startswith("sqlite") else 5
-    result = kill_often(url, kills, seed=1)
+def test_no_acknowledged_event_is_lost_and_none_counts_twice(database: str) -> None:
+    kills = 20 if database.startswith("sqlite") else 5
+    result = kill_often(database, kills, seed=1)
     assert {name: result[name] for name in ("kills", "lost", "doubled", "torn")} == {
         "kills": kills,
         "lost": 0,

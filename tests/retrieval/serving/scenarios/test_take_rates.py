@@ -1,7 +1,5 @@
 """Rates are counted by hand, intervals agree with a bootstrap over users, and what is missing is said."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,27 +10,8 @@ from retrieval.evaluation.statistics import bootstrap_means
 from retrieval.interactions.event_types import EventTypes
 from retrieval.serving.events import Event, EventLog, impressions
 from retrieval.serving.scenarios import take_rates
-from tests.databases import fresh_database, postgresql, server_programs
 
 NOW = 1_700_000_000
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[str]:
-    if (programs := server_programs()) is None:
-        pytest.skip("no server of PostgreSQL is installed (Debian: postgresql)")
-    with postgresql(programs) as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EventLog]:
-    if request.param == "sqlite":
-        with EventLog.open(f"sqlite:///{tmp_path / 'events.db'}") as opened:
-            yield opened
-        return
-    with fresh_database(request.getfixturevalue("server")) as url, EventLog.open(url) as opened:
-        yield opened
 
 
 def shown(user: str, request: str, variant: str | None, count: int = 4) -> list[Event]:
