@@ -117,7 +117,10 @@ class Writer:
         return group, None
 
     def _commit(self, group: Sequence[_Job[Any]]) -> None:
-        """Do what is in a group in one transaction; each alone where that fails, as one may be at fault."""
+        """Do what is in a group in one transaction; each alone where that fails, as one may be at fault.
+
+        A database that is busy or away is no fault of one: all are told at once, rather than wait one after another.
+        """
         try:
             if (call := group[0].call) is not None:
                 results = [self._database.transact(call)]
@@ -125,14 +128,21 @@ class Writer:
                 batches = [job.events or [] for job in group]
                 results = self._database.transact(lambda connection: add_events(connection, batches))
         except Exception as error:
-            if len(group) == 1:
-                group[0].done.set_exception(error)
+            if len(group) == 1 or _concerns_all(error):
+                for job in group:
+                    job.done.set_exception(error)
                 return
             for job in group:
                 self._commit([job])
         else:
             for job, result in zip(group, results, strict=True):
                 job.done.set_result(result)
+
+
+def _concerns_all(error: Exception) -> bool:
+    """Say whether an error is that of the database rather than of what is written."""
+    away = sa.exc.OperationalError, sa.exc.InterfaceError
+    return isinstance(error, EventsBusyError) or isinstance(error.__context__, away)
 
 
 def add_events(connection: sa.Connection, batches: Sequence[list[dict[str, Any]]]) -> list[Appended]:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from indexing.catalogue.item_ids import ItemIds
-from indexing.errors import EventsError, InputError, InteractionsError
+from indexing.errors import EventsBusyError, EventsError, InputError, InteractionsError
 from retrieval import Interactions
 from retrieval.interactions.event_types import EventTypes
 from retrieval.interactions.histories import all_histories
@@ -252,17 +253,21 @@ def test_many_threads_are_committed_together_and_each_batch_is_whole(log: EventL
     assert received == sorted(received, reverse=True)
 
 
-def test_one_bad_batch_of_a_group_fails_alone(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What only the database refuses must not take the batches of others with it."""
+def appended_together(
+    log: EventLog, monkeypatch: pytest.MonkeyPatch, fail: Callable[[list[str]], Exception | None]
+) -> tuple[dict[str, object], list[list[str]]]:
+    """Append four batches, the last three at once; give what each call got, and the items of each transaction."""
     from retrieval.serving.events import writer
 
     add, begun, held = writer.add_events, threading.Event(), threading.Event()
+    tried: list[list[str]] = []
 
     def failing(connection: sa.Connection, batches: list[list[dict[str, Any]]]) -> list[Appended]:
         begun.set()
         held.wait(60)
-        if any(row["item_id"] == "bad" for batch in batches for row in batch):
-            raise EventsError("refused")
+        tried.append([row["item_id"] for batch in batches for row in batch])
+        if error := fail(tried[-1]):
+            raise error
         return add(connection, batches)
 
     monkeypatch.setattr(writer, "add_events", failing)
@@ -284,7 +289,25 @@ def test_one_bad_batch_of_a_group_fails_alone(log: EventLog, monkeypatch: pytest
     held.set()
     for thread in threads:
         thread.join()
+    return results, tried
+
+
+def test_one_bad_batch_of_a_group_fails_alone(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What only the database refuses must not take the batches of others with it."""
+    results, _ = appended_together(log, monkeypatch, lambda items: EventsError("refused") if "bad" in items else None)
     assert results == {"first": Appended(1), "good": Appended(1), "bad": "refused", "fine": Appended(1)}
+
+
+@pytest.mark.parametrize("error", [EventsBusyError("is busy"), sa.exc.OperationalError("INSERT", {}, OSError("gone"))])
+def test_a_database_that_is_busy_or_away_is_told_to_all_of_a_group_at_once(
+    log: EventLog, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Each alone would wait as long again, one after another."""
+    results, tried = appended_together(log, monkeypatch, lambda items: error if "bad" in items else None)
+    assert results.pop("first") == Appended(1)
+    assert [sorted(items) for items in tried] == [["first"], ["bad", "fine", "good"]]
+    assert set(results) == {"good", "bad", "fine"}
+    assert all("busy" in str(result) or "gone" in str(result) for result in results.values())
 
 
 def test_a_log_of_elsewhere_is_refused_and_passwords_are_in_no_message(database: str) -> None:
