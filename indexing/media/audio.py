@@ -23,7 +23,13 @@ Sound: TypeAlias = NDArray[np.float32]
 FORMATS = ("WAV", "WAVEX", "FLAC", "OGG", "MP3")
 # Layer III of MPEG 1, 2 and 2.5 (which has 8,000 to 12,000 Hz), with and without a checksum, begins by the last six.
 _MP3 = tuple(bytes([0xFF, second]) for second in (0xFB, 0xFA, 0xF3, 0xF2, 0xE3, 0xE2))
-STARTS = (b"RIFF", b"fLaC", b"OggS", b"ID3", *_MP3)
+_MEDIA_TYPES = {
+    b"RIFF": "audio/wav",
+    b"fLaC": "audio/flac",
+    b"OggS": "audio/ogg",
+    **dict.fromkeys((b"ID3", *_MP3), "audio/mpeg"),
+}
+STARTS = tuple(_MEDIA_TYPES)
 MIN_RATE = 1_000  # hertz; below it there is nothing to hear, and resampling would blow a file up
 MIN_UNKNOWN_SIZE = 0x7FFF_0000  # bytes; what writes to a pipe claims as much, not knowing better
 BLOCK_FRAMES = 65_536  # frames decoded at once, so that many channels never all lie in memory
@@ -51,6 +57,17 @@ class AudioLimits:
 
 class UnusableAudio(UnusableFile):
     """A sound that cannot be used, with the reason."""
+
+
+def sound_type(start: bytes) -> str | None:
+    r"""Detect the media type of a sound by the first bytes of its file; None where it is none of `FORMATS`.
+
+    >>> sound_type(b"\xff\xf2"), sound_type(b"RIFF....WAVE"), sound_type(b"RIFF....AVI ")
+    ('audio/mpeg', 'audio/wav', None)
+    """
+    if start[:4] == b"RIFF" and start[8:12] != b"WAVE":
+        return None
+    return next((name for magic, name in _MEDIA_TYPES.items() if start.startswith(magic)), None)
 
 
 def read_sound(source: bytes | Path, limits: AudioLimits) -> bytes:

@@ -9,7 +9,8 @@ from pathlib import Path
 from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.medium import Medium
 from indexing.errors import InputError, UnknownItemError
-from indexing.media.files import Kind, UnusableFile, read_file
+from indexing.media.audio import AudioLimits, read_sound, sound_type
+from indexing.media.files import Kind, UnusableFile
 from indexing.media.images import ImageLimits
 from indexing.store.shared_pool import thumbnail
 from retrieval.serving.config import Limits
@@ -18,15 +19,6 @@ BATCH = 1_000  # rows that are read at once
 MAX_BYTES = 1_000_000_000  # of pictures that a catalogue holds itself
 CACHED_BYTES = 64_000_000
 AT_ONCE = 2  # pictures that are decoded
-# The first bytes of sounds that browsers play, and their type.
-_SOUNDS = (
-    (b"RIFF", 8, b"WAVE", "audio/wav"),
-    (b"fLaC", 0, b"", "audio/flac"),
-    (b"OggS", 0, b"", "audio/ogg"),
-    (b"ID3", 0, b"", "audio/mpeg"),
-    (b"\xff\xfb", 0, b"", "audio/mpeg"),
-    (b"\xff\xf3", 0, b"", "audio/mpeg"),
-)
 
 
 class MediaLibrary:
@@ -86,8 +78,9 @@ class MediaLibrary:
         if made is None:
             raise UnknownItemError("the picture of this item cannot be used")
         with self._lock:
+            if key not in self._small:  # or else another thread made it, too
+                self._small_bytes += len(made)
             self._small[key] = made
-            self._small_bytes += len(made)
             while self._small_bytes > CACHED_BYTES:
                 self._small_bytes -= len(self._small.popitem(last=False)[1])
         return made
@@ -100,13 +93,12 @@ class MediaLibrary:
         """
         source = self._source(item_id, Kind.AUDIO)
         try:
-            data = read_file(source, self._limits.audio_bytes, "sound", UnusableFile)
+            data = read_sound(source, AudioLimits(file_bytes=self._limits.audio_bytes))
         except UnusableFile as error:
             raise UnknownItemError("the sound of this item cannot be used") from error
-        for start, at, then, kind in _SOUNDS:
-            if data.startswith(start) and data[at : at + len(then)] == then:
-                return data, kind
-        raise UnknownItemError("the sound of this item is of no type that browsers play")
+        if (kind := sound_type(data)) is None:
+            raise UnknownItemError("the sound of this item is of no type that browsers play")
+        return data, kind
 
     def _source(self, item_id: str, kind: Kind) -> bytes | Path:
         medium = self._media.get(item_id, {}).get(kind)
