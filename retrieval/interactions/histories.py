@@ -15,7 +15,7 @@ from indexing.errors import InputError
 from retrieval.interactions.columns import Repeats, distinct_pairs
 from retrieval.interactions.context import Context, joined_context
 from retrieval.interactions.interactions import Interactions
-from retrieval.interactions.known_items import check_known, known_rows, no_known_item
+from retrieval.interactions.known_items import LoggedItems, check_known, no_known_item
 from retrieval.models.user_model import UserModel
 
 
@@ -114,10 +114,11 @@ class LoggedHistories:
         Raises:
             InputError: When nobody has an item, or a weight is negative.
         """
-        all_users = all_histories(log, items)
+        logged = LoggedItems.of(log, items)
+        check_known(log, items, logged=logged)
+        all_users = all_histories(log, items, logged)
         if not len(all_users.rows):
-            raise InputError(no_known_item(log, items))
-        check_known(log, items)
+            raise InputError(no_known_item(logged.counted(log.table["user_id"]), items))
         if everyone:
             return all_users
         positions = np.flatnonzero(all_users.lengths)
@@ -140,9 +141,9 @@ class LoggedHistories:
 
     def last_times(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """Give the time of the last interaction of the users at positions, (B,) int64; -1 for empty histories."""
-        starts, ends = self.starts[:-1][numbers], self.starts[1:][numbers]
         if not len(self.timestamps):
             return np.full(len(numbers), -1, np.int64)
+        starts, ends = self.starts[:-1][numbers], self.starts[1:][numbers]
         last = self.timestamps[ends - 1] if self.latest is None else self.latest[numbers]
         return np.where((numbers >= 0) & (ends > starts), last, -1)
 
@@ -196,13 +197,21 @@ def histories(interactions: Interactions, items: ItemIds, *, min_length: int = 1
     return [logged.of_user(number) for number in np.flatnonzero(logged.lengths >= max(min_length, 1)).tolist()]
 
 
-def all_histories(interactions: Interactions, items: ItemIds) -> LoggedHistories:
-    """Give the histories of all users in a few arrays, also of users without an item of the bundle."""
+def all_histories(interactions: Interactions, items: ItemIds, logged: LoggedItems | None = None) -> LoggedHistories:
+    """Give the histories of all users in a few arrays, also of users without an item of the bundle.
+
+    Args:
+        interactions: The log.
+        items: The items of the bundle.
+        logged: The items of the log, where they were looked up before.
+
+    Raises:
+        InputError: When a weight is negative.
+    """
     _check_signs(interactions)
-    table = interactions.table
-    encoded = table["item_id"].combine_chunks().dictionary_encode()
-    item_ids, item_codes = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
-    rows = known_rows(item_ids, items)[item_codes]
+    logged = LoggedItems.of(interactions, items) if logged is None else logged
+    table, item_codes = interactions.table, logged.codes
+    rows = logged.rows[item_codes]
     is_known = rows >= 0
     rows = rows[is_known]
     users, user_ids = numbered(table["user_id"])
@@ -214,7 +223,7 @@ def all_histories(interactions: Interactions, items: ItemIds) -> LoggedHistories
     if interactions.has_times:
         order = np.argsort(users[kept.positions], kind="stable")
     else:
-        drawn = drawn_numbers(user_ids, users[kept.positions], item_ids, item_codes[is_known][kept.positions])
+        drawn = drawn_numbers(user_ids, users[kept.positions], logged.item_ids, item_codes[is_known][kept.positions])
         order = np.lexsort((drawn, users[kept.positions]))
     positions, kept_weights = kept.positions[order], kept.weights[order]
     starts = np.append(0, np.cumsum(np.bincount(users[positions], minlength=len(user_ids)))).astype(np.int64)
@@ -222,8 +231,8 @@ def all_histories(interactions: Interactions, items: ItemIds) -> LoggedHistories
     names = pa.array(user_ids, pa.string())
     context = Context.of_log(table, interactions.context_columns)
     context = None if context is None else context[np.flatnonzero(is_known)[positions]]
-    logged = LoggedHistories(names, starts, rows[positions], timestamps, kept_weights, items, 0.0, context, latest)
-    return replace(logged, min_relevance=min_liked_weight([logged], interactions.repeats))
+    found = LoggedHistories(names, starts, rows[positions], timestamps, kept_weights, items, 0.0, context, latest)
+    return replace(found, min_relevance=min_liked_weight([found], interactions.repeats))
 
 
 def min_liked_weight(histories: Sequence[History | LoggedHistories], repeats: Repeats) -> float:

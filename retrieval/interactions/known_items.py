@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from indexing.arrays import Rows
+from indexing.arrays import Mask, Rows
 from indexing.catalogue.item_ids import ItemIds, other_spelling
 from indexing.errors import CommonspaceWarning, InputError, examples
 from retrieval.interactions.interactions import Interactions
@@ -88,76 +89,118 @@ def known_rows(item_ids: Sequence[str], items: ItemIds) -> Rows:
     return np.array([-1 if (row := known_row(items, item_id)) is None else row for item_id in item_ids], np.int64)
 
 
-def known_items(interactions: Interactions, items: ItemIds) -> tuple[Interactions, KnownItems]:
+@dataclass(frozen=True, eq=False)
+class LoggedItems:
+    """The items of a log with their rows in a bundle, looked up once for all that reads both.
+
+    Attributes:
+        item_ids: M distinct item_ids as the log has them, in the order of first appearance.
+        codes: (N,) int64, the position in ``item_ids`` of the item of each interaction.
+        rows: (M,) int64, their rows in the bundle, -1 for those that it lacks.
+        items: Of the bundle.
+    """
+
+    item_ids: list[str]
+    codes: NDArray[np.int64]
+    rows: Rows
+    items: ItemIds
+
+    @classmethod
+    def of(cls, interactions: Interactions, items: ItemIds) -> "LoggedItems":
+        """Look up the items of a log."""
+        encoded = interactions.table["item_id"].combine_chunks().dictionary_encode()
+        item_ids = encoded.dictionary.to_pylist()
+        return cls(item_ids, encoded.indices.to_numpy().astype(np.int64), known_rows(item_ids, items), items)
+
+    def as_in_bundle(self) -> list[str]:
+        """Give the item_ids as the bundle writes them."""
+        pairs = zip(self.item_ids, self.rows.tolist(), strict=True)
+        return [name if row < 0 else self.items[row] for name, row in pairs]
+
+    def counted(self, user_ids: pa.ChunkedArray, among: Mask | None = None) -> KnownItems:
+        """Count what is known and unknown of the interactions of the users, or of some; the cause is of all.
+
+        Args:
+            user_ids: N user_ids, of the same log.
+            among: (N,) bool, the interactions that count; all when None.
+        """
+        codes, named = self.codes, self.as_in_bundle()
+        if among is not None:
+            codes, user_ids = codes[among], user_ids.filter(pa.array(among))
+        users = user_ids.combine_chunks().dictionary_encode()
+        numbers, is_unknown = users.indices.to_numpy(), self.rows[codes] < 0
+        changed = np.array([old != new for old, new in zip(self.item_ids, named, strict=True)], np.bool_)
+        known = KnownItems(len(codes), len(users.dictionary), respelled=int(changed[codes].sum()))
+        if not is_unknown.any():
+            return known
+        first = _first_seen(codes[is_unknown])
+        with_unknown, with_known = (np.zeros(known.users, np.bool_) for _ in range(2))
+        with_unknown[numbers[is_unknown]] = True
+        with_known[numbers[~is_unknown]] = True
+        return replace(
+            known,
+            unknown=int(is_unknown.sum()),
+            unknown_items=len(first),
+            unknown_users=int(with_unknown.sum()),
+            users_left_out=int((~with_known).sum()),
+            examples=tuple(self.item_ids[place] for place in first[:_SHOWN].tolist()),
+            cause=self._cause(),
+        )
+
+    def _cause(self) -> str:
+        missing = [self.item_ids[place] for place in np.flatnonzero(self.rows < 0).tolist()]
+        return _cause(missing, self.items, any_known=bool(self.rows.max(initial=-1) >= 0))
+
+
+def known_items(
+    interactions: Interactions, items: ItemIds, logged: LoggedItems | None = None
+) -> tuple[Interactions, KnownItems]:
     """Write the item_ids of a log as a bundle does, and say which are not in it.
 
     Args:
         interactions: The log; interactions with unknown items stay.
         items: The items of the bundle.
+        logged: Those of the log, where they were looked up before.
 
     >>> log = pa.table({"user": ["ann", "ann", "bob"], "item": ["1.0", "7.0", "2.0"]})
     >>> read, known = known_items(Interactions.from_arrow(log), ItemIds(["1", "2"]))
     >>> read.table["item_id"].to_pylist(), known.unknown, known.examples
     (['1', '7.0', '2'], 1, ('7.0',))
     """
-    ids = interactions.table["item_id"].combine_chunks().dictionary_encode()
-    names, positions = ids.dictionary.to_pylist(), ids.indices.to_numpy()
-    rows = known_rows(names, items)
-    written = [name if row < 0 else items[row] for name, row in zip(names, rows.tolist(), strict=True)]
-    changed = np.array([old != new for old, new in zip(names, written, strict=True)], np.bool_)
-    if changed.any():
-        interactions = _with_items(interactions, pa.array(written, pa.string()).take(ids.indices))
-    users = interactions.table["user_id"].combine_chunks().dictionary_encode()
-    count, numbers = len(users.dictionary), users.indices.to_numpy()
-    unknown = rows[positions] < 0
-    if not unknown.any():
-        return interactions, KnownItems(len(positions), count, respelled=int(changed[positions].sum()))
-    first = _first_seen(positions[unknown])
-    missing = [names[place] for place in first.tolist()]
-    sample, any_known = np.unique(numbers[unknown]), np.unique(numbers[~unknown])
-    known = KnownItems(
-        interactions=len(positions),
-        users=count,
-        unknown=int(unknown.sum()),
-        unknown_items=len(missing),
-        unknown_users=len(sample),
-        users_left_out=count - len(any_known),
-        examples=tuple(missing[:_SHOWN]),
-        cause=_cause(missing, items, any_known=bool(len(any_known))),
-        respelled=int(changed[positions].sum()),
-    )
+    logged = LoggedItems.of(interactions, items) if logged is None else logged
+    known = logged.counted(interactions.table["user_id"])
+    if known.respelled:
+        interactions = _with_items(interactions, pa.array(logged.as_in_bundle(), pa.string()).take(logged.codes))
     return interactions, known
 
 
-def check_known(interactions: Interactions, items: ItemIds, user_ids: Sequence[str] = ()) -> None:
+def check_known(
+    interactions: Interactions, items: ItemIds, user_ids: Sequence[str] = (), logged: LoggedItems | None = None
+) -> None:
     """Warn of interactions with items that a bundle lacks, which are left out of histories.
 
     Args:
         interactions: The log.
         items: The items of the bundle.
         user_ids: The users whose interactions count; all of the log when empty.
+        logged: The items of the log, where they were looked up before.
 
     Raises:
         InputError: When no interaction of the log is with an item of the bundle.
     """
-    names = interactions.table["item_id"].unique().to_pylist()
-    if not names or (rows := known_rows(names, items)).min() >= 0:
+    logged = LoggedItems.of(interactions, items) if logged is None else logged
+    if logged.rows.min(initial=0) >= 0:
         return
-    if rows.max() < 0:
-        raise InputError(no_known_item(interactions, items))
-    if user_ids:
-        asked = pc.is_in(interactions.table["user_id"], value_set=pa.array(user_ids, pa.string()))
-        interactions = replace(interactions, table=interactions.table.filter(asked))
-    _, known = known_items(interactions, items)
-    if known.unknown:
-        missing = [name for name, row in zip(names, rows.tolist(), strict=True) if row < 0]
-        known = replace(known, cause=_cause(missing, items, any_known=True))  # of the users asked for, maybe none is
+    users = interactions.table["user_id"]
+    if logged.rows.max() < 0:
+        raise InputError(no_known_item(logged.counted(users), items))
+    asked = pc.is_in(users, value_set=pa.array(user_ids, pa.string())).to_numpy() if user_ids else None
+    if (known := logged.counted(users, asked)).unknown:
         warnings.warn(str(known), UnknownItemsWarning, stacklevel=5)
 
 
-def no_known_item(interactions: Interactions, items: ItemIds) -> str:
+def no_known_item(known: KnownItems, items: ItemIds) -> str:
     """Say that no interaction is with an item of a bundle, and why that may be."""
-    _, known = known_items(interactions, items)
     return (
         f"no interaction in the log is with an item of this bundle: the log has {examples(known.examples)}, the bundle "
         f"{examples(items)}. {known.cause}"

@@ -28,7 +28,7 @@ from retrieval.interactions.columns import last_of_each_item
 from retrieval.interactions.event_types import LearnedEvents
 from retrieval.interactions.histories import LoggedHistories, all_histories
 from retrieval.interactions.interactions import Interactions, read_as_learned
-from retrieval.interactions.known_items import check_known
+from retrieval.interactions.known_items import LoggedItems, check_known
 from retrieval.interactions.parse_values import Moment, request_seconds
 from retrieval.ranking.explain import finite_weights
 
@@ -244,9 +244,9 @@ class UserHistories:
         Raises:
             InputError: When a user is not in the log, the log has no item of the bundle, or it has no times.
         """
-        user_ids = check_names(user_ids, "user_ids")
-        check_known(log, items, user_ids)
-        logged = all_histories(log, items)
+        user_ids, known = check_names(user_ids, "user_ids"), LoggedItems.of(log, items)
+        check_known(log, items, user_ids, known)
+        logged = all_histories(log, items, known)
         if timed:
             check_has_times(logged)
         names = tuple(user_ids) or tuple(logged.names.to_pylist())
@@ -256,8 +256,16 @@ class UserHistories:
                 f"{len(missing)} of the users are not in the log, e.g. {examples(missing)}; leave them out, or ask for "
                 "them with an empty history"
             )
+        return cls.of_logged(logged, numbers, names)
+
+    @classmethod
+    def of_logged(
+        cls, logged: LoggedHistories, numbers: NDArray[np.int64], user_ids: Sequence[str] = ()
+    ) -> "UserHistories":
+        """Take the histories of users at positions of a log, an empty one for -1; see `LoggedHistories.numbers`."""
         rows, weights = logged.histories(numbers)
-        return cls(list(rows), list(weights), None, names, logged.min_relevance, logged.last_times(numbers))
+        least = logged.min_relevance if len(logged.rows) else None
+        return cls(list(rows), list(weights), None, tuple(user_ids), least, logged.last_times(numbers))
 
     def take(self, at: Rows) -> "UserHistories":
         """Keep the users at some positions, in that order."""

@@ -26,7 +26,7 @@ from retrieval.evaluation.metrics import cutoffs
 from retrieval.evaluation.statistics import bootstrap_means
 from retrieval.interactions.histories import all_histories
 from retrieval.interactions.interactions import Interactions
-from retrieval.interactions.known_items import check_known, known_items
+from retrieval.interactions.known_items import LoggedItems, check_known, known_items
 
 PerQuery = NDArray[np.float64]
 
@@ -180,8 +180,9 @@ def against_baselines(
         LeakError: If the bundle was trained on the relevant items.
         ShapeError: If the number of collections differs from that of users.
     """
-    check_known(interactions, candidates.items)
-    known_interactions, _ = known_items(interactions, candidates.items)
+    logged = LoggedItems.of(interactions, candidates.items)
+    check_known(interactions, candidates.items, logged=logged)
+    known_interactions, _ = known_items(interactions, candidates.items, logged)
     if min_relevance is None:
         min_relevance = all_histories(known_interactions, candidates.items).min_relevance
     measure = MEASURE if MEASURE in measures else measures[0]

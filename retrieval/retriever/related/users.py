@@ -114,9 +114,7 @@ def users_for(
     size = max(1, min(_USERS, _MAX_SCORES // max(1, len(rows))))
     for start in range(0, len(logged), size):
         numbers = np.arange(start, min(start + size, len(logged)))
-        histories, weights = logged.histories(numbers)
-        last = logged.last_times(numbers)
-        users = UserHistories(list(histories), list(weights), None, (), logged.min_relevance, last)
+        users = UserHistories.of_logged(logged, numbers)
         users = users if asked is None else replace(users, times=np.repeat(asked, len(numbers)))
         scores = _scores(state, rows, Request.of(state, users))
         best = top_k(scores, numbers, min(k, len(numbers)))

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 from fastapi import Depends, Request
 
+from indexing.errors import InputError
 from retrieval.serving.config import ServiceConfig
 from retrieval.serving.engine.admission import Admission
 from retrieval.serving.engine.image_urls import ImageUrls
@@ -40,6 +41,17 @@ class Service:
     scenarios: "Scenarios | None" = None
     cross_encoder: "PairScorer | None" = None
     image_urls: ImageUrls | None = None
+
+    @property
+    def log(self) -> "EventLog":
+        """The log of live events.
+
+        Raises:
+            InputError: When this service has none.
+        """
+        if self.events is None:
+            raise InputError("this service has no log of live events; start it with --events URL")
+        return self.events
 
 
 async def service_of(request: Request) -> Service:

@@ -7,12 +7,10 @@ from fastapi import APIRouter, Body, Path, Query
 from fastapi.responses import Response
 from pydantic_core import to_json
 
-from indexing.errors import InputError
 from retrieval.interactions.known_items import known_row
-from retrieval.serving.engine.live_users import event_types
 from retrieval.serving.engine.request import current_request
-from retrieval.serving.engine.service import Service, ServiceDep
-from retrieval.serving.events import Event, EventLog, impressions
+from retrieval.serving.engine.service import ServiceDep
+from retrieval.serving.events import Event, impressions
 from retrieval.serving.events.event import MAX_TEXT, seconds_of
 from retrieval.serving.http.routes.paths import USER_ID
 from retrieval.serving.schemas.errors import error_responses
@@ -42,12 +40,12 @@ async def events(service: ServiceDep, body: Annotated[EventsBody, Body(examples=
 
     The next answer to that user or session reflects it. What was shown of an answer is written by its `request_id`.
     """
-    log = log_of(service)
+    log = service.log
     batch = events_of(body)
 
     def work() -> dict[str, Any]:
         retriever = service.served.current.retriever
-        done = log.append(batch, event_types(retriever.state))
+        done = log.append(batch, retriever.state.learned.live_types)
         now = time.time()
         for event in batch:
             service.metrics.event(event.type, 0.0 if event.time is None else max(now - seconds_of(event.time), 0.0))
@@ -85,14 +83,14 @@ def _event(body: EventIn) -> Event:
 @router.post("/users/merge", response_model=MergedUsers, summary="Say that two names are one person")
 async def merge(service: ServiceDep, body: MergeIn) -> Response:
     """Earlier and later events of the anonymous name belong to the known one."""
-    log = log_of(service)
+    log = service.log
     return _answer(await service.admission.run("events", lambda: vars(log.merge(body.anonymous, body.known))))
 
 
 @router.delete(f"/users/{USER_ID}", response_model=ForgottenUser, summary="Forget a user")
 async def forget(service: ServiceDep, user_id: UserId) -> Response:
     """Remove all events, sessions and names of a user; a dump that is restored later does not bring them back."""
-    log = log_of(service)
+    log = service.log
     return _answer(await service.admission.run("events", lambda: vars(log.forget(user_id))))
 
 
@@ -104,24 +102,13 @@ async def user_events(
     before: Annotated[int | None, Query(ge=0, le=2**63 - 1)] = None,
 ) -> Response:
     """Give them as they were written, the latest first."""
-    log = log_of(service)
+    log = service.log
 
     def work() -> dict[str, Any]:
         found = log.events_of(user_id, limit, before)
         return {"events": found, "next_before": found[-1]["sequence"] if len(found) == limit else None}
 
     return _answer(await service.admission.run("events", work))
-
-
-def log_of(service: Service) -> EventLog:
-    """Give the log of live events.
-
-    Raises:
-        InputError: When this service has none.
-    """
-    if service.events is None:
-        raise InputError("this service has no log of live events; start it with --events URL")
-    return service.events
 
 
 def _answer(body: dict[str, Any]) -> Response:

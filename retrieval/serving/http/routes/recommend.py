@@ -1,6 +1,7 @@
 """`/recommend`."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from fastapi import APIRouter
@@ -127,16 +128,16 @@ def answered(service: Service, retriever: Retriever, body: RecommendRequest) -> 
     """Answer a request as it stands."""
     with service.metrics.stage("recommend"):
         found = recommended(service, retriever, body)
-    hits, earlier = after_steps(retriever, found, body, seen=seen_by(service, body))
+    hits, earlier = after_steps(retriever, found, body, seen=partial(seen_by, service, body))
     why = reasons_of_recommendation(retriever, hits) if body.explain else None
     return in_body(retriever, Answers(hits, earlier, why), body)
 
 
-def seen_by(service: Service, body: RecommendRequest) -> Impressions | None:
+def seen_by(service: Service, body: RecommendRequest, rules: Rules) -> Impressions | None:
     """Read what was shown to the users of a request until now, where a rule counts that; None of histories as lists."""
     if service.events is None or body.histories is not None:
         return None
-    if not any(isinstance(rule, FrequencyCap | Rotate) for rule in Rules.from_list(body.rules).rules):
+    if not any(isinstance(rule, FrequencyCap | Rotate) for rule in rules.rules):
         return None
     if body.user_ids is not None:
         return service.events.impressions_of(body.user_ids)
@@ -168,9 +169,9 @@ def recommended_live(service: Service, retriever: Retriever, body: RecommendRequ
     state = retriever.state
     with service.metrics.stage("history"):
         if body.user_ids is not None:
-            users = histories_of_users(state, service.events, body.user_ids, body.times)
+            users = histories_of_users(state, service.log, body.user_ids, body.times)
         else:
-            users = histories_of_session(state, service.events, body.session or "", body.times)
+            users = histories_of_session(state, service.log, body.session or "", body.times)
     request = request_of(
         state,
         users,

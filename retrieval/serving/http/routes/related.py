@@ -5,9 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from indexing.errors import InputError
 from retrieval.serving.engine.answering import Answers
-from retrieval.serving.engine.live_users import event_types
 from retrieval.serving.engine.served_bundle import Served
 from retrieval.serving.engine.service import ServiceDep
 from retrieval.serving.http.routes.reply import reply
@@ -58,9 +56,7 @@ async def users_for(service: ServiceDep, body: UsersForRequest) -> Response:
 
     def work(served: Served) -> dict[str, Any]:
         retriever = served.retriever
-        if service.events is None:
-            raise InputError("this service has no log of live events; start it with --events URL")
-        log = service.events.interactions_of(body.user_ids, event_types(retriever.state))
+        log = service.log.interactions_of(body.user_ids, retriever.state.learned.live_types)
         ranked = retriever.users_for(body.item_ids, log, body.k, times=body.times)
         hits = [[hit._asdict() for hit in users] for users in ranked]
         return {"results": [{"item_id": one, "users": users} for one, users in zip(body.item_ids, hits, strict=True)]}

@@ -1,7 +1,7 @@
 """The steps after retrieval, as a request asks for them: rerank, diversify, rules, reasons, verdict."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -48,11 +48,11 @@ def after_steps(
     body: Postprocessed,
     *before: Candidates,
     reranked: bool = False,
-    seen: Impressions | None = None,
+    seen: Callable[[Rules], Impressions | None] | None = None,
 ) -> tuple[Candidates, tuple[Candidates, ...]]:
     """Apply the steps of a request; give the hits, and what each step before the last gave, with those ``before``.
 
-    Rules of frequency count what the users have ``seen`` until now.
+    Rules of frequency count what the users have ``seen`` until now, where that is known.
     """
     stages = [*before, found]
     if reranked:
@@ -63,8 +63,10 @@ def after_steps(
         arguments = without_defaults(body.diversify)
         stages.append(retriever.diversify(stages[-1], None if body.rules else body.k, **arguments))
     if body.rules:
-        at = None if seen is None else int(time.time())
-        stages.append(retriever.apply_rules(stages[-1], Rules.from_list(body.rules), body.k, impressions=seen, at=at))
+        rules = Rules.from_list(body.rules)
+        shown = None if seen is None else seen(rules)
+        at = None if shown is None else int(time.time())
+        stages.append(retriever.apply_rules(stages[-1], rules, body.k, impressions=shown, at=at))
     last = stages.pop()
     return last.top(body.k), tuple(stages)
 
