@@ -16,7 +16,7 @@ from indexing.runtime.arguments import check_choice, check_whole
 from retrieval.batch.answering import MAX_CANDIDATES, QUARANTINED
 from retrieval.batch.input_rows import Chunk, UserLines
 from retrieval.batch.job import JobReport, Progressed, run_parts, state_of
-from retrieval.batch.table_files import check_out, table_writer
+from retrieval.batch.table_files import check_out, write_tables
 from retrieval.candidates import Candidates
 from retrieval.filters import Where
 from retrieval.retriever.related.items import BY, By, similar_rows
@@ -147,13 +147,7 @@ def write_neighbours(
     report = run_parts(parts, description, produce, progress)
     if form != "folder":
         files = sorted(parts.glob("part-*.parquet"))[: report.parts]
-
-        def write_parts(write: Callable[[bytes | memoryview], None]) -> None:
-            with table_writer(write, SCHEMA, form) as writer:
-                for file in files:
-                    writer.write_table(pq.read_table(file))
-
-        fsops.write_stream(out, write_parts)
+        write_tables(out, map(pq.read_table, files), SCHEMA, form)
         fsops.remove(parts)
     return report
 

@@ -1,10 +1,10 @@
 """Tables as files of the kind that their name says: Parquet, CSV or JSON lines; or a folder."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias, assert_never
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, assert_never
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -92,12 +92,29 @@ def write_table(table: pa.Table, path: Path) -> None:
             raise InputError(f"{path} is a folder that holds {others[0]!r} already; give another")
         form, path = "parquet", path / PART
     fsops.make_folder(path.parent)
+    write_tables(path, (table,), table.schema, form)
+
+
+class WrittenTables(NamedTuple):
+    """A file of tables: how many rows it has, and the sha256 of its bytes."""
+
+    rows: int
+    digest: str
+
+
+def write_tables(path: Path, tables: Iterable[pa.Table], schema: pa.Schema, form: Form) -> WrittenTables:
+    """Write tables of one schema into one file as they come, whole, or leave what was there."""
+    rows = 0
 
     def produce(write: Write) -> None:
-        with table_writer(write, table.schema, form) as writer:
-            writer.write_table(table)
+        nonlocal rows
+        with table_writer(write, schema, form) as writer:
+            for table in tables:
+                writer.write_table(table)
+                rows += len(table)
 
-    fsops.write_stream(path, produce)
+    digest = fsops.write_stream(path, produce)
+    return WrittenTables(rows, digest)
 
 
 @contextmanager

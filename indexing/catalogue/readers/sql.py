@@ -20,6 +20,7 @@ from indexing.errors import CommonspaceError, InputError, import_extra
 _SCHEMES = re.compile(r"(sqlite|postgresql|postgres)(\+\w+)?://")
 _QUERY = re.compile(r"\s*(select|with|values|table)\s", re.IGNORECASE)
 _FORM = "write sqlite:///FILE#TABLE or postgresql://USER@HOST/DATABASE#TABLE; a query may stand in place of the table"
+ESCAPES = "in a user name or password write # as %23, @ as %40"
 _ROWS = 10_000  # read at once
 _JSON = pa.binary(16)  # stands for a column of JSON, whose values have types of their own
 
@@ -50,29 +51,13 @@ class SqlTable:
             InputError: When it is none; what it holds is not repeated, as it may be a password.
             MissingExtraError: When SQLAlchemy is not installed.
         """
-        alchemy = import_extra("sqlalchemy", "sql")
         address, _, name = source.partition("#")
-        try:
-            url = alchemy.make_url(address)
-        except (alchemy.exc.ArgumentError, ValueError):
-            url = None
-        is_lost = (
-            url is None or "@" in (url.host or "") or (not _QUERY.match(name) and "@" in name)
-        )  # a # in a password ends the URL too early
-        if is_lost or not _SCHEMES.match(address) or not url.database:
-            raise InputError(
-                f"the URL of a database cannot be read; {_FORM}; in a user name or password write # as %23, @ as %40"
-            )
-        kind, driver = url.drivername.replace("postgres+", "postgresql+").partition("+")[::2]
-        kind = "postgresql" if kind == "postgres" else kind
-        redacted = f"{kind}://{url.host or ''}{f':{url.port}' if url.port else ''}/{url.database}"
+        url = database_url(address) if _SCHEMES.match(address) else None
+        if url is None or (not _QUERY.match(name) and "@" in name):  # a # in a password ends the URL too early
+            raise InputError(f"the URL of a database cannot be read; {_FORM}; {ESCAPES}")
         if not name.strip():
-            raise InputError(f"{redacted} names no table; {_FORM}")
-        driver = driver or ("psycopg" if kind == "postgresql" else "")
-        if driver == "psycopg":
-            import_extra("psycopg", "sql")
-        full = url.set(drivername=f"{kind}+{driver}" if driver else kind)
-        return cls(full.render_as_string(hide_password=False), redacted, name.strip())
+            raise InputError(f"{without_user(url)} names no table; {_FORM}")
+        return cls(url.render_as_string(hide_password=False), without_user(url), name.strip())
 
     def __str__(self) -> str:
         return f"{self.redacted}#{self.name}"
@@ -92,6 +77,32 @@ class SqlTable:
         """The schema, if there is one, and the name of the table."""
         schema, _, table = self.name.rpartition(".")
         return schema or None, table
+
+
+def database_url(address: str) -> Any | None:  # noqa: ANN401 - SQLAlchemy stays lazy
+    """Read the URL of a database, without a table, with the driver that it needs; None where it names no database.
+
+    Raises:
+        MissingExtraError: When SQLAlchemy or the driver is not installed.
+    """
+    alchemy = import_extra("sqlalchemy", "sql")
+    try:
+        url = alchemy.make_url(address)
+    except (alchemy.exc.ArgumentError, ValueError):
+        return None
+    if "@" in (url.host or "") or not url.database:
+        return None
+    kind, _, driver = url.drivername.partition("+")
+    kind = "postgresql" if kind == "postgres" else kind
+    driver = driver or ("psycopg" if kind == "postgresql" else "")
+    if driver == "psycopg":
+        import_extra("psycopg", "sql")
+    return url.set(drivername=f"{kind}+{driver}" if driver else kind)
+
+
+def without_user(url: Any) -> str:  # noqa: ANN401 - SQLAlchemy stays lazy
+    """Give the kind, the host and the name of a database, without user, password and options."""
+    return f"{url.get_backend_name()}://{url.host or ''}{f':{url.port}' if url.port else ''}/{url.database}"
 
 
 def is_sql_url(source: object) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from indexing.arrays import Vectors, unit
+from indexing.arrays import Rows, Vectors, unit
 from indexing.bundle.bundle import Bundle
 from indexing.catalogue.arrow_values import python_values
 from indexing.errors import InputError
@@ -64,10 +64,10 @@ def make_map(
     rng = np.random.default_rng(seed)
     rows = np.flatnonzero(bundle.is_live)
     if colour_by == MODALITY:
-        points_to_map, item_rows, groups = _modalities(bundle, rows, rng)
+        points_to_map, item_rows, groups = modality_points(bundle, rows, MAX_POINTS, rng)
     else:
         values = _attribute(bundle.attributes, colour_by)
-        item_rows = _sample(rows, MAX_POINTS, rng)
+        item_rows = sampled(rows, MAX_POINTS, rng)
         points_to_map, groups = vectors[item_rows], groups_of([values[row] for row in item_rows])
     points, explained_variance = principal_plane(unit(points_to_map))
     return Map(points, [names[row] for row in item_rows], groups, colour_by, explained_variance)
@@ -108,12 +108,17 @@ def _quintiles(values: Sequence[Any], numbers: Sequence[float]) -> list[str]:
     ]
 
 
-def _modalities(
-    bundle: Bundle, rows: NDArray[np.int64], rng: np.random.Generator
-) -> tuple[Vectors, NDArray[np.int64], list[str]]:
-    """Return frozen vectors of all modalities of the same items, with their item rows and modalities."""
+def modality_points(bundle: Bundle, rows: Rows, most: int, rng: np.random.Generator) -> tuple[Vectors, Rows, list[str]]:
+    """Return frozen vectors of all modalities of the same items, with their item rows and modalities.
+
+    Args:
+        bundle: The bundle.
+        rows: Of its items.
+        most: So many points at most; then items are drawn.
+        rng: For drawing.
+    """
     frozen = bundle.modality_vectors
-    rows = _sample(rows, MAX_POINTS // max(len(frozen.modalities), 1), rng)
+    rows = sampled(rows, most // max(len(frozen.modalities), 1), rng)
     vectors, item_rows, groups = [], [], list[str]()
     for modality in frozen.modalities:
         present = rows[frozen.exists[modality][rows]]
@@ -129,7 +134,8 @@ def _attribute(table: pa.Table, name: str) -> list[Any]:
     return python_values(table.column(name))
 
 
-def _sample(rows: NDArray[np.int64], max_rows: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def sampled(rows: Rows, max_rows: int, rng: np.random.Generator) -> Rows:
+    """Return all rows, or so many that are drawn, in their order."""
     return rows if len(rows) <= max_rows else np.sort(rng.choice(rows, max_rows, replace=False))
 
 

@@ -10,14 +10,13 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from indexing.catalogue.readers.sql import said_without_secrets
-from indexing.errors import CommonspaceError, EventsBusyError, EventsError, InputError, import_extra
+from indexing.catalogue.readers.sql import ESCAPES, database_url, said_without_secrets, without_user
+from indexing.errors import CommonspaceError, EventsBusyError, EventsError, InputError
 from indexing.runtime.arguments import shown
 from retrieval.serving.events.tables import META, METADATA, VERSION
 
 Result = TypeVar("Result")
-_FORM = "write sqlite:///FILE or postgresql://USER@HOST/DATABASE; in a user name or password write # as %23, @ as %40"
-_DRIVERS = {"postgresql": "psycopg", "postgres": "psycopg"}
+_FORM = f"write sqlite:///FILE or postgresql://USER@HOST/DATABASE; {ESCAPES}"
 _BUSY_SECONDS = 10
 _ATTEMPTS = 3
 _CACHE_KB = 32_000  # of the pages of a large log
@@ -50,8 +49,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = _parsed(url)
-        server = f"{self.url.host or ''}{f':{self.url.port}' if self.url.port else ''}"
-        self.shown = f"{self.url.get_backend_name()}://{server}/{self.url.database}"
+        self.shown = without_user(self.url)
         if self.is_file:
             options: dict[str, Any] = {"pool_size": 16, "max_overflow": 48, "connect_args": {"timeout": _BUSY_SECONDS}}
         else:
@@ -183,19 +181,10 @@ class Database:
 def _parsed(url: object) -> sa.URL:
     if not isinstance(url, str):
         raise InputError(f"the URL of a log of events is {shown(url)}; {_FORM}")
-    address, mark, _ = url.partition("#")
-    try:
-        made = sa.make_url(address)
-    except (sa.exc.ArgumentError, ValueError):
-        made = None
-    if made is None or mark or "@" in (made.host or "") or not made.database or made.database == ":memory:":
+    made: sa.URL | None = None if "#" in url else database_url(url)
+    if made is None or made.database == ":memory:":
         raise InputError(f"the URL of a log of events cannot be read, or names no file or database; {_FORM}")
-    kind, driver = made.drivername.partition("+")[::2]
-    driver = driver or _DRIVERS.get(kind, "")
-    if driver == "psycopg":
-        import_extra("psycopg", "sql")
-    kind = "postgresql" if kind == "postgres" else kind
-    return made.set(drivername=f"{kind}+{driver}" if driver else kind)
+    return made
 
 
 def _set_up_sqlite(connection: Any, _: object) -> None:  # noqa: ANN401 - of the driver

@@ -113,7 +113,12 @@ def last_time(connection: sa.Connection) -> int:
 
 
 def stream(
-    connection: sa.Connection, columns: Sequence[str], *, shown: bool | None = None, merged: bool = True
+    connection: sa.Connection,
+    columns: Sequence[str],
+    *,
+    shown: bool | None = None,
+    since: int | None = None,
+    merged: bool = True,
 ) -> Iterator[pa.Table]:
     """Give columns of the log in the order of writing, a part at a time, so that memory is bounded.
 
@@ -121,6 +126,7 @@ def stream(
         connection: To read by.
         columns: Their names.
         shown: Impressions alone, or all but them; everything when None.
+        since: Only what happened at this second or later.
         merged: Write users by the names that they were merged into.
     """
     read: list[sa.ColumnElement[Any]] = [EVENTS.c[name] for name in columns]
@@ -131,6 +137,8 @@ def stream(
     query = sa.select(*read).select_from(source).order_by(EVENTS.c.sequence)
     if shown is not None:
         query = query.where(EVENTS.c.is_shown == sa.literal(shown))
+    if since is not None:
+        query = query.where(EVENTS.c.time >= since)
     schema = pa.schema([(name, _TYPES[name]) for name in columns])
     result = connection.execution_options(stream_results=True, max_row_buffer=CHUNK).execute(query)
     while rows := result.fetchmany(CHUNK):
@@ -150,13 +158,11 @@ def all_interactions(database: Database, options: ReadOptions, days: float | Non
         InteractionsError: When there is none, or a type has no weight.
     """
     with database.reading(whole=True) as connection:
-        end = last_time(connection)
-        tables = list(stream(connection, ("user_id", "item_id", "time", "type", "weight"), shown=False))
+        since = None if days is None else last_time(connection) - int(days * SECONDS_PER_DAY)
+        tables = list(stream(connection, ("user_id", "item_id", "time", "type", "weight"), shown=False, since=since))
     if not tables:
         raise InteractionsError(f"{database.shown} has no events yet but impressions; there is nothing to learn from")
     table = pa.concat_tables(tables).rename_columns(["user_id", "item_id", "timestamp", "event", "weight"])
-    if days is not None:
-        table = table.filter(pc.greater_equal(table["timestamp"], end - int(days * SECONDS_PER_DAY)))
     return Interactions(*options.clean(table, names=table.column_names))
 
 

@@ -18,7 +18,7 @@ from pyarrow import parquet
 from indexing.errors import DamagedFileError, InputError, InteractionsError
 from indexing.filesystem import fsops
 from indexing.runtime.arguments import check_path, shown
-from retrieval.batch.table_files import check_out, table_writer
+from retrieval.batch.table_files import check_out, write_tables
 from retrieval.interactions.event_types import USUAL_TYPES
 from retrieval.interactions.impressions import Impressions
 from retrieval.interactions.interactions import read_table, source_name
@@ -118,18 +118,9 @@ def _rows_of(connection: sa.Connection, table: sa.Table) -> Iterator[pa.Table]:
 
 
 def _write(path: Path, tables: Iterator[pa.Table]) -> dict[str, Any]:
-    rows = 0
-
-    def produce(write: Any) -> None:  # noqa: ANN401 - of fsops
-        nonlocal rows
-        first = next(tables)
-        with table_writer(write, first.schema, "parquet") as writer:
-            for table in chain((first,), tables):
-                writer.write_table(table)
-                rows += len(table)
-
-    digest = fsops.write_stream(path, produce)
-    return {"rows": rows, "bytes": path.stat().st_size, "sha256": digest}
+    first = next(tables)
+    written = write_tables(path, chain((first,), tables), first.schema, "parquet")
+    return {"rows": written.rows, "bytes": path.stat().st_size, "sha256": written.digest}
 
 
 def restore(writer: Writer, folder: Path | str) -> Restored:
@@ -257,20 +248,10 @@ def export(database: Database, path: Path, *, impressions: bool) -> int:
     form = check_out(path)
     if form == "folder":
         raise InputError(f"{path} is no file; give one that ends in .parquet, .csv or .jsonl")
-    names, rows = [*_EXPORTED], 0
-    renamed = ["timestamp" if name == "time" else "event" if name == "type" else name for name in names]
-    fsops.make_folder(path.parent)
-
-    def produce(write: Any) -> None:  # noqa: ANN401 - of fsops
-        nonlocal rows
-        with database.reading(whole=True) as connection:
-            tables = (table.rename_columns(renamed) for table in stream(connection, names, shown=impressions))
-            if (first := next(tables, None)) is None:
-                raise InputError(f"{database.shown} has no {'impressions' if impressions else 'events'} to export")
-            with table_writer(write, first.schema, form) as writer:
-                for table in chain((first,), tables):
-                    writer.write_table(table)
-                    rows += len(table)
-
-    fsops.write_stream(path, produce)
-    return rows
+    renamed = ["timestamp" if name == "time" else "event" if name == "type" else name for name in _EXPORTED]
+    with database.reading(whole=True) as connection:
+        tables = (table.rename_columns(renamed) for table in stream(connection, _EXPORTED, shown=impressions))
+        if (first := next(tables, None)) is None:
+            raise InputError(f"{database.shown} has no {'impressions' if impressions else 'events'} to export")
+        fsops.make_folder(path.parent)
+        return write_tables(path, chain((first,), tables), first.schema, form).rows

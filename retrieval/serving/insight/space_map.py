@@ -11,7 +11,7 @@ from scipy.linalg import eigh
 from indexing.arrays import Rows, Vectors, unit
 from indexing.catalogue.arrow_values import python_values
 from indexing.errors import InputError
-from retrieval.evaluation.report.item_map import groups_of
+from retrieval.evaluation.report.item_map import groups_of, modality_points, sampled
 from retrieval.postprocess.titles import titles_at
 from retrieval.retriever.retriever import Retriever
 from retrieval.serving.insight.facets import facets_of
@@ -99,28 +99,15 @@ def _points(retriever: Retriever, by_modality: bool) -> Points:
     if len(rows) < 2 or retriever.vectors.shape[1] < 2:
         raise InputError("a map needs two items and two dimensions; there are fewer")
     groups: list[str] | None = None
+    rng = np.random.default_rng(0)  # the same points each time
     if by_modality:
-        frozen = retriever.bundle.modality_vectors
-        rows = sample(rows, MAX_POINTS // max(len(frozen.modalities), 1))
-        parts = [(name, rows[frozen.exists[name][rows]]) for name in frozen.modalities]
-        if len({frozen.vectors[name].shape[1] for name, _ in parts}) > 1:
-            raise InputError("the modalities of this bundle have spaces of their own, which no single map shows")
-        vectors = np.concatenate([frozen.vectors[name][present].astype(np.float32) for name, present in parts])
-        groups = [str(name) for name, present in parts for _ in range(len(present))]
-        rows = np.concatenate([present for _, present in parts])
+        vectors, rows, groups = modality_points(retriever.bundle, rows, MAX_POINTS, rng)
     else:
-        rows = sample(rows, MAX_POINTS)
+        rows = sampled(rows, MAX_POINTS, rng)
         vectors = retriever.vectors[rows]
     vectors = unit(vectors)
     plane = Plane.of(vectors)
     return Points(plane, rows, plane.place(vectors), groups)
-
-
-def sample(rows: Rows, most: int) -> Rows:
-    """Give all rows, or an even sample of them that is the same each time."""
-    if len(rows) <= most:
-        return rows
-    return np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
 
 
 def map_of(retriever: Retriever, colour: str | None) -> dict[str, Any]:
