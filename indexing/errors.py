@@ -13,6 +13,7 @@
     │   └── SeparateSpacesError    modalities of different spaces that were to be compared
     ├── BundleError            a bundle that cannot be opened or written
     │   ├── DamagedFileError   a file whose size or checksum is not the recorded one
+    │   ├── GenerationError    a generation that is not kept, or that cannot take a change that came after it
     │   └── BundleLockedError  another process is writing to the bundle
     ├── EventsError            a log of live events that cannot be opened, read or written
     │   └── EventsBusyError        more events than can be written are waiting
@@ -113,6 +114,10 @@ class BundleError(CommonspaceError):
 
 class DamagedFileError(BundleError):
     """A file whose size or checksum is not the recorded one."""
+
+
+class GenerationError(BundleError):
+    """A generation that is not kept, or that cannot take a change that came after it."""
 
 
 class BundleLockedError(BundleError):

@@ -16,18 +16,18 @@ import numpy as np
 import pyarrow as pa
 
 from indexing.arrays import Mask, Rows, Vectors
-from indexing.bundle.change_log import LOG, Batch, acknowledged, read_batch
-from indexing.bundle.current import State, no_bundle_error, read_state
-from indexing.bundle.generation import Generation
+from indexing.bundle.change_log import LOG, Batch, acknowledged, digest_of, read_batch
+from indexing.bundle.current import State, is_generation, no_bundle_error, read_state
+from indexing.bundle.generation import Generation, generations
 from indexing.bundle.manifest import Manifest
 from indexing.bundle.updated_items import with_updates
 from indexing.catalogue.item_ids import ItemIds
 from indexing.encoders.base import Encoder
-from indexing.errors import BundleError, DamagedFileError, InputError
+from indexing.errors import BundleError, DamagedFileError, GenerationError, InputError, examples
 from indexing.index import VectorIndex
 from indexing.index.backends.flat import FlatIndex
 from indexing.media.files import Modality
-from indexing.runtime.arguments import check_names, check_path
+from indexing.runtime.arguments import check_kind, check_names, check_path
 from indexing.store.collect import ModalityVectors
 from indexing.store.store import Parts
 
@@ -43,52 +43,117 @@ class Bundle:
         generation: The current generation.
         state: The state that was current when this was opened.
         batches: The changes since that generation, in order.
+        is_pinned: Whether it stays with its generation when another one becomes current.
     """
 
-    def __init__(self, root: Path, generation: Generation, state: State, batches: tuple[Batch, ...]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        generation: Generation,
+        state: State,
+        batches: tuple[Batch, ...],
+        *,
+        is_pinned: bool = False,
+    ) -> None:
         self.root, self.generation, self.state, self.batches = root, generation, state, batches
+        self.is_pinned = is_pinned
 
     @classmethod
-    def open(cls, root: Path | str, *, only: Collection[str] | None = None) -> "Bundle":
+    def open(cls, root: Path | str, *, only: Collection[str] | None = None, generation: str | None = None) -> "Bundle":
         """Open the current state, and compare its files with what was recorded of them.
 
         Args:
             root: Folder of the bundle.
             only: Files of the generation that will be read, for who needs but a few; all when None.
+            generation: Name of a generation that is kept: it is opened as if it were current, with every acknowledged
+                change that it does not contain, as after a `rollback` to it.
 
         Raises:
             BundleError: When there is no bundle, or one that this version cannot read.
             DamagedFileError: When a file is missing or is not what was written.
+            GenerationError: When no such generation is kept, or it cannot take a change that came after it.
         """
         root = check_path(root, "the folder of the bundle")
         if only is not None:
             check_names(only, "only", ordered=False)
         state = read_state(root)
+        if generation is not None and state is not None:
+            return cls.as_current(root, _kept_generation(root, generation, only), state)
         while state is not None:
             try:
-                generation = Generation.open(root / state.generation, only=only)
-                return cls(root, generation, state, _read_batches(root, state, generation.manifest))
+                current = Generation.open(root / state.generation, only=only)
+                return cls(root, current, state, _read_batches(root, state, current.manifest))
             except (DamagedFileError, FileNotFoundError):
                 previous, state = state, read_state(root)
                 if state == previous:  # or else another became current meanwhile, and the old one collected
                     raise
         raise no_bundle_error(root)
 
+    @classmethod
+    def as_current(
+        cls, root: Path, generation: Generation, state: State, read_before: Sequence[Batch] = ()
+    ) -> "Bundle":
+        """Return a bundle in which a generation is current, with every acknowledged change that it does not contain.
+
+        Args:
+            root: Folder of the bundle.
+            generation: An opened generation.
+            state: The current state, which may name another.
+            read_before: The first of these changes, if they are known.
+
+        Raises:
+            GenerationError: When it cannot take a change that came after it.
+            DamagedFileError: When a change is damaged.
+        """
+        manifest = generation.manifest
+        names = acknowledged(root, state, manifest.batches)
+        batches = (*read_before, *(read_batch(root / LOG / name) for name in names[len(read_before) :]))
+        if state.generation != manifest.generation:
+            state = state.succeeded_by(manifest.generation, manifest.batches, digest_of(names), manifest.sequence)
+        bundle = cls(root, generation, state, batches, is_pinned=True)
+        try:
+            check_encoders(root, manifest, batches)
+            _ = bundle.attributes  # which must fit together
+        except DamagedFileError:
+            raise
+        except BundleError as error:
+            raise GenerationError(f"{manifest.generation} cannot take the changes since: {error}") from error
+        return bundle
+
     def latest(self) -> "Bundle":
         """Return this bundle with what became current since: itself when that is nothing.
 
-        What a new state shares with this one is not read again.
+        What a new state shares with this one is not read again. One that was opened by the name of a generation stays
+        with it, and takes the changes since.
         """
         state = read_state(self.root)
         if state == self.state:
             return self
+        if self.is_pinned and state is not None:
+            if state.last == self.state.last:
+                return self
+            known = self.batches if state.last > self.state.last else ()
+            return Bundle.as_current(self.root, self.generation, state, known)
         if state is None or state.generation != self.state.generation or state.last < self.state.last:
-            return Bundle.open(self.root)
+            return self._newly_opened()
         try:
             batches = _read_batches(self.root, state, self.generation.manifest, self.batches)
         except DamagedFileError:
-            return Bundle.open(self.root)
+            return self._newly_opened()
         return Bundle(self.root, self.generation, state, batches)
+
+    def _newly_opened(self) -> "Bundle":
+        bundle = Bundle.open(self.root)
+        return bundle if self.generation.is_whole else bundle.without_learned()
+
+    def without_learned(self) -> "Bundle":
+        """Return this bundle without what was learned of users, as it was before `fit`: itself if that is nothing.
+
+        Items, changes and frozen vectors are the same, and in memory once; the frozen vectors are searched exactly.
+        """
+        if not self.generation.has_learned:
+            return self
+        return Bundle(self.root, self.generation.unlearned, self.state, self.batches, is_pinned=self.is_pinned)
 
     def without_changes(self) -> "Bundle":
         """Return this bundle as its generation has it, whatever was added or deleted since."""
@@ -196,6 +261,23 @@ class Bundle:
                 f"`commonspace compact {self.root}` first"
             )
         return self
+
+
+def _kept_generation(root: Path, name: str, only: Collection[str] | None) -> Generation:
+    """Open a generation by its name.
+
+    Raises:
+        GenerationError: When it is not kept.
+    """
+    check_kind(name, str, "generation", "give the name of a generation, or None")
+    try:
+        if is_generation(name) and (root / name).is_dir():
+            return Generation.open(root / name, only=only)
+    except DamagedFileError:
+        if (root / name).is_dir():  # or else it was collected meanwhile
+            raise
+    kept = generations(root)
+    raise GenerationError(f"{root} keeps no generation {name[:60]!r}; it keeps {examples(kept, len(kept))}")
 
 
 def _read_batches(root: Path, state: State, manifest: Manifest, read_before: Sequence[Batch] = ()) -> tuple[Batch, ...]:

@@ -1,6 +1,7 @@
 """One immutable generation of a bundle: a folder with a manifest and every file that it lists."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from stat import S_ISREG
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 
 from indexing.arrays import Growing
 from indexing.bundle.change_log import Batch
+from indexing.bundle.current import is_generation
 from indexing.bundle.manifest import MANIFEST, FileRecord, Manifest
 from indexing.catalogue.item_ids import ItemIds
 from indexing.encoders.base import Encoder, check_encoder, check_golden
@@ -17,10 +19,10 @@ from indexing.errors import BundleError, DamagedFileError, EncoderMismatchError
 from indexing.filesystem import fsops
 from indexing.filesystem.checked_files import REPAIR_HINT, finite_tensors, read_as, read_whole
 from indexing.filesystem.locks import hold_read_lock
-from indexing.index import VectorIndex, load_index
+from indexing.index import FlatIndex, VectorIndex, load_index
 from indexing.media.files import Modality
 from indexing.runtime.arguments import check_kind
-from indexing.store.collect import ModalityVectors, collect_vectors
+from indexing.store.collect import ModalityVectors, collect_vectors, fuse
 from indexing.store.store import EmbeddingStore, Parts, check_table
 
 WORDS, WORDS_SETTINGS = "words", "words/settings.json"
@@ -33,6 +35,9 @@ ATTRIBUTES, REJECTS, INDEX, GOLDEN, STORE, BRIDGE, RECALL_CHECK = (
     "bridge.safetensors",
     "promise.safetensors",
 )
+_FROM_FROZEN = frozenset({ATTRIBUTES, REJECTS, GOLDEN, STORE, BRIDGE, WORDS})
+_FROM_ITEMS = _FROM_FROZEN | {INDEX, RECALL_CHECK}
+"""Parts that a build has before anything is learned; the index is of the vectors that are served."""
 
 
 class Generation:
@@ -41,10 +46,11 @@ class Generation:
     Attributes:
         folder: Where it is.
         manifest: What it says about itself.
+        is_whole: Whether it has all of its files; what `unlearned` gives has not.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
-        self.folder, self.manifest = folder, manifest
+    def __init__(self, folder: Path, manifest: Manifest, *, is_whole: bool = True) -> None:
+        self.folder, self.manifest, self.is_whole = folder, manifest, is_whole
         self._checked_encoder: Encoder | None = None
 
     @classmethod
@@ -72,6 +78,26 @@ class Generation:
             if part not in skip and (only is None or part in only):
                 check_file(folder, record)
         return generation
+
+    @property
+    def has_learned(self) -> bool:
+        """Whether it has files of what was learned of users."""
+        return any(part_of(record.name) not in _FROM_ITEMS for record in self.manifest.files)
+
+    @cached_property
+    def unlearned(self) -> "Generation":
+        """This generation without what was learned of users: its frozen vectors, searched exactly.
+
+        Items and frozen vectors are in memory once for both.
+        """
+        files = tuple(record for record in self.manifest.files if part_of(record.name) in _FROM_FROZEN)
+        index = {"kind": "flat", "config": {**self.manifest.index["config"], "kind": "flat"}}
+        manifest = replace(self.manifest, features=(), learned={}, index=index, files=files)
+        found = Generation(self.folder, manifest, is_whole=False)
+        hold_read_lock(found, self.folder / MANIFEST)
+        vars(found).update(attributes=self.attributes, items=self.items, _growing=self._growing)
+        found._checked_encoder = self._checked_encoder
+        return found
 
     @cached_property
     def attributes(self) -> pa.Table:
@@ -124,6 +150,8 @@ class Generation:
     @cached_property
     def index(self) -> VectorIndex:
         """The index over the item vectors."""
+        if not self.is_whole:
+            return FlatIndex(fuse(self.modality_vectors))
         section = self.manifest.index
         with read_as(str(self.folder / INDEX), REPAIR_HINT):
             index = load_index(self.folder / INDEX, section["kind"], section.get("efforts"))
@@ -174,14 +202,31 @@ class Generation:
         self._checked_encoder = encoder
 
 
+def generations(root: Path | str) -> list[str]:
+    """Return the names of the generations that are kept, in the order in which they were made, whatever the clock said.
+
+    Those of which that cannot be told, as their manifest is damaged or older than the count, come first, by name.
+    """
+    names = sorted(folder.name for folder in Path(root).glob("gen-*") if is_generation(folder.name))
+    return sorted(names, key=lambda name: _sequence(Path(root, name)))
+
+
+def _sequence(folder: Path) -> int:
+    try:
+        return Manifest.read(folder / MANIFEST).sequence
+    except BundleError:
+        return 0
+
+
 def part_of(name: str) -> str:
-    """Return what a file of a generation is a part of: the index or the words, of several files, or else itself.
+    """Return what a file of a generation is a part of: index, words and store, of several files, or else itself.
 
     >>> part_of("index.bin.0003"), part_of("words/settings.json"), part_of("golden.safetensors")
     ('index.bin', 'words', 'golden.safetensors')
     """
-    if name.startswith(f"{WORDS}/"):
-        return WORDS
+    for folder in (WORDS, STORE):
+        if name.startswith(f"{folder}/"):
+            return folder
     return INDEX if name.startswith(INDEX) else name
 
 

@@ -10,6 +10,7 @@ from indexing.bundle.bundle import Bundle
 from indexing.bundle.generation import RECALL_CHECK
 from indexing.errors import CommonspaceWarning
 from indexing.filesystem.checked_files import REPAIR_HINT, read_as
+from indexing.index import VectorIndex
 from indexing.index.tuning.recall import RecallCheck
 
 if TYPE_CHECKING:  # FAISS is loaded only by those who search
@@ -49,8 +50,8 @@ class Status:
         return asdict(self)
 
 
-def measured_status(bundle: Bundle, vectors: Vectors) -> Status:
-    """Measure the index of a bundle over its (N, D) vectors with the queries stored at build.
+def measured_status(bundle: Bundle, index: VectorIndex, vectors: Vectors) -> Status:
+    """Measure an index of a bundle over its (N, D) vectors with the queries stored at build.
 
     The stored queries are few. They count as below the target only where their recall is below what it was when the
     index was built.
@@ -65,7 +66,7 @@ def measured_status(bundle: Bundle, vectors: Vectors) -> Status:
         ]
     recall_check = stored_recall_check(bundle)
     with read_as(f"the recall check of {bundle.folder}", REPAIR_HINT):
-        recall = recall_check.measure(bundle.index, vectors)
+        recall = recall_check.measure(index, vectors)
     reasons += [
         f"recall of {kind} is {measured:.3f} on {len(recall_check.ground_truth[kind].queries)} stored queries, "
         f"was {recall_check.recall[kind]:.3f} when it was built and is promised to be {target}"

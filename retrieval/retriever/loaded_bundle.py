@@ -14,7 +14,7 @@ from indexing.bundle.word_files import WordSettings, changed_words, read_words, 
 from indexing.encoders import Encoder, load_encoder
 from indexing.errors import DamagedFileError, InputError
 from indexing.filesystem.checked_files import REPAIR_HINT
-from indexing.index import VectorIndex
+from indexing.index import FlatIndex, VectorIndex
 from indexing.index.delta import DeltaIndex
 from indexing.index.search import retrieve, retrieve_tastes
 from indexing.index.words.word_index import WordIndex
@@ -77,30 +77,39 @@ class LoadedBundle:
         self._matching: dict[str, MatchClassifier] = {}
         self._statistics: dict[str, tuple[Vectors, float]] = {}
         self.rows: ItemRows = ItemRows(bundle, self.learned, previous.rows if previous else None)
-        if bundle.index.dim != self.indexed.shape[1]:
+        if (dim := self._base.dim) != self.indexed.shape[1]:
             raise DamagedFileError(
-                f"the index of {bundle.root} holds vectors of length {bundle.index.dim}, its items have "
+                f"the index of {bundle.root} holds vectors of length {dim}, its items have "
                 f"{self.indexed.shape[1]}; {REPAIR_HINT}"
             )
         self.reranker: Reranker = self.learned.reranker(self.space, bundle)
-        self.status: Status = previous.status if previous else measured_status(bundle, self.indexed)
+        self.status: Status = previous.status if previous else measured_status(bundle, self._base, self.indexed)
         if previous is None:
             warn_if_degraded(self.status, bundle)
         self._codes: AddedCodes | None = self._coded(previous._codes if previous else None)
         self.status = self.status.with_added(self._codes)
+
+    @property
+    def _base(self) -> VectorIndex:
+        """The index over the items of the generation: its own, or of frozen vectors alone."""
+        return self.bundle.index if self.bundle.generation.is_whole else self._frozen
+
+    @cached_property
+    def _frozen(self) -> FlatIndex:
+        return FlatIndex(self.indexed[: len(self.bundle.generation.items)])
 
     @cached_property
     def index(self) -> VectorIndex:
         """The index over all items, changes included."""
         bundle = self.bundle
         if not bundle.batches:
-            return bundle.index
+            return self._base
         coded = None
         if self._codes is not None and self._codes.reached:
             from indexing.index.delta_codes import CodedRows
 
             coded = CodedRows(self._codes, self.indexed[self._codes.start : self._codes.stop])
-        return DeltaIndex(bundle.index, self.indexed[len(bundle.generation.items) :], bundle.is_live, coded)
+        return DeltaIndex(self._base, self.indexed[len(bundle.generation.items) :], bundle.is_live, coded)
 
     @cached_property
     def words(self) -> WordIndex:
@@ -132,7 +141,7 @@ class LoadedBundle:
         from indexing.index.delta_codes import codes_for
 
         return codes_for(
-            bundle.index,
+            self._base,
             self.indexed,
             bundle.manifest.index_config(),
             lambda: {kind: one.queries for kind, one in stored_recall_check(bundle).ground_truth.items()},

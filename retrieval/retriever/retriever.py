@@ -8,7 +8,7 @@ from indexing.arrays import Vectors
 from indexing.bundle.bundle import Bundle
 from indexing.encoders import Encoder
 from indexing.index import VectorIndex
-from indexing.runtime.arguments import check_kind, renamed_arguments
+from indexing.runtime.arguments import check_flag, check_kind, renamed_arguments
 from retrieval.candidates import Candidates
 from retrieval.filters import Where
 from retrieval.interactions.context import ContextLike
@@ -68,14 +68,20 @@ class Retriever:
         self.vectors, self.indexed, self.behaviour = self.state.vectors, self.state.indexed, self.state.behaviour
 
     @classmethod
-    def open(cls, path: Path | str, encoder: Encoder | None = None) -> "Retriever":
-        """Open the current generation of a bundle; `load` is another name for it.
+    def open(
+        cls, path: Path | str, encoder: Encoder | None = None, *, generation: str | None = None, learned: bool = True
+    ) -> "Retriever":
+        """Open a bundle; `load` is another name for it.
+
+        ``generation`` names an earlier one that is kept, which answers with the changes since. ``learned=False`` leaves
+        out what `fit` learned: answers are those of the frozen vectors, searched exactly.
 
         Raises:
-            BundleError: When there is none, or it is damaged or of a newer version.
+            BundleError: When there is no bundle or no such generation, or it is damaged or of a newer version.
             EncoderMismatchError: When ``encoder`` is not the one that built the bundle.
         """
-        return cls(Bundle.open(path), encoder)
+        bundle = Bundle.open(path, generation=generation)
+        return cls(bundle if check_flag(learned, "learned") else bundle.without_learned(), encoder)
 
     load = open
 

@@ -178,7 +178,10 @@ def locked_bundle(bundle: Bundle | Path | str) -> Iterator[Bundle]:
     require_bundle(root)
     with write_lock(root, wait=LOCK_TIMEOUT):
         require_newest(root)
-        yield bundle.latest() if isinstance(bundle, Bundle) else Bundle.open(bundle, only=(ATTRIBUTES, BRIDGE, GOLDEN))
+        if isinstance(bundle, Bundle) and not bundle.is_pinned:  # a change is one of the generation that is current
+            yield bundle.latest()
+        else:
+            yield Bundle.open(root, only=(ATTRIBUTES, BRIDGE, GOLDEN))
 
 
 def _put_items(

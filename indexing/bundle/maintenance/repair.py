@@ -20,10 +20,9 @@ from indexing.bundle.change_log import (
     why_outdated,
 )
 from indexing.bundle.current import CURRENT, State, read_state, readable_states, write_state
-from indexing.bundle.generation import Generation, part_of
+from indexing.bundle.generation import Generation, generations, part_of
 from indexing.bundle.index_files import index_items
 from indexing.bundle.maintenance.compact import Learned, fold_changes
-from indexing.bundle.maintenance.rollback import generations
 from indexing.bundle.maintenance.verify import REBUILDABLE, Problem, verify
 from indexing.bundle.publish import Content, last_number, publish, work_folder
 from indexing.bundle.word_files import WordSettings, word_contents, word_settings

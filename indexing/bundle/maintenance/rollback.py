@@ -2,31 +2,14 @@
 
 from pathlib import Path
 
-from indexing.bundle.bundle import Bundle, check_encoders
-from indexing.bundle.change_log import LOG, acknowledged, digest_of, read_batch, require_bundle, require_newest
-from indexing.bundle.current import CURRENT, State, is_generation, read_state, write_state
-from indexing.bundle.generation import Generation
-from indexing.bundle.manifest import MANIFEST, Manifest
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.change_log import require_bundle, require_newest
+from indexing.bundle.current import CURRENT, State, read_state, write_state
+from indexing.bundle.generation import Generation, generations
 from indexing.errors import BundleError, DamagedFileError
 from indexing.filesystem.checked_files import REPAIR_HINT
 from indexing.filesystem.locks import write_lock
 from indexing.runtime.arguments import check_kind, check_path
-
-
-def generations(root: Path | str) -> list[str]:
-    """Return the names of the generations that are kept, in the order in which they were made, whatever the clock said.
-
-    Those of which that cannot be told, as their manifest is damaged or older than the count, come first, by name.
-    """
-    names = sorted(folder.name for folder in Path(root).glob("gen-*") if is_generation(folder.name))
-    return sorted(names, key=lambda name: _sequence(Path(root, name)))
-
-
-def _sequence(folder: Path) -> int:
-    try:
-        return Manifest.read(folder / MANIFEST).sequence
-    except BundleError:
-        return 0
 
 
 def rollback(root: Path | str, to: str | None = None) -> Bundle:
@@ -75,11 +58,5 @@ def rolled_back_state(root: Path, name: str, state: State) -> State:
         BundleError: When it cannot take one of the changes.
         DamagedFileError: When it, or one of the changes, is damaged.
     """
-    generation = Generation.open(root / name)
-    manifest = generation.manifest
-    names = acknowledged(root, state, manifest.batches)
-    batches = tuple(read_batch(root / LOG / batch_name) for batch_name in names)
-    check_encoders(root, manifest, batches)
-    new_state = state.succeeded_by(name, manifest.batches, digest_of(names), manifest.sequence)
-    _ = Bundle(root, generation, new_state, batches).attributes  # which must fit together
-    return new_state
+    bundle = Bundle.as_current(root, Generation.open(root / name), state)
+    return bundle.state

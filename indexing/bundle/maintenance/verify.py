@@ -7,8 +7,16 @@ from pathlib import Path
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.change_log import LOG, OUTDATED_HINT, acknowledged, batches_between, read_batch, why_outdated
 from indexing.bundle.current import COPY, CURRENT, State, read_state
-from indexing.bundle.generation import INDEX, RECALL_CHECK, WORDS, check_file, missing_names, part_of, unlisted
-from indexing.bundle.maintenance.rollback import generations
+from indexing.bundle.generation import (
+    INDEX,
+    RECALL_CHECK,
+    WORDS,
+    check_file,
+    generations,
+    missing_names,
+    part_of,
+    unlisted,
+)
 from indexing.bundle.manifest import MANIFEST, Manifest
 from indexing.bundle.publish import last_number
 from indexing.errors import BundleError, DamagedFileError

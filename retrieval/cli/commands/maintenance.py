@@ -8,8 +8,8 @@ from typing import Annotated, assert_never
 import typer
 
 from indexing.bundle.bundle import Bundle
+from indexing.bundle.generation import generations
 from indexing.bundle.maintenance.index_words import index_words
-from indexing.bundle.maintenance.rollback import generations
 from indexing.bundle.maintenance.rollback import rollback as roll_back
 from indexing.bundle.maintenance.verify import Problem
 from indexing.bundle.maintenance.verify import verify as find_problems

@@ -8,8 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from indexing.bundle.bundle import Bundle
-from indexing.bundle.generation import REJECTS
-from indexing.bundle.maintenance.rollback import generations
+from indexing.bundle.generation import REJECTS, generations
 from indexing.bundle.manifest import Manifest
 from indexing.catalogue.attributes import attributes_in_words
 from indexing.catalogue.columns import describe_columns

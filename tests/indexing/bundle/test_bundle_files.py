@@ -14,8 +14,8 @@ from indexing.bundle.build import build_bundle
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.current import CURRENT
 from indexing.bundle.edits.edit import delete
-from indexing.bundle.generation import Generation
-from indexing.bundle.maintenance.rollback import generations, rollback
+from indexing.bundle.generation import Generation, generations
+from indexing.bundle.maintenance.rollback import rollback
 from indexing.bundle.maintenance.verify import verify
 from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import BundleError, DamagedFileError

@@ -15,7 +15,8 @@ from indexing.bundle.build import build_bundle
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.change_log import LOG
 from indexing.bundle.edits.edit import add, delete, upsert
-from indexing.bundle.maintenance.rollback import generations, rollback
+from indexing.bundle.generation import generations
+from indexing.bundle.maintenance.rollback import rollback
 from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
 from indexing.errors import (

@@ -19,7 +19,8 @@ from indexing.arrays import Vectors, unit
 from indexing.bundle.build import build_bundle
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.edits.edit import add, delete, upsert
-from indexing.bundle.maintenance.rollback import generations, rollback
+from indexing.bundle.generation import generations
+from indexing.bundle.maintenance.rollback import rollback
 from indexing.catalogue.catalogue import Catalogue
 from indexing.index import FlatIndex
 from indexing.store.encode import EncodeConfig

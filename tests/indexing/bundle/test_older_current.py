@@ -10,7 +10,8 @@ from indexing.bundle.build import build_bundle
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.current import COPY, CURRENT, read_state
 from indexing.bundle.edits.edit import delete
-from indexing.bundle.maintenance.rollback import generations, rollback
+from indexing.bundle.generation import generations
+from indexing.bundle.maintenance.rollback import rollback
 from indexing.bundle.maintenance.verify import verify
 from indexing.bundle.publish import publish
 from indexing.catalogue.catalogue import Catalogue

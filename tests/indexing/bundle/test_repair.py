@@ -9,7 +9,8 @@ import pytest
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.current import CURRENT
 from indexing.bundle.edits.edit import delete, upsert
-from indexing.bundle.maintenance.rollback import generations, rollback
+from indexing.bundle.generation import generations
+from indexing.bundle.maintenance.rollback import rollback
 from indexing.bundle.maintenance.verify import verify
 from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import BundleError

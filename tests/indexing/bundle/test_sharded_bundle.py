@@ -12,10 +12,10 @@ import pytest
 from indexing.arrays import Vectors, unit
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.edits.edit import delete, upsert
-from indexing.bundle.generation import INDEX, part_of
+from indexing.bundle.generation import INDEX, generations, part_of
 from indexing.bundle.index_files import held_out_queries
 from indexing.bundle.maintenance.repair import RepairReport
-from indexing.bundle.maintenance.rollback import generations, rollback
+from indexing.bundle.maintenance.rollback import rollback
 from indexing.bundle.maintenance.verify import REBUILD_HINT, verify
 from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
