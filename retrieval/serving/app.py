@@ -161,7 +161,7 @@ def status_of(error: Exception, method: str) -> int:
         return 501
     if isinstance(error, BundleError | DecoderError | EventsError):
         return 503
-    if type(error).__name__ == "ExpiredCursorError":
+    if isinstance(error, items.ExpiredCursorError):
         return 410
     return 422 if isinstance(error, InputError | EncoderError) else 500
 

@@ -34,7 +34,6 @@ class EncoderThread:
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[tuple[Encoder, _Job] | None] = queue.SimpleQueue()
-        self.batches, self.inputs = 0, 0
         self._thread = threading.Thread(target=self._run, name="commonspace-encoder", daemon=True)
         self._thread.start()
 
@@ -61,7 +60,6 @@ class EncoderThread:
             encoder, first = taken
             jobs, following, ended = self._gathered(encoder, first, LINGER if several else 0.0)
             several = len(jobs) > 1
-            self.batches, self.inputs = self.batches + 1, self.inputs + sum(len(job.inputs) for job in jobs)
             _encode(encoder, jobs)
             if ended:
                 return

@@ -12,19 +12,17 @@ from retrieval.serving.engine.served_bundle import Served
 from retrieval.serving.engine.service import Service
 
 
-async def reply(
-    service: Service, kind: Kind, work: Callable[[Served], dict[str, Any]], *, cost: int = 1, variant: str | None = None
-) -> Response:
+async def reply(service: Service, kind: Kind, work: Callable[[Served], dict[str, Any]], *, cost: int = 1) -> Response:
     """Run work when its turn comes, and give what it gives together with the names of request and state."""
 
     def job() -> bytes:
         served = service.served.current  # one for the whole request
-        return in_json(named(served, work(served), variant), service)
+        return in_json(named(served, work(served)), service)
 
     return Response(await service.admission.run(kind, job, cost=cost), media_type="application/json")
 
 
-def named(served: Served, body: dict[str, Any], variant: str | None = None) -> dict[str, Any]:
+def named(served: Served, body: dict[str, Any]) -> dict[str, Any]:
     """Put the names of the request and of the state before the body of an answer."""
     request = current_request()
     names: dict[str, Any] = {
@@ -32,8 +30,6 @@ def named(served: Served, body: dict[str, Any], variant: str | None = None) -> d
         "generation": served.generation,
         "change": served.change,
     }
-    if variant is not None:
-        names["variant"] = variant
     return names | body | ({"notes": request.notes} if request.notes else {})
 
 
