@@ -8,7 +8,7 @@ import typer
 from indexing.errors import require_extra
 from retrieval.cli.display.terminal import say
 from retrieval.cli.options.search import BundleFolder
-from retrieval.cli.options.service import SERVICE, AnsweringWith, Host, Port
+from retrieval.cli.options.service import SERVICE, AnsweringWith, Host, Port, RequestLimits
 
 
 def serve(
@@ -31,6 +31,7 @@ def serve(
     ] = None,
     *,
     answering: AnsweringWith,
+    limits: RequestLimits,
 ) -> None:
     """Answer queries over HTTP, from one bundle.
 
@@ -42,5 +43,7 @@ def serve(
     from retrieval.serving.config import ServiceConfig
     from retrieval.serving.server import serve as run_server
 
-    config = ServiceConfig.from_environment(bundle, host, port, catalogue=catalogue, **answering.settings())
+    config = ServiceConfig.from_environment(
+        bundle, host, port, catalogue=catalogue, limits=limits.read(), **answering.settings()
+    )
     run_server(config, workers, ready=lambda url: say(f"serving {bundle} at {url}; Ctrl-C ends it"))

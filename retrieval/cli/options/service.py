@@ -7,6 +7,7 @@ import typer
 
 from retrieval.cli.options.live import OptionalEventsUrl, ScenariosFile
 from retrieval.cli.options.search import CrossEncoderName
+from retrieval.serving.config import Limits
 
 SERVICE = "Service"
 
@@ -43,3 +44,46 @@ class AnsweringWith:
     def settings(self) -> dict[str, Any]:
         """Give them as keyword arguments of `ServiceConfig`."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class RequestLimits:
+    """What an operator says of requests by the machine and by what is promised; others stay those of `Limits`."""
+
+    deadline: Annotated[
+        float,
+        typer.Option(
+            "--deadline",
+            rich_help_panel=SERVICE,
+            metavar="SECONDS",
+            help="Seconds from the arrival of a request until it is given up.",
+        ),
+    ] = Limits.deadline
+    queue: Annotated[
+        int,
+        typer.Option(
+            "--queue",
+            rich_help_panel=SERVICE,
+            min=1,
+            metavar="QUERIES",
+            help="Queries of each kind of work that may wait; further requests are refused.",
+        ),
+    ] = Limits.queue
+    concurrency: Annotated[
+        int,
+        typer.Option(
+            "--concurrency",
+            rich_help_panel=SERVICE,
+            min=0,
+            metavar="REQUESTS",
+            help="Requests of each kind of work that compute at once; 0 is one for each core.",
+        ),
+    ] = Limits.concurrency
+
+    def read(self) -> Limits:
+        """Give the limits of the service.
+
+        Raises:
+            InputError: When one cannot be used.
+        """
+        return Limits(**asdict(self))

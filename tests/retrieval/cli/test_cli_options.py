@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from retrieval.cli import app, main
 from retrieval.cli.options.command import MOVED, RENAMED
+from retrieval.serving import Limits, ServiceConfig
 from tests.cli_run import Run, json_lines, toy_runner
 from tests.paths import ROOT
 
@@ -295,3 +296,13 @@ def test_the_help_says_why_fit_holds_nothing_out_by_default(command: str, defaul
     shown = " ".join(run(command, "--help")[1].partition("Held-out interactions:")[2].split("--split")[0].split())
     assert f"[default: {default};" in shown
     assert words in shown
+
+
+def test_operators_say_the_limits_of_a_service(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[ServiceConfig] = []
+    monkeypatch.setattr("retrieval.serving.server.serve", lambda config, *_, **__: served.append(config))
+    assert run("serve", tmp_path)[0] == 0
+    assert run("serve", tmp_path, "--deadline", "2.5", "--queue", "9", "--concurrency", "3")[0] == 0
+    assert [config.limits for config in served] == [Limits(), Limits(deadline=2.5, queue=9, concurrency=3)]
+    code, _, error = run("serve", tmp_path, "--deadline", "0")
+    assert (code, "deadline is 0.0; give seconds above 0" in error) == (1, True)
