@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from indexing.errors import InputError
+from indexing.errors import InputError, require_extra
 from indexing.runtime.arguments import check_kind, check_number, check_path, check_whole, shown
 
 READ_TOKEN, WRITE_TOKEN = "COMMONSPACE_READ_TOKEN", "COMMONSPACE_WRITE_TOKEN"
+TRACE_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+TRACE_PROTOCOLS = ("OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
+TRACE_PROTOCOL = "http/protobuf"
 SHORTEST_TOKEN = 16
 MAX_K = 1_000
 MAX_CANDIDATES = 10_000
@@ -86,6 +89,7 @@ class ServiceConfig:
         poll_seconds: Seconds between two looks at whether the bundle has changed.
         image_hosts: Hosts from whose URLs pictures of queries are fetched, as ``"images.example.org"``, or with a port
             other than 80 and 443 as ``"images.example.org:8080"``; no URL is fetched when empty.
+        traces: Send a span of each request and stage to where the variables OTEL_… of the environment say.
 
     Raises:
         InputError: When a value cannot be used, or the host is open to others without a token.
@@ -103,6 +107,7 @@ class ServiceConfig:
     poll_seconds: float = 1.0
     catalogue: Path | str | None = None
     image_hosts: Sequence[str] = ()
+    traces: bool = False
 
     def __post_init__(self) -> None:
         check_path(self.bundle, "the folder of the bundle")
@@ -135,9 +140,9 @@ class ServiceConfig:
         environment: Mapping[str, str] = os.environ,
         **settings: Any,  # noqa: ANN401 - fields of this class
     ) -> "ServiceConfig":
-        """Take the tokens from environment variables; empty ones are none."""
+        """Take the tokens from environment variables, and whether to trace; empty ones are none."""
         read, write = (environment.get(name) or None for name in (READ_TOKEN, WRITE_TOKEN))
-        return cls(bundle, host, port, read, write, **settings)
+        return cls(bundle, host, port, read, write, **{"traces": wants_traces(environment), **settings})
 
 
 def is_loopback(host: str) -> bool:
@@ -175,6 +180,24 @@ def allowed_ports(hosts: Sequence[str]) -> dict[str, frozenset[int]]:
             )
         ports[match[1]] = ports.get(match[1], frozenset()) | (frozenset({int(match[2])}) if match[2] else USUAL_PORTS)
     return ports
+
+
+def wants_traces(environment: Mapping[str, str]) -> bool:
+    """Say whether the environment names a collector of spans.
+
+    Raises:
+        InputError: When they are to go there by a protocol that this service does not speak.
+        MissingExtraError: When the extra is not installed.
+    """
+    if not any(environment.get(name) for name in TRACE_ENDPOINTS):
+        return False
+    for name in TRACE_PROTOCOLS:
+        if environment.get(name, TRACE_PROTOCOL) not in ("", TRACE_PROTOCOL):
+            raise InputError(
+                f"{name} is {environment[name]!r}; spans are sent by {TRACE_PROTOCOL} alone, usually to port 4318"
+            )
+    require_extra("opentelemetry.sdk", "otel")
+    return True
 
 
 def _check_token(token: str | None, name: str, variable: str) -> None:

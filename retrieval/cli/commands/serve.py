@@ -8,7 +8,7 @@ import typer
 from indexing.errors import require_extra
 from retrieval.cli.display.terminal import say
 from retrieval.cli.options.search import BundleFolder
-from retrieval.cli.options.service import SERVICE, AnsweringWith, Host, Port, RequestLimits
+from retrieval.cli.options.service import SERVICE, AnsweringWith, Host, LogOptions, Port, RequestLimits
 
 
 def serve(
@@ -32,11 +32,12 @@ def serve(
     *,
     answering: AnsweringWith,
     limits: RequestLimits,
+    logging: LogOptions,
 ) -> None:
     """Answer queries over HTTP, from one bundle.
 
     Tokens are read from the environment: COMMONSPACE_READ_TOKEN, which readers must have, and COMMONSPACE_WRITE_TOKEN,
-    without which nobody can write.
+    without which nobody can write. Spans are sent where OTEL_EXPORTER_OTLP_ENDPOINT says, if it does.
     """
     for module in ("fastapi", "uvicorn"):
         require_extra(module, "serve")
@@ -46,4 +47,4 @@ def serve(
     config = ServiceConfig.from_environment(
         bundle, host, port, catalogue=catalogue, limits=limits.read(), **answering.settings()
     )
-    run_server(config, workers, ready=lambda url: say(f"serving {bundle} at {url}; Ctrl-C ends it"))
+    run_server(config, workers, ready=lambda url: say(f"serving {bundle} at {url}; Ctrl-C ends it"), log=logging.read())
