@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from indexing.bundle.edits.update import update
     from indexing.bundle.maintenance.index_words import index_words
     from indexing.bundle.maintenance.rollback import rollback
+    from indexing.bundle.maintenance.staged import publish_staged
     from indexing.bundle.maintenance.verify import verify
     from indexing.catalogue.catalogue import Catalogue, Columns, Item
     from indexing.catalogue.item_ids import ItemIds
@@ -53,6 +54,7 @@ __all__ = [
     "delete",
     "index_words",
     "load_encoder",
+    "publish_staged",
     "rollback",
     "update",
     "upsert",
@@ -82,6 +84,7 @@ _MODULES = {  # where each is
     "delete": "indexing.bundle.edits.edit",
     "index_words": "indexing.bundle.maintenance.index_words",
     "load_encoder": "indexing.encoders",
+    "publish_staged": "indexing.bundle.maintenance.staged",
     "rollback": "indexing.bundle.maintenance.rollback",
     "update": "indexing.bundle.edits.update",
     "upsert": "indexing.bundle.edits.edit",

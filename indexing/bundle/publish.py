@@ -75,7 +75,7 @@ def prepare(root: Path, manifest: Manifest, files: Mapping[str, Content], kind: 
             generation=generation,
             created=now.isoformat(timespec="seconds"),
             files=records,
-            sequence=1 + _last_sequence(root),
+            sequence=1 + last_sequence(root),
         )
         fsops.write_bytes(folder / MANIFEST, complete.to_bytes())
     except BaseException:  # on a full disk every byte counts
@@ -164,7 +164,7 @@ def _contained_batches(root: Path) -> list[int]:
     return [manifest.batches for manifest in _manifests(root)]
 
 
-def _last_sequence(root: Path) -> int:
+def last_sequence(root: Path) -> int:
     """Return the largest number that a generation had, which is not given again: `newest` compares them."""
     known = [state.newest for state in readable_states(root)]
     return max([*known, *(manifest.sequence for manifest in _manifests(root))], default=0)

@@ -80,6 +80,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         maintenance.verify,
         maintenance.repair,
         maintenance.compact,
+        maintenance.publish,
         maintenance.rollback,
         maintenance.export,
         completion.completion,

@@ -30,7 +30,7 @@ from indexing.catalogue.readers.arrow_tables import ArrowStream
 from indexing.errors import CommonspaceError, TrainingError
 from indexing.filesystem import fsops
 from indexing.filesystem.locks import write_lock
-from indexing.runtime.arguments import check_call, check_path
+from indexing.runtime.arguments import check_call, check_flag, check_path
 from retrieval.candidates import Candidates
 from retrieval.fitting.exposure_limit import LimitedExposure, allowed_exposure, limit_exposure
 from retrieval.fitting.fit_config import FitConfig
@@ -77,6 +77,7 @@ def fit(
     profiles: Profiles | ArrowStream | Path | str | None = None,
     impressions: ImpressionsLike | None = None,
     refresh: bool = False,
+    publish: bool = True,
     work: Path | str | None = None,
     progress: Callable[[Step], None] | None = None,
 ) -> FitReport:
@@ -96,6 +97,8 @@ def fit(
         impressions: The items that were shown to users, or a table or file of them: they train the reranker. An item
             that was taken is weighted by inverse propensity; another is a negative. A refresh takes no impressions.
         refresh: Continue from the published parts, on users with new interactions and some others, in fewer passes.
+        publish: Make the new generation current. Without it, it is staged, in place of an earlier one that is: as long
+            as the generation that it was made on is current, `publish_staged` publishes it.
         work: Folder for checkpoints, which stays: after a kill the same call continues, and publishes the same bits.
             When None, a folder inside the bundle, which is removed afterwards.
         progress: Called with each `Step`.
@@ -111,6 +114,7 @@ def fit(
     known, shown = check_fit_arguments(config, profiles, impressions, refresh)
     interactions = as_interactions(interactions, learned_events(Bundle.open(root)) if refresh else None)
     check_call(progress, "progress")
+    check_flag(publish, "publish")
     checkpoints = None if work is None else check_path(work, "work")
     require_bundle(root)
     default_work = root / f"{FITTING}-gen-learning"
@@ -123,7 +127,8 @@ def fit(
         settings = config or (published.config if published else FitConfig())
         try:
             data = TrainingData(interactions, known, shown)
-            report = _Fit(compacted, data, settings, published, checkpoints or default_work, progress).run()
+            run = _Fit(compacted, data, settings, published, checkpoints or default_work, progress)
+            report = run.run(publish=publish)
         except CommonspaceError:  # the same call would raise it again
             fsops.remove(default_work)
             raise
@@ -172,7 +177,7 @@ class _Fit:
         self.ndcg, self.gains = self.selection.ndcg, self.selection.gains
         self.validated: Validated
 
-    def run(self) -> FitReport:
+    def run(self, *, publish: bool) -> FitReport:
         accepted, refused = self._fit_parts() if self.published is None else self._refresh(self.published)
         report = self._report(accepted)
         if refused:
@@ -186,7 +191,9 @@ class _Fit:
         if refused := unchanged_since(self.bundle, final.files(self.histories, self.bundle.items), record, self.config):
             return replace(report, refused=refused)
         self.trainer.report_progress("index", EVERYTHING, 0, 0)
-        manifest = publish_fitted(self.bundle, final, self.histories, record).manifest
+        manifest = publish_fitted(self.bundle, final, self.histories, record, publish=publish)
+        if not publish:
+            return replace(report, staged=manifest.generation, staged_parts=manifest.features)
         return replace(report, generation=manifest.generation, published=manifest.features, current=manifest.features)
 
     def _report(self, accepted: FittedModel) -> FitReport:

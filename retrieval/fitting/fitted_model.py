@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.generation import INDEX, RECALL_CHECK, part_of
 from indexing.bundle.index_files import held_out_queries, index_items
+from indexing.bundle.maintenance.staged import STAGED_ON, stage
+from indexing.bundle.manifest import Manifest
 from indexing.bundle.publish import FITTING, make_current_when_unlocked, prepare, work_folder
 from indexing.catalogue.item_ids import ItemIds
 from indexing.filesystem import fsops
@@ -147,9 +149,9 @@ class FittedModel(NamedTuple):
 
 
 def publish_fitted(
-    current: Bundle, fitted: FittedModel, histories: Sequence[History], record: dict[str, Any]
-) -> Bundle:
-    """Publish the parts as the next generation of a bundle, in place of those published before.
+    current: Bundle, fitted: FittedModel, histories: Sequence[History], record: dict[str, Any], *, publish: bool = True
+) -> Manifest:
+    """Publish the parts as the next generation of a bundle, in place of those published before, or stage it.
 
     It is written without the lock of the bundle; see `make_current_when_unlocked`.
 
@@ -158,17 +160,24 @@ def publish_fitted(
         fitted: The parts.
         histories: Their training histories; a sample becomes queries that the index is tuned on.
         record: What the manifest keeps of the run.
+        publish: Make it current; see `indexing.bundle.maintenance.staged` otherwise.
+
+    Returns:
+        The manifest of the generation.
 
     Raises:
         BundleError: When another generation became current meanwhile; that one stays.
     """
     work = work_folder(current.root, FITTING)
+    record = record if publish else {**record, STAGED_ON: current.state.generation}
     try:
         folder = _prepared(current, fitted, histories, record, work)
     finally:
         fsops.remove(work)
-    make_current_when_unlocked(current.root, folder, current.state.generation, "fit")
-    return Bundle.open(current.root)
+    if publish:
+        make_current_when_unlocked(current.root, folder, current.state.generation, "fit")
+        return Bundle.open(current.root).manifest
+    return stage(current.root, folder)
 
 
 def _prepared(

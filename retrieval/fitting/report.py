@@ -85,6 +85,8 @@ class FitReport:
             same users; None where nothing could be compared.
         position_curve: How likely each position of a list is examined, learned from impressions; None without. See
             `retrieval.training.ranker.position_bias.PositionCurve`.
+        staged: The generation that was made and not published; "" when none was asked for or it was refused.
+        staged_parts: Its parts.
     """
 
     generation: str
@@ -107,16 +109,25 @@ class FitReport:
     in_context: Gain | None = None
     held_back: tuple[str, ...] = ()
     position_curve: dict[str, Any] | None = None
+    staged: str = ""
+    staged_parts: tuple[str, ...] = ()
 
     @property
     def serves_returning(self) -> bool:
-        """Whether a head for users who return was published."""
-        return self.in_time is not None and "reranker" in self.published and "returning users" not in self.notes
+        """Whether a head for users who return was published or staged."""
+        return (
+            self.in_time is not None
+            and "reranker" in (*self.published, *self.staged_parts)
+            and "returning users" not in self.notes
+        )
 
     def __str__(self) -> str:
         """Return the outcome in sentences."""
         if self.refused:
             first = f"Nothing was published: {self.refused}. Generation {self.generation} stays current."
+        elif self.staged:
+            parts = ", ".join(self.staged_parts) or "no learned part, as none was configured"
+            first = f"Staged generation {self.staged} with {parts}. Generation {self.generation} stays current."
         else:
             parts = ", ".join(self.published) or "no learned part, as none was configured"
             first = f"Published generation {self.generation} with {parts}."

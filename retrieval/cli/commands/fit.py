@@ -50,12 +50,12 @@ def fit(
     if url is None:
         train = log.open(interactions or "", learned=learned, context=learning.context_columns)
     else:
-        train, shown = read_live(url, log, learned, learning.context_columns)
+        train, shown = read_live(url, log, learned, learning.context_columns, is_refresh=learning.refresh)
     train = _train_part(train, learning.hold_out, learning.split)
-    config = None
-    if learning.config or not learning.refresh:
-        config = _settings(learning.config, learning.split, learning.effort)
-    impressions = shown if learning.impressions is None else open_impressions(learning.impressions)
+    is_given = bool(learning.config) or not learning.refresh
+    config = _settings(learning.config, learning.split, learning.effort) if is_given else None
+    if learning.impressions is not None:
+        shown = open_impressions(learning.impressions)
     profiles = None if learning.profiles is None else Profiles.open(learning.profiles)
     with fit_progress() as show:
         report = fit_bundle(
@@ -63,8 +63,9 @@ def fit(
             train,
             config,
             profiles=profiles,
-            impressions=impressions,
+            impressions=shown,
             refresh=learning.refresh,
+            publish=learning.publish,
             work=learning.checkpoint_dir,
             progress=show,
         )

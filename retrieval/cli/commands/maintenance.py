@@ -1,4 +1,4 @@
-"""`commonspace compact`, `rollback`, `verify`, `repair` and `export`."""
+"""`commonspace compact`, `publish`, `rollback`, `verify`, `repair` and `export`."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -11,6 +11,7 @@ from indexing.bundle.bundle import Bundle
 from indexing.bundle.generation import generations
 from indexing.bundle.maintenance.index_words import index_words
 from indexing.bundle.maintenance.rollback import rollback as roll_back
+from indexing.bundle.maintenance.staged import publish_staged
 from indexing.bundle.maintenance.verify import Problem
 from indexing.bundle.maintenance.verify import verify as find_problems
 from indexing.exchange import export_faiss, write_clip_retrieval, write_mmrec
@@ -77,6 +78,11 @@ def words(bundle: BundleFolder, columns: Columns = None, tune: TuneOn = None, as
         indexed = index_words(bundle, weight=tuned.weight)
         say(*tuned.lines(), err=True)
     _show(indexed, as_json)
+
+
+def publish(bundle: BundleFolder, as_json: Json = False) -> None:
+    """Make the generation of fit --no-publish the current one."""
+    _show(publish_staged(bundle), as_json)
 
 
 def rollback(bundle: BundleFolder, to: To = None, as_json: Json = False) -> None:

@@ -70,6 +70,7 @@ def show_report(title: str, report: FitReport) -> None:
         **({f"log: {name}": text for name, text in report.preparation.summary().items()} if report.preparation else {}),
         "published parts": ", ".join(report.current) or "no learned part",
         "generation": report.generation,
+        "staged": report.staged,
     }
     show_pairs("", {name: value for name, value in pairs.items() if value})
     say(str(report))

@@ -43,6 +43,14 @@ Refresh = Annotated[
         help="Start from the published model; the log is the whole log, with the new interactions in it.",
     ),
 ]
+Publish = Annotated[
+    bool,
+    typer.Option(
+        "--publish/--no-publish",
+        rich_help_panel=LEARNING,
+        help="Without it the new generation waits for `commonspace publish`.",
+    ),
+]
 CheckpointDir = Annotated[
     Path | None,
     typer.Option(
@@ -107,6 +115,7 @@ class FitOptions:
     impressions: ImpressionsFile = None
     context: ContextColumnsOption = None
     events: LiveEvents = None
+    publish: Publish = True
 
     @property
     def context_columns(self) -> tuple[str, ...]:

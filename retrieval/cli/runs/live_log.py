@@ -50,7 +50,12 @@ def url_for(events: str | None, interactions: str | None) -> str | None:
 
 
 def read_live(
-    url: str, options: LogOptions, learned: LearnedEvents | None, context: Sequence[str] = ()
+    url: str,
+    options: LogOptions,
+    learned: LearnedEvents | None,
+    context: Sequence[str] = (),
+    *,
+    is_refresh: bool = False,
 ) -> tuple[Interactions, Impressions | None]:
     """Read the live log as it stands: what users did, and what they were shown.
 
@@ -59,6 +64,7 @@ def read_live(
         options: How it is read; types of events weigh as given, else as the bundle learned, else as usual.
         learned: By which types of events the bundle learned.
         context: What held at each event, which the time alone can tell.
+        is_refresh: Leave out what was shown, as a refresh trains no head.
 
     Raises:
         UsageError: For options of the columns of a file.
@@ -69,7 +75,7 @@ def read_live(
     with live_log(url) as log:
         shown = log.database.shown
         read = ReadOptions(shown, None, options.min_weight, None, types, options.repeats, None, context)
-        interactions, impressions = log.interactions(read), log.impressions()
+        interactions, impressions = log.interactions(read), None if is_refresh else log.impressions()
     for part in (interactions, impressions):
         for text in () if part is None else unused_rows(part):
             note(f"{shown}: {text}")

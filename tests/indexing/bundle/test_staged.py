@@ -1,0 +1,79 @@
+"""A generation that was made and not published: kept, published later, and never taken for another."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from indexing import Bundle, add, delete, publish_staged, rollback, verify
+from indexing.bundle.generation import generations
+from indexing.bundle.maintenance.staged import STAGED, STAGED_ON, stage, staged
+from indexing.bundle.publish import prepare
+from indexing.catalogue.catalogue import Catalogue
+from indexing.errors import BundleError, DamagedFileError, InputError
+from indexing.filesystem import fsops
+from retrieval import compact
+from tests.toy import ToyEncoder, toy_table
+
+
+def staged_copy(root: Path) -> str:
+    bundle = Bundle.open(root)
+    manifest = replace(bundle.manifest, learned={STAGED_ON: bundle.manifest.generation})
+    files = {file.name: bundle.folder / file.name for file in manifest.files}
+    return stage(root, prepare(root, manifest, files)).generation
+
+
+def test_it_is_no_generation_until_it_is_published(own_toy_bundle: Path) -> None:
+    root, before = own_toy_bundle, Bundle.open(own_toy_bundle).manifest.generation
+    name = staged_copy(root)
+    assert (Bundle.open(root).manifest.generation, generations(root), verify(root)) == (before, [before], [])
+    delete(root, ["red-mug"])
+    published = publish_staged(root, name)
+    assert published.manifest.generation == name
+    assert "red-mug" not in published.items.known(["red-mug"])
+    assert (generations(root), verify(root), staged(root)) == ([before, name], [], None)
+    assert rollback(root).manifest.generation == before
+
+
+def test_there_is_one_and_the_last_counts_where_two_are_left(own_toy_bundle: Path) -> None:
+    first = staged_copy(own_toy_bundle)
+    second = staged_copy(own_toy_bundle)
+    found = [path.name for path in own_toy_bundle.glob(f"{STAGED}-*")]
+    assert found == [f"{STAGED}-{second}"]
+    fsops.make_folder(own_toy_bundle / f"{STAGED}-{first}")  # as one that was half removed
+    manifest = staged(own_toy_bundle)
+    assert manifest is not None
+    assert manifest.generation == second
+
+
+def test_it_is_published_where_it_was_made_alone(own_toy_bundle: Path) -> None:
+    """Later generations are newer than it, also when one went back before them: numbers are not given twice."""
+    root = own_toy_bundle
+    with pytest.raises(BundleError, match="has no staged generation; fit without publishing stages one"):
+        publish_staged(root)
+    name = staged_copy(root)
+    with pytest.raises(BundleError, match=f"no staged generation gen-x; {name} is staged"):
+        publish_staged(root, "gen-x")
+    with pytest.raises(InputError, match="give the name of the staged generation"):
+        publish_staged(root, 3)  # type: ignore[arg-type]
+    twin = toy_table().slice(0, 1).drop(["item_id"]).append_column("item_id", [["twin"]])
+    add(root, Catalogue.from_arrow(twin), ToyEncoder())
+    compacted = compact(root).manifest
+    with pytest.raises(BundleError, match=rf"{name} was made on gen-.*, and {compacted.generation} is current since"):
+        publish_staged(root)
+    rollback(root)
+    published = publish_staged(root)
+    assert published.manifest.sequence > compacted.sequence
+    assert published.items.known(["twin"])
+    assert generations(root)[-1] == name
+
+
+def test_damage_is_found_before_it_is_current(own_toy_bundle: Path) -> None:
+    before, name = Bundle.open(own_toy_bundle).manifest.generation, staged_copy(own_toy_bundle)
+    path = own_toy_bundle / f"{STAGED}-{name}" / "golden.safetensors"
+    content = path.read_bytes()
+    fsops.remove(path)  # it is a link
+    fsops.write_bytes(path, content[:-1] + b"?")
+    with pytest.raises(DamagedFileError, match=r"golden\.safetensors is damaged"):
+        publish_staged(own_toy_bundle)
+    assert Bundle.open(own_toy_bundle).manifest.generation == before
