@@ -110,6 +110,43 @@ def write_lock(folder: Path, *, wait: float = 0.0, name: str = "LOCK", activity:
         lock.release()
 
 
+def take_lock(path: Path) -> int | None:
+    """Take a lock that a child process may inherit, and return its descriptor; None while another holds it.
+
+    It is held until the descriptor is closed here and in every process that has inherited it.
+
+    Raises:
+        BundleError: When the file system, or the operating system, has no such locks.
+    """
+    if fcntl is None:
+        raise BundleError(f"{path} cannot be locked: this operating system has no locks that a process hands on")
+    fsops.make_folder(path.parent)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except OSError as error:
+        os.close(descriptor)
+        raise BundleError(f"{path} cannot be locked ({error.strerror}); move the bundle to a local disk") from error
+    return descriptor
+
+
+def is_taken(path: Path) -> bool:
+    """Say whether some process holds what `take_lock` gave."""
+    if fcntl is None or not path.exists():
+        return False
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _describe_file_system(folder: Path) -> str:
     """Name the file system that a folder is on, as ``"nfs4 at /mnt/share"``; its path where that cannot be told."""
     try:

@@ -1,8 +1,9 @@
 """Progress of long work: a bar at a terminal, and otherwise a line every half minute on standard error."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from threading import Event, Lock, Thread
 from time import monotonic
@@ -62,8 +63,8 @@ class ProgressStep:
 class ProgressDisplay:
     """Shows the progress of one step after another; made by `progress`."""
 
-    def __init__(self, bar: Progress | None) -> None:
-        self._bar, self._task = bar, TaskID(-1)
+    def __init__(self, bar: Progress | None, listener: "Listener | None" = None) -> None:
+        self._bar, self._task, self._listener = bar, TaskID(-1), listener
         self._lock = Lock()
         self.work: ProgressStep | None = None
 
@@ -74,6 +75,7 @@ class ProgressDisplay:
                 self._end()
                 self._task = self._bar.add_task(visible(label), total=total, unit=unit, rate="", more="")
             self.work = ProgressStep(label, total, unit)
+        self._report()
 
     def advance(self, done: int = 0, *, to: int | None = None, total: int | None = None, more: str = "") -> None:
         """Count units as done.
@@ -89,6 +91,8 @@ class ProgressDisplay:
         with self._lock:
             work.done = work.done + done if to is None else to
             work.total, work.more = total or work.total, more or work.more
+        self._report()
+        with self._lock:
             if self._bar is None:
                 return
             speed = work.done / max(monotonic() - work.started, 1e-9)
@@ -97,10 +101,28 @@ class ProgressDisplay:
                 self._task, completed=work.done, total=work.total, rate=visible(rate), more=visible(work.more)
             )
 
+    def _report(self) -> None:
+        if self._listener is not None and self.work is not None:
+            self._listener(self.work)
+
     def _end(self) -> None:
         if self._bar is not None and self.work is not None:
             done = self.work.done or 1  # a step that was stopped early ends at what it has done
             self._bar.update(self._task, completed=done, total=done)
+
+
+Listener = Callable[[ProgressStep], None]
+_listener: ContextVar[Listener | None] = ContextVar("commonspace_progress", default=None)
+
+
+@contextmanager
+def progress_to(listener: Listener) -> Iterator[None]:
+    """Give progress within the block to a function, rather than show it."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
 
 
 @contextmanager
@@ -118,7 +140,9 @@ def progress(
     Yields:
         The object to report progress to.
     """
-    if not shown:
+    if (listener := _listener.get()) is not None:
+        yield _start(ProgressDisplay(None, listener), label, total, unit)
+    elif not shown:
         yield ProgressDisplay(None)
     elif sys.stderr.isatty():
         console = Console(stderr=True)

@@ -298,6 +298,11 @@ USUAL_TYPES = EventTypes(
 """What events of common names weigh when nothing else is said: ``events="usual"``."""
 
 
+def beside_usual(learned: EventTypes | None) -> EventTypes:
+    """Give the types that were learned from, and usual ones beside these."""
+    return USUAL_TYPES if learned is None else EventTypes({**USUAL_TYPES.types, **learned.types})
+
+
 def _event_type(name: object, value: Any) -> EventType:  # noqa: ANN401 - checked here
     if not isinstance(name, str) or not name.strip():
         raise InteractionsError(f"a type of event is named {shown(name)}; give a text")

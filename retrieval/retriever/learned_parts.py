@@ -18,7 +18,7 @@ from indexing.errors import DamagedFileError
 from indexing.filesystem.checked_files import REPAIR_HINT, read_as
 from indexing.index import Queries
 from indexing.store.collect import ModalityVectors, fuse
-from retrieval.interactions.event_types import USUAL_TYPES, EventTypes, LearnedEvents
+from retrieval.interactions.event_types import EventTypes, LearnedEvents, beside_usual
 from retrieval.interactions.item_popularity import POPULARITY, ItemPopularity
 from retrieval.interactions.learned_from import LEARNED_FROM, LearnedFrom
 from retrieval.models.adapter import ADAPTER, Adapter
@@ -83,8 +83,7 @@ class LearnedParts:
     @cached_property
     def live_types(self) -> EventTypes:
         """The types of events that were learned from, so that live histories weigh as in training, and usual others."""
-        learned = self.event_types
-        return USUAL_TYPES if learned is None else EventTypes({**USUAL_TYPES.types, **learned.types})
+        return beside_usual(self.event_types)
 
     def _profiles(self, bundle: Bundle) -> ProfileModel | None:
         if not bundle.has(PROFILES):

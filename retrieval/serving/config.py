@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from indexing.errors import InputError, require_extra
+from indexing.errors import InputError
 from indexing.runtime.arguments import check_kind, check_number, check_path, check_whole, shown
 
 READ_TOKEN, WRITE_TOKEN = "COMMONSPACE_READ_TOKEN", "COMMONSPACE_WRITE_TOKEN"
-TRACE_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-TRACE_PROTOCOLS = ("OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
-TRACE_PROTOCOL = "http/protobuf"
+ADMIN_TOKEN = "COMMONSPACE_ADMIN_TOKEN"  # noqa: S105 - a name
+TOKENS = {"read_token": READ_TOKEN, "write_token": WRITE_TOKEN, "admin_token": ADMIN_TOKEN}
 SHORTEST_TOKEN = 16
 MAX_K = 1_000
 MAX_CANDIDATES = 10_000
@@ -48,6 +47,8 @@ class Limits:
         deadline: Seconds from the arrival of a request until it is given up.
         body_seconds: Seconds in which the body of a request must arrive.
         url_seconds: Seconds in which the pictures of the URLs of a request must arrive.
+        admin_bytes, admin_seconds: Most bytes of a file that is uploaded to change the bundle; seconds in which it must
+            arrive.
     """
 
     body_bytes: int = 16_000_000
@@ -61,12 +62,15 @@ class Limits:
     deadline: float = 5.0
     body_seconds: float = 10.0
     url_seconds: float = 5.0
+    admin_bytes: int = 256_000_000
+    admin_seconds: float = 600.0
 
     def __post_init__(self) -> None:
         check_whole(self.concurrency, "concurrency", 0)
-        for name in ("body_bytes", "upload_bytes", "image_bytes", "image_pixels", "audio_bytes", "queue"):
+        sizes = ("body_bytes", "upload_bytes", "image_bytes", "image_pixels", "audio_bytes", "admin_bytes")
+        for name in (*sizes, "queue"):
             check_whole(getattr(self, name), name)
-        for name in ("audio_seconds", "deadline", "body_seconds", "url_seconds"):
+        for name in ("audio_seconds", "deadline", "body_seconds", "url_seconds", "admin_seconds"):
             if check_number(getattr(self, name), name, "give seconds above 0") <= 0:
                 raise InputError(f"{name} is {getattr(self, name)}; give seconds above 0")
 
@@ -85,11 +89,14 @@ class ServiceConfig:
         scenarios: File of named configurations.
         cross_encoder: Name of the model that orders texts where a request asks for it; none when None.
         catalogue: The catalogue of the items, whose pictures and sounds the page shows; none are shown when None.
+        admin_token: Who changes the bundle must have it; nobody can when None.
+        admin_port: Port that alone answers `/admin`, and nothing else but `/live` and `/ready`; 0 takes a free one, and
+            None lets ``port`` answer `/admin` too.
+        admin_host: Address that `admin_port` listens on.
         limits: What requests may cost.
         poll_seconds: Seconds between two looks at whether the bundle has changed.
         image_hosts: Hosts from whose URLs pictures of queries are fetched, as ``"images.example.org"``, or with a port
             other than 80 and 443 as ``"images.example.org:8080"``; no URL is fetched when empty.
-        traces: Send a span of each request and stage to where the variables OTEL_… of the environment say.
 
     Raises:
         InputError: When a value cannot be used, or the host is open to others without a token.
@@ -107,28 +114,47 @@ class ServiceConfig:
     poll_seconds: float = 1.0
     catalogue: Path | str | None = None
     image_hosts: Sequence[str] = ()
-    traces: bool = False
+    admin_token: str | None = field(default=None, repr=False)
+    admin_port: int | None = None
+    admin_host: str = "127.0.0.1"
 
     def __post_init__(self) -> None:
         check_path(self.bundle, "the folder of the bundle")
         if self.catalogue is not None:
             check_path(self.catalogue, "catalogue")
         check_kind(self.host, str, "host", "give an address, as '127.0.0.1'")
-        if check_whole(self.port, "port", 0) > 65_535:
-            raise InputError(f"port is {self.port}; give one up to 65535")
+        check_kind(self.admin_host, str, "admin_host", "give an address, as '127.0.0.1'")
+        for name, port in (("port", self.port), ("admin_port", 0 if self.admin_port is None else self.admin_port)):
+            if check_whole(port, name, 0) > 65_535:
+                raise InputError(f"{name} is {port}; give one up to 65535")
         check_kind(self.limits, Limits, "limits", "give Limits(…)")
         if check_number(self.poll_seconds, "poll_seconds", "give seconds above 0") <= 0:
             raise InputError(f"poll_seconds is {self.poll_seconds}; give seconds above 0")
         allowed_ports(self.image_hosts)
-        for name, variable in (("read_token", READ_TOKEN), ("write_token", WRITE_TOKEN)):
-            _check_token(getattr(self, name), name, variable)
-        if self.read_token is not None and self.read_token == self.write_token:
-            raise InputError("the read token and the write token are the same; give two, so that readers cannot write")
+        self._check_tokens()
         if not is_loopback(self.host) and self.read_token is None:
             raise InputError(
                 f"host {shown(self.host)} is open to other machines, and there is no read token; set {READ_TOKEN}, or "
                 "listen on 127.0.0.1"
             )
+
+    def _check_tokens(self) -> None:
+        known: dict[str, str] = {}
+        for name, variable in TOKENS.items():
+            token = getattr(self, name)
+            _check_token(token, name, variable)
+            if token is not None and token in known:
+                first, second = (one.replace("_", " ") for one in (known[token], name))
+                raise InputError(
+                    f"the {first} and the {second} are the same; give each its own, so that none allows more"
+                )
+            known[token] = name
+        if self.admin_port is None:
+            return
+        if self.admin_token is None:
+            raise InputError(f"there is a port for `/admin`, and no token that opens it; set {ADMIN_TOKEN}")
+        if self.admin_port and self.admin_port == self.port:
+            raise InputError(f"port and admin_port are both {self.port}; give two, or leave admin_port out")
 
     @classmethod
     def from_environment(
@@ -140,9 +166,9 @@ class ServiceConfig:
         environment: Mapping[str, str] = os.environ,
         **settings: Any,  # noqa: ANN401 - fields of this class
     ) -> "ServiceConfig":
-        """Take the tokens from environment variables, and whether to trace; empty ones are none."""
-        read, write = (environment.get(name) or None for name in (READ_TOKEN, WRITE_TOKEN))
-        return cls(bundle, host, port, read, write, **{"traces": wants_traces(environment), **settings})
+        """Take the tokens from environment variables; empty ones are none."""
+        read, write, admin = (environment.get(variable) or None for variable in TOKENS.values())
+        return cls(bundle, host, port, read, write, admin_token=admin, **settings)
 
 
 def is_loopback(host: str) -> bool:
@@ -180,24 +206,6 @@ def allowed_ports(hosts: Sequence[str]) -> dict[str, frozenset[int]]:
             )
         ports[match[1]] = ports.get(match[1], frozenset()) | (frozenset({int(match[2])}) if match[2] else USUAL_PORTS)
     return ports
-
-
-def wants_traces(environment: Mapping[str, str]) -> bool:
-    """Say whether the environment names a collector of spans.
-
-    Raises:
-        InputError: When they are to go there by a protocol that this service does not speak.
-        MissingExtraError: When the extra is not installed.
-    """
-    if not any(environment.get(name) for name in TRACE_ENDPOINTS):
-        return False
-    for name in TRACE_PROTOCOLS:
-        if environment.get(name, TRACE_PROTOCOL) not in ("", TRACE_PROTOCOL):
-            raise InputError(
-                f"{name} is {environment[name]!r}; spans are sent by {TRACE_PROTOCOL} alone, usually to port 4318"
-            )
-    require_extra("opentelemetry.sdk", "otel")
-    return True
 
 
 def _check_token(token: str | None, name: str, variable: str) -> None:

@@ -1,21 +1,20 @@
 """The server: uvicorn, with the settings of this service, and one that gives up slow and endless headers."""
 
 import asyncio
+import contextlib
 import functools
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
 from indexing.errors import InputError
 from retrieval.serving.app import create_app
 from retrieval.serving.config import ServiceConfig
-from retrieval.serving.observability.logs import LogConfig
-from retrieval.serving.observability.workers import shared_metrics
 
 BACKLOG = 512
 KEEP_ALIVE = 20  # seconds that a connection without a request is kept
@@ -85,44 +84,29 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.close()
 
 
-def serve(
-    config: ServiceConfig,
-    workers: int = 1,
-    *,
-    ready: Callable[[str], None] | None = None,
-    log: LogConfig | None = None,
-) -> None:
+def serve(config: ServiceConfig, workers: int = 1, *, ready: Callable[[str, str | None], None] | None = None) -> None:
     """Serve until SIGTERM or SIGINT; then no new request is taken, and those that have begun are answered.
 
     Args:
         config: The settings.
         workers: Processes that answer; each opens the bundle, and they share the memory of files that are mapped.
-        ready: Called with the address when the port is taken.
-        log: How the log is written to standard error; `LogConfig.for_stderr` when None.
+        ready: Called with the address, and that of `/admin` where it has one of its own, when the ports are taken.
 
     Raises:
         InputError: When the port is taken by another.
     """
-    listening, log = _listening(config), log or LogConfig.for_stderr()
-    log.apply()
-    try:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(_listening(config.host, config.port))]
+        if config.admin_port is not None:
+            sockets.append(stack.enter_context(_listening(config.admin_host, config.admin_port)))
+            config = replace(config, admin_port=sockets[1].getsockname()[1])
         if ready is not None:
-            host = f"[{config.host}]" if ":" in config.host else config.host
-            ready(f"http://{host}:{listening.getsockname()[1]}")
+            ready(_url(sockets[0]), _url(sockets[1]) if len(sockets) > 1 else None)
         if workers == 1:
-            uvicorn.Server(uvicorn_config(create_app(config))).run([listening])
+            uvicorn.Server(uvicorn_config(create_app(config))).run(sockets)
         else:
-            settings = uvicorn_config(functools.partial(worker_app, config, log), workers=workers, factory=True)
-            with shared_metrics():
-                Multiprocess(settings, sockets=[listening]).run()
-    finally:
-        listening.close()
-
-
-def worker_app(config: ServiceConfig, log: LogConfig) -> FastAPI:
-    """Give the application of one of several processes, which begins with nothing of its parent."""
-    log.apply()
-    return create_app(config)
+            settings = uvicorn_config(functools.partial(create_app, config), workers=workers, factory=True)
+            Multiprocess(settings, sockets=sockets).run()
 
 
 def uvicorn_config(app: Any, **more: Any) -> uvicorn.Config:  # noqa: ANN401 - an application
@@ -131,7 +115,6 @@ def uvicorn_config(app: Any, **more: Any) -> uvicorn.Config:  # noqa: ANN401 - a
         app,
         http=GuardedProtocol,
         ws="none",
-        log_config=None,  # its loggers write as all others do
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -144,11 +127,16 @@ def uvicorn_config(app: Any, **more: Any) -> uvicorn.Config:  # noqa: ANN401 - a
     )
 
 
-def _listening(config: ServiceConfig) -> socket.socket:
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+def _url(listening: socket.socket) -> str:
+    host, port, *_ = listening.getsockname()
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((config.host, config.port), family=family, backlog=BACKLOG)
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise InputError(
-            f"the service cannot listen on {config.host}:{config.port}: {error.strerror or error}; choose another port"
+            f"the service cannot listen on {host}:{port}: {error.strerror or error}; choose another port"
         ) from error

@@ -62,6 +62,7 @@ def test_limits_are_those_of_the_code() -> None:
         for name, text in rows.items()
     }
     assert said["body; with uploaded files"] == [limits.body_bytes, limits.upload_bytes]
+    assert said["file of `/admin`; time for it"] == [limits.admin_bytes, limits.admin_seconds]
     assert said["picture"] == [limits.image_bytes, limits.image_pixels]
     assert said["sound"] == [limits.audio_bytes, limits.audio_seconds]
     assert said["files of an upload"] == [config.MAX_FILES]

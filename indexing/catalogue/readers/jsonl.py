@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +38,38 @@ def read_jsonl(path: Path | str | Remote, columns: Columns | NamedColumns | None
                 rows.append(row)
     if not rows:
         raise CatalogueError(f"{path} has no line with a JSON object")
-    names = dict.fromkeys(name for row in rows for name in row)
+    return objects_reader(str(path), rows, malformed, columns)
+
+
+def objects_reader(
+    name: str,
+    rows: list[dict[str, Any]],
+    malformed: dict[int, str] | None = None,
+    columns: Columns | NamedColumns | None = None,
+    types: Mapping[str, pa.DataType] | None = None,
+) -> TableReader:
+    """Give objects, as JSON has them, as rows of a source.
+
+    Args:
+        name: Of the source.
+        rows: The objects.
+        malformed: Rows that are none, by their number, with the reason; `rows` has the others in their order.
+        columns: The item_id column where it has another than the usual names.
+        types: Of columns in which no object has a value.
+    """
+    malformed = dict(malformed or {})
+    count = len(rows) + len(malformed)
+    names = dict.fromkeys(key for row in rows for key in row)
     notes = ReadingNotes()
-    ids = (columns.item_id if columns else None) or id_name(pa.schema([(name, pa.null()) for name in names]))
+    ids = (columns.item_id if columns else None) or id_name(pa.schema([(key, pa.null()) for key in names]))
     if ids is not None:
         rows = _with_ids(rows, ids, malformed)
-    numbers = [number for number in range(number + 1) if number not in malformed]
-    table = pa.table({name: _column(name, [row.get(name) for row in rows], numbers, notes) for name in names})
-    return TableReader(str(path), table, malformed, notes=notes)
+    numbers = [number for number in range(count) if number not in malformed]
+    table = pa.table({key: _column(key, [row.get(key) for row in rows], numbers, notes) for key in names})
+    for place, field in enumerate(table.schema):
+        if types and field.name in types and table[place].null_count == len(table):
+            table = table.set_column(place, field.name, pa.nulls(len(table), types[field.name]))
+    return TableReader(name, table, malformed, notes=notes)
 
 
 def _with_ids(rows: list[dict[str, Any]], name: str, malformed: dict[int, str]) -> list[dict[str, Any]]:

@@ -1,7 +1,6 @@
 """`commonspace add`, `update` and `delete`."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,9 +13,8 @@ from indexing.bundle.edits.edit import EditReport
 from indexing.bundle.edits.edit import add as add_items
 from indexing.bundle.edits.edit import delete as delete_items
 from indexing.bundle.edits.edit import upsert as upsert_items
+from indexing.bundle.edits.source_columns import columns_as_built, other_columns
 from indexing.bundle.edits.update import update as update_items
-from indexing.catalogue.catalogue import Catalogue
-from indexing.catalogue.columns import NamedColumns, as_tuple
 from retrieval.cli.display.output import rejected_rows
 from retrieval.cli.display.terminal import Cell, say, show_json, show_pairs
 from retrieval.cli.options.items import IdColumn, ItemColumns, Source, or_sample
@@ -43,41 +41,13 @@ def add(
     named = items.named
     path = or_sample(source)
     catalogue = items.open(path)
-    if (as_built := _as_built(named, catalogue, opened)) != named:
+    if (as_built := columns_as_built(named, catalogue.reader.schema.names, opened)) != named:
         catalogue = items.open(path, as_built)
-    if differences := _other_columns(catalogue, opened):
+    if differences := other_columns(catalogue, opened):
         say(differences, err=True)
     add_or_replace = upsert_items if upsert else add_items
     report = add_or_replace(opened, catalogue, encoder_of(opened), progress=True)
     _show(report, bundle, as_json, catalogue.rejects, not_embedded(catalogue.columns, opened.manifest.encoder))
-
-
-def _as_built(named: NamedColumns, catalogue: Catalogue, bundle: Bundle) -> NamedColumns:
-    """Name the columns that the bundle was built from, if the source has them and no others were named."""
-    built, present = bundle.manifest.columns, catalogue.reader.schema.names
-    texts, images = ([n for n in as_tuple(built.get(kind)) if n in present] for kind in ("text", "image"))
-    if named.text is None and texts:
-        named = replace(named, text=tuple(texts))
-    if named.image is None and images:
-        named = replace(named, image=tuple(images))
-    for kind in ("audio", "video"):
-        if getattr(named, kind) is None and built.get(kind) in present:
-            named = replace(named, **{kind: built[kind]})
-    return named
-
-
-def _other_columns(catalogue: Catalogue, bundle: Bundle) -> str:
-    """Say which columns a source has that the bundle was built without, and the other way round."""
-    built, present = as_tuple(bundle.manifest.columns.get("text")), catalogue.reader.schema.names
-    differences = []
-    if catalogue.columns.text and (lost := [name for name in built if name not in present]):
-        differences.append(
-            f"texts of the bundle are those of {', '.join(built)}; here there is no {' and no '.join(lost)}"
-        )
-        differences.append(f"texts are read from {', '.join(catalogue.columns.text)}")
-    if new := [name for name in catalogue.attributes.column_names if name not in bundle.attributes.column_names]:
-        differences.append(f"new attributes: {', '.join(new)}")
-    return "; ".join(differences)
 
 
 def update(bundle: BundleFolder, source: UpdateSource, id_column: IdColumn = None, as_json: Json = False) -> None:

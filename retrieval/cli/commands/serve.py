@@ -8,7 +8,7 @@ import typer
 from indexing.errors import require_extra
 from retrieval.cli.display.terminal import say
 from retrieval.cli.options.search import BundleFolder
-from retrieval.cli.options.service import SERVICE, AnsweringWith, Host, LogOptions, Port, RequestLimits
+from retrieval.cli.options.service import SERVICE, AdminHost, AdminPort, AnsweringWith, Host, Port, RequestLimits
 
 
 def serve(
@@ -29,15 +29,16 @@ def serve(
             help="The catalogue of the items, whose pictures and sounds the page shows.",
         ),
     ] = None,
+    admin_port: AdminPort = None,
+    admin_host: AdminHost = "127.0.0.1",
     *,
     answering: AnsweringWith,
     limits: RequestLimits,
-    logging: LogOptions,
 ) -> None:
     """Answer queries over HTTP, from one bundle.
 
-    Tokens are read from the environment: COMMONSPACE_READ_TOKEN, which readers must have, and COMMONSPACE_WRITE_TOKEN,
-    without which nobody can write. Spans are sent where OTEL_EXPORTER_OTLP_ENDPOINT says, if it does.
+    Tokens are read from the environment: COMMONSPACE_READ_TOKEN, which readers must have, COMMONSPACE_WRITE_TOKEN,
+    without which nobody can write, and COMMONSPACE_ADMIN_TOKEN, without which nobody can change the bundle.
     """
     for module in ("fastapi", "uvicorn"):
         require_extra(module, "serve")
@@ -45,6 +46,17 @@ def serve(
     from retrieval.serving.server import serve as run_server
 
     config = ServiceConfig.from_environment(
-        bundle, host, port, catalogue=catalogue, limits=limits.read(), **answering.settings()
+        bundle,
+        host,
+        port,
+        catalogue=catalogue,
+        limits=limits.read(),
+        admin_port=admin_port,
+        admin_host=admin_host,
+        **answering.settings(),
     )
-    run_server(config, workers, ready=lambda url: say(f"serving {bundle} at {url}; Ctrl-C ends it"), log=logging.read())
+
+    def ready(url: str, admin: str | None) -> None:
+        say(f"serving {bundle} at {url}; {f'/admin at {admin}; ' if admin else ''}Ctrl-C ends it")
+
+    run_server(config, workers, ready=ready)

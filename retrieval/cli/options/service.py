@@ -8,7 +8,6 @@ import typer
 from retrieval.cli.options.live import OptionalEventsUrl, ScenariosFile
 from retrieval.cli.options.search import CrossEncoderName
 from retrieval.serving.config import Limits
-from retrieval.serving.observability.logs import Format, Level, LogConfig
 
 SERVICE = "Service"
 
@@ -17,6 +16,17 @@ Host = Annotated[
     typer.Option("--host", rich_help_panel=SERVICE, help="Address; one that other machines reach needs a read token."),
 ]
 Port = Annotated[int, typer.Option("--port", rich_help_panel=SERVICE, min=0, max=65_535, help="Port.")]
+AdminPort = Annotated[
+    int | None,
+    typer.Option(
+        "--admin-port",
+        rich_help_panel=SERVICE,
+        min=0,
+        max=65_535,
+        help="Port that alone answers /admin; by default the other one does.",
+    ),
+]
+AdminHost = Annotated[str, typer.Option("--admin-host", rich_help_panel=SERVICE, help="Address of --admin-port.")]
 
 
 def _names(hosts: str | None) -> Any:  # noqa: ANN401 - typer knows a text alone
@@ -88,25 +98,3 @@ class RequestLimits:
             InputError: When one cannot be used.
         """
         return Limits(**asdict(self))
-
-
-@dataclass(frozen=True)
-class LogOptions:
-    """How the log is written to standard error."""
-
-    log_format: Annotated[
-        Format | None,
-        typer.Option(
-            "--log-format", rich_help_panel=SERVICE, help="The form of the log: text to a terminal, JSON to programs."
-        ),
-    ] = None
-    log_level: Annotated[
-        Level,
-        typer.Option(
-            "--log-level", rich_help_panel=SERVICE, help="The least that is logged: at info a line for each request."
-        ),
-    ] = "info"
-
-    def read(self) -> LogConfig:
-        """Give the settings of the log."""
-        return LogConfig.for_stderr(self.log_format, self.log_level)

@@ -11,8 +11,8 @@ from typing import Literal, TypeVar
 
 from indexing.runtime.threads import cores
 from retrieval.serving.config import Limits
-from retrieval.serving.engine.metering import Meter, Reason
-from retrieval.serving.engine.request import RequestContext, current_request, stage
+from retrieval.serving.engine.metering import Meter
+from retrieval.serving.engine.request import RequestContext, current_request
 
 T = TypeVar("T")
 Kind = Literal["search", "recommend", "upload", "events", "admin"]
@@ -32,10 +32,9 @@ class OverloadedError(Exception):
         retry_after: Seconds after which to ask again.
     """
 
-    def __init__(self, status: int, reason: Reason, retry_after: int = 1) -> None:
+    def __init__(self, status: int, reason: str, retry_after: int = 1) -> None:
         super().__init__(reason)
-        self.status, self.retry_after = status, retry_after
-        self.reason: Reason = reason
+        self.status, self.reason, self.retry_after = status, reason, retry_after
 
 
 class ClientGoneError(Exception):
@@ -67,7 +66,7 @@ class Admission:
         try:
             if self.stopping:
                 raise OverloadedError(503, "stopping")
-            with stage("queue"):
+            with self.meter.stage("queue"):
                 await queue.enter(request, max(cost, 1))
             return await self._in_thread(queue, request, function, max(cost, 1))
         except OverloadedError as refused:
@@ -84,7 +83,7 @@ class Admission:
             queue.leave(None, cost)
             raise ClientGoneError
         start = loop.time()
-        future = loop.run_in_executor(queue.threads, contextvars.copy_context().run, _in_stage, function)
+        future = loop.run_in_executor(queue.threads, contextvars.copy_context().run, function)
         future.add_done_callback(lambda _: queue.leave(loop.time() - start, cost))
         done, _ = await asyncio.wait([future], timeout=max(request.seconds_left, 0.0))
         if not done:
@@ -105,7 +104,7 @@ class Admission:
     def _queue(self, kind: Kind) -> "WorkQueue":
         if kind not in self._queues:
             threads = AT_ONCE.get(kind) or self.limits.concurrency or cores()
-            self._queues[kind] = WorkQueue(kind, threads, self.limits.queue, self.meter)
+            self._queues[kind] = WorkQueue(kind, threads, self.limits.queue)
         return self._queues[kind]
 
 
@@ -119,11 +118,10 @@ class WorkQueue:
         kind: Its name.
         at_once: Requests that compute at once.
         most_waiting: Queries that may wait.
-        meter: Is given how many wait.
     """
 
-    def __init__(self, kind: str, at_once: int, most_waiting: int, meter: Meter) -> None:
-        self.kind, self.at_once, self.most_waiting, self._meter = kind, at_once, most_waiting, meter
+    def __init__(self, kind: str, at_once: int, most_waiting: int) -> None:
+        self.kind, self.at_once, self.most_waiting = kind, at_once, most_waiting
         self.threads = ThreadPoolExecutor(at_once, thread_name_prefix=f"commonspace-{kind}")
         self.running, self.waiting = 0, 0
         self._waiters: deque[tuple[asyncio.Future[None], int]] = deque()
@@ -147,7 +145,7 @@ class WorkQueue:
             self._busy_since = time.perf_counter()
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append((place, cost))
-        self._count(cost)
+        self.waiting += cost
         try:
             await asyncio.wait_for(asyncio.shield(place), max(seconds, 0.0))
         except BaseException as reason:
@@ -164,7 +162,7 @@ class WorkQueue:
         self.running -= 1
         while self._waiters and self.running < self.at_once:
             place, waiting = self._waiters.popleft()
-            self._count(-waiting)
+            self.waiting -= waiting
             if not place.done():
                 self.running += 1
                 place.set_result(None)
@@ -196,17 +194,8 @@ class WorkQueue:
         for position, (other, _) in enumerate(self._waiters):
             if other is place:
                 del self._waiters[position]
-                self._count(-cost)
+                self.waiting -= cost
                 return
-
-    def _count(self, change: int) -> None:
-        self.waiting += change
-        self._meter.waiting(self.kind, self.waiting)
-
-
-def _in_stage(function: Callable[[], T]) -> T:
-    with stage("other"):
-        return function()
 
 
 def _average(before: float, now: float) -> float:

@@ -1,6 +1,5 @@
 """What the routes share: the configuration, the bundle that is served, the admission of work, events and metrics."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -10,11 +9,12 @@ from indexing.errors import InputError
 from retrieval.serving.config import ServiceConfig
 from retrieval.serving.engine.admission import Admission
 from retrieval.serving.engine.image_urls import ImageUrls
-from retrieval.serving.engine.metering import Meter, NoMeter, Observer
+from retrieval.serving.engine.metering import Meter, NoMeter
 from retrieval.serving.engine.served_bundle import ServedBundle
 
 if TYPE_CHECKING:
     from retrieval.ranking.cross_encoder import PairScorer
+    from retrieval.serving.admin.runner import JobRunner
     from retrieval.serving.events.event_log import EventLog
     from retrieval.serving.scenarios.scenarios import Scenarios
 
@@ -28,22 +28,22 @@ class Service:
         served: The bundle.
         admission: Runs work in threads.
         metrics: Takes measurements.
-        observers: Are called with each request that was answered.
         events: The log of live events, if there is one.
         scenarios: Named configurations, if there are any.
         cross_encoder: Orders texts, if there is one; one thread at a time uses it.
         image_urls: Fetches pictures, if URLs of any host are allowed.
+        jobs: Begins jobs that change the bundle, where there is an admin token.
     """
 
     config: ServiceConfig
     served: ServedBundle
     admission: Admission
     metrics: Meter = field(default_factory=NoMeter)
-    observers: Sequence[Observer] = ()
     events: "EventLog | None" = None
     scenarios: "Scenarios | None" = None
     cross_encoder: "PairScorer | None" = None
     image_urls: ImageUrls | None = None
+    jobs: "JobRunner | None" = None
 
     @property
     def log(self) -> "EventLog":

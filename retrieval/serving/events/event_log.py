@@ -1,6 +1,6 @@
 """The durable log of live events."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from indexing.errors import InteractionsError
 from indexing.runtime.arguments import check_names, check_whole
+from retrieval.batch.table_files import Form
 from retrieval.interactions.event_types import USUAL_TYPES, EventTypes
 from retrieval.interactions.impressions import Impressions
 from retrieval.interactions.interactions import Interactions
@@ -145,22 +146,30 @@ class EventLog:
         names = check_names(session_ids, "session_ids")
         return reading.read_interactions(self.database, names, "session", types or self.types)
 
-    def interactions(self, options: ReadOptions | None = None, *, days: float | None = None) -> Interactions:
+    def interactions(
+        self, options: ReadOptions | None = None, *, days: float | None = None, up_to: int | None = None
+    ) -> Interactions:
         """Read the whole log as it stands, without impressions, for `fit`.
 
         Args:
             options: How it is read; by the types of the log when None.
             days: Read only events of so many days before the end.
+            up_to: The last ``sequence`` that is read, as `last_sequence` gave it; that of now when None.
 
         Raises:
             InteractionsError: When there are no events.
         """
         options = options or ReadOptions(self.database.shown, events=self.types)
-        return reading.all_interactions(self.database, options, days)
+        return reading.all_interactions(self.database, options, days, up_to)
 
-    def impressions(self) -> Impressions | None:
-        """Read everything that was shown; None where nothing was."""
-        return reading.all_impressions(self.database)
+    def impressions(self, *, up_to: int | None = None) -> Impressions | None:
+        """Read everything that was shown, up to a ``sequence``; None where nothing was."""
+        return reading.all_impressions(self.database, up_to)
+
+    def last_sequence(self) -> int:
+        """Give the number of the last event of any kind; 0 when there is none."""
+        with self.database.reading() as connection:
+            return reading.last_sequence(connection)
 
     def impressions_of(self, names: Sequence[str], by: reading.By = "user") -> Impressions:
         """Read what was shown to users, or in sessions: of each the latest 10,000 impressions."""
@@ -266,6 +275,14 @@ class EventLog:
     def export(self, path: Path | str, *, impressions: bool = False) -> int:
         """Write the log, or the impressions, as a table that `Interactions.open` reads; gives the number of rows."""
         return transfer.export(self.database, Path(path), impressions=impressions)
+
+    def exported(self, form: Form, *, impressions: bool = False) -> Iterator[bytes]:
+        """Give what `export` writes as parts of a file of a form: ``"parquet"``, ``"csv"`` or ``"jsonl"``.
+
+        Raises:
+            InputError: When there is nothing to export; with the first part.
+        """
+        return transfer.exported(self.database, form, impressions=impressions)
 
     def info(self) -> LogInfo:
         """Say what the log holds."""

@@ -119,6 +119,7 @@ def stream(
     shown: bool | None = None,
     since: int | None = None,
     merged: bool = True,
+    up_to: int | None = None,
 ) -> Iterator[pa.Table]:
     """Give columns of the log in the order of writing, a part at a time, so that memory is bounded.
 
@@ -128,6 +129,7 @@ def stream(
         shown: Impressions alone, or all but them; everything when None.
         since: Only what happened at this second or later.
         merged: Write users by the names that they were merged into.
+        up_to: The last ``sequence`` that is read; that of now when None.
     """
     read: list[sa.ColumnElement[Any]] = [EVENTS.c[name] for name in columns]
     source: sa.FromClause = EVENTS
@@ -139,6 +141,8 @@ def stream(
         query = query.where(EVENTS.c.is_shown == sa.literal(shown))
     if since is not None:
         query = query.where(EVENTS.c.time >= since)
+    if up_to is not None:
+        query = query.where(EVENTS.c.sequence <= up_to)
     schema = pa.schema([(name, _TYPES[name]) for name in columns])
     result = connection.execution_options(stream_results=True, max_row_buffer=CHUNK).execute(query)
     while rows := result.fetchmany(CHUNK):
@@ -146,31 +150,40 @@ def stream(
         yield pa.table(arrays, schema)
 
 
-def all_interactions(database: Database, options: ReadOptions, days: float | None = None) -> Interactions:
+def last_sequence(connection: sa.Connection) -> int:
+    """Give the number of the last event, of any kind; 0 when there is none."""
+    return int(connection.execute(sa.select(sa.func.max(EVENTS.c.sequence))).scalar_one() or 0)
+
+
+def all_interactions(
+    database: Database, options: ReadOptions, days: float | None = None, up_to: int | None = None
+) -> Interactions:
     """Read the whole log for `fit`, without impressions.
 
     Args:
         database: Of the log.
         options: How a log is read; types of events are needed.
         days: Read only events of so many days before the end.
+        up_to: The last ``sequence`` that is read; that of now when None.
 
     Raises:
         InteractionsError: When there is none, or a type has no weight.
     """
     with database.reading(whole=True) as connection:
         since = None if days is None else last_time(connection) - int(days * SECONDS_PER_DAY)
-        tables = list(stream(connection, ("user_id", "item_id", "time", "type", "weight"), shown=False, since=since))
+        names = ("user_id", "item_id", "time", "type", "weight")
+        tables = list(stream(connection, names, shown=False, since=since, up_to=up_to))
     if not tables:
         raise InteractionsError(f"{database.shown} has no events yet but impressions; there is nothing to learn from")
     table = pa.concat_tables(tables).rename_columns(["user_id", "item_id", "timestamp", "event", "weight"])
     return Interactions(*options.clean(table, names=table.column_names))
 
 
-def all_impressions(database: Database) -> Impressions | None:
-    """Read what was shown; None where nothing was."""
+def all_impressions(database: Database, up_to: int | None = None) -> Impressions | None:
+    """Read what was shown, up to a ``sequence``; None where nothing was."""
     names = ("user_id", "item_id", "position", "time", "request_id")
     with database.reading(whole=True) as connection:
-        tables = list(stream(connection, names, shown=True))
+        tables = list(stream(connection, names, shown=True, up_to=up_to))
     if not tables:
         return None
     return Impressions.from_arrow(pa.concat_tables(tables).rename_columns([*names[:3], "timestamp", names[4]]))

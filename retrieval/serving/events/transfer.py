@@ -18,7 +18,7 @@ from pyarrow import parquet
 from indexing.errors import DamagedFileError, InputError, InteractionsError
 from indexing.filesystem import fsops
 from indexing.runtime.arguments import check_path, shown
-from retrieval.batch.table_files import check_out, write_tables
+from retrieval.batch.table_files import Form, check_out, table_writer, write_tables
 from retrieval.interactions.event_types import USUAL_TYPES
 from retrieval.interactions.impressions import Impressions
 from retrieval.interactions.interactions import read_table, source_name
@@ -248,10 +248,29 @@ def export(database: Database, path: Path, *, impressions: bool) -> int:
     form = check_out(path)
     if form == "folder":
         raise InputError(f"{path} is no file; give one that ends in .parquet, .csv or .jsonl")
-    renamed = ["timestamp" if name == "time" else "event" if name == "type" else name for name in _EXPORTED]
     with database.reading(whole=True) as connection:
-        tables = (table.rename_columns(renamed) for table in stream(connection, _EXPORTED, shown=impressions))
-        if (first := next(tables, None)) is None:
-            raise InputError(f"{database.shown} has no {'impressions' if impressions else 'events'} to export")
+        schema, tables = _exported(database, connection, impressions)
         fsops.make_folder(path.parent)
-        return write_tables(path, chain((first,), tables), first.schema, form).rows
+        return write_tables(path, tables, schema, form).rows
+
+
+def exported(database: Database, form: Form, *, impressions: bool) -> Iterator[bytes]:
+    """Give a log as the bytes of a table, a part at a time; see `EventLog.exported`."""
+    parts: list[bytes] = []
+    with database.reading(whole=True) as connection:
+        schema, tables = _exported(database, connection, impressions)
+        with table_writer(lambda data: parts.append(bytes(data)), schema, form) as writer:
+            for table in tables:
+                writer.write_table(table)
+                yield b"".join(parts)
+                parts.clear()
+        yield b"".join(parts)
+
+
+def _exported(database: Database, connection: sa.Connection, impressions: bool) -> tuple[pa.Schema, Iterator[pa.Table]]:
+    """Read a log as tables of one schema; at least one."""
+    renamed = ["timestamp" if name == "time" else "event" if name == "type" else name for name in _EXPORTED]
+    tables = (table.rename_columns(renamed) for table in stream(connection, _EXPORTED, shown=impressions))
+    if (first := next(tables, None)) is None:
+        raise InputError(f"{database.shown} has no {'impressions' if impressions else 'events'} to export")
+    return first.schema, chain((first,), tables)

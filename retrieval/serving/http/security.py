@@ -1,10 +1,10 @@
-"""Who may do what: read and write tokens, compared in constant time, before anything of a body is read."""
+"""Who may do what: read, write and admin tokens, compared in constant time, before anything of a body is read."""
 
 import hmac
 from enum import StrEnum
 from typing import NamedTuple
 
-from retrieval.serving.config import READ_TOKEN, WRITE_TOKEN, ServiceConfig, is_loopback
+from retrieval.serving.config import ADMIN_TOKEN, READ_TOKEN, WRITE_TOKEN, ServiceConfig, is_loopback
 
 
 class Access(StrEnum):
@@ -14,6 +14,7 @@ class Access(StrEnum):
     READ = "read"
     WRITE = "write"
     PERSONAL = "personal"  # what is known of a user: to be read with a token, whoever may read
+    ADMIN = "admin"  # what changes the bundle, and what reads all of the log
 
 
 class Refusal(NamedTuple):
@@ -26,8 +27,10 @@ class Refusal(NamedTuple):
 
 OPEN_PATHS = frozenset({"/", "/live", "/ready", "/favicon.ico"})
 OPEN_FOLDERS = ("/page",)  # files of the page, which hold no data
-WRITE_FOLDERS = ("/events", "/users", "/admin")
+WRITE_FOLDERS = ("/events", "/users")
 PERSONAL_FOLDERS = ("/users",)
+ADMIN_FOLDERS = ("/admin",)
+HEALTH_PATHS = frozenset({"/live", "/ready"})
 
 
 def access_of(path: str, method: str = "") -> Access:
@@ -36,6 +39,8 @@ def access_of(path: str, method: str = "") -> Access:
     >>> access_of("/live"), access_of("/users-for"), access_of("/users/merge")
     (<Access.OPEN: 'open'>, <Access.READ: 'read'>, <Access.WRITE: 'write'>)
     """
+    if _within(path, ADMIN_FOLDERS):
+        return Access.ADMIN
     if path in OPEN_PATHS or _within(path, OPEN_FOLDERS):
         return Access.OPEN
     if method in ("GET", "HEAD") and _within(path, PERSONAL_FOLDERS):
@@ -53,24 +58,52 @@ def refusal(config: ServiceConfig, path: str, authorization: str | None, method:
         authorization: The header of this name.
     """
     access = access_of(path, method)
+    scheme, _, given = (authorization or "").partition(" ")
+    token = given if scheme.lower() == "bearer" else ""
+    if access is Access.ADMIN:
+        return _refusal_of_admin(config, token)
     if access is Access.OPEN or (access is Access.READ and config.read_token is None):
         return None
     if access is Access.PERSONAL and config.read_token is None and config.write_token is None:
         return Refusal(403, "what is known of a user is read with a token alone", f"start it with one in {READ_TOKEN}")
     if access is Access.WRITE and config.write_token is None:
         return Refusal(403, "this service is read-only", f"start it with a write token in {WRITE_TOKEN}")
-    scheme, _, given = (authorization or "").partition(" ")
-    if scheme.lower() != "bearer" or not given:
-        return Refusal(401, "this request has no token", "send it in the header `Authorization: Bearer TOKEN`")
-    may_read, may_write = _equal(given, config.read_token), _equal(given, config.write_token)
+    if not token:
+        return _NO_TOKEN
+    may_read, may_write = _equal(token, config.read_token), _equal(token, config.write_token)
     if may_write or (may_read and access is not Access.WRITE):
         return None
     if may_read:
         return Refusal(403, "the read token does not allow to write", f"send the write token, that of {WRITE_TOKEN}")
+    if _equal(token, config.admin_token):
+        return Refusal(403, "the admin token is for `/admin` alone", f"send that of {READ_TOKEN} or {WRITE_TOKEN}")
     return Refusal(401, "the token is not valid", f"send the one of {READ_TOKEN} or {WRITE_TOKEN} of the service")
 
 
-def foreign_host(config: ServiceConfig, host: str) -> Refusal | None:
+_NO_TOKEN = Refusal(401, "this request has no token", "send it in the header `Authorization: Bearer TOKEN`")
+
+
+def _refusal_of_admin(config: ServiceConfig, token: str) -> Refusal | None:
+    if config.admin_token is None:
+        return Refusal(403, "this service does not change its bundle", f"start it with an admin token in {ADMIN_TOKEN}")
+    if not token:
+        return _NO_TOKEN
+    if _equal(token, config.admin_token):
+        return None
+    if _equal(token, config.read_token) or _equal(token, config.write_token):
+        return Refusal(403, "this token does not open `/admin`", f"send the admin token, that of {ADMIN_TOKEN}")
+    return Refusal(401, "the token is not valid", f"send the one of {ADMIN_TOKEN} of the service")
+
+
+def is_elsewhere(config: ServiceConfig, path: str, port: int | None) -> bool:
+    """Say whether a path is answered on another port than this one, where `/admin` has a port of its own."""
+    if config.admin_port is None:
+        return False
+    is_admin = access_of(path) is Access.ADMIN
+    return not (is_admin or path in HEALTH_PATHS) if port == config.admin_port else is_admin
+
+
+def foreign_host(config: ServiceConfig, host: str, path: str = "") -> Refusal | None:
     """Say why a request for a host is refused where nobody needs a token to read, None if it may pass.
 
     A page of another site can have its name resolve to this machine (DNS rebinding), and its visitors' browsers then
@@ -79,9 +112,10 @@ def foreign_host(config: ServiceConfig, host: str) -> Refusal | None:
     Args:
         config: With the tokens.
         host: The header of this name, with or without a port.
+        path: What is asked for; `/admin` always needs a token, which the page of another site does not have.
     """
     name = host.rpartition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
-    if config.read_token is not None or is_loopback(name):
+    if config.read_token is not None or is_loopback(name) or access_of(path) is Access.ADMIN:
         return None
     hint = f"ask for 127.0.0.1 or localhost, or set a token in {READ_TOKEN} to be reached by another name"
     return Refusal(421, "this service answers to the names of this machine alone, as it has no read token", hint)

@@ -44,8 +44,9 @@ def problems_in_words(problems: list[Any]) -> str:
 _TEXTS = {
     401: "No token, or one that is not valid.",
     403: "The token does not allow this, or the service is read-only.",
-    404: "There is no such item.",
+    404: "There is no such item or job.",
     408: "The body did not arrive in time.",
+    409: "Another job is running, or the state of the bundle is another.",
     410: "The cursor is of an earlier generation.",
     413: "The body is too large.",
     422: "The request cannot be used.",

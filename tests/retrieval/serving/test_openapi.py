@@ -6,11 +6,16 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from retrieval.serving.schemas import queries
+from retrieval.serving.schemas import admin, queries
 from retrieval.serving.schemas.base import Strict
 from tests.retrieval.serving.conftest import Started
 
-REQUESTS = [one for name, one in vars(queries).items() if name.endswith("Request") and issubclass(one, Strict)]
+REQUESTS = [
+    one
+    for module in (queries, admin)
+    for name, one in vars(module).items()
+    if name.endswith("Request") and issubclass(one, Strict)
+]
 
 
 @pytest.mark.parametrize("model", REQUESTS, ids=lambda model: str(model.__name__))
@@ -18,7 +23,7 @@ def test_examples_are_valid(model: type[Strict]) -> None:
     examples: list[dict[str, Any]] = model.model_json_schema()["examples"]
     assert examples
     for example in examples:
-        assert model.model_validate(example).model_dump(exclude_unset=True)
+        assert model.model_validate(example).model_dump(exclude_unset=True) == example
 
 
 def test_every_answer_and_error_has_a_body(started: Started, toy_bundle: Path) -> None:

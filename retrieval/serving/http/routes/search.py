@@ -1,26 +1,28 @@
-"""`/search` and `/similar`."""
+"""`/search`, also with files of a form, and `/similar`."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, File, Form, UploadFile
 from fastapi.responses import Response
 
+from indexing.errors import InputError
 from retrieval.candidates import Candidates
 from retrieval.retriever.queries import Query
 from retrieval.retriever.retriever import Retriever
+from retrieval.serving.config import MAX_FILES
 from retrieval.serving.engine.admission import Kind
 from retrieval.serving.engine.answering import Answers
 from retrieval.serving.engine.cross_encoding import cross_encoded
-from retrieval.serving.engine.request import stage
 from retrieval.serving.engine.served_bundle import Served
 from retrieval.serving.engine.service import Service, ServiceDep
 from retrieval.serving.http.routes.queries import queries_of
 from retrieval.serving.http.routes.reply import reply
 from retrieval.serving.http.routes.steps import after_steps, depth, filters, in_body, reasons_of_search, shown_once
 from retrieval.serving.schemas.answers import Answer
+from retrieval.serving.schemas.base import of_form
 from retrieval.serving.schemas.errors import error_responses
-from retrieval.serving.schemas.queries import SearchRequest, SimilarRequest
+from retrieval.serving.schemas.queries import SearchRequest, SimilarRequest, UploadOptions
 
 router = APIRouter(tags=["search"], responses=error_responses())
 
@@ -32,13 +34,31 @@ async def search(service: ServiceDep, body: SearchRequest) -> Response:
     return await reply(service, kind, lambda served: searched(service, served, body), cost=body.size)
 
 
+@router.post("/search/upload", response_model=Answer, summary="Find the items that answer uploaded files")
+async def upload(
+    service: ServiceDep,
+    image: Annotated[list[UploadFile], File(description="Pictures.", max_length=MAX_FILES)] = [],  # noqa: B006
+    audio: Annotated[list[UploadFile], File(description="Sounds.", max_length=MAX_FILES)] = [],  # noqa: B006
+    request: Annotated[str, Form(description="The other fields of a search, as JSON.", max_length=1_000_000)] = "{}",
+) -> Response:
+    """Files are told by their first bytes; their names are not read. Give pictures or sounds."""
+    if bool(image) == bool(audio):
+        raise InputError("the form has no files, or both pictures and sounds; give some of one kind")
+    options = of_form(UploadOptions, request)
+    limits = service.config.limits
+    files = [await _bytes(file, limits.image_bytes if image else limits.audio_bytes) for file in image or audio]
+    given: dict[str, Any] = {"images" if image else "sounds": files}
+    body = SearchRequest(**options.model_dump(exclude_unset=True), **given)
+    return await reply(service, "upload", lambda served: searched(service, served, body), cost=body.size)
+
+
 @router.post("/similar", response_model=Answer, summary="Find the items nearest to items")
 async def similar(service: ServiceDep, body: SimilarRequest) -> Response:
     """See `Retriever.similar_items`."""
 
     def work(served: Served) -> dict[str, Any]:
         retriever = served.retriever
-        with stage("search"):
+        with service.metrics.stage("search"):
             found = retriever.similar_items(
                 body.item_ids, depth(body), body.by, where=filters(body), **shown_once(body)
             )
@@ -61,12 +81,12 @@ def has_files(body: SearchRequest) -> bool:
 def searched(service: Service, served: Served, body: SearchRequest) -> dict[str, Any]:
     """Search as a request says."""
     retriever = served.retriever
-    with stage("encode"):
+    with service.metrics.stage("encode"):
         queries = queries_of(service, retriever, body)
-    found = _found(retriever, body, queries)
+    found = _found(service, retriever, body, queries)
     before: tuple[Candidates, ...] = ()
     if body.cross_encoder and body.texts is not None:
-        with stage("cross_encoder"):
+        with service.metrics.stage("cross_encoder"):
             before, found = (found,), cross_encoded(service.cross_encoder, retriever, body.texts, found)
     hits, earlier = after_steps(retriever, found, body, *before, reranked=body.rerank)
     confidence = retriever.verdicts(hits, kind=_kind(body)) if body.verdict else None
@@ -74,11 +94,23 @@ def searched(service: Service, served: Served, body: SearchRequest) -> dict[str,
     return in_body(retriever, Answers(hits, earlier, why, confidence), body)
 
 
-def _found(retriever: Retriever, body: SearchRequest, queries: Sequence[Query]) -> Candidates:
+def _found(service: Service, retriever: Retriever, body: SearchRequest, queries: Sequence[Query]) -> Candidates:
     wanted = depth(body, reranked=body.rerank or body.cross_encoder)
-    with stage("search"):
+    with service.metrics.stage("search"):
         return retriever.search(queries, wanted, mode=body.mode, where=filters(body), **shown_once(body))
 
 
 def _kind(body: SearchRequest) -> str:
     return "image" if body.images or body.image_urls else "audio" if body.sounds else "text"
+
+
+async def _bytes(file: UploadFile, most: int) -> bytes:
+    """Read a file that is not too large.
+
+    Raises:
+        InputError: When it is.
+    """
+    data = await file.read(most + 1)
+    if len(data) > most:
+        raise InputError(f"a file has more than {most} bytes; give smaller ones")
+    return data

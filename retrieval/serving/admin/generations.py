@@ -1,0 +1,46 @@
+"""The generations of a bundle: those that are kept, and the one that waits to be published."""
+
+from pathlib import Path
+from typing import Any
+
+from indexing.bundle.current import read_state
+from indexing.bundle.generation import generations
+from indexing.bundle.maintenance.staged import STAGED_ON, staged
+from indexing.bundle.manifest import MANIFEST, Manifest
+from indexing.errors import BundleError
+
+
+def described_generations(root: Path) -> list[dict[str, Any]]:
+    """Describe the generations of a bundle, the newest first, and before them the one that is staged.
+
+    Raises:
+        DamagedFileError: When CURRENT cannot be read.
+    """
+    state = read_state(root)
+    current = "" if state is None else state.generation
+    kept = [_described(root, name, current) for name in reversed(generations(root))]
+    if (waiting := staged(root)) is None:
+        return kept
+    base = waiting.learned.get(STAGED_ON)
+    return [_of(waiting) | {"state": "staged", "made_on": base, "can_be_published": base == current}, *kept]
+
+
+def _described(root: Path, name: str, current: str) -> dict[str, Any]:
+    state = "current" if name == current else "kept"
+    try:
+        return _of(Manifest.read(root / name / MANIFEST)) | {"state": state}
+    except BundleError as error:
+        return {"generation": name, "state": state, "problem": str(error)}
+
+
+def _of(manifest: Manifest) -> dict[str, Any]:
+    measured = manifest.learned.get("measured", {})
+    return {
+        "generation": manifest.generation,
+        "created": manifest.created,
+        "items": manifest.items,
+        "change": manifest.batches,
+        "learned": list(manifest.features),
+        "until": manifest.learned.get("until"),
+        "ndcg@10": measured.get("ndcg@10"),
+    }

@@ -1,0 +1,85 @@
+"""Learning as a job: from the log of live events as it stood when the job began, or from an uploaded log."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from indexing.bundle.bundle import Bundle
+from indexing.errors import InputError
+from retrieval.fitting.fit import fit
+from retrieval.fitting.fit_config import FitConfig
+from retrieval.fitting.steps import Step
+from retrieval.interactions.event_types import EventTypes, beside_usual
+from retrieval.interactions.impressions import Impressions
+from retrieval.interactions.interactions import Interactions
+from retrieval.interactions.log_schema import ReadOptions
+from retrieval.retriever.learned_parts import learned_events
+
+LOG = "interactions.parquet"
+SETTINGS = ("effort", "split", "exposure_floor")
+"""The fields of `FitConfig` that a request may give."""
+
+Read = tuple[Interactions, Impressions | None]
+
+
+def fit_bundle(
+    root: Path,
+    asked: Mapping[str, Any],
+    log: Path | None,
+    events: str | None,
+    progress: Callable[[dict[str, Any]], None],
+) -> dict[str, Any]:
+    """Learn as a request asks; see `fit`.
+
+    Args:
+        root: Folder of the bundle.
+        asked: `SETTINGS`, ``refresh``, ``publish``, ``context``, and ``up_to``, the last event that is read.
+        log: An uploaded log; that of live events when None.
+        events: URL of the log of live events.
+        progress: Called with each step.
+
+    Returns:
+        The report, as plain values.
+
+    Raises:
+        CommonspaceError: As `fit` does.
+    """
+    learned = learned_events(Bundle.open(root, only=()))
+    types = beside_usual(None if learned is None else learned.types)
+    context = tuple(asked.get("context", ()))
+    if log is not None:
+        interactions, impressions = Interactions.open(log, default_events=types, context=context), None
+    else:
+        interactions, impressions = _live(events, types, context, asked.get("up_to"))
+    refresh, settings = bool(asked.get("refresh")), {name: asked[name] for name in SETTINGS if name in asked}
+    report = fit(
+        root,
+        interactions,
+        None if refresh else FitConfig(**settings),
+        impressions=None if refresh else impressions,  # a refresh trains no head
+        refresh=refresh,
+        publish=asked.get("publish", True),
+        progress=lambda step: progress(_in_words(step)),
+    )
+    unused = {**interactions.dropped, **(impressions.dropped if impressions is not None else {})}
+    return report.to_json() | {"rows_left_out": unused}
+
+
+def _live(url: str | None, types: EventTypes, context: tuple[str, ...], up_to: int | None) -> Read:
+    from retrieval.serving.events.event_log import EventLog  # loads sqlalchemy
+
+    if url is None:
+        raise InputError("this service has no log of live events; start it with --events URL, or upload a log")
+    with EventLog.open(url, create=False) as log:
+        options = ReadOptions(log.database.shown, events=types, context=context)
+        return log.interactions(options, up_to=up_to), log.impressions(up_to=up_to)
+
+
+def _in_words(step: Step) -> dict[str, Any]:
+    return {
+        "step": f"{step.part} ({step.trained_on})",
+        "done": step.done,
+        "total": step.total or None,
+        "number": step.number or None,
+        "steps": step.steps or None,
+    }

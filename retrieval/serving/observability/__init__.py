@@ -1,1 +1,0 @@
-"""What the service says of itself: metrics for Prometheus, lines of a log, and spans for OpenTelemetry."""

@@ -1,0 +1,109 @@
+"""Generations over HTTP: rollback gives the earlier answers back, and a staged one is published when it is wanted."""
+
+from dataclasses import replace
+
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.maintenance.staged import STAGED_ON, stage
+from indexing.bundle.publish import prepare
+from indexing.filesystem import fsops
+from retrieval import compact
+from tests.retrieval.serving.admin.conftest import AdminClient
+
+
+def answers(admin: AdminClient) -> tuple[str, list[str], list[float]]:
+    body = admin.client.post("/recommend", json={"histories": [["red-mug", "blue-lamp"]], "k": 5}).json()
+    hits = body["results"][0]["hits"]
+    return body["generation"], [hit["item_id"] for hit in hits], [hit["score"] for hit in hits]
+
+
+def test_rollback_gives_the_earlier_answers_back(admin: AdminClient) -> None:
+    learned = answers(admin)
+    job = admin.post("rollback", {})["job"]
+    assert (job["kind"], job["state"], job["generation"]) == ("rollback", "done", job["report"]["generation"])
+    plain = answers(admin)
+    assert plain[0] == job["generation"] != learned[0]
+    assert plain[2] != learned[2]
+    assert [one["state"] for one in admin.get("generations")["generations"]] == ["kept", "current"]
+    admin.post("rollback", {"to": learned[0]})
+    assert answers(admin) == learned
+    assert admin.get("generations")["generations"][0]["learned"] == ["behaviour", "reranker"]
+
+
+def test_rollback_to_what_is_not_there(admin: AdminClient) -> None:
+    for name in ("gen-nothing", "../x"):
+        error = admin.post("rollback", {"to": name}, 409)["error"]
+        assert f"keeps no generation {name!r}" in error["message"]
+    admin.post("rollback", {})
+    assert "that was current before" in admin.post("rollback", {}, 409)["error"]["message"]
+    assert admin.post("rollback", {"generation": "x"}, 422)["error"]["message"].startswith("generation: Extra inputs")
+
+
+def staged_copy(admin: AdminClient, *, is_whole: bool = True) -> str:
+    """Stage a copy of the current generation; without what was learned its index has too many dimensions."""
+    bundle = Bundle.open(admin.root)
+    manifest = replace(bundle.manifest, learned={**bundle.manifest.learned, STAGED_ON: bundle.manifest.generation})
+    names = [file.name for file in manifest.files]
+    if not is_whole:
+        names = [name for name in names if name.split(".")[0] not in manifest.features]
+        manifest = replace(manifest, features=())
+    return stage(admin.root, prepare(admin.root, manifest, {name: bundle.folder / name for name in names})).generation
+
+
+def test_a_staged_generation_is_published(admin: AdminClient) -> None:
+    before = answers(admin)
+    staged = staged_copy(admin)
+    assert answers(admin) == before
+    admin.put({"item_id": "twin", "title": "red mug"})  # stays a change of what is published
+    first = admin.get("generations")["generations"][0]
+    assert (first["generation"], first["state"], first["made_on"]) == (staged, "staged", before[0])
+    assert first["can_be_published"]
+    assert "has no staged generation gen-x" in admin.post("publish", {"generation": "gen-x"}, 409)["error"]["message"]
+    job = admin.post("publish", {"generation": staged})["job"]
+    assert (job["generation"], job["change"], job["notes"]) == (staged, 1, [])
+    assert answers(admin)[0] == staged
+    assert "twin" in admin.found("red mug")
+    states = {one["generation"]: one["state"] for one in admin.get("generations")["generations"]}
+    assert (states[staged], states[before[0]], "staged" in states.values()) == ("current", "kept", False)
+    assert "has no staged generation" in admin.post("publish", {}, 409)["error"]["message"]
+    admin.post("rollback", {})
+    assert answers(admin)[0] == before[0]
+
+
+def test_what_cannot_be_served_is_a_note_of_its_job(admin: AdminClient) -> None:
+    staged = staged_copy(admin, is_whole=False)
+    (note,) = admin.post("publish", {})["job"]["notes"]
+    assert note.startswith("what is current now cannot be served: ")
+    assert admin.client.get("/ready").json()["status"] == "degraded"
+    assert answers(admin)[0] != staged
+
+
+def test_one_that_was_made_on_another_generation_is_not_published(admin: AdminClient) -> None:
+    staged = staged_copy(admin)
+    admin.put({"item_id": "twin", "title": "red mug"})
+    compacted = compact(admin.root)
+    error = admin.post("publish", {}, 409)["error"]
+    assert error["message"].endswith(f"and {compacted.manifest.generation} is current since")
+    assert not admin.get("generations")["generations"][0]["can_be_published"]
+    admin.post("rollback", {})  # to that which it was made on
+    assert admin.post("publish", {})["job"]["generation"] == staged
+    found = admin.get("generations")["generations"]
+    assert [one["generation"] for one in found][:2] == [staged, compacted.manifest.generation]
+
+
+def test_a_staged_generation_that_is_damaged_is_not_published(admin: AdminClient) -> None:
+    staged = staged_copy(admin)
+    path = admin.root / f"staged-{staged}" / "golden.safetensors"
+    content = path.read_bytes()
+    fsops.remove(path)  # it is a link
+    path.write_bytes(content[:-1] + b"?")
+    assert admin.post("publish", {}, 503)["error"]["type"] == "DamagedFileError"
+    assert answers(admin)[0] != staged
+
+
+def test_a_generation_that_cannot_be_read_is_told(admin: AdminClient) -> None:
+    first, second = (one["generation"] for one in admin.get("generations")["generations"])
+    (admin.root / second / "manifest.json").write_text("{}")
+    found = admin.get("generations")["generations"]
+    told = next(one for one in found if one["generation"] == second)
+    assert "manifest.json" in told["problem"]
+    assert next(one for one in found if one["generation"] == first)["state"] == "current"
