@@ -290,6 +290,7 @@ def listed_candidates(
         profile_queries,
         request.users.idle,
         context=request_context(context, context_columns(retriever.state), times, len(users)),
+        min_relevance=request.min_relevance,
     )
     return (
         candidates

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     import polars as pl
 
 _BY_QUERY = ("times", "new", "idle", "context")
+_OF_REQUEST: Mapping[str, tuple[Any, str]] = {
+    "context": (Context, "give a Context, or None"),
+    "learned": (LearnedFrom, "give the LearnedFrom of a bundle, or None"),
+    "min_relevance": (float | int, "give a number, or None"),
+}
 _FIXED = "give (B, K) bool as an array of numpy"
 
 
@@ -75,6 +80,7 @@ class Candidates:
         folded: For each query the rows that each hit stands for, by its row; none at all where nothing was collapsed.
             See `Retriever.collapse`.
         context: What held at each query, for the second stage; None where nothing is known of it.
+        min_relevance: Interactions of a smaller weight were dislikes in the request; None is as the bundle has learned.
     """
 
     queries: Vectors
@@ -94,6 +100,7 @@ class Candidates:
     sources: Codes | None = None
     folded: tuple[Mapping[int, Rows], ...] = ()
     context: Context | None = None
+    min_relevance: float | None = None
 
     def __post_init__(self) -> None:
         self._check_kinds()
@@ -133,10 +140,9 @@ class Candidates:
         check_flag(self.new_items, "new_items")
         if self.among is not None:
             require_candidates(self.among, "among")
-        if self.context is not None:
-            check_kind(self.context, Context, "context", "give a Context, or None")
-        if self.learned is not None:
-            check_kind(self.learned, LearnedFrom, "learned", "give the LearnedFrom of a bundle, or None")
+        for name, (kind, hint) in _OF_REQUEST.items():
+            if getattr(self, name) is not None:
+                check_kind(getattr(self, name), kind, name, hint)
 
     def __len__(self) -> int:
         return len(self.queries)

@@ -54,8 +54,9 @@ def concatenated(first: Candidates, second: Candidates) -> Candidates:
     of visits and to those who return.
 
     Raises:
-        InputError: When one has users who return and the other visits, or the times of requests or the queries by
-            profiles are known of one alone: reranked together, some would be answered as others.
+        InputError: When one has users who return and the other visits, the times of requests or the queries by
+            profiles are known of one alone, or dislikes are other ones: reranked together, some would be answered as
+            others.
         UnknownItemError: When the second has an item that the bundle of the first lacks.
     """
     second = second.pointing_into(first.items)
@@ -94,6 +95,7 @@ def concatenated(first: Candidates, second: Candidates) -> Candidates:
         among=None if first.among is None or second.among is None else concatenated(first.among, second.among),
         sources=joined([_codes(one) for one in both], UNKNOWN) if has_sources else None,
         folded=entries("folded", {}),
+        min_relevance=first.min_relevance if any(map(len, first.histories)) else second.min_relevance,
     )
 
 
@@ -108,6 +110,9 @@ def _check_alike(first: Candidates, second: Candidates) -> None:
             "users who return, and visits that go on": one.idle is not None and other.idle is None and bool(visits),
             kinds: one.times is not None and other.times is None,
             "users with profiles, and without": one.new is not None and other.new is None,
+            f"requests with min_relevance={one.min_relevance}, and {other.min_relevance}": (
+                one.min_relevance != other.min_relevance and any(map(len, one.histories)) and bool(visits)
+            ),
         }
         for what, differs in missing.items():
             if differs and len(one) and len(other):

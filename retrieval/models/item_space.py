@@ -103,7 +103,9 @@ class ItemSpace:
 
     def liking(self, min_weight: float | None) -> "ItemSpace":
         """Give the space in which interactions of a smaller weight are dislikes; this one when None."""
-        return self if min_weight is None else replace(self, users=replace(self.users, min_relevance=min_weight))
+        if min_weight is None or min_weight == self.users.min_relevance:
+            return self
+        return replace(self, users=replace(self.users, min_relevance=min_weight))
 
     @property
     def content(self) -> Vectors:

@@ -10,6 +10,7 @@ from indexing.arrays import Mask, Rows, Vectors, lengths_of, steps_back, unit, w
 from indexing.errors import InputError
 from indexing.runtime.arguments import check_number, check_whole, shown
 
+_LARGEST = float(np.finfo(np.float32).max)
 ALL_ALIKE = 1e9  # a half-life of so many positions: JSON knows no infinity
 
 
@@ -79,11 +80,13 @@ class UserModel:
         [True, False, False]
         """
         values = np.asarray(weights, np.float32)
-        mask: Mask = values < max(self._smallest_liked(values), 0)
+        mask: Mask = values < np.maximum(self._smallest_liked(values), np.float32(0))
         return mask
 
-    def _smallest_liked(self, values: Vectors) -> np.float64:
-        return np.float64(values.max(initial=0) / 2 if self.min_relevance is None else self.min_relevance)
+    def _smallest_liked(self, values: Vectors) -> np.float32:
+        """Give it in single precision, as weights are: a weight of just ``min_relevance`` is no dislike."""
+        least = values.max(initial=0) / 2 if self.min_relevance is None else self.min_relevance
+        return np.float32(np.clip(least, -_LARGEST, _LARGEST))
 
     def liked_items(
         self, histories: Sequence[Rows], weights: Sequence[Vectors] | None

@@ -234,9 +234,9 @@ class StageFeatures:
 
     @property
     def default_weight(self) -> float:
-        """The weight of an item without one."""
-        users = users_of_space(self.sources)
-        return self.statistics.mean_weight if users is None else users.weight_of(self.statistics.mean_weight)
+        """The weight of an item without one: the mean of the log, but never that of a dislike."""
+        users, mean = users_of_space(self.sources), self.statistics.mean_weight
+        return mean if users is None else max(users.weight_of(mean), users.min_relevance or 0.0)
 
     @property
     def features(self) -> tuple[Feature, ...]:

@@ -38,7 +38,7 @@ from retrieval.ranking.explain import (
     with_modalities,
     with_profiles,
 )
-from retrieval.ranking.reranker import STAGE
+from retrieval.ranking.reranker import STAGE, Reranker
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.retriever.loaded_bundle import LoadedBundle
 
@@ -101,10 +101,16 @@ def rerank(state: LoadedBundle, candidates: Candidates, k: int | None) -> Candid
     if current.stage in (STAGE, EXACT) and current.among is not None:
         ranked = current if current is candidates else _reranked_among(state, current, current.among)
         return ranked if k is None else ranked.top(k)
-    ranked = state.reranker.rerank(replace(current, among=None))
+    ranked = _reranker(state, current).rerank(replace(current, among=None))
     if isinstance(state.reranker, SecondStage) and ranked.stage in (STAGE, EXACT):
         ranked = replace(ranked, among=ranked)
     return ranked if k is None else ranked.top(k)
+
+
+def _reranker(state: LoadedBundle, candidates: Candidates) -> Reranker:
+    """Give the reranker, for which a dislike is what it was in the request of the candidates."""
+    stage = state.reranker
+    return stage.liking(candidates.min_relevance) if isinstance(stage, SecondStage) else stage
 
 
 def _require_vectors(candidates: Candidates, what: str) -> None:
@@ -121,7 +127,7 @@ def _require_vectors(candidates: Candidates, what: str) -> None:
 
 def _reranked_among(state: LoadedBundle, candidates: Candidates, among: Candidates) -> Candidates:
     """Rerank candidates of an earlier ranker among all that it scored; candidates beyond these follow."""
-    ranked = state.reranker.rerank(replace(among, among=None))
+    ranked = _reranker(state, among).rerank(replace(among, among=None))
     is_listed = [
         np.isin(rows_ranked, rows_listed) for rows_ranked, rows_listed in zip(ranked.rows, candidates.rows, strict=True)
     ]
@@ -242,14 +248,16 @@ def explain_hits(
     given = None if weights is None else finite_weights(weights, candidates.histories)
     if among is not None:
         among = state.here(among, "among")
-    explanations = explain(candidates, state.space, state.centre, given, max_reasons)
-    explanations = with_profiles(explanations, candidates, state.space)
+    space = state.space.liking(candidates.min_relevance)
+    explanations = explain(candidates, space, state.centre, given, max_reasons)
+    explanations = with_profiles(explanations, candidates, space)
     explanations = with_modalities(explanations, candidates, state.bundle.modality_vectors, state.adapter)
     scored = among or candidates
     scored = scored.among or scored
-    if scored.stage != STAGE or not isinstance(state.reranker, SecondStage):
+    stage = _reranker(state, scored)
+    if scored.stage != STAGE or not isinstance(stage, SecondStage):
         return explanations
-    return with_features(explanations, candidates, scored, state.reranker, max_reasons)
+    return with_features(explanations, candidates, scored, stage, max_reasons)
 
 
 def verdicts(

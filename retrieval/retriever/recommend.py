@@ -237,9 +237,8 @@ def by_both_stages(state: LoadedBundle, stage: SecondStage, request: Request) ->
     allow, exclude = state.allowed_rows(request.where), seen_rows(request)
     asked, names = user_batch_of(stage, request), request.users.user_ids
     found = stage.recommend(asked, state.items, exclude=exclude, allow=allow, query_ids=names)
-    learned_from = state.learned.learned_from
-    among = None if found.among is None else replace(found.among, learned=learned_from)
-    found = replace(found, learned=learned_from, among=among)
+    among = None if found.among is None else _as_requested(state, request, found.among)
+    found = replace(_as_requested(state, request, found), among=among)
     return replace(found, sources=retrieval_sources(state, request, found))
 
 
@@ -252,8 +251,13 @@ def pool_of(state: LoadedBundle, request: Request, per_source: int | None) -> Ca
     stage, allow, exclude = stage.liking(request.min_relevance), state.allowed_rows(request.where), seen_rows(request)
     asked, names = user_batch_of(stage, request), request.users.user_ids
     found = stage.pool(asked, state.items, per_source, names, exclude=exclude, allow=allow)
-    found = replace(found, learned=state.learned.learned_from)
+    found = _as_requested(state, request, found)
     return replace(found, sources=retrieval_sources(state, request, found))
+
+
+def _as_requested(state: LoadedBundle, request: Request, found: Candidates) -> Candidates:
+    """Say in candidates what was learned from, and what a dislike is in their request."""
+    return replace(found, learned=state.learned.learned_from, min_relevance=request.min_relevance)
 
 
 def seen_rows(request: Request) -> list[Rows] | None:
@@ -296,6 +300,7 @@ def retrieved(state: LoadedBundle, request: Request, k: int, *, new_items: bool)
         context=request.context,
         learned=state.learned.learned_from,
         new_items=new_items,
+        min_relevance=request.min_relevance,
     )
 
 

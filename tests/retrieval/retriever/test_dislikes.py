@@ -18,6 +18,7 @@ from indexing.errors import InputError
 from retrieval import Interactions, Retriever, fit
 from retrieval.batch import BatchConfig, LoggedHistories, LogUsers, answers, recommend_batches
 from retrieval.batch.user_rows import NO_LAST_TIME
+from retrieval.candidates.lists import concatenated
 from retrieval.fitting.selection.validation import Gain, Validation
 from retrieval.retriever.recommend import Stages
 from tests.groups import CLOCK, COUNT, SMALL, STAGE, catalogue, items, walks
@@ -107,6 +108,51 @@ def test_what_was_disliked_is_neither_in_a_pool_nor_in_the_answers_of_a_log_or_a
     assert seen_again(retriever.pool(log, COUNT, exclude_seen=False).to_arrow()) == {"i026"}
     users = LogUsers(LoggedHistories.of(log, retriever.items), {})
     assert seen_again(joined(answers(retriever, users, BatchConfig(k=COUNT, exclude_seen=False)))) == {"i026"}
+
+
+@pytest.mark.parametrize("stages", get_args(Stages))
+def test_a_history_without_weights_is_liked_whatever_counts_as_a_dislike(retriever: Retriever, stages: Stages) -> None:
+    least = 4.6  # above the mean of the ratings learned from; single precision has none that is just this
+    assert float(np.float32(least)) < least
+    found = retriever.recommend([ITEMS], 8, stages=stages, min_relevance=least)
+    liked = retriever.recommend([ITEMS], 8, stages=stages, weights=[[least] * 3], min_relevance=least)
+    assert found.to_arrow() == liked.to_arrow()
+    disliked = retriever.recommend([ITEMS], 8, stages=stages, weights=[[4.5] * 3], min_relevance=least)
+    assert found.to_arrow() != disliked.to_arrow()
+
+
+@pytest.mark.parametrize(("least", "reasons"), [(0.0, set(ITEMS)), (None, {"i026"}), (3.5, set())])
+def test_candidates_are_reranked_and_explained_by_the_dislikes_of_their_request(
+    retriever: Retriever, least: float | None, reasons: set[str]
+) -> None:
+    found = retriever.recommend([ITEMS], 8, weights=[RATINGS], min_relevance=least)
+    assert found.stage == "rerank"
+    for stages in get_args(Stages):
+        hits = retriever.recommend([ITEMS], 8, stages=stages, weights=[RATINGS], min_relevance=least)
+        (explained,) = retriever.explain(retriever.rerank(hits))
+        assert {item for item, _ in explained[0].history} == reasons
+        assert explained[0].features
+
+
+@pytest.mark.parametrize("name", ["plays", "rating"])
+def test_a_reranked_pool_of_a_log_is_what_is_recommended_to_its_users(retriever: Retriever, name: str) -> None:
+    """Counts are never dislikes, though the bundle has learned from ratings."""
+    log = Interactions.from_arrow(pa.table({**ONE, name: [1.0, 1.0, 2.0]}).drop(["rating"] if name != "rating" else []))
+    pool = retriever.pool(log)
+    assert pool.min_relevance == (0.0 if name == "plays" else 2.5)
+    assert ids(retriever.rerank(pool, 8).to_arrow()) == ids(retriever.recommend(log, 8).to_arrow())
+
+
+def test_lists_with_other_dislikes_are_not_joined(retriever: Retriever) -> None:
+    least, most, nobody = (
+        retriever.recommend([history], 3, weights=[weights], min_relevance=value, user_ids=[name])
+        for history, weights, value, name in (
+            (ITEMS, RATINGS, 0.0, "a"), (ITEMS, RATINGS, 3.0, "b"), ([], [], None, "c"),
+        )
+    )  # fmt: skip
+    with pytest.raises(InputError, match=r"requests with min_relevance=0\.0, and 3\.0: 'a' beside 'b'"):
+        concatenated(least, most)
+    assert concatenated(nobody, most).min_relevance == concatenated(most, nobody).min_relevance == 3.0
 
 
 def test_a_line_without_weights_likes_its_history_though_other_lines_have_weights(retriever: Retriever) -> None:
