@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -30,16 +30,21 @@ from retrieval.serving.config import ServiceConfig
 from retrieval.serving.engine.admission import Admission, OverloadedError
 from retrieval.serving.engine.cross_encoding import OneAtATime
 from retrieval.serving.engine.image_urls import ImageUrls
-from retrieval.serving.engine.metering import NoMeter
 from retrieval.serving.engine.notes import warnings_as_notes
 from retrieval.serving.engine.served_bundle import ServedBundle
-from retrieval.serving.engine.service import Service
+from retrieval.serving.engine.service import Service, service_of
 from retrieval.serving.http.middleware import RefusedBodyError, Surroundings
 from retrieval.serving.http.routes import admin, events, health, items, recommend, related, rerank, search
 from retrieval.serving.http.routes.page import files, insight, media
 from retrieval.serving.insight.media import MediaLibrary
+from retrieval.serving.observability.logs import log_answered
+from retrieval.serving.observability.metrics import Metrics
+from retrieval.serving.observability.traces import Traces, exporting_provider, shut_down
 from retrieval.serving.scenarios.scenarios import Scenarios
 from retrieval.serving.schemas.errors import error_response, problems_in_words, split_hint
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
 
 ROUTERS: Sequence[APIRouter] = (
     search.router,
@@ -63,17 +68,23 @@ _REFUSED = {
 }
 
 
-def create_app(config: ServiceConfig, *, encoder: Encoder | None = None) -> FastAPI:
+def create_app(
+    config: ServiceConfig, *, encoder: Encoder | None = None, tracer_provider: "TracerProvider | None" = None
+) -> FastAPI:
     """Open a bundle and give the application that serves it.
 
     Args:
         config: The settings.
         encoder: The encoder that built the bundle; loaded by name when None.
+        tracer_provider: Takes spans, whatever the settings say of traces; who gives it ends it.
 
     Raises:
         BundleError: When there is no bundle, or it is damaged.
     """
     service = service_for(config, encoder)
+    own_provider = exporting_provider() if config.traces and tracer_provider is None else None
+    if (provider := tracer_provider or own_provider) is not None:
+        service.observers = (*service.observers, Traces(provider).answered)
     app = FastAPI(
         title=TITLE,
         description=DESCRIPTION,
@@ -82,7 +93,7 @@ def create_app(config: ServiceConfig, *, encoder: Encoder | None = None) -> Fast
         docs_url=None,  # the page of FastAPI loads scripts from elsewhere
         redoc_url=None,
     )
-    app.state.service = service
+    app.state.service, app.state.tracer_provider = service, own_provider
     app.state.media = None if config.catalogue is None else MediaLibrary(config.catalogue, config.limits)
     for router in ROUTERS:
         app.include_router(router)
@@ -96,8 +107,9 @@ def create_app(config: ServiceConfig, *, encoder: Encoder | None = None) -> Fast
 
 def service_for(config: ServiceConfig, encoder: Encoder | None = None) -> Service:
     """Open what the routes share."""
-    meter = NoMeter()
-    service = Service(config, ServedBundle(config.bundle, encoder), Admission(config.limits, meter), meter)
+    meter = Metrics()
+    served = ServedBundle(config.bundle, encoder, meter)
+    service = Service(config, served, Admission(config.limits, meter), meter, (meter.answered, log_answered))
     if config.image_hosts:
         service.image_urls = ImageUrls(config.image_hosts, config.limits)
     if config.events is not None:
@@ -132,6 +144,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(service.served.close)
         if service.events is not None:
             await asyncio.to_thread(service.events.close)
+        if app.state.tracer_provider is not None:
+            await asyncio.to_thread(shut_down, app.state.tracer_provider)
 
 
 async def _invalid(_: Request, error: Exception) -> Response:
@@ -154,7 +168,10 @@ async def _http_error(_: Request, error: Exception) -> Response:
 
 async def _told(request: Request, error: Exception) -> Response:
     message, hint = split_hint(str(error))
-    headers = {"retry-after": "1"} if isinstance(error, EventsBusyError) else None
+    headers = None
+    if isinstance(error, EventsBusyError):
+        (await service_of(request)).metrics.rejected("events_busy")
+        headers = {"retry-after": "1"}
     return error_response(status_of(error, request.method), type(error).__name__, message, hint, headers)
 
 

@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from indexing.errors import InputError
+from indexing.errors import InputError, require_extra
 from indexing.runtime.arguments import check_kind, check_number, check_path, check_whole, shown
 
 READ_TOKEN, WRITE_TOKEN = "COMMONSPACE_READ_TOKEN", "COMMONSPACE_WRITE_TOKEN"
 ADMIN_TOKEN = "COMMONSPACE_ADMIN_TOKEN"  # noqa: S105 - a name
 TOKENS = {"read_token": READ_TOKEN, "write_token": WRITE_TOKEN, "admin_token": ADMIN_TOKEN}
+TRACE_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+TRACE_PROTOCOLS = ("OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
+TRACE_PROTOCOL = "http/protobuf"
 SHORTEST_TOKEN = 16
 MAX_K = 1_000
 MAX_CANDIDATES = 10_000
@@ -97,6 +100,7 @@ class ServiceConfig:
         poll_seconds: Seconds between two looks at whether the bundle has changed.
         image_hosts: Hosts from whose URLs pictures of queries are fetched, as ``"images.example.org"``, or with a port
             other than 80 and 443 as ``"images.example.org:8080"``; no URL is fetched when empty.
+        traces: Send a span of each request and stage to where the variables OTEL_… of the environment say.
 
     Raises:
         InputError: When a value cannot be used, or the host is open to others without a token.
@@ -114,6 +118,7 @@ class ServiceConfig:
     poll_seconds: float = 1.0
     catalogue: Path | str | None = None
     image_hosts: Sequence[str] = ()
+    traces: bool = False
     admin_token: str | None = field(default=None, repr=False)
     admin_port: int | None = None
     admin_host: str = "127.0.0.1"
@@ -166,8 +171,9 @@ class ServiceConfig:
         environment: Mapping[str, str] = os.environ,
         **settings: Any,  # noqa: ANN401 - fields of this class
     ) -> "ServiceConfig":
-        """Take the tokens from environment variables; empty ones are none."""
+        """Take the tokens from environment variables, and whether to trace; empty ones are none."""
         read, write, admin = (environment.get(variable) or None for variable in TOKENS.values())
+        settings = {"traces": wants_traces(environment), **settings}
         return cls(bundle, host, port, read, write, admin_token=admin, **settings)
 
 
@@ -206,6 +212,24 @@ def allowed_ports(hosts: Sequence[str]) -> dict[str, frozenset[int]]:
             )
         ports[match[1]] = ports.get(match[1], frozenset()) | (frozenset({int(match[2])}) if match[2] else USUAL_PORTS)
     return ports
+
+
+def wants_traces(environment: Mapping[str, str]) -> bool:
+    """Say whether the environment names a collector of spans.
+
+    Raises:
+        InputError: When they are to go there by a protocol that this service does not speak.
+        MissingExtraError: When the extra is not installed.
+    """
+    if not any(environment.get(name) for name in TRACE_ENDPOINTS):
+        return False
+    for name in TRACE_PROTOCOLS:
+        if environment.get(name, TRACE_PROTOCOL) not in ("", TRACE_PROTOCOL):
+            raise InputError(
+                f"{name} is {environment[name]!r}; spans are sent by {TRACE_PROTOCOL} alone, usually to port 4318"
+            )
+    require_extra("opentelemetry.sdk", "otel")
+    return True
 
 
 def _check_token(token: str | None, name: str, variable: str) -> None:

@@ -9,12 +9,15 @@ from dataclasses import replace
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
 from indexing.errors import InputError
 from retrieval.serving.app import create_app
 from retrieval.serving.config import ServiceConfig
+from retrieval.serving.observability.logs import LogConfig
+from retrieval.serving.observability.workers import shared_metrics
 
 BACKLOG = 512
 KEEP_ALIVE = 20  # seconds that a connection without a request is kept
@@ -84,13 +87,20 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.close()
 
 
-def serve(config: ServiceConfig, workers: int = 1, *, ready: Callable[[str, str | None], None] | None = None) -> None:
+def serve(
+    config: ServiceConfig,
+    workers: int = 1,
+    *,
+    ready: Callable[[str, str | None], None] | None = None,
+    log: LogConfig | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT; then no new request is taken, and those that have begun are answered.
 
     Args:
         config: The settings.
         workers: Processes that answer; each opens the bundle, and they share the memory of files that are mapped.
         ready: Called with the address, and that of `/admin` where it has one of its own, when the ports are taken.
+        log: How the log is written to standard error; `LogConfig.for_stderr` when None.
 
     Raises:
         InputError: When the port is taken by another.
@@ -100,13 +110,22 @@ def serve(config: ServiceConfig, workers: int = 1, *, ready: Callable[[str, str 
         if config.admin_port is not None:
             sockets.append(stack.enter_context(_listening(config.admin_host, config.admin_port)))
             config = replace(config, admin_port=sockets[1].getsockname()[1])
+        log = log or LogConfig.for_stderr()
+        log.apply()
         if ready is not None:
             ready(_url(sockets[0]), _url(sockets[1]) if len(sockets) > 1 else None)
         if workers == 1:
             uvicorn.Server(uvicorn_config(create_app(config))).run(sockets)
         else:
-            settings = uvicorn_config(functools.partial(create_app, config), workers=workers, factory=True)
-            Multiprocess(settings, sockets=sockets).run()
+            settings = uvicorn_config(functools.partial(worker_app, config, log), workers=workers, factory=True)
+            with shared_metrics():
+                Multiprocess(settings, sockets=sockets).run()
+
+
+def worker_app(config: ServiceConfig, log: LogConfig) -> FastAPI:
+    """Give the application of one of several processes, which begins with nothing of its parent."""
+    log.apply()
+    return create_app(config)
 
 
 def uvicorn_config(app: Any, **more: Any) -> uvicorn.Config:  # noqa: ANN401 - an application
@@ -115,6 +134,7 @@ def uvicorn_config(app: Any, **more: Any) -> uvicorn.Config:  # noqa: ANN401 - a
         app,
         http=GuardedProtocol,
         ws="none",
+        log_config=None,  # its loggers write as all others do
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -8,7 +8,16 @@ import typer
 from indexing.errors import require_extra
 from retrieval.cli.display.terminal import say
 from retrieval.cli.options.search import BundleFolder
-from retrieval.cli.options.service import SERVICE, AdminHost, AdminPort, AnsweringWith, Host, Port, RequestLimits
+from retrieval.cli.options.service import (
+    SERVICE,
+    AdminHost,
+    AdminPort,
+    AnsweringWith,
+    Host,
+    LogOptions,
+    Port,
+    RequestLimits,
+)
 
 
 def serve(
@@ -34,11 +43,13 @@ def serve(
     *,
     answering: AnsweringWith,
     limits: RequestLimits,
+    logging: LogOptions,
 ) -> None:
     """Answer queries over HTTP, from one bundle.
 
     Tokens are read from the environment: COMMONSPACE_READ_TOKEN, which readers must have, COMMONSPACE_WRITE_TOKEN,
     without which nobody can write, and COMMONSPACE_ADMIN_TOKEN, without which nobody can change the bundle.
+    Spans are sent where OTEL_EXPORTER_OTLP_ENDPOINT says, if it does.
     """
     for module in ("fastapi", "uvicorn"):
         require_extra(module, "serve")
@@ -59,4 +70,4 @@ def serve(
     def ready(url: str, admin: str | None) -> None:
         say(f"serving {bundle} at {url}; {f'/admin at {admin}; ' if admin else ''}Ctrl-C ends it")
 
-    run_server(config, workers, ready=ready)
+    run_server(config, workers, ready=ready, log=logging.read())

@@ -8,6 +8,7 @@ import typer
 from retrieval.cli.options.live import OptionalEventsUrl, ScenariosFile
 from retrieval.cli.options.search import CrossEncoderName
 from retrieval.serving.config import Limits
+from retrieval.serving.observability.logs import Format, Level, LogConfig
 
 SERVICE = "Service"
 
@@ -98,3 +99,25 @@ class RequestLimits:
             InputError: When one cannot be used.
         """
         return Limits(**asdict(self))
+
+
+@dataclass(frozen=True)
+class LogOptions:
+    """How the log is written to standard error."""
+
+    log_format: Annotated[
+        Format | None,
+        typer.Option(
+            "--log-format", rich_help_panel=SERVICE, help="The form of the log: text to a terminal, JSON to programs."
+        ),
+    ] = None
+    log_level: Annotated[
+        Level,
+        typer.Option(
+            "--log-level", rich_help_panel=SERVICE, help="The least that is logged: at info a line for each request."
+        ),
+    ] = "info"
+
+    def read(self) -> LogConfig:
+        """Give the settings of the log."""
+        return LogConfig.for_stderr(self.log_format, self.log_level)

@@ -11,8 +11,8 @@ from typing import Literal, TypeVar
 
 from indexing.runtime.threads import cores
 from retrieval.serving.config import Limits
-from retrieval.serving.engine.metering import Meter
-from retrieval.serving.engine.request import RequestContext, current_request
+from retrieval.serving.engine.metering import Meter, Reason
+from retrieval.serving.engine.request import RequestContext, current_request, stage
 
 T = TypeVar("T")
 Kind = Literal["search", "recommend", "upload", "events", "admin"]
@@ -32,9 +32,10 @@ class OverloadedError(Exception):
         retry_after: Seconds after which to ask again.
     """
 
-    def __init__(self, status: int, reason: str, retry_after: int = 1) -> None:
+    def __init__(self, status: int, reason: Reason, retry_after: int = 1) -> None:
         super().__init__(reason)
-        self.status, self.reason, self.retry_after = status, reason, retry_after
+        self.status, self.retry_after = status, retry_after
+        self.reason: Reason = reason
 
 
 class ClientGoneError(Exception):
@@ -66,7 +67,7 @@ class Admission:
         try:
             if self.stopping:
                 raise OverloadedError(503, "stopping")
-            with self.meter.stage("queue"):
+            with stage("queue"):
                 await queue.enter(request, max(cost, 1))
             return await self._in_thread(queue, request, function, max(cost, 1))
         except OverloadedError as refused:
@@ -83,7 +84,7 @@ class Admission:
             queue.leave(None, cost)
             raise ClientGoneError
         start = loop.time()
-        future = loop.run_in_executor(queue.threads, contextvars.copy_context().run, function)
+        future = loop.run_in_executor(queue.threads, contextvars.copy_context().run, _in_stage, function)
         future.add_done_callback(lambda _: queue.leave(loop.time() - start, cost))
         done, _ = await asyncio.wait([future], timeout=max(request.seconds_left, 0.0))
         if not done:
@@ -104,7 +105,7 @@ class Admission:
     def _queue(self, kind: Kind) -> "WorkQueue":
         if kind not in self._queues:
             threads = AT_ONCE.get(kind) or self.limits.concurrency or cores()
-            self._queues[kind] = WorkQueue(kind, threads, self.limits.queue)
+            self._queues[kind] = WorkQueue(kind, threads, self.limits.queue, self.meter)
         return self._queues[kind]
 
 
@@ -118,10 +119,11 @@ class WorkQueue:
         kind: Its name.
         at_once: Requests that compute at once.
         most_waiting: Queries that may wait.
+        meter: Is given how many wait.
     """
 
-    def __init__(self, kind: str, at_once: int, most_waiting: int) -> None:
-        self.kind, self.at_once, self.most_waiting = kind, at_once, most_waiting
+    def __init__(self, kind: str, at_once: int, most_waiting: int, meter: Meter) -> None:
+        self.kind, self.at_once, self.most_waiting, self._meter = kind, at_once, most_waiting, meter
         self.threads = ThreadPoolExecutor(at_once, thread_name_prefix=f"commonspace-{kind}")
         self.running, self.waiting = 0, 0
         self._waiters: deque[tuple[asyncio.Future[None], int]] = deque()
@@ -145,7 +147,7 @@ class WorkQueue:
             self._busy_since = time.perf_counter()
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append((place, cost))
-        self.waiting += cost
+        self._count(cost)
         try:
             await asyncio.wait_for(asyncio.shield(place), max(seconds, 0.0))
         except BaseException as reason:
@@ -162,7 +164,7 @@ class WorkQueue:
         self.running -= 1
         while self._waiters and self.running < self.at_once:
             place, waiting = self._waiters.popleft()
-            self.waiting -= waiting
+            self._count(-waiting)
             if not place.done():
                 self.running += 1
                 place.set_result(None)
@@ -194,8 +196,17 @@ class WorkQueue:
         for position, (other, _) in enumerate(self._waiters):
             if other is place:
                 del self._waiters[position]
-                self.waiting -= cost
+                self._count(-cost)
                 return
+
+    def _count(self, change: int) -> None:
+        self.waiting += change
+        self._meter.waiting(self.kind, self.waiting)
+
+
+def _in_stage(function: Callable[[], T]) -> T:
+    with stage("other"):
+        return function()
 
 
 def _average(before: float, now: float) -> float:

@@ -1,48 +1,71 @@
-"""What is measured while requests are answered: the protocol, and one that measures nothing."""
+"""What the service measures of itself: the protocol, and one that measures nothing."""
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Literal, Protocol, get_args
+
+from retrieval.candidates import Source
+from retrieval.serving.engine.request import RequestContext
+
+Reason = Literal["queue_full", "deadline", "stopping", "client_gone", "events_busy", "access", "host", "body"]
+REASONS: tuple[Reason, ...] = get_args(Reason)
+
+Observer = Callable[[RequestContext, str, int], None]
+"""Is called with each request when it was answered, with the template of its route and its status."""
 
 
 class Meter(Protocol):
     """Takes measurements; all names and labels are of closed sets."""
 
-    def stage(self, name: str) -> AbstractContextManager[object]:
-        """Measure the seconds of a stage."""
+    def answered(self, request: RequestContext, route: str, status: int) -> None:
+        """Count a request and the seconds of its stages."""
         ...
 
-    def observe_request(self, route: str, status: int, seconds: float) -> None:
-        """Count a request by the template of its route."""
-        ...
-
-    def rejected(self, reason: str) -> None:
+    def rejected(self, reason: Reason) -> None:
         """Count a request that was refused."""
         ...
 
-    def event(self, type: str, lag: float) -> None:
-        """Count a live event, and the seconds from its time until it was applied."""
+    def waiting(self, kind: str, count: int) -> None:
+        """Say how many queries of a kind of work wait now."""
         ...
 
-    def fallback(self, source: str) -> None:
-        """Count a hit that comes from the fallback."""
+    def event(self, type: str, lag: float) -> None:
+        """Count a live event that was written, and the seconds from its time until then."""
+        ...
+
+    def fallback(self, source: Source, count: int) -> None:
+        """Count hits of recommendations that know nothing of the user."""
+        ...
+
+    def serving(self, generation: str, change: int, recall: Mapping[str, float], *, degraded: bool) -> None:
+        """Say which state of the bundle is served now, with the recall of its index by the kind of query."""
+        ...
+
+    def exposition(self) -> bytes:
+        """Give all measurements in the text format of Prometheus."""
         ...
 
 
 class NoMeter:
     """Measures nothing."""
 
-    def stage(self, name: str) -> AbstractContextManager[object]:  # noqa: ARG002
-        """Measure nothing."""
-        return nullcontext()
-
-    def observe_request(self, route: str, status: int, seconds: float) -> None:
+    def answered(self, request: RequestContext, route: str, status: int) -> None:
         """Count nothing."""
 
-    def rejected(self, reason: str) -> None:
+    def rejected(self, reason: Reason) -> None:
+        """Count nothing."""
+
+    def waiting(self, kind: str, count: int) -> None:
         """Count nothing."""
 
     def event(self, type: str, lag: float) -> None:
         """Count nothing."""
 
-    def fallback(self, source: str) -> None:
+    def fallback(self, source: Source, count: int) -> None:
         """Count nothing."""
+
+    def serving(self, generation: str, change: int, recall: Mapping[str, float], *, degraded: bool) -> None:
+        """Count nothing."""
+
+    def exposition(self) -> bytes:
+        """Give nothing."""
+        return b""

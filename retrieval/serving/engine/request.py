@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from retrieval.serving.engine.stages import Stage, StageTimes
+
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
 
@@ -24,6 +26,10 @@ class RequestContext:
         deadline: When it is given up, by the same clock.
         notes: What to say beside the answer.
         is_gone: Says whether the client has gone away.
+        method: Of HTTP; ``"other"`` for one that has no name there.
+        traceparent: The header of this name: the trace that the request belongs to.
+        generation: That of the state that answers; None where none does.
+        stages: Where its time goes.
     """
 
     request_id: str
@@ -31,6 +37,13 @@ class RequestContext:
     deadline: float
     notes: list[str] = field(default_factory=list)
     is_gone: Callable[[], Awaitable[bool]] = _never_gone
+    method: str = "other"
+    traceparent: str | None = None
+    generation: str | None = None
+    stages: StageTimes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.stages = StageTimes(self.started)
 
     @classmethod
     def begin(cls, seconds: float, request_id: str | None = None) -> "RequestContext":
@@ -51,3 +64,21 @@ CURRENT: ContextVar[RequestContext | None] = ContextVar("commonspace_request", d
 def current_request() -> RequestContext:
     """Give the request that is being answered; a new one outside of requests."""
     return CURRENT.get() or RequestContext.begin(60.0)
+
+
+class stage:  # noqa: N801 - used as a function
+    """Counts the time until the end of the block for a stage of the request that is being answered, if there is one."""
+
+    __slots__ = ("_name", "_times")
+
+    def __init__(self, name: Stage) -> None:
+        request = CURRENT.get()
+        self._name, self._times = name, None if request is None else request.stages
+
+    def __enter__(self) -> None:
+        if self._times is not None:
+            self._times.enter(self._name)
+
+    def __exit__(self, *_: object) -> None:
+        if self._times is not None:
+            self._times.leave()

@@ -12,6 +12,7 @@ from indexing.errors import CommonspaceError
 from retrieval.retriever.loaded_bundle import encoder_of
 from retrieval.retriever.retriever import Retriever
 from retrieval.serving.engine.encoding import EncoderThread, shared_encoder
+from retrieval.serving.engine.metering import Meter, NoMeter
 
 LOG = logging.getLogger("commonspace.serving")
 
@@ -45,13 +46,14 @@ class ServedBundle:
     Args:
         path: Folder of the bundle.
         encoder: The encoder that built it; loaded by name when None.
+        meter: Is given which state is served.
 
     Raises:
         BundleError: When there is no bundle, or it is damaged.
     """
 
-    def __init__(self, path: Path | str, encoder: Encoder | None = None) -> None:
-        self.thread = EncoderThread()
+    def __init__(self, path: Path | str, encoder: Encoder | None = None, meter: Meter | None = None) -> None:
+        self.thread, self._meter = EncoderThread(), meter or NoMeter()
         self._following = threading.Lock()
         bundle = Bundle.open(path)
         if encoder is not None:
@@ -59,6 +61,7 @@ class ServedBundle:
         self.current: Served = Served.of(Retriever(bundle, encoder or self._loaded(bundle)))
         self.problem: str | None = None
         self.swaps = 0
+        self._note(None)
 
     @property
     def degraded(self) -> str | None:
@@ -72,22 +75,36 @@ class ServedBundle:
             return self._follow()
 
     def _follow(self) -> bool:
-        before = self.current.retriever
         try:
-            bundle = before.bundle.latest()
-            if bundle is before.bundle:
-                self.problem = None
-                return False
-            known = before.state.known_encoder
-            if known is not None and known.info.fingerprint != bundle.manifest.encoder.fingerprint:
-                known = None
-            after = Retriever(bundle, known or self._loaded(bundle), previous=before)
+            after = self._newer(self.current.retriever)
         except (CommonspaceError, OSError) as error:
-            self.problem = f"{type(error).__name__}: {error}"
+            self._note(f"{type(error).__name__}: {error}")
             return False
-        self.current, self.problem = Served.of(after), None
-        self.swaps += 1
-        return True
+        if after is not None:
+            self.current = Served.of(after)
+            self.swaps += 1
+            LOG.info("serving %s with change %d", self.current.generation, self.current.change)
+        self._note(None)
+        return after is not None
+
+    def _newer(self, before: Retriever) -> Retriever | None:
+        """Open the state that is current now; None where it is served already."""
+        bundle = before.bundle.latest()
+        if bundle is before.bundle:
+            return None
+        known = before.state.known_encoder
+        if known is not None and known.info.fingerprint != bundle.manifest.encoder.fingerprint:
+            known = None
+        return Retriever(bundle, known or self._loaded(bundle), previous=before)
+
+    def _note(self, problem: str | None) -> None:
+        """Keep why the bundle cannot be followed, None if it can, and measure what is served."""
+        if problem is not None and problem != self.problem:
+            LOG.warning("the bundle cannot be followed: %s", problem)
+        self.problem = problem
+        served, recall = self.current, self.current.retriever.status.recall
+        degraded = problem is not None or self.degraded is not None
+        self._meter.serving(served.generation, served.change, recall, degraded=degraded)
 
     def close(self) -> None:
         """End the thread of the encoder."""
@@ -106,5 +123,4 @@ class ServedBundle:
             try:
                 await asyncio.to_thread(self.follow)
             except Exception as error:  # the state that is served stays
-                self.problem = type(error).__name__
-                LOG.error("the bundle cannot be followed: %s", type(error).__name__)
+                self._note(type(error).__name__)

@@ -1,5 +1,6 @@
 """What the routes share: the configuration, the bundle that is served, the admission of work, events and metrics."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -9,7 +10,7 @@ from indexing.errors import InputError
 from retrieval.serving.config import ServiceConfig
 from retrieval.serving.engine.admission import Admission
 from retrieval.serving.engine.image_urls import ImageUrls
-from retrieval.serving.engine.metering import Meter, NoMeter
+from retrieval.serving.engine.metering import Meter, NoMeter, Observer
 from retrieval.serving.engine.served_bundle import ServedBundle
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Service:
         served: The bundle.
         admission: Runs work in threads.
         metrics: Takes measurements.
+        observers: Are called with each request that was answered.
         events: The log of live events, if there is one.
         scenarios: Named configurations, if there are any.
         cross_encoder: Orders texts, if there is one; one thread at a time uses it.
@@ -39,6 +41,7 @@ class Service:
     served: ServedBundle
     admission: Admission
     metrics: Meter = field(default_factory=NoMeter)
+    observers: Sequence[Observer] = ()
     events: "EventLog | None" = None
     scenarios: "Scenarios | None" = None
     cross_encoder: "PairScorer | None" = None

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-import traceback
+from http import HTTPMethod
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -12,18 +12,21 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from retrieval.serving.engine.admission import ClientGoneError
-from retrieval.serving.engine.request import CURRENT, RequestContext
+from retrieval.serving.engine.request import CURRENT, RequestContext, current_request
 from retrieval.serving.http import security
+from retrieval.serving.observability.logs import places_of
 from retrieval.serving.schemas.errors import error_response
 
 if TYPE_CHECKING:
     from retrieval.serving.engine.service import Service
 
 LOG = logging.getLogger("commonspace.serving")
-CLIENT_GONE = 499  # in metrics alone: nobody is there to read it
+CLIENT_GONE = 499  # in metrics and logs alone: nobody is there to read it
+METHODS = frozenset(HTTPMethod)
+NO_ROUTE = "other"  # of requests that are refused before their route is known, and of paths that lead nowhere
 UPLOADS = "/search/upload"
 ADMIN_UPLOADS = frozenset({"/admin/items/upload", "/admin/fit/upload"})
-REQUEST_ID = "x-request-id"
+REQUEST_ID, TRACEPARENT = "x-request-id", "traceparent"
 
 
 class RefusedBodyError(HTTPException):
@@ -51,6 +54,8 @@ class Surroundings:
             return
         headers = Headers(scope=scope)
         request = RequestContext.begin(self.service.config.limits.deadline, headers.get(REQUEST_ID))
+        request.method = scope["method"] if scope["method"] in METHODS else "other"
+        request.traceparent = headers.get(TRACEPARENT)
         token = CURRENT.set(request)
         body = Body(receive, scope, headers, self.service)
         request.is_gone = body.is_gone
@@ -59,19 +64,22 @@ class Surroundings:
             await self._answered(scope, body, answer)
         finally:
             CURRENT.reset(token)
-            route = getattr(scope.get("route"), "path", None) or "other"
-            self.service.metrics.observe_request(route, answer.status, time.perf_counter() - request.started)
+            request.stages.close()
+            route = getattr(scope.get("route"), "path_format", NO_ROUTE)
+            for observe in self.service.observers:
+                observe(request, route, answer.status)
 
     async def _answered(self, scope: Scope, body: "Body", answer: "Answer") -> None:
         config, headers = self.service.config, body.headers
-        refused = security.foreign_host(config, headers.get("host", ""), scope["path"])
-        refused = refused or security.refusal(config, scope["path"], headers.get("authorization"), scope["method"])
+        foreign = security.foreign_host(config, headers.get("host", ""), scope["path"])
+        refused = foreign or security.refusal(config, scope["path"], headers.get("authorization"), scope["method"])
         port = (scope.get("server") or (None, None))[1]
         try:
             if security.is_elsewhere(config, scope["path"], port):
                 response = error_response(404, "NotFoundError", "there is nothing at this path")
                 await response(scope, body.receive, answer.send)
             elif refused is not None:
+                self.service.metrics.rejected("access" if foreign is None else "host")
                 challenge = {"www-authenticate": "Bearer"} if refused.status == 401 else None
                 response = error_response(refused.status, "AccessError", refused.message, refused.hint, challenge)
                 await response(scope, body.receive, answer.send)
@@ -84,17 +92,17 @@ class Surroundings:
             if not answer.started:
                 await reason.response()(scope, body.receive, answer.send)
         except Exception as error:
-            if answer.started:
-                raise
             log_unexpected(error)
+            if answer.started:  # the server ends the connection, as the answer is not complete
+                return
             response = error_response(500, "InternalError", "the service failed", "the log has the place")
             await response(scope, body.receive, answer.send)
 
 
 def log_unexpected(error: Exception) -> None:
     """Log where an error happened, without its message, which may name a query or a user."""
-    places = [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
-    LOG.error("unexpected %s at %s", type(error).__name__, " < ".join(reversed(places[-8:])))
+    extra = {"request_id": current_request().request_id}
+    LOG.error("unexpected %s at %s", type(error).__name__, " < ".join(places_of(error.__traceback__)), extra=extra)
 
 
 class Body:
@@ -102,7 +110,7 @@ class Body:
 
     def __init__(self, receive: Receive, scope: Scope, headers: Headers, service: "Service") -> None:
         limits = service.config.limits
-        self.headers, self._receive = headers, receive
+        self.headers, self._receive, self._metrics = headers, receive, service.metrics
         is_upload = scope["path"] in ADMIN_UPLOADS
         self._most = limits.upload_bytes if scope["path"] == UPLOADS else limits.body_bytes
         self._most = limits.admin_bytes if is_upload else self._most
@@ -123,7 +131,7 @@ class Body:
             left = max(self._until - time.perf_counter(), 0.0)
             message = await asyncio.wait_for(self._receive(), left)
         except TimeoutError as error:
-            raise RefusedBodyError(408, "the body did not arrive in time", "send it without a pause") from error
+            raise self._refused(408, "the body did not arrive in time", "send it without a pause") from error
         if message["type"] == "http.request":
             self._size += len(message.get("body", b""))
             self._complete = not message.get("more_body", False)
@@ -145,7 +153,11 @@ class Body:
         return self._gone
 
     def _too_large(self) -> RefusedBodyError:
-        return RefusedBodyError(413, f"the body has more than {self._most} bytes", "send less at once")
+        return self._refused(413, f"the body has more than {self._most} bytes", "send less at once")
+
+    def _refused(self, status: int, message: str, hint: str) -> RefusedBodyError:
+        self._metrics.rejected("body")
+        return RefusedBodyError(status, message, hint)
 
 
 class Answer:

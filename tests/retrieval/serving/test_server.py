@@ -1,4 +1,4 @@
-"""The server as a process: it drains at SIGTERM, gives up slow and endless headers, and workers share a port."""
+"""The server as a process: it drains at SIGTERM, gives up slow and endless headers."""
 
 import contextlib
 import json
@@ -34,9 +34,11 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextlib.contextmanager
-def running(bundle: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def running(bundle: Path, *options: str, log: int | None = None) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Start a server; what it writes to standard error goes to a file by its number."""
     command = [sys.executable, "-m", "retrieval.cli", "serve", str(bundle), "--port", "0", *options]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
     try:
         assert process.stdout is not None
         url = process.stdout.readline().split(" at ")[1].split(";")[0]
@@ -95,15 +97,6 @@ def test_requests_that_have_begun_are_answered_at_sigterm(bundle: Path) -> None:
         assert process.wait(15) in (0, -signal.SIGTERM)
         assert not faults
         assert all(len(answer["results"]) == 200 for answer in answers)
-
-
-@pytest.mark.slow
-def test_workers_share_a_port(bundle: Path) -> None:
-    with running(bundle, "--workers", "2") as (process, url):
-        expected = asked(url, {"texts": ["red mug"]})["results"]
-        assert all(asked(url, {"texts": ["red mug"]})["results"] == expected for _ in range(10))
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) in (0, -signal.SIGTERM)
 
 
 @pytest.mark.slow

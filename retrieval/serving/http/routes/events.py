@@ -1,6 +1,7 @@
 """`/events` and `/users`: what users do, in the very next answer."""
 
 import time
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path, Query
@@ -8,8 +9,8 @@ from fastapi.responses import Response
 from pydantic_core import to_json
 
 from retrieval.interactions.known_items import known_row
-from retrieval.serving.engine.request import current_request
-from retrieval.serving.engine.service import ServiceDep
+from retrieval.serving.engine.request import current_request, stage
+from retrieval.serving.engine.service import Service, ServiceDep
 from retrieval.serving.events import Event, impressions
 from retrieval.serving.events.event import MAX_TEXT, seconds_of
 from retrieval.serving.http.routes.paths import USER_ID
@@ -45,15 +46,21 @@ async def events(service: ServiceDep, body: Annotated[EventsBody, Body(examples=
 
     def work() -> dict[str, Any]:
         retriever = service.served.current.retriever
-        done = log.append(batch, retriever.state.learned.live_types)
-        now = time.time()
-        for event in batch:
-            service.metrics.event(event.type, 0.0 if event.time is None else max(now - seconds_of(event.time), 0.0))
+        with stage("events"):
+            done = log.append(batch, retriever.state.learned.live_types)
+        count(service, batch)
         names = dict.fromkeys(event.item_id for event in batch)
         unknown = [name for name in names if known_row(retriever.items, name) is None]
         return {**vars(done), "unknown_items": unknown[:_NUM_UNKNOWN]}
 
     return _answer(await service.admission.run("events", work, cost=1))
+
+
+def count(service: Service, batch: list[Event]) -> None:
+    """Count events that were written, and how old they are; those without a time are as old as the request."""
+    now, least = time.time(), time.perf_counter() - current_request().started
+    for event in batch:
+        service.metrics.event(event.type, least if event.time is None else max(now - seconds_of(event.time), least))
 
 
 def events_of(body: EventIn | EventsIn) -> list[Event]:
@@ -84,14 +91,14 @@ def _event(body: EventIn) -> Event:
 async def merge(service: ServiceDep, body: MergeIn) -> Response:
     """Earlier and later events of the anonymous name belong to the known one."""
     log = service.log
-    return _answer(await service.admission.run("events", lambda: vars(log.merge(body.anonymous, body.known))))
+    return _answer(await in_turn(service, lambda: vars(log.merge(body.anonymous, body.known))))
 
 
 @router.delete(f"/users/{USER_ID}", response_model=ForgottenUser, summary="Forget a user")
 async def forget(service: ServiceDep, user_id: UserId) -> Response:
     """Remove all events, sessions and names of a user; a dump that is restored later does not bring them back."""
     log = service.log
-    return _answer(await service.admission.run("events", lambda: vars(log.forget(user_id))))
+    return _answer(await in_turn(service, lambda: vars(log.forget(user_id))))
 
 
 @router.get(f"/users/{USER_ID}/events", response_model=UserEvents, summary="The last events of a user")
@@ -108,7 +115,17 @@ async def user_events(
         found = log.events_of(user_id, limit, before)
         return {"events": found, "next_before": found[-1]["sequence"] if len(found) == limit else None}
 
-    return _answer(await service.admission.run("events", work))
+    return _answer(await in_turn(service, work))
+
+
+async def in_turn(service: Service, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Ask the log when the turn comes."""
+
+    def timed() -> dict[str, Any]:
+        with stage("events"):
+            return work()
+
+    return await service.admission.run("events", timed)
 
 
 def _answer(body: dict[str, Any]) -> Response:

@@ -1,10 +1,12 @@
-"""`/live`, `/ready` and `/info`."""
+"""`/live`, `/ready`, `/info` and `/metrics`."""
 
+import asyncio
 from importlib import metadata
 from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import Response
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic_core import to_json
 
 from retrieval.serving.config import MAX_BATCH, MAX_CANDIDATES, MAX_K, MAX_TEXT_BYTES
@@ -34,6 +36,18 @@ async def ready(service: ServiceDep) -> Response:
     served = service.served.current
     body = {"status": status, "generation": served.generation, "change": served.change, "problems": problems}
     return Response(to_json(body), 503 if stopping else 200, media_type="application/json")
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    summary="Metrics for Prometheus",
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **error_responses()},
+)
+async def metrics(service: ServiceDep) -> Response:
+    """Outside of the queues, for whoever may read."""
+    text = await asyncio.to_thread(service.metrics.exposition)
+    return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 @router.get("/info", response_model=Info, summary="What is served", responses=error_responses())

@@ -17,6 +17,7 @@ from retrieval.retriever.queries.compose import encoded_queries
 from retrieval.retriever.query_inputs import open_pictures, open_sounds
 from retrieval.retriever.retriever import Retriever
 from retrieval.serving.config import Limits
+from retrieval.serving.engine.request import stage
 from retrieval.serving.engine.service import Service
 from retrieval.serving.schemas.queries import ComposedQuery, QueryPart, SearchRequest
 
@@ -106,7 +107,9 @@ def pictures_at(service: Service, retriever: Retriever, urls: Sequence[str]) -> 
             "this service fetches no pictures of URLs; send the bytes of the file, or start it with --image-hosts HOST"
         )
     require(retriever.encoder, Modality.IMAGE)
-    return pictures(retriever, service.image_urls.fetch(urls), service.config.limits)
+    with stage("fetch"):
+        fetched = service.image_urls.fetch(urls)
+    return pictures(retriever, fetched, service.config.limits)
 
 
 def sounds(retriever: Retriever, files: Sequence[bytes], limits: Limits) -> list[Sound]:

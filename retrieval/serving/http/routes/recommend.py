@@ -4,17 +4,19 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 from fastapi import APIRouter
 from fastapi.responses import Response
 
 from indexing.errors import InputError, ShapeError
-from retrieval.candidates import Candidates
+from retrieval.candidates import Candidates, source_code
 from retrieval.interactions.impressions import Impressions
 from retrieval.postprocess.rules import FrequencyCap, Rotate, Rules
 from retrieval.retriever.recommend import recommended_once, request_of
 from retrieval.retriever.retriever import Retriever
 from retrieval.serving.engine.answering import Answers
 from retrieval.serving.engine.live_users import histories_of_session, histories_of_users
+from retrieval.serving.engine.request import stage
 from retrieval.serving.engine.served_bundle import Served
 from retrieval.serving.engine.service import Service, ServiceDep
 from retrieval.serving.events.event import SESSION
@@ -27,6 +29,7 @@ from retrieval.serving.http.routes.steps import (
     reasons_of_recommendation,
     shown_once,
 )
+from retrieval.serving.observability.metrics import IMPERSONAL
 from retrieval.serving.schemas.answers import Answer
 from retrieval.serving.schemas.errors import error_responses
 from retrieval.serving.schemas.queries import RecommendRequest
@@ -126,11 +129,20 @@ def _check_count(name: str, values: Sequence[Any], count: int) -> None:
 
 def answered(service: Service, retriever: Retriever, body: RecommendRequest) -> dict[str, Any]:
     """Answer a request as it stands."""
-    with service.metrics.stage("recommend"):
+    with stage("recommend"):
         found = recommended(service, retriever, body)
     hits, earlier = after_steps(retriever, found, body, seen=partial(seen_by, service, body))
+    count_impersonal(service, hits)
     why = reasons_of_recommendation(retriever, hits) if body.explain else None
     return in_body(retriever, Answers(hits, earlier, why), body)
+
+
+def count_impersonal(service: Service, hits: Candidates) -> None:
+    """Count hits that are due to nothing that is known of the user, by their source."""
+    if hits.sources is not None:
+        for source in IMPERSONAL:
+            if count := int(np.count_nonzero(hits.sources == source_code(source))):
+                service.metrics.fallback(source, count)
 
 
 def seen_by(service: Service, body: RecommendRequest, rules: Rules) -> Impressions | None:
@@ -167,7 +179,7 @@ def recommended(service: Service, retriever: Retriever, body: RecommendRequest) 
 def recommended_live(service: Service, retriever: Retriever, body: RecommendRequest) -> Candidates:
     """Recommend to users, or to a session, by what the log of live events has of them now."""
     state = retriever.state
-    with service.metrics.stage("history"):
+    with stage("history"):
         if body.user_ids is not None:
             users = histories_of_users(state, service.log, body.user_ids, body.times)
         else:

@@ -7,7 +7,7 @@ from fastapi.responses import Response
 from pydantic_core import to_json
 
 from retrieval.serving.engine.admission import Kind
-from retrieval.serving.engine.request import current_request
+from retrieval.serving.engine.request import current_request, stage
 from retrieval.serving.engine.served_bundle import Served
 from retrieval.serving.engine.service import Service
 
@@ -17,7 +17,7 @@ async def reply(service: Service, kind: Kind, work: Callable[[Served], dict[str,
 
     def job() -> bytes:
         served = service.served.current  # one for the whole request
-        return in_json(named(served, work(served)), service)
+        return in_json(named(served, work(served)))
 
     return Response(await service.admission.run(kind, job, cost=cost), media_type="application/json")
 
@@ -25,6 +25,7 @@ async def reply(service: Service, kind: Kind, work: Callable[[Served], dict[str,
 def named(served: Served, body: dict[str, Any]) -> dict[str, Any]:
     """Put the names of the request and of the state before the body of an answer."""
     request = current_request()
+    request.generation = served.generation
     names: dict[str, Any] = {
         "request_id": request.request_id,
         "generation": served.generation,
@@ -33,7 +34,7 @@ def named(served: Served, body: dict[str, Any]) -> dict[str, Any]:
     return names | body | ({"notes": request.notes} if request.notes else {})
 
 
-def in_json(body: dict[str, Any], service: Service) -> bytes:
+def in_json(body: dict[str, Any]) -> bytes:
     """Give a body as JSON; numbers that are not finite are null."""
-    with service.metrics.stage("serialise"):
+    with stage("serialise"):
         return to_json(body, inf_nan_mode="null", bytes_mode="base64", serialize_unknown=True)

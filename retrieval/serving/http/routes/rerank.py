@@ -19,6 +19,7 @@ from retrieval.retriever.query_inputs import UserHistories
 from retrieval.retriever.retriever import Retriever
 from retrieval.serving.engine.answering import Answers
 from retrieval.serving.engine.cross_encoding import cross_encoded
+from retrieval.serving.engine.request import stage
 from retrieval.serving.engine.served_bundle import Served
 from retrieval.serving.engine.service import Service, ServiceDep
 from retrieval.serving.http.routes.reply import reply
@@ -53,15 +54,15 @@ def reranked(service: Service, served: Served, body: RerankRequest) -> dict[str,
     why = None
     if body.texts is None:
         given = for_histories(retriever, body, rows)
-        with service.metrics.stage("rerank"):
+        with stage("rerank"):
             found = folded(retriever, retriever.rerank(given), body)
         hits, earlier = after_steps(retriever, found, body, given)
         why = reasons_of_recommendation(retriever, hits) if body.explain else None
     else:
-        with service.metrics.stage("encode"):
+        with stage("encode"):
             queries = encoded_queries(retriever.state, body.texts)
         given = for_texts(retriever, queries, rows)
-        with service.metrics.stage("rerank"):
+        with stage("rerank"):
             if body.cross_encoder:
                 found = cross_encoded(service.cross_encoder, retriever, body.texts, given)
             else:

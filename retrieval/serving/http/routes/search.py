@@ -14,6 +14,7 @@ from retrieval.serving.config import MAX_FILES
 from retrieval.serving.engine.admission import Kind
 from retrieval.serving.engine.answering import Answers
 from retrieval.serving.engine.cross_encoding import cross_encoded
+from retrieval.serving.engine.request import stage
 from retrieval.serving.engine.served_bundle import Served
 from retrieval.serving.engine.service import Service, ServiceDep
 from retrieval.serving.http.routes.queries import queries_of
@@ -58,7 +59,7 @@ async def similar(service: ServiceDep, body: SimilarRequest) -> Response:
 
     def work(served: Served) -> dict[str, Any]:
         retriever = served.retriever
-        with service.metrics.stage("search"):
+        with stage("search"):
             found = retriever.similar_items(
                 body.item_ids, depth(body), body.by, where=filters(body), **shown_once(body)
             )
@@ -81,12 +82,12 @@ def has_files(body: SearchRequest) -> bool:
 def searched(service: Service, served: Served, body: SearchRequest) -> dict[str, Any]:
     """Search as a request says."""
     retriever = served.retriever
-    with service.metrics.stage("encode"):
+    with stage("encode"):
         queries = queries_of(service, retriever, body)
-    found = _found(service, retriever, body, queries)
+    found = _found(retriever, body, queries)
     before: tuple[Candidates, ...] = ()
     if body.cross_encoder and body.texts is not None:
-        with service.metrics.stage("cross_encoder"):
+        with stage("cross_encoder"):
             before, found = (found,), cross_encoded(service.cross_encoder, retriever, body.texts, found)
     hits, earlier = after_steps(retriever, found, body, *before, reranked=body.rerank)
     confidence = retriever.verdicts(hits, kind=_kind(body)) if body.verdict else None
@@ -94,9 +95,9 @@ def searched(service: Service, served: Served, body: SearchRequest) -> dict[str,
     return in_body(retriever, Answers(hits, earlier, why, confidence), body)
 
 
-def _found(service: Service, retriever: Retriever, body: SearchRequest, queries: Sequence[Query]) -> Candidates:
+def _found(retriever: Retriever, body: SearchRequest, queries: Sequence[Query]) -> Candidates:
     wanted = depth(body, reranked=body.rerank or body.cross_encoder)
-    with service.metrics.stage("search"):
+    with stage("search"):
         return retriever.search(queries, wanted, mode=body.mode, where=filters(body), **shown_once(body))
 
 

@@ -16,6 +16,7 @@ from retrieval.ranking.fusion import Fused
 from retrieval.retriever.queries import Query
 from retrieval.retriever.retriever import Retriever
 from retrieval.serving.engine.answering import Answers, results_of
+from retrieval.serving.engine.request import stage
 from retrieval.serving.schemas.base import Strict
 from retrieval.serving.schemas.queries import Answering, Postprocessed, Retrieved, ShownOnce
 
@@ -56,17 +57,19 @@ def after_steps(
     """
     stages = [*before, found]
     if reranked:
-        stages.append(retriever.rerank(stages[-1]))
-    if body.blend:
-        stages.append(retriever.blend(stages[-1], body.blend))
-    if body.diversify is not None:
-        arguments = without_defaults(body.diversify)
-        stages.append(retriever.diversify(stages[-1], None if body.rules else body.k, **arguments))
-    if body.rules:
-        rules = Rules.from_list(body.rules)
-        shown = None if seen is None else seen(rules)
-        at = None if shown is None else int(time.time())
-        stages.append(retriever.apply_rules(stages[-1], rules, body.k, impressions=shown, at=at))
+        with stage("rerank"):
+            stages.append(retriever.rerank(stages[-1]))
+    with stage("postprocess"):
+        if body.blend:
+            stages.append(retriever.blend(stages[-1], body.blend))
+        if body.diversify is not None:
+            arguments = without_defaults(body.diversify)
+            stages.append(retriever.diversify(stages[-1], None if body.rules else body.k, **arguments))
+        if body.rules:
+            rules = Rules.from_list(body.rules)
+            shown = None if seen is None else seen(rules)
+            at = None if shown is None else int(time.time())
+            stages.append(retriever.apply_rules(stages[-1], rules, body.k, impressions=shown, at=at))
     last = stages.pop()
     return last.top(body.k), tuple(stages)
 
@@ -90,12 +93,14 @@ def reasons_of_search(
             [{"lists": {name: at._asdict() for name, at in places.items()}} for places in found.places_of(query)]
             for query in range(len(found))
         ]
+    with stage("explain"):
+        explained = retriever.explain_queries(queries, found)
     return [
         [
             {"parts": [{"part": part.label, "weight": part.weight, "score": float(score)} for part, score in hit]}
             for hit in hits
         ]
-        for hits in retriever.explain_queries(queries, found)
+        for hits in explained
     ]
 
 
@@ -104,8 +109,11 @@ def reasons_of_recommendation(retriever: Retriever, found: Candidates) -> list[l
     asks_behaviour = np.any(found.queries[:, retriever.vectors.shape[1] :], axis=1).tolist()
     explained = [at for at, history in enumerate(found.histories) if len(history) or asks_behaviour[at]]
     reasons: list[list[dict[str, Any]]] = [[{} for _ in hits] for hits in found]
-    for at, hits in zip(explained, retriever.explain(found.take(explained)) if explained else (), strict=True):
-        reasons[at] = [_in_json(one) for one in hits]
+    if explained:
+        with stage("explain"):
+            explanations = retriever.explain(found.take(explained))
+        for at, hits in zip(explained, explanations, strict=True):
+            reasons[at] = [_in_json(one) for one in hits]
     return reasons
 
 

@@ -10,6 +10,8 @@ from pydantic_core import to_json
 
 from indexing.errors import UnknownItemError
 from retrieval.serving.engine.admission import OverloadedError
+from retrieval.serving.engine.request import stage
+from retrieval.serving.engine.service import Service, ServiceDep
 from retrieval.serving.http.routes.paths import ITEM_ID
 from retrieval.serving.insight.media import MediaLibrary
 from retrieval.serving.schemas.errors import error_responses
@@ -33,18 +35,20 @@ def library_of(request: Request) -> MediaLibrary | None:
     return found
 
 
-async def _in_turn(library: MediaLibrary, work: Callable[[], tuple[bytes, str]]) -> tuple[bytes, str]:
+async def _in_turn(service: Service, library: MediaLibrary, work: Callable[[], tuple[bytes, str]]) -> tuple[bytes, str]:
     """Run work in a thread, beside the queues of queries: a page asks for all pictures of its results at once.
 
     Raises:
         OverloadedError: When too many wait.
     """
     if library.waiting >= MAX_WAITING:
+        service.metrics.rejected("queue_full")
         raise OverloadedError(429, "queue_full")
     library.waiting += 1
     try:
-        async with library.turns:
-            return await asyncio.to_thread(work)
+        with stage("media"):
+            async with library.turns:
+                return await asyncio.to_thread(work)
     finally:
         library.waiting -= 1
 
@@ -64,6 +68,7 @@ async def media(request: Request, body: MediaRequest) -> Response:
     responses={**FILES, **error_responses(404)},
 )
 async def medium(
+    service: ServiceDep,
     request: Request,
     item_id: str,
     kind: Literal["image", "audio"] = "image",
@@ -77,5 +82,5 @@ async def medium(
     def work() -> tuple[bytes, str]:
         return (library.picture(item_id, int(size)), "image/jpeg") if kind == "image" else library.sound(item_id)
 
-    content, media_type = await _in_turn(library, work)
+    content, media_type = await _in_turn(service, library, work)
     return Response(content, headers=HEADERS, media_type=media_type)
