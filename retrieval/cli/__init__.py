@@ -26,6 +26,7 @@ from retrieval.cli.commands import (
     fit,
     inspect,
     maintenance,
+    mcp,
     prepare,
     query,
     serve,
@@ -67,7 +68,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         query.top,
         query.rerank,
     ),
-    "Serve": (serve.serve,),
+    "Serve": (serve.serve, mcp.mcp),
     "Learn": (prepare.prepare, fit.fit, fit.tune),
     "Evaluate": (evaluate.evaluate, evaluate.compare),
     "Maintain": (

@@ -23,6 +23,7 @@ from indexing.errors import (
     InputError,
     MissingExtraError,
     UnknownItemError,
+    require_extra,
 )
 from retrieval.serving.admin.jobs import JobConflictError, UnknownJobError
 from retrieval.serving.admin.runner import JobRunner
@@ -30,9 +31,8 @@ from retrieval.serving.config import ServiceConfig
 from retrieval.serving.engine.admission import Admission, OverloadedError
 from retrieval.serving.engine.cross_encoding import OneAtATime
 from retrieval.serving.engine.image_urls import ImageUrls
-from retrieval.serving.engine.notes import warnings_as_notes
 from retrieval.serving.engine.served_bundle import ServedBundle
-from retrieval.serving.engine.service import Service, service_of
+from retrieval.serving.engine.service import Service, running, service_of
 from retrieval.serving.http.middleware import RefusedBodyError, Surroundings
 from retrieval.serving.http.routes import admin, events, health, items, recommend, related, rerank, search
 from retrieval.serving.http.routes.page import files, insight, media
@@ -59,13 +59,10 @@ ROUTERS: Sequence[APIRouter] = (
     media.router,
     files.router,
 )
+ALONE: Sequence[APIRouter] = (health.router,)
+"""Routes beside `/mcp` where assistants alone are answered."""
 TITLE = "Commonspace"
 DESCRIPTION = "Search and recommendations from one bundle: texts, pictures, sounds, items and users in one space."
-_REFUSED = {
-    "queue_full": "too many requests wait",
-    "deadline": "the request could not be answered in time",
-    "stopping": "the service is stopping",
-}
 
 
 def create_app(
@@ -95,14 +92,25 @@ def create_app(
     )
     app.state.service, app.state.tracer_provider = service, own_provider
     app.state.media = None if config.catalogue is None else MediaLibrary(config.catalogue, config.limits)
-    for router in ROUTERS:
+    for router in ROUTERS if config.mcp != "alone" else ALONE:
         app.include_router(router)
+    app.state.mcp = None if config.mcp == "off" else _add_mcp(app, service)
     app.add_middleware(Surroundings, service=service)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(CommonspaceError, _told)
     app.add_exception_handler(OverloadedError, _overloaded)
     return app
+
+
+def _add_mcp(app: FastAPI, service: Service) -> Any:  # noqa: ANN401 - of a package that may be missing
+    """Answer assistants at `/mcp`; give what must run meanwhile."""
+    require_extra("mcp", "mcp")
+    from retrieval.serving.mcp.server import over_http
+
+    manager, route = over_http(service)
+    app.router.routes.append(route)
+    return manager
 
 
 def service_for(config: ServiceConfig, encoder: Encoder | None = None) -> Service:
@@ -130,20 +138,12 @@ def service_for(config: ServiceConfig, encoder: Encoder | None = None) -> Servic
 
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Follow the bundle, and end the threads at the end."""
-    service: Service = app.state.service
-    watching = asyncio.create_task(service.served.watch(service.config.poll_seconds))
+    """Let the service run, and what answers assistants."""
+    assistants = contextlib.nullcontext() if app.state.mcp is None else app.state.mcp.run()
     try:
-        with warnings_as_notes():
+        async with running(app.state.service), assistants:
             yield
     finally:
-        watching.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watching
-        await asyncio.to_thread(service.admission.close)
-        await asyncio.to_thread(service.served.close)
-        if service.events is not None:
-            await asyncio.to_thread(service.events.close)
         if app.state.tracer_provider is not None:
             await asyncio.to_thread(shut_down, app.state.tracer_provider)
 
@@ -196,5 +196,4 @@ async def _overloaded(_: Request, error: Exception) -> Response:
     if not isinstance(error, OverloadedError):
         raise error
     headers = {"retry-after": str(error.retry_after)}
-    hint = f"ask again in {error.retry_after} s"
-    return error_response(error.status, "OverloadedError", _REFUSED.get(error.reason, error.reason), hint, headers)
+    return error_response(error.status, "OverloadedError", str(error), error.hint, headers)

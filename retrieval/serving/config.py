@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from indexing.errors import InputError, require_extra
 from indexing.runtime.arguments import check_kind, check_number, check_path, check_whole, shown
@@ -101,6 +101,7 @@ class ServiceConfig:
         image_hosts: Hosts from whose URLs pictures of queries are fetched, as ``"images.example.org"``, or with a port
             other than 80 and 443 as ``"images.example.org:8080"``; no URL is fetched when empty.
         traces: Send a span of each request and stage to where the variables OTEL_… of the environment say.
+        mcp: Whether assistants are answered at `/mcp`: ``"off"``, ``"beside"`` the other routes, or ``"alone"``.
 
     Raises:
         InputError: When a value cannot be used, or the host is open to others without a token.
@@ -122,6 +123,7 @@ class ServiceConfig:
     admin_token: str | None = field(default=None, repr=False)
     admin_port: int | None = None
     admin_host: str = "127.0.0.1"
+    mcp: Literal["off", "beside", "alone"] = "off"
 
     def __post_init__(self) -> None:
         check_path(self.bundle, "the folder of the bundle")
@@ -136,6 +138,8 @@ class ServiceConfig:
         if check_number(self.poll_seconds, "poll_seconds", "give seconds above 0") <= 0:
             raise InputError(f"poll_seconds is {self.poll_seconds}; give seconds above 0")
         allowed_ports(self.image_hosts)
+        if self.mcp not in ("off", "beside", "alone"):
+            raise InputError(f"mcp is {shown(self.mcp)}; give 'off', 'beside' or 'alone'")
         self._check_tokens()
         if not is_loopback(self.host) and self.read_token is None:
             raise InputError(

@@ -1,6 +1,5 @@
 """`commonspace serve`."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,16 +7,7 @@ import typer
 from indexing.errors import require_extra
 from retrieval.cli.display.terminal import say
 from retrieval.cli.options.search import BundleFolder
-from retrieval.cli.options.service import (
-    SERVICE,
-    AdminHost,
-    AdminPort,
-    AnsweringWith,
-    Host,
-    LogOptions,
-    Port,
-    RequestLimits,
-)
+from retrieval.cli.options.service import SERVICE, Host, LogOptions, Port, RequestLimits, ServingWith
 
 
 def serve(
@@ -30,18 +20,8 @@ def serve(
             "--workers", rich_help_panel=SERVICE, min=1, max=256, help="Processes that answer, each with the bundle."
         ),
     ] = 1,
-    catalogue: Annotated[
-        Path | None,
-        typer.Option(
-            "--catalogue",
-            rich_help_panel=SERVICE,
-            help="The catalogue of the items, whose pictures and sounds the page shows.",
-        ),
-    ] = None,
-    admin_port: AdminPort = None,
-    admin_host: AdminHost = "127.0.0.1",
     *,
-    answering: AnsweringWith,
+    serving: ServingWith,
     limits: RequestLimits,
     logging: LogOptions,
 ) -> None:
@@ -56,16 +36,7 @@ def serve(
     from retrieval.serving.config import ServiceConfig
     from retrieval.serving.server import serve as run_server
 
-    config = ServiceConfig.from_environment(
-        bundle,
-        host,
-        port,
-        catalogue=catalogue,
-        limits=limits.read(),
-        admin_port=admin_port,
-        admin_host=admin_host,
-        **answering.settings(),
-    )
+    config = ServiceConfig.from_environment(bundle, host, port, limits=limits.read(), **serving.settings())
 
     def ready(url: str, admin: str | None) -> None:
         say(f"serving {bundle} at {url}; {f'/admin at {admin}; ' if admin else ''}Ctrl-C ends it")

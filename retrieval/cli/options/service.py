@@ -1,6 +1,7 @@
 """Options of a service: where it listens, and what it answers with beside its bundle."""
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,22 +13,14 @@ from retrieval.serving.observability.logs import Format, Level, LogConfig
 
 SERVICE = "Service"
 
-Host = Annotated[
-    str,
-    typer.Option("--host", rich_help_panel=SERVICE, help="Address; one that other machines reach needs a read token."),
-]
-Port = Annotated[int, typer.Option("--port", rich_help_panel=SERVICE, min=0, max=65_535, help="Port.")]
-AdminPort = Annotated[
-    int | None,
-    typer.Option(
-        "--admin-port",
-        rich_help_panel=SERVICE,
-        min=0,
-        max=65_535,
-        help="Port that alone answers /admin; by default the other one does.",
-    ),
-]
-AdminHost = Annotated[str, typer.Option("--admin-host", rich_help_panel=SERVICE, help="Address of --admin-port.")]
+_host = typer.Option(
+    "--host", rich_help_panel=SERVICE, help="Address; one that other machines reach needs a read token."
+)
+_port = typer.Option("--port", rich_help_panel=SERVICE, min=0, max=65_535, help="Port.")
+Host = Annotated[str, _host]
+Port = Annotated[int, _port]
+OptionalHost = Annotated[str | None, _host]
+OptionalPort = Annotated[int | None, _port]
 
 
 def _names(hosts: str | None) -> Any:  # noqa: ANN401 - typer knows a text alone
@@ -121,3 +114,38 @@ class LogOptions:
     def read(self) -> LogConfig:
         """Give the settings of the log."""
         return LogConfig.for_stderr(self.log_format, self.log_level)
+
+
+@dataclass(frozen=True)
+class ServingWith(AnsweringWith):
+    """What a service over HTTP has beside."""
+
+    catalogue: Annotated[
+        Path | None,
+        typer.Option(
+            "--catalogue",
+            rich_help_panel=SERVICE,
+            help="The catalogue of the items, whose pictures and sounds the page shows.",
+        ),
+    ] = None
+    mcp: Annotated[
+        bool, typer.Option("--mcp", rich_help_panel=SERVICE, help="Answer assistants at /mcp, as `mcp` does.")
+    ] = False
+
+    admin_port: Annotated[
+        int | None,
+        typer.Option(
+            "--admin-port",
+            rich_help_panel=SERVICE,
+            min=0,
+            max=65_535,
+            help="Port that alone answers /admin; by default the other one does.",
+        ),
+    ] = None
+    admin_host: Annotated[
+        str, typer.Option("--admin-host", rich_help_panel=SERVICE, help="Address of --admin-port.")
+    ] = "127.0.0.1"
+
+    def settings(self) -> dict[str, Any]:
+        """Give them as keyword arguments of `ServiceConfig`."""
+        return super().settings() | {"mcp": "beside" if self.mcp else "off"}

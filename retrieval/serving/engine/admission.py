@@ -23,6 +23,13 @@ AT_ONCE: dict[Kind, int] = {"events": 32}
 """Requests of a kind of work at once that wait for a disk rather than compute: what waits is written together."""
 
 
+_REFUSED = {
+    "queue_full": "too many requests wait",
+    "deadline": "the request could not be answered in time",
+    "stopping": "the service is stopping",
+}
+
+
 class OverloadedError(Exception):
     """A request that is refused.
 
@@ -33,9 +40,14 @@ class OverloadedError(Exception):
     """
 
     def __init__(self, status: int, reason: Reason, retry_after: int = 1) -> None:
-        super().__init__(reason)
+        super().__init__(_REFUSED.get(reason, reason))
         self.status, self.retry_after = status, retry_after
         self.reason: Reason = reason
+
+    @property
+    def hint(self) -> str:
+        """What to do."""
+        return f"ask again in {self.retry_after} s"
 
 
 class ClientGoneError(Exception):

@@ -1,6 +1,8 @@
 """What the routes share: the configuration, the bundle that is served, the admission of work, events and metrics."""
 
-from collections.abc import Sequence
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -11,6 +13,7 @@ from retrieval.serving.config import ServiceConfig
 from retrieval.serving.engine.admission import Admission
 from retrieval.serving.engine.image_urls import ImageUrls
 from retrieval.serving.engine.metering import Meter, NoMeter, Observer
+from retrieval.serving.engine.notes import warnings_as_notes
 from retrieval.serving.engine.served_bundle import ServedBundle
 
 if TYPE_CHECKING:
@@ -58,6 +61,23 @@ class Service:
         if self.events is None:
             raise InputError("this service has no log of live events; start it with --events URL")
         return self.events
+
+
+@contextlib.asynccontextmanager
+async def running(service: Service) -> AsyncIterator[None]:
+    """Follow the bundle, and end the threads at the end."""
+    watching = asyncio.create_task(service.served.watch(service.config.poll_seconds))
+    try:
+        with warnings_as_notes():
+            yield
+    finally:
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
+        await asyncio.to_thread(service.admission.close)
+        await asyncio.to_thread(service.served.close)
+        if service.events is not None:
+            await asyncio.to_thread(service.events.close)
 
 
 async def service_of(request: Request) -> Service:

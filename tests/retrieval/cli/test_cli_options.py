@@ -191,7 +191,7 @@ def test_help_shows_commands_in_sections(run: Run) -> None:
         "Query": ["search", "similar", "complements", "next-items", "recommend", "users-for", "top", "rerank"],
         "Learn": ["prepare", "fit", "tune"],
         "Evaluate": ["evaluate", "compare"],
-        "Serve": ["serve"],
+        "Serve": ["serve", "mcp"],
         "Maintain": [
             *[
                 "add",

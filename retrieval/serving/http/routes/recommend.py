@@ -40,19 +40,20 @@ router = APIRouter(tags=["recommend"], responses=error_responses())
 @router.post("/recommend", response_model=Answer, summary="Recommend items to users")
 async def recommend(service: ServiceDep, body: RecommendRequest) -> Response:
     """See `Retriever.recommend`: by all published stages, as they were validated."""
+    return await reply(service, "recommend", lambda served: recommended_to(service, served, body), cost=body.size)
 
-    def work(served: Served) -> dict[str, Any]:
-        parts = parts_of(service, of_each_user(body))
-        answers = [answered(service, served.retriever, part.body) for part in parts]
-        if len(parts) == 1:
-            return answers[0] if parts[0].variant is None else {"variant": parts[0].variant, **answers[0]}
-        results: dict[int, Any] = {}
-        for part, answer in zip(parts, answers, strict=True):
-            for place, result in zip(part.places, answer["results"], strict=True):
-                results[place] = {"query_id": result["query_id"], "variant": part.variant, **result}
-        return {"results": [results[place] for place in sorted(results)]}
 
-    return await reply(service, "recommend", work, cost=body.size)
+def recommended_to(service: Service, served: Served, body: RecommendRequest) -> dict[str, Any]:
+    """Recommend as a request says, to each user by the scenario that is theirs."""
+    parts = parts_of(service, of_each_user(body))
+    answers = [answered(service, served.retriever, part.body) for part in parts]
+    if len(parts) == 1:
+        return answers[0] if parts[0].variant is None else {"variant": parts[0].variant, **answers[0]}
+    results: dict[int, Any] = {}
+    for part, answer in zip(parts, answers, strict=True):
+        for place, result in zip(part.places, answer["results"], strict=True):
+            results[place] = {"query_id": result["query_id"], "variant": part.variant, **result}
+    return {"results": [results[place] for place in sorted(results)]}
 
 
 class Part(NamedTuple):

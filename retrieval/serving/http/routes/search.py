@@ -56,17 +56,7 @@ async def upload(
 @router.post("/similar", response_model=Answer, summary="Find the items nearest to items")
 async def similar(service: ServiceDep, body: SimilarRequest) -> Response:
     """See `Retriever.similar_items`."""
-
-    def work(served: Served) -> dict[str, Any]:
-        retriever = served.retriever
-        with stage("search"):
-            found = retriever.similar_items(
-                body.item_ids, depth(body), body.by, where=filters(body), **shown_once(body)
-            )
-        hits, earlier = after_steps(retriever, found.named(body.item_ids), body)
-        return in_body(retriever, Answers(hits, earlier), body)
-
-    return await reply(service, "search", work, cost=len(body.item_ids))
+    return await reply(service, "search", lambda served: similar_to(served, body), cost=len(body.item_ids))
 
 
 def has_files(body: SearchRequest) -> bool:
@@ -93,6 +83,15 @@ def searched(service: Service, served: Served, body: SearchRequest) -> dict[str,
     confidence = retriever.verdicts(hits, kind=_kind(body)) if body.verdict else None
     why = reasons_of_search(retriever, queries, hits) if body.explain else None
     return in_body(retriever, Answers(hits, earlier, why, confidence), body)
+
+
+def similar_to(served: Served, body: SimilarRequest) -> dict[str, Any]:
+    """Find what is near to items, as a request says."""
+    retriever = served.retriever
+    with stage("search"):
+        found = retriever.similar_items(body.item_ids, depth(body), body.by, where=filters(body), **shown_once(body))
+    hits, earlier = after_steps(retriever, found.named(body.item_ids), body)
+    return in_body(retriever, Answers(hits, earlier), body)
 
 
 def _found(retriever: Retriever, body: SearchRequest, queries: Sequence[Query]) -> Candidates:
