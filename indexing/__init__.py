@@ -7,7 +7,6 @@ every import of a module of this package comes by here.
 """
 
 import importlib
-import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -98,7 +97,9 @@ _FORMER = {"FilmLimits": "VideoLimits", "PictureLimits": "ImageLimits", "SoundLi
 def __getattr__(name: str) -> object:
     """Import the module of a name, and give its value."""
     if name in _FORMER:
-        warnings.warn(f"indexing.{name} is called {_FORMER[name]}", FutureWarning, 2)
+        from indexing.runtime.warn import warn
+
+        warn(f"indexing.{name} is called {_FORMER[name]}", FutureWarning)
         name = _FORMER[name]
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -205,7 +205,10 @@ def test_a_process_that_decodes_files_loads_no_tables() -> None:
     loaded = json.loads(subprocess.run([sys.executable, "-c", probe], capture_output=True, check=True).stdout)
     assert not {"pyarrow", "pandas", "rich", "filelock"} & set(loaded)
     ours = {name for name in loaded if name.startswith("indexing.") and not name.startswith("indexing.media")}
-    assert ours == {"indexing.errors", *(f"indexing.runtime{name}" for name in ("", ".arguments", ".safe_text"))}
+    assert ours == {
+        "indexing.errors",
+        *(f"indexing.runtime{name}" for name in ("", ".arguments", ".safe_text", ".warn")),
+    }
 
 
 @pytest.mark.parametrize("name", PACKAGES)

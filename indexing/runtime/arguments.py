@@ -6,7 +6,6 @@ Every check returns the value in the type that the rest of the code uses.
 import functools
 import math
 import os
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sized
 from numbers import Integral, Real
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from indexing.errors import InputError, examples
 from indexing.runtime.safe_text import without_secrets
+from indexing.runtime.warn import warn
 
 Kind = TypeVar("Kind")
 Call = TypeVar("Call")
@@ -47,7 +47,7 @@ def renamed_arguments(
                 new = names[former]
                 if new in keywords:
                     raise TypeError(f"{former} is the former name of {new}, and both are given: leave {former} out")
-                warnings.warn(f"{former} is called {new}; the next version takes that alone", FutureWarning, 2)
+                warn(f"{former} is called {new}; the next version takes that alone", FutureWarning)
                 keywords[new] = keywords.pop(former)
             return function(*args, **keywords)
 

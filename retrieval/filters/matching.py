@@ -4,7 +4,6 @@ A missing value satisfies no comparison, ``!=`` and ``not in`` included; NaN cou
 what its part does not, rows with missing values included: there is no third answer as in SQL.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any, assert_never
@@ -15,6 +14,7 @@ import pyarrow.compute as pc
 
 from indexing.arrays import Mask
 from indexing.errors import CommonspaceWarning, FilterError, examples
+from indexing.runtime.warn import warn
 from retrieval.filters.expressions import OPERATORS, SETS, And, Compare, Expression, Not, Or, Selection, Where
 from retrieval.filters.order import COMPARE, ORDERS, ordered_text
 from retrieval.filters.text import parse_filter
@@ -155,11 +155,10 @@ def _warn_unknown_value(compare: Compare, column: pa.Array) -> None:
     values = compare.value if compare.operator in SETS else (compare.value,)
     if values and len(column):
         effect = "excludes" if compare.operator in ("!=", "not in") else "finds"
-        warnings.warn(
+        warn(
             f"no item has {examples(values)} in {compare.attribute!r}, so {str(compare)[:80]!r} {effect} nothing; "
             f"{known_values(column, values[0])}",
             UnknownValueWarning,
-            stacklevel=2,
         )
 
 

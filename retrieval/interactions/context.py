@@ -1,7 +1,6 @@
 """The context of interactions and requests: what held at the moment, such as the device or the hour."""
 
 import re
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from indexing.catalogue.arrow_values import SECONDS_PER_DAY
 from indexing.catalogue.readers.arrow_tables import arrow_table, check_distinct, is_table
 from indexing.errors import CommonspaceWarning, InputError, InteractionsError, ShapeError, examples
 from indexing.runtime.arguments import check_list, check_mapping
+from indexing.runtime.warn import warn
 from retrieval.interactions.user_profiles import in_order_of
 
 ContextLike: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | Any
@@ -348,4 +348,4 @@ def _array(name: str, values: list[Any]) -> pa.Array:
 
 def warn_of_context(text: str) -> None:
     """Warn that a context, or a part of it, is ignored."""
-    warnings.warn(text, ContextWarning, stacklevel=2)
+    warn(text, ContextWarning)

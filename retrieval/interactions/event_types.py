@@ -1,7 +1,6 @@
 """Types of events: what each weighs, whether it speaks for or against an item, and how it ages to the log's end."""
 
 import json
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from indexing.arrays import Mask
 from indexing.catalogue.arrow_values import SECONDS_PER_DAY
 from indexing.errors import CommonspaceWarning, InteractionsError, examples
 from indexing.runtime.arguments import check_mapping, distinct_keys, is_number, shown, shown_number
+from indexing.runtime.warn import warn
 
 if TYPE_CHECKING:
     from retrieval.interactions.log_schema import Cleaned, LogRows
@@ -261,7 +261,7 @@ class LearnedEvents:
             given: Whether the user chose how it is read; else it is read as the bundle learned.
         """
         if text := self._difference(events, unread) if given else self._taken(events):
-            warnings.warn(text, EventTypesWarning, stacklevel=4)
+            warn(text, EventTypesWarning)
 
     def _taken(self, events: EventTypes | None) -> str:
         return "" if events is None else f"events weigh as in the log that the bundle learned from: {events}"

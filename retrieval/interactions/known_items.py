@@ -1,6 +1,5 @@
 """Matches the items of a log with those of a bundle, and names the likely cause of unknown ones."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from indexing.arrays import Mask, Rows
 from indexing.catalogue.item_ids import ItemIds, other_spelling
 from indexing.errors import CommonspaceWarning, InputError, examples
+from indexing.runtime.warn import warn
 from retrieval.interactions.interactions import Interactions
 
 _MAX_CHECKED = 1000  # unknown ids that are checked for a cause
@@ -196,7 +196,7 @@ def check_known(
         raise InputError(no_known_item(logged.counted(users), items))
     asked = pc.is_in(users, value_set=pa.array(user_ids, pa.string())).to_numpy() if user_ids else None
     if (known := logged.counted(users, asked)).unknown:
-        warnings.warn(str(known), UnknownItemsWarning, stacklevel=5)
+        warn(str(known), UnknownItemsWarning)
 
 
 def no_known_item(known: KnownItems, items: ItemIds) -> str:

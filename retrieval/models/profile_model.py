@@ -1,7 +1,6 @@
 """The profile model: the behaviour query of a user without a history, from the profile."""
 
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isinf
@@ -17,6 +16,7 @@ from indexing.arrays import Vectors
 from indexing.errors import CommonspaceWarning, DamagedFileError, InputError, examples
 from indexing.filesystem.checked_files import finite_tensors, read_as
 from indexing.runtime.arguments import check_list, check_mapping
+from indexing.runtime.warn import warn
 from retrieval.models.features.column_encoders import (
     AttributeColumn,
     Categories,
@@ -105,10 +105,9 @@ class ProfileModel:
             else:
                 continue
             if unknown:
-                warnings.warn(
+                warn(
                     f"nothing was learned of {examples(unknown)} of {encoder.column!r} of profiles, only of {known}",
                     ProfileWarning,
-                    stacklevel=3,
                 )
 
     def columns_in(self, schema: pa.Schema) -> list[str]:

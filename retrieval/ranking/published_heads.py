@@ -1,10 +1,10 @@
 """Which requests the heads of a second stage order, in words, as JSON, and as a warning."""
 
-import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
 from indexing.errors import CommonspaceWarning
+from indexing.runtime.warn import warn
 from retrieval.interactions.context import ContextColumns, range_edges
 from retrieval.ranking.reranker import Reranker
 from retrieval.ranking.second_stage import SecondStage
@@ -104,7 +104,7 @@ def warn_without_returning(stage: Reranker, *, has_weights: bool) -> None:
 
 
 def _warn(text: str) -> None:
-    warnings.warn(text, ReturningUsersWarning, stacklevel=2)
+    warn(text, ReturningUsersWarning)
 
 
 def _shortest(min_history: int) -> str:

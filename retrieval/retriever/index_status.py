@@ -1,6 +1,5 @@
 """The recall of an opened index, compared with the recall that it had when it was built."""
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from indexing.errors import CommonspaceWarning
 from indexing.filesystem.checked_files import REPAIR_HINT, read_as
 from indexing.index import VectorIndex
 from indexing.index.tuning.recall import RecallCheck
+from indexing.runtime.warn import warn
 
 if TYPE_CHECKING:  # FAISS is loaded only by those who search
     from indexing.index.delta_codes import AddedCodes
@@ -86,4 +86,4 @@ def warn_if_degraded(status: Status, bundle: Bundle) -> None:
     if status.degraded:
         reasons = "; ".join(status.reasons)
         message = f"the index of {bundle.root} is degraded: {reasons}; build the bundle again"
-        warnings.warn(message, DegradedIndexWarning, stacklevel=4)
+        warn(message, DegradedIndexWarning)

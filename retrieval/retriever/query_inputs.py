@@ -1,6 +1,5 @@
 """Inputs of queries: texts, pictures, sounds and histories are checked and opened."""
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from indexing.media.decode import Task, Unusable
 from indexing.media.files import Kind, UnusableFile, with_name
 from indexing.media.images import read_picture
 from indexing.runtime.arguments import check_array, check_list, check_names, shown
+from indexing.runtime.warn import warn
 from indexing.store.shared_pool import decode_all, task_for
 from retrieval.interactions.columns import last_of_each_item
 from retrieval.interactions.event_types import LearnedEvents
@@ -317,11 +317,10 @@ def idle_days(times: int | NDArray[np.int64], last: NDArray[np.int64]) -> Vector
 def warn_of_later_interactions(early: int, count: int) -> None:
     """Warn that some users, of so many, are asked for at a time before their last interaction, if any are."""
     if early:
-        warnings.warn(
+        warn(
             f"{early} of {count} users are asked for at a time before their last interaction, which counts "
             "nevertheless; give the log up to that time to leave it out",
             LaterInteractionsWarning,
-            stacklevel=5,
         )
 
 

@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Literal, NoReturn, TextIO, TypeAlias
 
 import typer
@@ -106,10 +107,21 @@ def note(text: object) -> None:
     say(f"note: {text}", err=True)
 
 
+_SAID: ContextVar[set[type[Warning]]] = ContextVar("commonspace_said")
+
+
+def say_no_more(category: type[CommonspaceWarning]) -> None:
+    """Print no further warnings of a kind in this command, which has said itself what they are about."""
+    if (said := _SAID.get(None)) is not None:
+        said.add(category)
+
+
 @contextmanager
 def warnings_noted() -> Iterator[None]:
     """Print warnings of this program as notes, each once; those of others are shown as before."""
     noted: set[str] = set()
+    said: set[type[Warning]] = set()
+    token = _SAID.set(said)
     with warnings.catch_warnings():
         show = warnings.showwarning
 
@@ -123,13 +135,16 @@ def warnings_noted() -> Iterator[None]:
         ) -> None:
             if not issubclass(category, CommonspaceWarning):
                 show(message, category, filename, lineno, file, line)
-            elif (text := str(message)) not in noted:
+            elif category not in said and (text := str(message)) not in noted:
                 noted.add(text)
                 note(text)
 
         warnings.simplefilter("always", CommonspaceWarning)
         warnings.showwarning = show_note
-        yield
+        try:
+            yield
+        finally:
+            _SAID.reset(token)
 
 
 def from_stdin(arguments: Sequence[str]) -> list[str]:

@@ -1,6 +1,5 @@
 """Users with their histories, from the command line or from a log."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -11,7 +10,7 @@ from indexing.arrays import Vectors
 from indexing.catalogue.item_ids import ItemIds, other_spelling
 from indexing.errors import InputError, examples
 from retrieval.batch.in_memory import Users, users_of
-from retrieval.cli.display.terminal import UsageError, note
+from retrieval.cli.display.terminal import UsageError, note, say_no_more
 from retrieval.cli.options.users import UserOptions, parse_profile
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.known_items import KnownItems, UnknownItemsWarning, known_items
@@ -99,7 +98,7 @@ def match_items(log: Interactions, items: ItemIds, part: str = "") -> tuple[Inte
     log, known = known_items(log, items)
     if unknown := str(known):
         note(f"{part}{unknown}")
-        warnings.simplefilter("ignore", UnknownItemsWarning)  # nothing is said twice
+        say_no_more(UnknownItemsWarning)
     return log, known
 
 

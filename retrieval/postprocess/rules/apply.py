@@ -1,6 +1,5 @@
 """Applying rules to candidates: exclude and cap, boost, bury and rotate, then pin."""
 
-import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ from indexing.catalogue.arrow_values import SECONDS_PER_DAY
 from indexing.catalogue.attribute_types import is_number
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import CommonspaceWarning, FilterError, InputError
+from indexing.runtime.warn import warn
 from retrieval.candidates import Candidates, check_num_rows
 from retrieval.filters import Where, matching
 from retrieval.filters.values import attribute_type, typed
@@ -68,11 +68,10 @@ class ShownImpressions(NamedTuple):
                 )
             if len(names) > 1 or len(candidates.histories[0]):
                 known = self.impressions.table["user_id"][0].as_py()
-                warnings.warn(
+                warn(
                     f"rule {str(rule)!r} changes nothing: the impressions have no user {names[0]!r}"
                     f"{f' and none of the other {len(names) - 1}' * (len(names) > 1)}; they name users as {known!r}",
                     UnshownUsersWarning,
-                    stacklevel=2,
                 )
         counts = (self.impressions.counts_for(user_id, candidates.items, at, rule.days) for user_id in names)
         return [np.array([row for row, count in rows.items() if count >= rule.times], np.int64) for rows in counts]

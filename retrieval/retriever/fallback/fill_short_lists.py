@@ -1,6 +1,5 @@
 """Lists of fewer than k hits are filled: with content, then with what is trending, popular and newest."""
 
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Literal
 
@@ -9,6 +8,7 @@ import numpy as np
 from indexing.arrays import Rows, Vectors
 from indexing.errors import CommonspaceWarning
 from indexing.index.base import check_k
+from indexing.runtime.warn import warn
 from retrieval.candidates import Candidates
 from retrieval.candidates.lists import with_lists
 from retrieval.candidates.sources import Source
@@ -63,11 +63,10 @@ def note_unknown(state: LoadedBundle, histories: list[Rows]) -> None:
     """Warn when users did nothing, and the bundle has learned nothing that they could be answered with."""
     empty = sum(1 for rows in histories if not len(rows))
     if empty and state.behaviour is None and state.popularity is None:
-        warnings.warn(
+        warn(
             f"{empty} of {len(histories)} users have an empty history, and this bundle has not learned what is "
             "popular: they are answered with what was added last; learn from a log with `fit`",
             FallbackWarning,
-            stacklevel=4,
         )
 
 

@@ -1,6 +1,7 @@
 """Logs on the command line: columns by name or by option, what could not be used, ids that are not the bundle's."""
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
 from indexing.encoders import load_encoder
 from retrieval.batch.in_memory import users_of
 from retrieval.candidates import Candidates
+from retrieval.cli.runs.histories import match_items
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.known_items import UnknownItemsWarning
 from retrieval.retriever.fallback.fill_short_lists import FallbackWarning
@@ -140,7 +143,13 @@ def test_half_a_log_on_unknown_items_is_reported_by_every_command(bundle: Path, 
     warning = (
         "24 of 48 interactions, by 8 of 8 users, are with 3 items that are not in the bundle, e.g. 'sku-0', 'sku-2'"
     )
-    assert warning in run("recommend", bundle, "--interactions", path, "-k", 2)[2]
+    filters = list(warnings.filters)
+    for more in ((), ("--user", "u1")):
+        said = run("recommend", bundle, "--interactions", path, "-k", 2, *more)[2]
+        assert said.count("not in the bundle") == 1
+        assert warning in said
+    match_items(Interactions.open(path), Bundle.open(bundle).items)
+    assert warnings.filters == filters  # a command says it once, and changes nothing for those who called it
     code, out, err = run("evaluate", bundle, path, "--json", "--hold-out", "0.3")
     assert code == 0
     assert "are with" in err
