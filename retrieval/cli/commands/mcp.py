@@ -32,8 +32,8 @@ def mcp(
     An assistant starts this command itself, and asks over its standard input. With --http it runs by itself; whoever
     asks must have the token that is in COMMONSPACE_READ_TOKEN, if there is one. Nothing can be changed.
     """
-    for module, extra in (("mcp", "mcp"), ("fastapi", "serve"), ("uvicorn", "serve")):
-        require_extra(module, extra)
+    for module in ("mcp", "fastapi", "uvicorn"):
+        require_extra(module, "mcp")
     if not http and (host is not None or port is not None):
         raise UsageError("--host and --port are of HTTP; give --http too, or leave them out")
     from retrieval.serving.config import ServiceConfig

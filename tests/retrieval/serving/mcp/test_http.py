@@ -1,5 +1,6 @@
 """Tools over HTTP: beside the routes or alone, to whoever may read, in both eras of the protocol."""
 
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,17 @@ def test_beside_the_routes_alone_and_not_at_all(started: Started, shop: Path) ->
     assert "/mcp" not in beside.get("/openapi.json").json()["paths"]
     with pytest.raises(InputError, match="give 'off', 'beside' or 'alone'"):
         ServiceConfig(shop, mcp="on")  # type: ignore[arg-type]
+
+
+def test_requests_are_counted_under_their_route(started: Started, shop: Path) -> None:
+    client = started(shop, mcp="beside")
+    call = {"name": "search", "arguments": {"text": "red mug"}}
+    asked = PING | {"method": "tools/call", "params": call}
+    assert client.post("/mcp", json=asked, headers=JSON).json()["result"]["structuredContent"]["hits"]
+    measured = client.get("/metrics").text
+    assert re.search(r'request_seconds_count\{.*route="/mcp",status="200".*\} 1\.0', measured)
+    for stage in ("queue", "encode", "search"):
+        assert re.search(rf'stage_seconds_count\{{.*stage="{stage}".*\}} 1\.0', measured), stage
 
 
 def test_a_missing_package_is_named(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
