@@ -20,6 +20,8 @@ from retrieval.serving.engine.metering import REASONS
 from retrieval.serving.engine.request import CURRENT, RequestContext
 from retrieval.serving.engine.stages import STAGES
 from retrieval.serving.observability.metrics import IMPERSONAL, MOST_OWN_TYPES, Metrics
+from tests.retrieval.serving.admin.conftest import ADMIN
+from tests.retrieval.serving.admin.conftest import HEADERS as ADMIN_HEADERS
 from tests.retrieval.serving.conftest import READ, WRITE, Started
 from tests.retrieval.serving.observability.scraping import Samples, samples_of, scraped
 from tests.retrieval.serving.test_hot_swap import follow, own_shop, put_twin
@@ -31,7 +33,8 @@ HEADERS = {"authorization": f"Bearer {WRITE}"}
 
 @pytest.fixture
 def live(started: Started, shop: Path, tmp_path: Path) -> TestClient:
-    return started(shop, events=f"sqlite:///{tmp_path / 'events.db'}", read_token=READ, write_token=WRITE)
+    tokens = {"read_token": READ, "write_token": WRITE, "admin_token": ADMIN}
+    return started(shop, events=f"sqlite:///{tmp_path / 'events.db'}", **tokens)
 
 
 def stages(found: Samples) -> set[str]:
@@ -107,7 +110,7 @@ def test_labels_are_of_closed_sets(live: TestClient) -> None:
     templates = {route.path_format for router in ROUTERS for route in router.routes if isinstance(route, Route)}
     assert len(templates) > 20
     for path in templates | {"/nowhere"}:
-        live.get(path.translate({ord("{"): "", ord("}"): ""}), headers=HEADERS)
+        live.get(path.translate({ord("{"): "", ord("}"): ""}), headers=ADMIN_HEADERS if "/admin" in path else HEADERS)
     found = scraped(live, HEADERS)
     assert found.labels(f"{SECONDS}_count", "route") == templates | {"other"}
     assert found.labels(f"{STAGE_SECONDS}_count", "stage") == set(STAGES)
