@@ -203,6 +203,7 @@ def test_help_shows_commands_in_sections(run: Run) -> None:
                 "verify",
                 "repair",
                 "compact",
+                "publish",
                 "rollback",
                 "export",
                 "completion",
