@@ -11,10 +11,9 @@ from indexing.catalogue.arrow_values import SECONDS_PER_DAY
 from indexing.errors import InputError, InteractionsError, examples
 from indexing.runtime.arguments import is_number, is_whole, shown, shown_number
 from retrieval.interactions.parse_values import MAX_SECONDS, NOBODY, Moment, request_seconds
+from retrieval.serving.config import MAX_NAME_CHARACTERS, MAX_POSITION
 from retrieval.serving.events.tables import IMPRESSION
 
-MAX_TEXT = 256  # characters
-MAX_POSITION = 1_000_000
 MAX_EVENTS = 10_000  # in one call
 SESSION = "session:"
 """Begins the user_id of visitors of whom only the session is known."""
@@ -137,12 +136,14 @@ def _check_text(values: dict[str, Any], name: str) -> None:
     problem = ""
     if not isinstance(value, str) or not value.strip():
         problem = "which is no text"
-    elif len(value) > MAX_TEXT:
+    elif len(value) > MAX_NAME_CHARACTERS:
         problem = f"of {len(value)} characters"
     elif not value.isprintable():  # control characters, zeros and lone surrogates among them
         problem = "with a character that cannot be printed"
     if problem:
-        raise InteractionsError(f"{name} is {shown(value)}, {problem}; give a text of 1 to {MAX_TEXT} characters")
+        raise InteractionsError(
+            f"{name} is {shown(value)}, {problem}; give a text of 1 to {MAX_NAME_CHARACTERS} characters"
+        )
 
 
 def _check_user(values: dict[str, Any]) -> None:

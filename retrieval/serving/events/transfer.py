@@ -24,8 +24,8 @@ from retrieval.interactions.impressions import Impressions
 from retrieval.interactions.interactions import read_table, source_name
 from retrieval.interactions.log_schema import LogRows, ReadOptions
 from retrieval.interactions.parse_values import legible, read_events
+from retrieval.serving.config import MAX_NAME_CHARACTERS
 from retrieval.serving.events.database import Database
-from retrieval.serving.events.event import MAX_TEXT
 from retrieval.serving.events.forgotten import forgotten_since
 from retrieval.serving.events.reading import stream
 from retrieval.serving.events.tables import ALIASES, EVENTS, FORGOTTEN, IMPRESSION, add_new
@@ -223,12 +223,12 @@ def _read_log(source: Any, options: ReadOptions, kind: str | None) -> LogRows:  
 def _added(writer: Writer, table: pa.Table, source: Any, dropped: dict[str, int]) -> Imported:  # noqa: ANN401
     """Write rows as events, which have the same names when the same log is imported again."""
     for name in ("user_id", "item_id", "request_id"):
-        long = pc.greater(pc.utf8_length(table[name]), MAX_TEXT)
+        long = pc.greater(pc.utf8_length(table[name]), MAX_NAME_CHARACTERS)
         if (row := pc.index(long, True).as_py()) >= 0:
             text = table[name][row].as_py()
             raise InteractionsError(
                 f"{source_name(source)}: {name} is {shown(text)}, of {len(text)} characters; "
-                f"names have at most {MAX_TEXT}"
+                f"names have at most {MAX_NAME_CHARACTERS}"
             )
     seen: Counter[str] = Counter()
     total: Counter[str] = Counter()

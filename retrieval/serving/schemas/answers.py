@@ -1,8 +1,15 @@
 """Bodies of answers; they describe the interface, and clients read them."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
+
+from indexing.errors import import_extra
+from retrieval.candidates import FOLDED
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Body(BaseModel):
@@ -75,6 +82,35 @@ class Answer(Named):
 
     results: list[Result]
 
+    def to_arrow(self) -> pa.Table:
+        """Give a table with one row for each hit, as `Candidates.to_arrow` does: ``query_id, item_id, rank, score, …``.
+
+        Where duplicates were collapsed, ``folded`` lists the item_ids that a hit stands for.
+        """
+        hits = [(result.query_id, hit) for result in self.results for hit in result.hits]
+        table = pa.table(
+            {
+                "query_id": pa.array([query_id for query_id, _ in hits], pa.string()),
+                "item_id": pa.array([hit.item_id for _, hit in hits], pa.string()),
+                "rank": pa.array([hit.rank for _, hit in hits], pa.int64()),
+                "score": pa.array([hit.score for _, hit in hits], pa.float32()),
+                "stage": pa.array([hit.stage for _, hit in hits], pa.string()),
+                "source": pa.array([hit.source for _, hit in hits], pa.string()),
+            }
+        )
+        if all(hit.folded is None for _, hit in hits):
+            return table
+        return table.append_column(FOLDED, pa.array([hit.folded or [] for _, hit in hits], FOLDED.type))
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """Give the table of `to_arrow` as a DataFrame.
+
+        Raises:
+            MissingExtraError: When pandas is not installed.
+        """
+        import_extra("pandas", "pandas")
+        return self.to_arrow().to_pandas()
+
 
 class UserHit(Body):
     """A user whom an item suits."""
@@ -95,6 +131,18 @@ class UsersAnswer(Named):
     """Users of each item."""
 
     results: list[UsersResult]
+
+    def to_arrow(self) -> pa.Table:
+        """Give a table with one row for each user of an item: ``item_id, user_id, rank, score``."""
+        hits = [(result.item_id, hit) for result in self.results for hit in result.users]
+        return pa.table(
+            {
+                "item_id": pa.array([item_id for item_id, _ in hits], pa.string()),
+                "user_id": pa.array([hit.user_id for _, hit in hits], pa.string()),
+                "rank": pa.array([hit.rank for _, hit in hits], pa.int64()),
+                "score": pa.array([hit.score for _, hit in hits], pa.float32()),
+            }
+        )
 
 
 class Item(Body):

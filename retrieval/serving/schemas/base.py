@@ -2,19 +2,9 @@
 
 import base64
 import binascii
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from fastapi.exceptions import RequestValidationError
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-    WithJsonSchema,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from retrieval.interactions.parse_values import TIME_FORMS
 from retrieval.serving.config import MAX_BATCH, MAX_FILTER_VALUES, MAX_ID_CHARACTERS, MAX_TEXT_BYTES, MAX_URL_CHARACTERS
@@ -31,21 +21,6 @@ class Strict(BaseModel):
 def examples(bodies: list[Any]) -> ConfigDict:
     """Give the settings of a model with examples, which are added to those that it inherits."""
     return ConfigDict(json_schema_extra={"examples": bodies})
-
-
-Options = TypeVar("Options", bound=Strict)
-
-
-def of_form(model: type[Options], text: str) -> Options:
-    """Read the JSON of a field of a form as a body.
-
-    Raises:
-        RequestValidationError: When it is none.
-    """
-    try:
-        return model.model_validate_json(text)
-    except ValidationError as error:
-        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from error
 
 
 def _within_bytes(text: str) -> str:

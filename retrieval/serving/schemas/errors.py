@@ -1,13 +1,16 @@
 """Errors as bodies, the same for all that goes wrong."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from pydantic import ValidationError
 from pydantic_core import to_json
 
 from retrieval.serving.engine.request import current_request
 from retrieval.serving.schemas.answers import ErrorBody
+from retrieval.serving.schemas.base import Strict
 
 NUM_PROBLEMS = 3  # of a body, that a message names
 
@@ -39,6 +42,21 @@ def problems_in_words(problems: list[Any]) -> str:
         said.append(f"{place}: {message}" if place else message)
     more = len(problems) - NUM_PROBLEMS
     return "; ".join(said) + (f"; and {more} more" if more > 0 else "")
+
+
+Options = TypeVar("Options", bound=Strict)
+
+
+def of_form(model: type[Options], text: str) -> Options:
+    """Read the JSON of a field of a form as a body.
+
+    Raises:
+        RequestValidationError: When it is none.
+    """
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from error
 
 
 _TEXTS = {

@@ -4,13 +4,12 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Discriminator, Field, Tag
 
-from retrieval.serving.config import MAX_K
-from retrieval.serving.events.event import MAX_POSITION, MAX_TEXT
+from retrieval.serving.config import MAX_K, MAX_NAME_CHARACTERS, MAX_POSITION
 from retrieval.serving.schemas.answers import Body
 from retrieval.serving.schemas.base import Strict, Time
 
 MAX_EVENTS = 1_000
-_Name = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
+_Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)]
 
 
 class Whose(Strict):

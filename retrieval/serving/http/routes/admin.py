@@ -37,8 +37,8 @@ from retrieval.serving.schemas.admin import (
     PublishRequest,
     RollbackRequest,
 )
-from retrieval.serving.schemas.base import Strict, of_form
-from retrieval.serving.schemas.errors import error_responses
+from retrieval.serving.schemas.base import Strict
+from retrieval.serving.schemas.errors import error_responses, of_form
 
 HERE_ITEMS = 64
 """So many items are put in by the service itself, with its encoder; more by a process of their own."""

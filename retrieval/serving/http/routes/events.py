@@ -9,10 +9,11 @@ from fastapi.responses import Response
 from pydantic_core import to_json
 
 from retrieval.interactions.known_items import known_row
+from retrieval.serving.config import MAX_NAME_CHARACTERS
 from retrieval.serving.engine.request import current_request, stage
 from retrieval.serving.engine.service import Service, ServiceDep
 from retrieval.serving.events import Event, impressions
-from retrieval.serving.events.event import MAX_TEXT, seconds_of
+from retrieval.serving.events.event import seconds_of
 from retrieval.serving.http.routes.paths import USER_ID
 from retrieval.serving.schemas.errors import error_responses
 from retrieval.serving.schemas.events import (
@@ -27,7 +28,7 @@ from retrieval.serving.schemas.events import (
 )
 
 router = APIRouter(tags=["events"], responses=error_responses())
-UserId = Annotated[str, Path(min_length=1, max_length=MAX_TEXT)]
+UserId = Annotated[str, Path(min_length=1, max_length=MAX_NAME_CHARACTERS)]
 _EXAMPLES: list[Any] = [
     {"user_id": "ann", "item_id": "mug", "type": "view", "event_id": "e-1"},
     {"impressions": [{"user_id": "ann", "request_id": "r-1", "item_ids": ["mug", "cup"]}]},

@@ -21,8 +21,7 @@ from retrieval.serving.http.routes.queries import queries_of
 from retrieval.serving.http.routes.reply import reply
 from retrieval.serving.http.routes.steps import after_steps, depth, filters, in_body, reasons_of_search, shown_once
 from retrieval.serving.schemas.answers import Answer
-from retrieval.serving.schemas.base import of_form
-from retrieval.serving.schemas.errors import error_responses
+from retrieval.serving.schemas.errors import error_responses, of_form
 from retrieval.serving.schemas.queries import SearchRequest, SimilarRequest, UploadOptions
 
 router = APIRouter(tags=["search"], responses=error_responses())

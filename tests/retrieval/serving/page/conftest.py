@@ -1,9 +1,6 @@
 """The page in Debian's Chromium, over a service in a thread, some of whose items have hostile titles."""
 
 import shutil
-import socket
-import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,18 +9,17 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import uvicorn
 
 from indexing import index_words
 from indexing.bundle.build import build_bundle
 from indexing.catalogue.catalogue import Catalogue
 from retrieval import FitConfig, Interactions, fit
 from retrieval.fitting.selection.validation import Gain, Validation
-from retrieval.serving import ServiceConfig, create_app
-from retrieval.serving.server import uvicorn_config
+from retrieval.serving import ServiceConfig
 from retrieval.training.config import BehaviourConfig, NextItemsConfig
 from retrieval.training.ranker_config import HeadConfig, StageConfig
 from tests.retrieval.batch.shop import shop_log
+from tests.retrieval.serving.listening import listening
 from tests.toy import ToyEncoder, toy_table
 
 if TYPE_CHECKING:
@@ -87,18 +83,8 @@ def page_bundle(catalogue_file: Path) -> Path:
 @pytest.fixture(scope="session")
 def address(page_bundle: Path, catalogue_file: Path) -> Iterator[str]:
     """The address of a service of the bundle."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-        config = ServiceConfig(page_bundle, port=port, catalogue=catalogue_file)
-        server = uvicorn.Server(uvicorn_config(create_app(config, encoder=ToyEncoder())))
-        thread = threading.Thread(target=server.run, args=([listening],))
-        thread.start()
-        until = time.monotonic() + 60
-        while not server.started and time.monotonic() < until:
-            time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}/"
-        server.should_exit = True
-        thread.join()
+    with listening(ServiceConfig(page_bundle, catalogue=catalogue_file)) as (found, _):
+        yield found
 
 
 @pytest.fixture(scope="module")  # while it is open, its loop of events runs, and no test can start another
