@@ -27,10 +27,11 @@ def mcp(
     limits: RequestLimits,
     logging: LogOptions,
 ) -> None:
-    """Answer assistants by the Model Context Protocol, from one bundle.
+    """Answer assistants over MCP, from one bundle.
 
-    An assistant starts this command itself, and asks over its standard input. With --http it runs by itself; whoever
-    asks must have the token that is in COMMONSPACE_READ_TOKEN, if there is one. Nothing can be changed.
+    MCP is the Model Context Protocol. An assistant starts this command itself, and asks over its standard input. With
+    --http it runs by itself; whoever asks must have the token that is in COMMONSPACE_READ_TOKEN, if there is one.
+    Nothing can be changed.
     """
     for module in ("mcp", "fastapi", "uvicorn"):
         require_extra(module, "mcp")
