@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 import indexing.runtime.progress
-from indexing.runtime.progress import ProgressStep, duration, progress
+from indexing.runtime.progress import ProgressStep, duration, progress, progress_to
 from indexing.store.encode import encode_progress
 from retrieval import cli
 from tests.cli_run import Run, toy_runner
@@ -171,3 +171,18 @@ def test_a_reader_that_has_seen_enough_ends_it_quietly(more: str) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait() in (0, cli.READER_GONE)
+
+
+def test_progress_is_given_to_who_listens(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also what is not to be shown; and to nobody after the block."""
+    seen: list[tuple[str, int, int | None]] = []
+    with progress_to(lambda step: seen.append((step.label, step.done, step.total))):
+        with encode_progress(10, shown=False) as advance:
+            advance(4, {"read": 1.0})
+            advance(6, {"read": 2.0})
+        with progress("compacting"):
+            pass
+    with progress("later", shown=False) as display:
+        display.advance(1)
+    assert seen == [("encoding", 0, 10), ("encoding", 4, 10), ("encoding", 10, 10), ("compacting", 0, None)]
+    assert capsys.readouterr().err == ""

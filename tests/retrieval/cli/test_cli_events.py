@@ -96,6 +96,8 @@ def test_fit_reads_the_log_as_it_stands_with_what_was_shown(
         {"user_id": "ann", "item_id": "red-mug", "position": 1},
         {"user_id": "ann", "item_id": "red-shoe", "position": 2},
     ]
+    assert run("fit", toy_bundle, "--events", url, "--refresh")[0] == 130
+    assert read["shown"] is None  # a refresh trains no head
     monkeypatch.setenv(VARIABLE, url)
     assert run("fit", toy_bundle, "--event-weights", "view=2,buy=1")[0] == 130
     assert read["log"].table["weight"].to_pylist() == [2.0, 1.0]

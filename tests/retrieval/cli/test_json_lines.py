@@ -15,6 +15,7 @@ from retrieval.cli import app
 from retrieval.cli.display.terminal import Record
 from retrieval.fitting.report import FitReport
 from tests.cli_run import Run, runner
+from tests.indexing.bundle.test_staged import staged_copy
 from tests.paths import ROOT
 from tests.toy import ToyEncoder, toy_file
 
@@ -88,6 +89,9 @@ def test_each_command_prints_lines_of_its_type(tmp_path: Path, run: Run) -> None
     assert edited["removed"] == 1
     printed("generation", "compact", bundle)
     printed("generation", "rollback", bundle)
+    staged = staged_copy(bundle)
+    (published,) = printed("generation", "publish", bundle)
+    assert (published["generation"], published["kept"][-1]) == (staged, staged)
     printed("repair", "repair", bundle)
     assert {"name": "pocket", "type": "encoder"} in printed("encoder", "encoders", "list")
     pq.write_table(
