@@ -21,6 +21,9 @@ FIELDS = ("request_id", "method", "route", "status", "seconds", "generation", "p
 PROBES = frozenset({"/live", "/ready", "/metrics"})
 """Routes that programs ask all the time: their lines are for debugging, unless something is wrong."""
 
+QUOTING = frozenset({"mcp", "python_multipart"})
+"""Packages whose messages quote requests."""
+
 _MOST_PLACES = 8
 _PARENT = "commonspace"
 _REQUESTS, _WARNINGS = logging.getLogger(f"{_PARENT}.requests"), logging.getLogger(f"{_PARENT}.warnings")
@@ -113,9 +116,14 @@ def log_warning(
 def without_texts(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Write the kind and the places of an error in place of its message, and of a message of others its first line.
 
-    Messages of errors may name a query or a user, and asyncio writes the errors of tasks below its first line.
+    Messages of errors may name a query or a user, and asyncio writes the errors of tasks below its first line. Of
+    packages that quote requests the place of a message alone is written.
     """
-    if not event["logger"].startswith(_PARENT):
+    package = event["logger"].partition(".")[0]
+    if package in QUOTING:
+        record: logging.LogRecord = event["_record"]
+        event["event"], event["places"] = "a message", [f"{record.pathname}:{record.lineno} in {record.funcName}"]
+    elif package != _PARENT:
         event["event"] = event["event"].partition("\n")[0]
     if error := event.pop("exc_info", None):
         kind, _, trace = error

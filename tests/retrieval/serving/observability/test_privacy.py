@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import logging
+import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,8 @@ from retrieval.serving import ServiceConfig, create_app
 from retrieval.serving.observability.logs import LogConfig, log_warning
 from retrieval.serving.schemas import events, insight, queries
 from retrieval.serving.schemas.base import Strict
+from tests.retrieval.serving.admin.conftest import ADMIN
+from tests.retrieval.serving.admin.conftest import HEADERS as ADMIN_HEADERS
 from tests.retrieval.serving.conftest import READ, WRITE
 from tests.toy import ToyEncoder
 
@@ -40,8 +43,8 @@ REQUESTS: dict[str, type[Strict]] = {
     "/users/merge": events.MergeIn,
 }
 SHAPES: tuple[Any, ...] = (
-    MARK, [MARK], [[MARK]], {MARK: MARK}, [{MARK: MARK}], f"category = {MARK}", [f"category = {MARK}"],
-    [["category", "=", MARK]], [{"rule": MARK}], [{"parts": [{"text": MARK}]}], [{"parts": [{"item": MARK}]}], [FILE],
+    MARK, [MARK], [[MARK]], {MARK: MARK}, [{"rule": MARK}], [f"category = {MARK}"], [["category", "=", MARK]],
+    [{"parts": [{"text": MARK}, {"item": MARK}]}], [FILE],
 )  # fmt: skip
 """Values with the marker, of every shape that a field has; where one is of no such shape, the error is the test."""
 
@@ -74,8 +77,14 @@ def log() -> Iterator[io.StringIO]:
 def client(shop: Path, tmp_path: Path, log: io.StringIO, exporter: InMemorySpanExporter) -> Iterator[TestClient]:
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
+    shutil.copytree(shop, tmp_path / "bundle")
     config = ServiceConfig(
-        shop, events=f"sqlite:///{tmp_path / 'events.db'}", read_token=READ, write_token=WRITE, traces=False
+        tmp_path / "bundle",
+        read_token=READ,
+        write_token=WRITE,
+        admin_token=ADMIN,
+        events=f"sqlite:///{tmp_path / 'events.db'}",
+        mcp="beside",
     )
     app = create_app(config, encoder=ToyEncoder(), tracer_provider=provider)
     with TestClient(app, "http://127.0.0.1", raise_server_exceptions=False) as made:
@@ -83,10 +92,10 @@ def client(shop: Path, tmp_path: Path, log: io.StringIO, exporter: InMemorySpanE
 
 
 def bodies(model: type[Strict]) -> Iterator[dict[str, Any]]:
-    """The examples of a request, with the marker in one field of it after the other, in each shape."""
-    for example in model.model_json_schema().get("examples", [{}]):
+    """The examples of a request, with the marker in one field after the other; of the first also in further fields."""
+    for place, example in enumerate(model.model_json_schema().get("examples", [{}])):
         fields: dict[str, FieldInfo] = model.model_fields
-        for name in fields:
+        for name in fields if place == 0 else example:
             for shape in SHAPES:
                 yield {**example, name: shape}
 
@@ -104,7 +113,7 @@ def assert_nothing(client: TestClient, log: io.StringIO, exporter: InMemorySpanE
     assert sum(1 for span in spans if "http.route" in span["attributes"]) == asked
     assert "commonspace_request_seconds_count" in metrics
     for text in (lines, json.dumps(spans), metrics):
-        for secret in (MARK, FILE[:20], WRITE, READ):
+        for secret in (MARK, FILE[:20], WRITE, READ, ADMIN):
             assert secret not in text
 
 
@@ -152,6 +161,61 @@ def test_paths_headers_and_files(client: TestClient, log: io.StringIO, exporter:
     client.post("/search/upload", files={"image": file}, headers=AUTHORISED)
     client.post("/search", content=MARK.encode(), headers=AUTHORISED)
     assert_nothing(client, log, exporter, len(paths) + len(names) + 8)
+
+
+def test_what_changes_the_bundle(client: TestClient, log: io.StringIO, exporter: InMemorySpanExporter) -> None:
+    item = {"item_id": MARK, "title": MARK, "image": FILE}
+    given: list[tuple[str, str, Any]] = [
+        ("POST", "items", {"mode": "upsert", "items": [item, {MARK: MARK}, MARK]}),
+        ("POST", "items", {"mode": MARK, "items": [item]}),
+        ("POST", "items/delete", {"item_ids": [MARK], "missing_ok": True}),
+        ("DELETE", f"items/{MARK}", None),
+        ("POST", "rollback", {"generation": MARK}),
+        ("POST", "publish", {MARK: MARK}),
+        ("POST", "fit", {"effort": MARK, "context": [MARK]}),
+        ("GET", f"jobs/{MARK}", None),
+        ("DELETE", f"jobs/{MARK}", None),
+    ]
+    for method, path, body in given:
+        answer = client.request(method, f"/admin/{path}", json=body, headers=ADMIN_HEADERS)
+        assert answer.status_code in (200, 404, 409, 422), answer.text
+    client.post("/admin/items/upload", files={"file": (f"{MARK}.csv", MARK.encode())}, headers=ADMIN_HEADERS)
+    assert_nothing(client, log, exporter, len(given) + 1)
+
+
+def test_assistants(client: TestClient, log: io.StringIO, exporter: InMemorySpanExporter) -> None:
+    def call(name: str, arguments: Any) -> dict[str, Any]:  # noqa: ANN401
+        return {"jsonrpc": "2.0", "id": MARK, "method": "tools/call", "params": {"name": name, "arguments": arguments}}
+
+    bodies = [
+        call("search", {"text": MARK}),
+        call("search", {"text": "red", MARK: MARK}),
+        call("search", MARK),
+        call(MARK, {}),
+        call("recommend", {"history": [MARK]}),
+        {**call("search", {"text": "red"}), "method": MARK},
+        [MARK],
+        {MARK: MARK},
+        {"jsonrpc": MARK, "method": "ping"},
+        {"jsonrpc": "2.0", "method": f"notifications/{MARK}", "params": {MARK: MARK}},
+    ]
+    json_alone = {**AUTHORISED, "accept": "application/json, text/event-stream"}
+    for body in bodies:
+        client.post("/mcp", json=body, headers=json_alone)
+    headers = ("mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name", "last-event-id", "origin", "accept")
+    for name in headers:
+        client.post("/mcp", json=call("search", {"text": "red"}), headers={**json_alone, name: MARK})
+    client.post("/mcp", content=MARK.encode(), headers={**json_alone, "content-type": "application/json"})
+    assert_nothing(client, log, exporter, len(bodies) + len(headers) + 1)
+
+
+def test_what_other_packages_say_of_requests(shop: Path, log: io.StringIO) -> None:
+    app = create_app(ServiceConfig(shop, mcp="alone"), encoder=ToyEncoder())
+    with TestClient(app, "http://127.0.0.1") as local:
+        local.post("/mcp", json={}, headers={"origin": f"http://{MARK}"})
+    found = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert [line["event"] for line in found if line["logger"].startswith("mcp")] == ["a message"]
+    assert MARK not in log.getvalue()
 
 
 @pytest.mark.parametrize("error", [RuntimeError, ValueError, KeyError, OSError, ZeroDivisionError, RecursionError])
