@@ -7,9 +7,8 @@ from indexing.errors import CommonspaceWarning
 from indexing.runtime.warn import warn
 from retrieval.interactions.context import ContextColumns, range_edges
 from retrieval.ranking.reranker import Reranker
-from retrieval.ranking.second_stage import SecondStage
+from retrieval.ranking.second_stage import OWN_HEAD, RETRIEVAL, VISIT_HEAD, SecondStage
 
-OWN_HEAD, VISIT_HEAD, RETRIEVAL = "own head", "head of visits", "retrieval"
 NUM_VALUES = 8  # of a column of the context that are named in words
 
 
@@ -42,19 +41,10 @@ class PublishedHeads:
         """Read them from a reranker; None where it is no learned second stage."""
         if not isinstance(stage, SecondStage):
             return None
-        returning = OWN_HEAD if stage.returning is not None else RETRIEVAL if stage.leaves_returning else VISIT_HEAD
-        new = returning if stage.orders_new else RETRIEVAL
-        if new == VISIT_HEAD and stage.min_history:
-            new = RETRIEVAL
+        orders = stage.orders
         context = {} if stage.features.context is None else dict(stage.features.context.columns)
-        readers = {
-            "visits": stage.reads_context(returning=False),
-            "returning": stage.reads_context(returning=True),
-            "new": stage.reads_context_of_new,
-        }
-        return cls(
-            OWN_HEAD, returning, new, stage.min_history, context, tuple(n for n, reads in readers.items() if reads)
-        )
+        readers = tuple(requests for requests in orders if stage.reads_context(requests))
+        return cls(OWN_HEAD, orders["returning"], orders["new"], stage.min_history, context, readers)
 
     def to_json(self) -> dict[str, Any]:
         """Give the fields as plain JSON values."""

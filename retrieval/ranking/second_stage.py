@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 
@@ -29,6 +29,12 @@ from retrieval.ranking.sources import (
 )
 from retrieval.ranking.stored_stage import HINT, SOURCES, StoredStage
 
+Requests: TypeAlias = Literal["visits", "returning", "new"]
+"""Kinds of requests: of visits that go on, of users who come back, and of those without a history."""
+Orderer: TypeAlias = Literal["own head", "head of visits", "retrieval"]
+OWN_HEAD: Final = "own head"
+VISIT_HEAD: Final = "head of visits"
+RETRIEVAL: Final = "retrieval"
 WORKERS = min(4, cores())  # threads, each with a block of queries
 
 
@@ -223,32 +229,35 @@ class SecondStage:
         by_head = (visiting | returning)[:, None] & (candidates.rows >= 0)
         return by_head & ~self._are_unseen(candidates.rows)
 
-    def reads_context(self, *, returning: bool) -> bool:
-        """Say whether the head reads the context, for visits that go on or for users who return."""
-        head = self.returning if returning and (self.returning is not None or self.leaves_returning) else self.head
-        return self.features.context is not None and head is not None and head.width == len(self.features.features)
-
     @property
-    def reads_context_of_new(self) -> bool:
-        """Whether a head orders the candidates of users without a history, and reads their context."""
-        if self.returning is None and not self.leaves_returning:
-            return self.min_history == 0 and self.reads_context(returning=False)
-        return self.returning is not None and self.orders_new and self.reads_context(returning=True)
+    def orders(self) -> Mapping[Requests, Orderer]:
+        """What orders the candidates of each kind of request."""
+        returning: Orderer = RETRIEVAL if self.leaves_returning else VISIT_HEAD
+        if self.returning is not None:
+            returning = OWN_HEAD
+        orders_new = self.min_history == 0 if returning == VISIT_HEAD else self.orders_new
+        new: Orderer = returning if orders_new else RETRIEVAL
+        return {"visits": VISIT_HEAD, "returning": returning, "new": new}
+
+    def reads_context(self, requests: Requests) -> bool:
+        """Say whether a head orders the candidates of some kind of request, and reads their context."""
+        head = {OWN_HEAD: self.returning, VISIT_HEAD: self.head, RETRIEVAL: None}[self.orders[requests]]
+        return self.features.context is not None and head is not None and head.width == len(self.features.features)
 
     def head_of(self, candidates: Candidates, query: int) -> ScoringHead:
         """Give the head that orders the candidates of a query, if one does."""
-        return (
-            self.returning if self.returning is not None and self._queries_of_heads(candidates)[1][query] else self.head
-        )
+        is_returning = self._queries_of_heads(candidates)[1][query]
+        return self.returning if self.returning is not None and is_returning else self.head
 
     def _queries_of_heads(self, candidates: Candidates) -> tuple[Mask, Mask]:
         """Mark the queries of ``head``, and those of the head for users who come back."""
-        lengths = lengths_of(candidates.histories)
-        returns = np.full(len(lengths), candidates.idle is not None) | (lengths == 0)
-        if self.returning is None and not self.leaves_returning:
-            returns[:] = False
-        orders = (self.returning is not None) & ((lengths > 0) | self.orders_new)
-        return (lengths >= self.min_history) & ~returns, returns & orders
+        lengths, orders = lengths_of(candidates.histories), self.orders
+        with_history = orders["visits" if candidates.idle is None else "returning"]
+        of_visits, of_returning = (
+            np.where(lengths > 0, with_history == orderer, orders["new"] == orderer)
+            for orderer in (VISIT_HEAD, OWN_HEAD)
+        )
+        return of_visits & (lengths >= self.min_history), of_returning
 
     def to_bytes(self) -> bytes:
         """Serialise as safetensors, without the space and the views, which have files of their own."""

@@ -191,10 +191,10 @@ def context_of(
         warn_of_context("the context is ignored, as retrieval alone answers: the second stage reads it")
         return context
     num_new = int(np.count_nonzero(lengths_of(users.rows) == 0))
-    if num_new < len(users.rows) and not stage.reads_context(returning=returning):
+    if num_new < len(users.rows) and not stage.reads_context("returning" if returning else "visits"):
         who = "users who return at the times given" if returning else "visits that go on"
         warn_of_context(f"the context is ignored for {who}: it did not help there")
-    if num_new and not stage.reads_context_of_new:
+    if num_new and not stage.reads_context("new"):
         warn_of_context(f"the context is ignored for {num_new} users without a history: no head that reads it orders")
     return context
 

@@ -200,14 +200,14 @@ def test_users_who_return_are_answered_in_their_context_where_that_helps(tmp_pat
     assert report.in_time is not None
     assert report.in_time.low > 0, report.notes
     stage, retriever = stage_of(bundle), Retriever.open(bundle)
-    assert stage.reads_context(returning=True)
-    assert stage.reads_context(returning=False)
+    assert stage.reads_context("returning")
+    assert stage.reads_context("visits")
     for device, low, high in (("phone", 0.7, 1.0), ("desk", 0.0, 0.3)):
         asked = {"user_ids": ["u000", "u001", "u002"], "times": CLOCK + 20 * DAY, "context": {"device": device}}
         shares = even_shares(retriever.recommend(log, **asked))  # type: ignore[arg-type]
         assert low <= min(shares) <= max(shares) <= high
     narrow = replace(stage, returning=None, leaves_returning=True)
-    assert (narrow.reads_context(returning=True), narrow.reads_context(returning=False)) == (False, True)
+    assert (narrow.reads_context("returning"), narrow.reads_context("visits")) == (False, True)
 
 
 def test_a_context_that_says_nothing_is_left_out(tmp_path: Path) -> None:

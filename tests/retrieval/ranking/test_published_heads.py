@@ -1,16 +1,20 @@
 """The stage names the head of each kind of request, and warns of requests without a head."""
 
 import warnings
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from indexing.catalogue.item_ids import ItemIds
+from retrieval.candidates import Candidates
 from retrieval.ranking.published_heads import PublishedHeads, ReturningUsersWarning, warn_without_returning
 from retrieval.ranking.reranker import ExactReranker
-from retrieval.ranking.second_stage import SecondStage
+from retrieval.ranking.second_stage import Requests, SecondStage
 from tests.retrieval.ranking.test_stage import HISTORIES, SMALL, learner
-from tests.retrieval.ranking.worlds import moment_of
+from tests.retrieval.ranking.worlds import ITEMS, moment_of
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +38,7 @@ def test_what_orders_each_kind_of_request_is_what_the_stage_does(
     stage: SecondStage, settings: dict[str, Any], returning: str, new: str
 ) -> None:
     settings = dict(settings)
-    own = stage.head if settings.pop("own", False) else None
+    own = copy(stage.head) if settings.pop("own", False) else None
     tried = replace(stage, returning=own, **settings)
     heads = PublishedHeads.of(tried)
     assert heads is not None
@@ -43,6 +47,16 @@ def test_what_orders_each_kind_of_request_is_what_the_stage_does(
     assert heads.min_history == tried.min_history
     assert heads.context_readers == ()
     assert f"returning users: {returning}" in heads.in_words()["ordered by"]
+    queries, rows = np.zeros((2, 2), np.float32), np.array([[7, 8, 9]] * 2)
+    asked = Candidates(queries, rows, np.zeros((2, 3), np.float32), ItemIds(ITEMS), "retrieve")
+    asked = replace(asked, histories=(np.arange(6), np.empty(0, np.int64)))
+    times: list[tuple[Any, Requests]] = [(None, "visits"), (np.zeros(2, np.float32), "returning")]
+    for idle, with_history in times:
+        given = replace(asked, idle=idle)
+        for query, kind in enumerate((tried.orders[with_history], tried.orders["new"])):
+            assert bool(np.all(tried.ordered_by_head(given)[query])) == (kind != "retrieval")
+            if kind != "retrieval":
+                assert tried.head_of(given, query) is (own if kind == "own head" else tried.head)
 
 
 def test_the_shortest_history_of_the_head_is_reported(stage: SecondStage) -> None:
