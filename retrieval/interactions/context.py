@@ -158,16 +158,24 @@ def context_codes(table: pa.Table, columns: ContextColumns) -> NDArray[np.int16]
     codes = np.full((len(table), len(columns)), UNKNOWN, np.int16)
     for place, (name, values) in enumerate(columns.items()):
         if name in table.column_names:
-            found = pc.index_in(table[name], value_set=pa.array(values, pa.string())).fill_null(UNKNOWN)
-            codes[:, place] = found.to_numpy()
-            if (edges := range_edges(values)) is not None:
-                texts = table[name].to_pylist()
-                rows = [row for row, text in enumerate(texts) if text and _NUMBER.fullmatch(text)]
-                numbers = np.array([float(texts[row]) for row in rows])
-                codes[rows, place] = np.searchsorted(edges, numbers, side="left")
-                for code, value in enumerate(values):
-                    if _NUMBER.fullmatch(value):
-                        codes[np.array(rows, np.int64)[numbers == float(value)], place] = code
+            texts = table[name].combine_chunks().dictionary_encode(null_encoding="encode")
+            codes[:, place] = _codes_of(texts.dictionary, values)[texts.indices.to_numpy()]
+    return codes
+
+
+def _codes_of(texts: pa.Array, values: Sequence[str]) -> NDArray[np.int16]:
+    """Give the positions of n distinct texts among the values of a column: (n,) int16; a number is in its range."""
+    found = pc.index_in(texts, value_set=pa.array(values, pa.string())).fill_null(UNKNOWN)
+    codes: NDArray[np.int16] = found.to_numpy(zero_copy_only=False).astype(np.int16)
+    if (edges := range_edges(values)) is None:
+        return codes
+    listed = texts.to_pylist()
+    at = np.array([place for place, text in enumerate(listed) if text and _NUMBER.fullmatch(text)], np.int64)
+    numbers = np.array([float(listed[place]) for place in at.tolist()])
+    codes[at] = np.searchsorted(edges, numbers, side="left")
+    for code, value in enumerate(values):
+        if _NUMBER.fullmatch(value):
+            codes[at[numbers == float(value)]] = code
     return codes
 
 
