@@ -135,22 +135,29 @@ def limit_exposure(
     if not parts.names or not (shares_of(lists) > allowed).any():
         rows = np.flatnonzero(parts.penalties(len(allowed))).tolist()  # of the published parts, in a refresh
         return LimitedExposure(parts, most_exposed(lists, allowed), rows)
-    first = _limited(parts, serve, allowed, judge, Softening())
+    first = _limited(parts, serve, allowed, judge, Softening(), lists)
     if not first.problem:
         return first
     relaxed = np.maximum(allowed, judge.shares_without())
     again = [] if np.array_equal(relaxed, allowed) else [Softening()]
     for softening in (*again, *softer):
-        limited = _limited(parts, serve, relaxed, judge, softening)
+        limited = _limited(parts, serve, relaxed, judge, softening, lists if softening.soften is None else None)
         if not limited.problem:
             return limited
     return first
 
 
-def _limited(parts: FittedModel, serve: Serve, allowed: Shares, judge: Judge, softening: Softening) -> LimitedExposure:
-    """Soften parts, and lower scores until no item is over-exposed."""
+def _limited(
+    parts: FittedModel,
+    serve: Serve,
+    allowed: Shares,
+    judge: Judge,
+    softening: Softening,
+    served: Candidates | None,
+) -> LimitedExposure:
+    """Soften parts, and lower scores until no item is over-exposed; ``served`` are the lists of these, where known."""
     softened = softening.of(parts)
-    lists = found = serve(softened)
+    lists = found = serve(softened) if served is None else served
     limited, effects = softened, softened.penalty_effects(lists)
     total = softened.penalties(len(allowed))
     for _ in range(ROUNDS if effects is not None else 0):

@@ -1,8 +1,10 @@
 """An item that would be shown out of proportion is held back, or parts are softened: what helps is published."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,12 +18,12 @@ from indexing.encoders import load_encoder
 from indexing.store.collect import ModalityVectors, fuse
 from retrieval import Interactions, Retriever, fit
 from retrieval.candidates import Candidates
-from retrieval.fitting.exposure_limit import allowed_exposure
+from retrieval.fitting.exposure_limit import LimitedExposure, allowed_exposure, limit_exposure
 from retrieval.fitting.fitted_model import FittedModel
 from retrieval.fitting.part_training.trainer import Trainer
 from retrieval.fitting.published_model import PublishedModel
 from retrieval.fitting.selection.score_penalties import score_penalties, shares_of
-from retrieval.fitting.selection.softening import softenings
+from retrieval.fitting.selection.softening import Serve, softenings
 from retrieval.fitting.selection.validation import Gain
 from retrieval.fitting.steps import EVERYTHING
 from retrieval.interactions.histories import History, histories
@@ -129,13 +131,33 @@ def test_a_log_in_which_one_item_would_end_all_lists_is_published(shop: Path, re
         assert "What users do last is unlike what they did before" in report.notes["reranker"]
 
 
-def test_an_item_that_an_attack_puts_into_all_lists_is_held_to_its_bound(shop: Path, poisoned: str) -> None:
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[FittedModel]:
+    """The parts whose lists are computed for the limit, one after another."""
+    parts = list[FittedModel]()
+
+    def limited(final: FittedModel, serve: Serve, *more: Any) -> LimitedExposure:  # noqa: ANN401 - of the function
+        def recorded(one: FittedModel) -> Candidates:
+            parts.append(one)
+            return serve(one)
+
+        return limit_exposure(final, recorded, *more)
+
+    monkeypatch.setattr(sys.modules["retrieval.fitting.fit"], "limit_exposure", limited)
+    return parts
+
+
+def test_an_item_that_an_attack_puts_into_all_lists_is_held_to_its_bound(
+    shop: Path, poisoned: str, served: list[FittedModel]
+) -> None:
     log = walks(steps=8)
     free = fit(shop, log, FREE)
     before, allowed = served_shares(shop, log)
     assert free.held_back == ()
     assert (before[PUSHED] > 0.9, allowed[PUSHED]) == (True, pytest.approx(0.25, abs=0.02))
+    served.clear()
     report = fit(shop, log, STRICT)
+    assert len({*map(id, served)}) == len(served) > 1  # lists are computed once for the same parts
     after, allowed = served_shares(shop, log)
     assert poisoned in report.held_back
     assert (report.refused, report.published) == ("", ("behaviour",))
