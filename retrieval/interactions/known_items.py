@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -144,10 +145,11 @@ class LoggedItems:
             unknown_users=int(with_unknown.sum()),
             users_left_out=int((~with_known).sum()),
             examples=tuple(self.item_ids[place] for place in first[:_SHOWN].tolist()),
-            cause=self._cause(),
+            cause=self._likely_cause,
         )
 
-    def _cause(self) -> str:
+    @cached_property
+    def _likely_cause(self) -> str:
         missing = [self.item_ids[place] for place in np.flatnonzero(self.rows < 0).tolist()]
         return _cause(missing, self.items, any_known=bool(self.rows.max(initial=-1) >= 0))
 
