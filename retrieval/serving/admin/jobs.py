@@ -138,7 +138,8 @@ class Jobs:
             if time.monotonic() > until:
                 running = self.running(lane)
                 name = "another job" if running is None else running.name
-                hint = "" if running is None else f", or end it by DELETE /admin/jobs/{running.job_id}"
+                can_end = running is not None and running.can_be_cancelled
+                hint = f", or end it by DELETE /admin/jobs/{running.job_id}" if running and can_end else ""
                 raise JobConflictError(f"{name} is running; wait until it has ended{hint}")
             time.sleep(_LOOK_AGAIN)
         return descriptor
@@ -236,8 +237,9 @@ class Jobs:
         return self.folder / job_id
 
     def files_of(self, job_id: str) -> list[Path]:
-        """Give what was uploaded for a job and is still there."""
-        return sorted(path for path in self.folder_of(job_id).glob("*") if path.name not in (RECORD, CANCEL))
+        """Give what was uploaded for a job and is still there, whole."""
+        found = (path for path in self.folder_of(job_id).glob("*") if path.name not in (RECORD, CANCEL))
+        return sorted(path for path in found if path.suffix != fsops.TEMPORARY_SUFFIX)
 
     def bundle_state(self) -> tuple[str, int]:
         """Give the current generation, and the number of the last change; "" and 0 where CURRENT cannot be read."""

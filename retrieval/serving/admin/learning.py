@@ -16,6 +16,8 @@ from retrieval.interactions.log_schema import ReadOptions
 from retrieval.retriever.learned_parts import learned_events
 
 LOG = "interactions.parquet"
+LIVE, UPLOAD = "events", "upload"
+"""Where a log is from: the service, or the request."""
 SETTINGS = ("effort", "split", "exposure_floor")
 """The fields of `FitConfig` that a request may give."""
 
@@ -34,7 +36,7 @@ def fit_bundle(
     Args:
         root: Folder of the bundle.
         asked: `SETTINGS`, ``refresh``, ``publish``, ``context``, and ``up_to``, the last event that is read.
-        log: An uploaded log; that of live events when None.
+        log: The uploaded log, where ``asked["log"]`` says that there is one; else that of live events is read.
         events: URL of the log of live events.
         progress: Called with each step.
 
@@ -47,7 +49,9 @@ def fit_bundle(
     learned = learned_events(Bundle.open(root, only=()))
     types = beside_usual(None if learned is None else learned.types)
     context = tuple(asked.get("context", ()))
-    if log is not None:
+    if asked.get("log") == UPLOAD:
+        if log is None:
+            raise InputError("the uploaded log is gone; upload it again")
         interactions, impressions = Interactions.open(log, default_events=types, context=context), None
     else:
         interactions, impressions = _live(events, types, context, asked.get("up_to"))

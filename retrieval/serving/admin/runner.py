@@ -5,16 +5,17 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from indexing.errors import CommonspaceError
+from indexing.errors import BundleError, CommonspaceError
 from indexing.filesystem import fsops
 from retrieval.serving.admin.child import settings_for
 from retrieval.serving.admin.jobs import LANES, Job, JobConflictError, Jobs, Kind, error_of
+from retrieval.serving.admin.learning import UPLOAD
 from retrieval.serving.config import TOKENS, ServiceConfig
 from retrieval.serving.engine.request import current_request
 from retrieval.serving.engine.served_bundle import ServedBundle
@@ -23,6 +24,7 @@ LOG = logging.getLogger("commonspace.serving")
 PACKAGES = Path(__file__).resolve().parents[3]
 CHUNK = 1 << 20
 RESUMABLE = ("cancelled", "failed", "interrupted")
+FAULT = {"type": "InternalError", "message": "the service failed", "hint": "the log has the place"}
 
 
 class JobRunner:
@@ -59,27 +61,16 @@ class JobRunner:
         Raises:
             JobConflictError: When another job of the lane is running for too long.
             CommonspaceError: What the work raises; the record has it.
+            BundleError: When the disk is full, or something else of the operating system fails.
         """
         request = current_request()
-        lock = self.jobs.take(LANES[kind])
-        try:
-            job = self.jobs.begin(kind, asked)
+        with self._begun(kind, asked) as (job, _):
             begun(job)
-            try:
-                report = work()
-            except (CommonspaceError, OSError) as error:
-                self.jobs.end(job, "failed", error=error_of(error))
-                raise
-            except BaseException as error:
-                self.jobs.end(job, "failed", error={"type": type(error).__name__, "message": "", "hint": "see the log"})
-                raise
+            report = work()
             self.served.follow()
             if self.served.problem is not None:
                 request.notes.append(f"what is current now cannot be served: {self.served.problem}")
-            job = self.jobs.end(job, "done", report=report, notes=list(request.notes))
-        finally:
-            os.close(lock)
-        return job
+            return self.jobs.end(job, "done", report=report, notes=list(request.notes))
 
     def start(
         self,
@@ -98,19 +89,15 @@ class JobRunner:
 
         Raises:
             JobConflictError: When another job of the lane is running.
+            BundleError: When the disk is full, or something else of the operating system fails.
         """
-        lock = self.jobs.take(LANES[kind])
-        try:
-            job = self.jobs.begin(kind, asked, can_be_cancelled=True, resumed=resumed)
-            with self._failed_if_not_started(job):
-                folder = self.jobs.folder_of(job.job_id)
-                if upload is not None:
-                    _copy(upload[1], folder / upload[0])
-                for path in self.jobs.files_of(resumed) if resumed else ():
-                    fsops.link_or_copy(path, folder / path.name)
-                process = self._process(job, lock)
-        finally:
-            os.close(lock)
+        with self._begun(kind, asked, can_be_cancelled=True, resumed=resumed) as (job, lock):
+            folder = self.jobs.folder_of(job.job_id)
+            if upload is not None:
+                _copy(upload[1], folder / upload[0])
+            for path in self.jobs.files_of(resumed) if resumed else ():
+                fsops.link_or_copy(path, folder / path.name)
+            process = self._process(job, lock)
         threading.Thread(target=self._await, args=(process, job), name="commonspace-job", daemon=True).start()
         return job
 
@@ -124,15 +111,30 @@ class JobRunner:
         job = self.jobs.get(job_id)
         if job.kind != "fit" or job.state not in RESUMABLE:
             raise JobConflictError(f"{job.name} is {job.state}; only a fit that was ended or has failed is resumed")
+        if job.asked.get("log") == UPLOAD and not self.jobs.files_of(job_id):
+            raise JobConflictError(f"the log that was uploaded for {job.name} is gone; upload it again")
         return dict(job.asked)
 
     @contextmanager
-    def _failed_if_not_started(self, job: Job) -> Any:  # noqa: ANN401 - of a context
+    def _begun(self, kind: Kind, asked: Mapping[str, Any], **more: Any) -> Iterator[tuple[Job, int]]:  # noqa: ANN401
+        """Hold the lane of a new job for the length of a block, and write why it failed if the block does.
+
+        Raises:
+            BundleError: In place of an error of the operating system, which says what it is.
+        """
+        lock = self.jobs.take(LANES[kind])
         try:
-            yield
-        except BaseException as error:
-            self.jobs.end(replace(job, can_be_cancelled=False), "failed", error=error_of(Exception(str(error))))
-            raise
+            job = self.jobs.begin(kind, asked, **more)
+            try:
+                yield job, lock
+            except BaseException as error:
+                told = error_of(error) if isinstance(error, CommonspaceError | OSError) else FAULT
+                self.jobs.end(replace(job, can_be_cancelled=False), "failed", error=told)
+                raise
+        except OSError as error:
+            raise BundleError(f"the bundle cannot be changed: {error}; see to its disk and to this machine") from error
+        finally:
+            os.close(lock)
 
     def _process(self, job: Job, lock: int) -> "subprocess.Popen[bytes]":
         """Start the process of a job; it inherits the lock of the lane, and no token."""

@@ -80,6 +80,12 @@ class FitRequest(FitOptions):
         return self
 
 
+class CompactRequest(Strict):
+    """Nothing: the body may be left out."""
+
+    model_config = examples([{}])
+
+
 class PublishRequest(Strict):
     """Which staged generation is meant."""
 

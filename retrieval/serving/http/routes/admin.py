@@ -18,7 +18,7 @@ from retrieval.serving.admin.edits import delete_items, edit_items, encoding
 from retrieval.serving.admin.generations import described_generations
 from retrieval.serving.admin.items import LINES, PARQUET, kind_of_upload
 from retrieval.serving.admin.jobs import KEPT_JOBS, Job, JobConflictError, Kind, UnknownJobError
-from retrieval.serving.admin.learning import LOG
+from retrieval.serving.admin.learning import LIVE, LOG, UPLOAD
 from retrieval.serving.admin.runner import JobRunner
 from retrieval.serving.config import MAX_ID_CHARACTERS
 from retrieval.serving.engine.admission import OverloadedError
@@ -26,6 +26,7 @@ from retrieval.serving.engine.request import current_request
 from retrieval.serving.engine.service import Service, ServiceDep
 from retrieval.serving.http.routes.paths import ITEM_ID
 from retrieval.serving.schemas.admin import (
+    CompactRequest,
     DeleteRequest,
     FitOptions,
     FitRequest,
@@ -51,6 +52,7 @@ EXPORTS: dict[int | str, dict[str, Any]] = {
 MEDIA_TYPES = {"parquet": "application/vnd.apache.parquet", "csv": "text/csv", "jsonl": "application/jsonl"}
 
 router = APIRouter(prefix="/admin", tags=["admin"], responses=error_responses(404, 409))
+NOTHING = CompactRequest()
 JobId = Annotated[str, Path(min_length=1, max_length=100)]
 OPTIONS = Form(description="The options, as JSON.", max_length=100_000)
 
@@ -106,7 +108,7 @@ async def fit(service: ServiceDep, body: FitRequest) -> Response:
         return await _elsewhere(service, "fit", asked | {"resumes": body.resume}, resumed=body.resume)
     log = service.log
     up_to = await service.admission.run("events", log.last_sequence)
-    return await _elsewhere(service, "fit", _given(body) | {"log": "events", "up_to": up_to})
+    return await _elsewhere(service, "fit", _given(body) | {"log": LIVE, "up_to": up_to})
 
 
 @router.post("/fit/upload", response_model=JobAnswer, status_code=202, summary="Learn from an uploaded log")
@@ -119,13 +121,13 @@ async def fit_upload(
     options = of_form(FitOptions, request)
     if kind_of_upload(await interactions.read(1_024)) != PARQUET:
         raise InputError("the log is no Parquet file; give one")
-    return await _elsewhere(service, "fit", _given(options) | {"log": "upload"}, upload=(LOG, interactions.file))
+    return await _elsewhere(service, "fit", _given(options) | {"log": UPLOAD}, upload=(LOG, interactions.file))
 
 
 @router.post("/compact", response_model=JobAnswer, status_code=202, summary="Fold changes into a new generation")
-async def compact(service: ServiceDep) -> Response:
+async def compact(service: ServiceDep, body: CompactRequest = NOTHING) -> Response:
     """Searching and adding continue meanwhile."""
-    return await _elsewhere(service, "compact", {})
+    return await _elsewhere(service, "compact", _given(body))
 
 
 @router.post("/publish", response_model=JobAnswer, summary="Publish the staged generation", responses=RUNS)

@@ -75,6 +75,7 @@ def test_old_records_and_uploads_are_removed(book: Jobs, monkeypatch: pytest.Mon
         (book.folder_of(fits[-1].job_id) / "interactions.parquet").write_bytes(b"log")
         book.end(fits[-1], "failed")
         os.close(lock)
+    (book.folder_of(fits[2].job_id) / "job.json.tmp").write_bytes(b"{")  # as of a process that was killed
     assert [len(book.files_of(job.job_id)) for job in fits] == [0, 0, 1]
     for _ in range(5):
         book.end(book.begin("add", {}), "done")

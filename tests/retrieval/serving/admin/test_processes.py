@@ -19,6 +19,7 @@ from indexing.bundle.bundle import Bundle
 from indexing.bundle.edits.edit import delete
 from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
+from indexing.filesystem import fsops
 from retrieval.serving.admin.jobs import Jobs
 from retrieval.serving.events import EventLog
 from tests.retrieval.batch.shop import ITEMS, built
@@ -85,6 +86,7 @@ def process_of(admin: AdminClient) -> int:
 def test_compaction_is_done_elsewhere_and_served(admin: AdminClient) -> None:
     admin.put({"item_id": "twin", "title": "red mug"})
     delete(admin.root, ["red-lamp"])
+    assert admin.post("compact", {"to": "x"}, 422)
     begun = admin.post("compact", status=202)
     assert begun["job"]["can_be_cancelled"]
     assert admin.put({"item_id": "meanwhile", "title": "blue mug"})["added"] == 1
@@ -161,6 +163,12 @@ def test_a_fit_of_an_uploaded_log_is_ended(live: AdminClient, tmp_path: Path) ->
     job = live.until_ended(begun)
     assert (job["state"], job["generation"]) == ("cancelled", begun["job"]["generation"])
     assert live.delete(f"jobs/{name}", 409)["error"]["message"] == f"fit ({name}) is cancelled"
+    fsops.remove(Jobs(live.root).files_of(name)[0])
+    error = live.post("fit", {"resume": name}, 409)["error"]
+    assert (error["message"], error["hint"]) == (
+        f"the log that was uploaded for fit ({name}) is gone",
+        "upload it again",
+    )
 
 
 @pytest.mark.slow
@@ -181,7 +189,8 @@ def test_a_process_that_cannot_start_leaves_a_failed_job(admin: AdminClient, mon
         raise OSError(12, "Cannot allocate memory")
 
     monkeypatch.setattr(subprocess, "Popen", fails)
-    assert admin.post("compact", status=500)
+    error = admin.post("compact", status=503)["error"]
+    assert "Cannot allocate memory" in error["message"]
     (job,) = admin.get("jobs")["jobs"]
     assert (job["state"], "Cannot allocate memory" in job["error"]["message"]) == ("failed", True)
     assert Jobs(admin.root).running("generations") is None
