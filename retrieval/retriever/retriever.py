@@ -30,7 +30,8 @@ from retrieval.retriever.loaded_bundle import LoadedBundle
 from retrieval.retriever.queries import Query
 from retrieval.retriever.queries.compose import Contribution, contributions
 from retrieval.retriever.queries.documented import documented
-from retrieval.retriever.query_inputs import Histories, LastTimes, Picture, Recording
+from retrieval.retriever.queries.media import Picture, Recording
+from retrieval.retriever.query_inputs import Histories, LastTimes
 from retrieval.retriever.recommend import Stages, pool_of, recommended_once, request_of, users_of
 from retrieval.retriever.related.items import By, complements, next_items, similar
 from retrieval.retriever.related.users import RankedUsers, users_for

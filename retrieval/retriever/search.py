@@ -24,8 +24,9 @@ from retrieval.retriever.loaded_bundle import LoadedBundle
 from retrieval.retriever.queries import Query
 from retrieval.retriever.queries.compose import compose
 from retrieval.retriever.queries.hybrid_search import search_both, search_words
+from retrieval.retriever.queries.media import Picture, Recording, open_pictures, open_sounds
 from retrieval.retriever.queries.query import as_queries
-from retrieval.retriever.query_inputs import Picture, Recording, check_texts, open_pictures, open_sounds
+from retrieval.retriever.query_inputs import check_texts
 from retrieval.retriever.separate_spaces import modality_of, query_vectors, search_own_part
 
 SearchMode = Literal["vector", "words", "hybrid"]

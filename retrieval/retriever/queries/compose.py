@@ -13,8 +13,9 @@ from indexing.media.files import Modality
 from indexing.runtime.arguments import check_list
 from retrieval.candidates import Candidates
 from retrieval.retriever.loaded_bundle import LoadedBundle
+from retrieval.retriever.queries.media import open_pictures, open_sounds
 from retrieval.retriever.queries.query import Query, QueryPart, as_queries
-from retrieval.retriever.query_inputs import check_texts, open_pictures, open_sounds
+from retrieval.retriever.query_inputs import check_texts
 
 
 class Contribution(NamedTuple):

@@ -20,7 +20,7 @@ from indexing.media.images import ImageLimits
 from indexing.store.shared_pool import thumbnail
 from retrieval.evaluation import encoded_sides
 from retrieval.evaluation.report.examples import cards_of
-from retrieval.retriever.query_inputs import Picture, open_pictures, open_sounds
+from retrieval.retriever.queries.media import Picture, open_pictures, open_sounds
 from retrieval.retriever.retriever import Retriever
 from tests.hostile import hostile_images
 from tests.toy import ToyEncoder, picture

@@ -24,7 +24,7 @@ from retrieval.evaluation.results_file import load
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.postprocess.rules.from_json import Rules
-from retrieval.retriever.query_inputs import open_pictures
+from retrieval.retriever.queries.media import open_pictures
 
 PIPE = "cannot be read: it is a pipe; give a regular file"
 TABLES: dict[str, tuple[Callable[[Path], object], str]] = {

@@ -14,7 +14,7 @@ from indexing.media.images import ImageLimits
 from indexing.store.shared_pool import task_for
 from retrieval.retriever.queries import Query, parse_query
 from retrieval.retriever.queries.compose import encoded_queries
-from retrieval.retriever.query_inputs import open_pictures, open_sounds
+from retrieval.retriever.queries.media import open_pictures, open_sounds
 from retrieval.retriever.retriever import Retriever
 from retrieval.serving.config import Limits
 from retrieval.serving.engine.request import stage
