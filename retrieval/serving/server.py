@@ -119,7 +119,21 @@ def serve(
         else:
             settings = uvicorn_config(functools.partial(worker_app, config, log), workers=workers, factory=True)
             with shared_metrics():
-                Multiprocess(settings, sockets=sockets).run()
+                Workers(settings, sockets=sockets).run()
+
+
+class Workers(Multiprocess):
+    """Processes that answer, of which one that ends is replaced at once.
+
+    uvicorn waits for the answer of each to a ping. As it holds both ends of the pipe, it would wait for one that has
+    been killed meanwhile as for one that is busy.
+    """
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace processes that have ended, or do not answer."""
+        for process in self.processes:
+            process.child_conn.close()
+        super().keep_subprocess_alive()
 
 
 def worker_app(config: ServiceConfig, log: LogConfig) -> FastAPI:

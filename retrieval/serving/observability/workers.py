@@ -51,11 +51,13 @@ def collected_workers(folder: Path) -> CollectorRegistry:
 
 
 def is_alive(process: int) -> bool:
-    """Say whether there is a process of a number."""
+    """Say whether a process runs; one that has ended may be there until its parent looks."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
+    with contextlib.suppress(OSError):  # elsewhere than on Linux
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return True

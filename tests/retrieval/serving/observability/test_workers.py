@@ -56,10 +56,11 @@ def test_processes_answer_alike_and_count_together(
         counting = {int(path.stem.split("_")[-1]) for path in folder.glob("counter_*.db")}
         assert len(counting) == 2
         os.kill(min(counting), signal.SIGKILL)
-        for _ in range(300):  # until another one has its place
+        for _ in range(1200):  # until another one has its place
             if len(list(folder.glob("counter_*.db"))) == 3:
                 break
             time.sleep(0.1)
+        assert len(list(folder.glob("counter_*.db"))) == 3
         until_answered(f"{url}/ready")
         assert searches(url) == 20  # what the dead one has counted stays
         assert not list(folder.glob(f"gauge_live*_{min(counting)}.db"))
