@@ -1,8 +1,9 @@
 """The methods that both clients have, each made of the function that describes its call."""
 
 import functools
+import inspect
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, get_args, overload
 
 from retrieval.serving.client import admin, catalogue, queries, users
 from retrieval.serving.client.calls import Call
@@ -19,6 +20,9 @@ class Verb(Generic[P, T]):
 
     def __init__(self, describe: Callable[P, Call[T]]) -> None:
         self._describe = describe
+        signature = inspect.signature(describe)
+        (answer,) = get_args(signature.return_annotation)
+        self._signature = signature.replace(return_annotation=answer)
 
     @overload
     def __get__(self, client: None, owner: type) -> Callable[P, Call[T]]: ...
@@ -35,6 +39,7 @@ class Verb(Generic[P, T]):
         def verb(*args: P.args, **kwargs: P.kwargs) -> Any:  # noqa: ANN401 - an answer, or a coroutine that gives it
             return client._send(describe(*args, **kwargs))
 
+        verb.__signature__ = self._signature  # type: ignore[attr-defined]
         return verb
 
 

@@ -1,5 +1,6 @@
 """What is sent, how often, with which token, and how errors are told; services are made up, but for two."""
 
+import inspect
 import json
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import httpx2
 import pytest
 
 from indexing.errors import CommonspaceWarning, InputError
+from retrieval.serving import client as module
 from retrieval.serving.client import (
     AccessError,
     AnswerError,
@@ -28,6 +30,7 @@ from retrieval.serving.client import (
 )
 from retrieval.serving.client import queries as calls
 from retrieval.serving.client.retries import Retries
+from retrieval.serving.schemas.answers import Answer
 from tests.retrieval.serving.admin.conftest import ADMIN
 from tests.retrieval.serving.conftest import READ, WRITE
 
@@ -372,3 +375,35 @@ def test_importing_the_client_is_light() -> None:
     assert {"httpx2", "pydantic"} <= set(loaded)
     heavy = {"torch", "faiss", "fastapi", "starlette", "uvicorn", "sqlalchemy", "transformers", "scipy", "pandas"}
     assert not heavy & set(loaded)
+
+
+@pytest.mark.parametrize("package", ["httpx2", "pydantic"])
+def test_a_missing_package_is_named_with_its_extra(package: str) -> None:
+    probe = f"""
+import sys
+sys.modules[{package!r}] = None
+import retrieval.serving.client
+import indexing.errors
+indexing.errors.find_spec = lambda name: None if name == {package!r} else True
+try:
+    from retrieval.serving.client import Client
+except ImportError as error:
+    print(error)
+"""
+    said = subprocess.run([sys.executable, "-c", probe], capture_output=True, check=True, text=True).stdout
+    assert said == f'{package} cannot be imported: pip install "commonspace[client]"\n'
+
+
+def test_help_of_a_method_says_what_it_gives() -> None:
+    client, _ = client_of([ANSWER])
+    signature = inspect.signature(client.similar_items)
+    assert list(signature.parameters) == ["item_ids", "k", "by", "options"]
+    assert signature.return_annotation is Answer
+    assert (client.similar_items.__doc__ or "").startswith("Find the k items nearest to each item")
+
+
+def test_all_names_are_there() -> None:
+    assert module.__all__ == sorted(module.__all__)
+    assert [getattr(module, name).__name__ for name in module.__all__] == module.__all__
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        module.nothing  # noqa: B018
