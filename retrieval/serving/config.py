@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from indexing.errors import InputError, require_extra
+from indexing.errors import InputError, import_extra
 from indexing.runtime.arguments import check_kind, check_number, check_path, check_whole, shown
 
 READ_TOKEN, WRITE_TOKEN = "COMMONSPACE_READ_TOKEN", "COMMONSPACE_WRITE_TOKEN"
@@ -234,7 +234,8 @@ def wants_traces(environment: Mapping[str, str]) -> bool:
             raise InputError(
                 f"{name} is {environment[name]!r}; spans are sent by {TRACE_PROTOCOL} alone, usually to port 4318"
             )
-    require_extra("opentelemetry.sdk", "otel")
+    for module in ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http.trace_exporter"):
+        import_extra(module, "otel")
     return True
 
 

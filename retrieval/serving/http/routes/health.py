@@ -6,7 +6,6 @@ from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import Response
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic_core import to_json
 
 from retrieval.serving.config import MAX_BATCH, MAX_CANDIDATES, MAX_K, MAX_TEXT_BYTES
@@ -17,6 +16,7 @@ from retrieval.serving.schemas.answers import Info, Live, Ready
 from retrieval.serving.schemas.errors import error_responses
 
 router = APIRouter(tags=["health"])
+PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @router.get("/live", response_model=Live, summary="Whether the process answers")
@@ -47,7 +47,7 @@ async def ready(service: ServiceDep) -> Response:
 async def metrics(service: ServiceDep) -> Response:
     """Outside of the queues, for whoever may read."""
     text = await asyncio.to_thread(service.metrics.exposition)
-    return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
+    return Response(text, media_type=PROMETHEUS)
 
 
 @router.get("/info", response_model=Info, summary="What is served", responses=error_responses())

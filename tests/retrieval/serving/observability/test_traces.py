@@ -1,5 +1,6 @@
 """Spans: one for a request, one for each stage within it, in the trace that the client names; off by default."""
 
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -121,7 +122,7 @@ def test_off_unless_the_environment_names_a_collector(started: Started, shop: Pa
 
 
 def test_without_the_extra_it_is_named(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("indexing.errors.find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
     with pytest.raises(MissingExtraError, match=r"commonspace\[otel\]"):
         ServiceConfig.from_environment(shop, environment={"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"})
 
