@@ -120,8 +120,8 @@ def _require_vectors(candidates: Candidates, what: str) -> None:
     by_words: Mask = (candidates.sources == source_code("words")).any(axis=1)
     if (by_words & ~candidates.queries.any(axis=1)).any():
         raise InputError(
-            f"{what} needs the vectors of queries, and a search by words alone encodes none; search with mode='vector' "
-            "or 'hybrid'"
+            f"{what} needs the vectors of queries, and a search by words alone encodes none; search by vectors, or by "
+            "both"
         )
 
 
