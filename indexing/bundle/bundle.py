@@ -146,6 +146,10 @@ class Bundle:
         bundle = Bundle.open(self.root)
         return bundle if self.generation.is_whole else bundle.without_learned()
 
+    def pinned(self) -> "Bundle":
+        """Return this bundle, staying with its generation when another one becomes current."""
+        return self if self.is_pinned else Bundle(self.root, self.generation, self.state, self.batches, is_pinned=True)
+
     def without_learned(self) -> "Bundle":
         """Return this bundle without what was learned of users, as it was before `fit`: itself if that is nothing.
 

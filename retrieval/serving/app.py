@@ -20,6 +20,7 @@ from indexing.errors import (
     EncoderError,
     EventsBusyError,
     EventsError,
+    GenerationError,
     InputError,
     MissingExtraError,
     UnknownItemError,
@@ -116,7 +117,7 @@ def _add_mcp(app: FastAPI, service: Service) -> Any:  # noqa: ANN401 - of a pack
 def service_for(config: ServiceConfig, encoder: Encoder | None = None) -> Service:
     """Open what the routes share."""
     meter = Metrics()
-    served = ServedBundle(config.bundle, encoder, meter)
+    served = ServedBundle(config.bundle, encoder, meter, open_versions=config.limits.open_versions)
     service = Service(config, served, Admission(config.limits, meter), meter, (meter.answered, log_answered))
     if config.image_hosts:
         service.image_urls = ImageUrls(config.image_hosts, config.limits)
@@ -127,8 +128,10 @@ def service_for(config: ServiceConfig, encoder: Encoder | None = None) -> Servic
     if config.admin_token is not None:
         service.jobs = JobRunner(config, service.served)
     if config.scenarios is not None:
-        service.scenarios = Scenarios.open(config.scenarios)
-        service.scenarios.check(service.served.current.retriever)
+        service.scenarios = scenarios = Scenarios.open(config.scenarios)
+        served.pin(scenarios.versions)
+        scenarios.check(served.view)
+        served.checks.append(scenarios.problems)  # before another state is served
     if config.cross_encoder is not None:
         from indexing.encoders.cross_encoder import load_cross_encoder  # loads torch
 
@@ -185,10 +188,10 @@ def status_of(error: Exception, method: str) -> int:
         return 409
     if isinstance(error, MissingExtraError):
         return 501
+    if isinstance(error, items.ExpiredCursorError | GenerationError):
+        return 410
     if isinstance(error, BundleError | DecoderError | EventsError):
         return 503
-    if isinstance(error, items.ExpiredCursorError):
-        return 410
     return 422 if isinstance(error, InputError | EncoderError) else 500
 
 

@@ -54,6 +54,8 @@ class Limits:
         url_seconds: Seconds in which the pictures of the URLs of a request must arrive.
         admin_bytes, admin_seconds: Most bytes of a file that is uploaded to change the bundle; seconds in which it must
             arrive.
+        open_versions: Other versions of the bundle that requests ask for and that are open at once, beside those of
+            scenarios; none can be asked for when 0.
     """
 
     body_bytes: int = 16_000_000
@@ -69,9 +71,11 @@ class Limits:
     url_seconds: float = 5.0
     admin_bytes: int = 256_000_000
     admin_seconds: float = 600.0
+    open_versions: int = 2
 
     def __post_init__(self) -> None:
-        check_whole(self.concurrency, "concurrency", 0)
+        for name in ("concurrency", "open_versions"):
+            check_whole(getattr(self, name), name, 0)
         sizes = ("body_bytes", "upload_bytes", "image_bytes", "image_pixels", "audio_bytes", "admin_bytes")
         for name in (*sizes, "queue"):
             check_whole(getattr(self, name), name)

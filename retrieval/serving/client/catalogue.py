@@ -10,6 +10,7 @@ from retrieval.serving.client.options import PerCall
 from retrieval.serving.schemas.answers import Info, Item, ItemAnswer, ItemsAnswer, Live, Ready
 from retrieval.serving.schemas.insight import (
     FacetsAnswer,
+    KeptGenerationsAnswer,
     MapAnswer,
     MediaAnswer,
     PlacesAnswer,
@@ -75,6 +76,11 @@ def metrics(**options: Unpack[PerCall]) -> Call[str]:
 def status(**options: Unpack[PerCall]) -> Call[StatusAnswer]:
     """Say how well the service does: recall, what was learned and until when, the age of the last live event."""
     return Call("GET", "/status", reading(StatusAnswer), per_call_of(options))
+
+
+def kept_generations(**options: Unpack[PerCall]) -> Call[KeptGenerationsAnswer]:
+    """List the generations that other verbs may name: when each was made, what it learned, and which one is served."""
+    return Call("GET", "/generations", reading(KeptGenerationsAnswer), per_call_of(options))
 
 
 def facets(**options: Unpack[PerCall]) -> Call[FacetsAnswer]:

@@ -6,6 +6,7 @@
     ├── NotFoundError           no such item, job or path (404)
     ├── ConflictError           another job is running, or the bundle is in another state (409)
     ├── ExpiredCursorError      the bundle was replaced while its items were listed (410)
+    ├── GoneGenerationError     a generation that is not kept, or cannot take the changes since (410)
     ├── OverloadedError         too much to do (429, 503 with Retry-After)
     ├── UnreachableError        no answer: no connection, or none in time
     └── AnswerError             an answer that is none of this service
@@ -68,6 +69,10 @@ class ExpiredCursorError(ServiceError):
     """Pages of items that cannot be continued, as another generation of the bundle is served."""
 
 
+class GoneGenerationError(ServiceError):
+    """A generation that the bundle does not keep, or that cannot take the changes since."""
+
+
 class OverloadedError(ServiceError):
     """A request that was refused because there is too much to do.
 
@@ -118,6 +123,8 @@ def error_of(status: int, headers: Mapping[str, str], content: bytes) -> Service
         hint = f"ask {headers['location']}" if "location" in headers else "check the URL, and what stands between"
         return AnswerError(message, hint, request_id=request_id, status=status)
     kind, pause = _CLASSES.get(status, ServiceError), retry_after(headers)
+    if error.type == "GenerationError":
+        kind = GoneGenerationError
     kind = OverloadedError if status in (429, 503) and pause is not None else kind
     made = kind(error.message, error.hint, type=error.type, request_id=error.request_id, status=status)
     if isinstance(made, OverloadedError):

@@ -25,7 +25,19 @@ class PerCall(TypedDict, total=False):
     timeout: float | None
 
 
-class Answering(PerCall, total=False):
+class Versioned(PerCall, total=False):
+    """Which version of the bundle answers.
+
+    Attributes:
+        generation: Name of a generation that the bundle keeps; the one that is served otherwise.
+        learned: False leaves out what was learned, as before `fit`.
+    """
+
+    generation: str | None
+    learned: bool
+
+
+class Answering(Versioned, total=False):
     """What every verb that gives hits takes.
 
     Attributes:

@@ -19,12 +19,12 @@ from retrieval.serving.client.json_values import (
 )
 from retrieval.serving.client.options import (
     Answering,
-    PerCall,
     RecommendOptions,
     RerankOptions,
     Retrieved,
     SearchOptions,
     UploadOptions,
+    Versioned,
 )
 from retrieval.serving.schemas.answers import Answer, UsersAnswer
 
@@ -137,7 +137,7 @@ def users_for(
     k: int = 10,
     *,
     times: Moment | None = None,
-    **options: Unpack[PerCall],
+    **options: Unpack[Versioned],
 ) -> Call[UsersAnswer]:
     """Find for each item which k of some users of the log of live events it suits best, without those who have it."""
     fields = {"item_ids": item_ids, "user_ids": user_ids, "k": k, "times": times}

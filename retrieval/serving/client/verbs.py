@@ -69,6 +69,7 @@ class Verbs:
     ready = Verb(catalogue.ready)
     metrics = Verb(catalogue.metrics)
     status = Verb(catalogue.status)
+    kept_generations = Verb(catalogue.kept_generations)
     facets = Verb(catalogue.facets)
     tastes = Verb(catalogue.tastes)
     space_map = Verb(catalogue.space_map)

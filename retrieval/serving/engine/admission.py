@@ -27,6 +27,7 @@ _REFUSED = {
     "queue_full": "too many requests wait",
     "deadline": "the request could not be answered in time",
     "stopping": "the service is stopping",
+    "opening": "the version of the bundle that the request asks for is still being opened",
 }
 
 
@@ -35,7 +36,7 @@ class OverloadedError(Exception):
 
     Attributes:
         status: 429 where the queue is full, 503 where the service cannot answer in time.
-        reason: ``"queue_full"``, ``"deadline"`` or ``"stopping"``.
+        reason: ``"queue_full"``, ``"deadline"``, ``"stopping"`` or ``"opening"``.
         retry_after: Seconds after which to ask again.
     """
 

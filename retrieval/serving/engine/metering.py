@@ -6,7 +6,9 @@ from typing import Literal, Protocol, get_args
 from retrieval.candidates import Source
 from retrieval.serving.engine.request import RequestContext
 
-Reason = Literal["queue_full", "deadline", "stopping", "client_gone", "events_busy", "access", "host", "body"]
+Reason = Literal[
+    "queue_full", "deadline", "stopping", "opening", "client_gone", "events_busy", "access", "host", "body"
+]
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
 Observer = Callable[[RequestContext, str, int], None]

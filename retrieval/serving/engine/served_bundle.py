@@ -3,16 +3,21 @@
 import asyncio
 import logging
 import threading
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 from indexing.bundle.bundle import Bundle
 from indexing.encoders import Encoder
-from indexing.errors import CommonspaceError
+from indexing.errors import CommonspaceError, GenerationError
 from retrieval.retriever.loaded_bundle import encoder_of
 from retrieval.retriever.retriever import Retriever
-from retrieval.serving.engine.encoding import EncoderThread, shared_encoder
+from retrieval.serving.engine.admission import OverloadedError
+from retrieval.serving.engine.encoding import EncoderThread, SharedEncoder, shared_encoder
 from retrieval.serving.engine.metering import Meter, NoMeter
+from retrieval.serving.engine.request import stage
+from retrieval.serving.engine.versions import AS_SERVED, OpenVersions, Version
 
 LOG = logging.getLogger("commonspace.serving")
 
@@ -24,21 +29,70 @@ class Served(NamedTuple):
         retriever: That answers.
         generation: Name of the generation.
         change: Number of the last change that it has, 0 for none.
+        learned: Whether it was asked for with what it learned.
     """
 
     retriever: Retriever
     generation: str
     change: int
+    learned: bool = True
 
     @classmethod
-    def of(cls, retriever: Retriever) -> "Served":
+    def of(cls, retriever: Retriever, *, learned: bool = True) -> "Served":
         """Name the state of a retriever."""
         state = retriever.bundle.state
-        return cls(retriever, state.generation, state.last)
+        return cls(retriever, state.generation, state.last, learned)
+
+
+class Unusable(NamedTuple):
+    """Why a version cannot be served."""
+
+    reason: str
+
+
+def usable(found: Served | Unusable) -> Served:
+    """Give what answers.
+
+    Raises:
+        GenerationError: When it cannot.
+    """
+    if isinstance(found, Unusable):
+        raise GenerationError(found.reason)
+    return found
+
+
+class View(NamedTuple):
+    """What is served at a moment.
+
+    Attributes:
+        current: The current state.
+        pinned: Other versions that are always open, by what was asked for; or why one cannot be served.
+    """
+
+    current: Served
+    pinned: Mapping[Version, Served | Unusable]
+
+    def get(self, version: Version) -> Served | None:
+        """Give a version, if it is the current state or pinned.
+
+        Raises:
+            GenerationError: When it is pinned, and cannot be served.
+        """
+        if version in self.pinned:
+            return usable(self.pinned[version])
+        current = self.current
+        is_served = version.generation in (None, current.generation)
+        if is_served and (version.learned or not current.retriever.bundle.generation.has_learned):
+            return current._replace(learned=version.learned)
+        return None
+
+    def concrete(self, version: Version) -> Version:
+        """Name the generation of a version."""
+        return version._replace(generation=version.generation or self.current.generation)
 
 
 class ServedBundle:
-    """Gives the current state of a bundle, and follows it.
+    """Gives the current state of a bundle, and follows it; beside it other versions that requests ask for.
 
     A state lives as long as a request uses it. One that cannot be opened is not served: the one before it stays, and
     ``problem`` says why.
@@ -47,27 +101,90 @@ class ServedBundle:
         path: Folder of the bundle.
         encoder: The encoder that built it; loaded by name when None.
         meter: Is given which state is served.
+        open_versions: How many versions that requests ask for are open at once, beside the pinned ones.
+
+    Attributes:
+        view: What is served now; replaced as a whole.
+        checks: Say by name what is wrong with what is served; called before it is served, so that they may keep it.
 
     Raises:
         BundleError: When there is no bundle, or it is damaged.
     """
 
-    def __init__(self, path: Path | str, encoder: Encoder | None = None, meter: Meter | None = None) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        encoder: Encoder | None = None,
+        meter: Meter | None = None,
+        *,
+        open_versions: int = 2,
+    ) -> None:
         self.thread, self._meter = EncoderThread(), meter or NoMeter()
         self._following = threading.Lock()
+        self.others = OpenVersions(self._opened, open_versions)
+        self.checks: list[Callable[[View], Mapping[str, str]]] = []
+        self._pins: frozenset[Version] = frozenset()
+        self._encoders: WeakValueDictionary[str, SharedEncoder] = WeakValueDictionary()
         bundle = Bundle.open(path)
-        if encoder is not None:
-            encoder = shared_encoder(encoder, self.thread)
-        self.current: Served = Served.of(Retriever(bundle, encoder or self._loaded(bundle)))
+        shared = None if encoder is None else self._shared(encoder)
+        self.view = View(Served.of(Retriever(bundle, shared or self._encoder_of(bundle))), {})
         self.problem: str | None = None
         self.swaps = 0
         self._note(None)
+
+    @property
+    def current(self) -> Served:
+        """The current state."""
+        return self.view.current
 
     @property
     def degraded(self) -> str | None:
         """Why the index finds less than it promises; None where it keeps its promise."""
         status = self.current.retriever.status
         return f"the recall of the index is below its target: {', '.join(status.reasons)}" if status.degraded else None
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with what is served: it cannot be followed, finds too little, or lacks what a check wants."""
+        found = [problem for problem in (self.problem, self.degraded) if problem is not None]
+        return [*found, *(problem for check in self.checks for problem in check(self.view).values())]
+
+    def pin(self, versions: Set[Version]) -> None:
+        """Keep versions open, whatever requests ask for; `View.pinned` says which of them cannot be served."""
+        self._pins = frozenset(versions)
+        self.view = self._view_of(self.current)
+
+    async def opened(self, version: Version) -> Served:
+        """Give a version, opened if need be.
+
+        Raises:
+            GenerationError: When it is not kept, or cannot be served.
+            OverloadedError: When it is not open at the deadline of the request.
+        """
+        view = self.view
+        concrete = view.concrete(version)
+        if (found := view.get(version) or self.others.get(concrete)) is not None:
+            return found
+        try:
+            with stage("open"):
+                return await self.others.opened(concrete, view.current)
+        except OverloadedError:
+            self._meter.rejected("opening")
+            raise
+
+    async def opened_all(self, versions: Set[Version]) -> dict[Version, Served | Unusable]:
+        """Give versions, opened if need be, but for the one that is served; or why one cannot be served.
+
+        Raises:
+            OverloadedError: When one is not open at the deadline of the request.
+        """
+        found: dict[Version, Served | Unusable] = {}
+        for version in versions - {AS_SERVED}:
+            try:
+                found[version] = await self.opened(version)
+            except GenerationError as error:
+                found[version] = Unusable(str(error))
+        return found
 
     def follow(self) -> bool:
         """Serve the state that is current now; say whether it is another one."""
@@ -77,25 +194,24 @@ class ServedBundle:
     def _follow(self) -> bool:
         try:
             after = self._newer(self.current.retriever)
+            if after is not None:
+                view = self._view_of(Served.of(after))
+                for check in self.checks:
+                    check(view)
+                self.view = view
+                self.swaps += 1
+                LOG.info("serving %s with change %d", self.current.generation, self.current.change)
+            self.others.follow(self.current, self._followed)
         except (CommonspaceError, OSError) as error:
             self._note(f"{type(error).__name__}: {error}")
             return False
-        if after is not None:
-            self.current = Served.of(after)
-            self.swaps += 1
-            LOG.info("serving %s with change %d", self.current.generation, self.current.change)
         self._note(None)
         return after is not None
 
     def _newer(self, before: Retriever) -> Retriever | None:
         """Open the state that is current now; None where it is served already."""
         bundle = before.bundle.latest()
-        if bundle is before.bundle:
-            return None
-        known = before.state.known_encoder
-        if known is not None and known.info.fingerprint != bundle.manifest.encoder.fingerprint:
-            known = None
-        return Retriever(bundle, known or self._loaded(bundle), previous=before)
+        return None if bundle is before.bundle else Retriever(bundle, self._encoder_of(bundle), previous=before)
 
     def _note(self, problem: str | None) -> None:
         """Keep why the bundle cannot be followed, None if it can, and measure what is served."""
@@ -103,18 +219,69 @@ class ServedBundle:
             LOG.warning("the bundle cannot be followed: %s", problem)
         self.problem = problem
         served, recall = self.current, self.current.retriever.status.recall
-        degraded = problem is not None or self.degraded is not None
-        self._meter.serving(served.generation, served.change, recall, degraded=degraded)
+        self._meter.serving(served.generation, served.change, recall, degraded=bool(self.problems))
+
+    def open_generations(self) -> set[str]:
+        """Name the generations that are open, with what they learned."""
+        view = self.view
+        known = (view.current, *view.pinned.values(), *self.others.all())
+        return {one.generation for one in known if isinstance(one, Served) and one.learned}
 
     def close(self) -> None:
         """End the thread of the encoder."""
         self.thread.close()
 
-    def _loaded(self, bundle: Bundle) -> Encoder | None:
-        """Load the encoder that built a bundle; None where vectors came with the items."""
-        if bundle.manifest.encoder.precomputed:
-            return None
-        return shared_encoder(encoder_of(bundle), self.thread)
+    def _view_of(self, current: Served) -> View:
+        """Give what is served with a state as the current one."""
+        view = View(current, {})
+        pinned: dict[Version, Served | Unusable] = {}
+        for version in self._pins:
+            try:
+                pinned[version] = view.get(version) or self._opened(view.concrete(version), current)
+            except (CommonspaceError, OSError) as error:
+                pinned[version] = Unusable(str(error))
+        return View(current, pinned)
+
+    def _opened(self, version: Version, current: Served) -> Served:
+        """Open a version, of what is in memory as far as it is.
+
+        Raises:
+            GenerationError: When it is not kept, or cannot take the changes since.
+        """
+        pinned = [one for one in self.view.pinned.values() if isinstance(one, Served)]
+        known = (current, self.current, *pinned, *self.others.all())
+        same = [one for one in known if one.generation == version.generation]
+        for one in same:
+            if one.retriever.bundle.is_pinned and one.learned == version.learned:
+                return self._followed(one)
+        whole = next((one.retriever.bundle for one in same if one.retriever.bundle.generation.is_whole), None)
+        if whole is None:
+            bundle = Bundle.open(current.retriever.bundle.root, generation=version.generation)
+        else:
+            bundle = whole.pinned().latest()
+        if not version.learned:
+            bundle = bundle.without_learned()
+        previous = next((one.retriever for one in same if one.retriever.bundle.generation is bundle.generation), None)
+        retriever = Retriever(bundle, self._encoder_of(bundle), previous=previous)
+        return Served.of(retriever, learned=version.learned)
+
+    def _followed(self, before: Served) -> Served:
+        """Give an open version with the changes since."""
+        after = before.retriever.latest()
+        return before if after is before.retriever else Served.of(after, learned=before.learned)
+
+    def _encoder_of(self, bundle: Bundle) -> Encoder | None:
+        """Give the encoder that built a bundle, loaded once; None where vectors came with the items."""
+        built = bundle.manifest.encoder
+        known = self._encoders.get(built.fingerprint)
+        if known is not None or built.precomputed:
+            return known
+        return self._shared(encoder_of(bundle))
+
+    def _shared(self, encoder: Encoder) -> SharedEncoder:
+        shared = shared_encoder(encoder, self.thread)
+        self._encoders[shared.info.fingerprint] = shared
+        return shared
 
     async def watch(self, seconds: float) -> None:
         """Follow the bundle for ever, with a pause between two looks."""

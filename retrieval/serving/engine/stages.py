@@ -8,6 +8,7 @@ from typing import Literal, get_args
 Stage = Literal[
     "http",  # what is no other: headers, the body and its checks, the answer on its way
     "queue",
+    "open",  # another version of the bundle
     "history",
     "fetch",
     "encode",

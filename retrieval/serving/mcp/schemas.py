@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from retrieval.serving.config import MAX_PARTS
-from retrieval.serving.schemas.answers import Body, Hit, Named
+from retrieval.serving.schemas.answers import Body, Hit, Named, OfVersion
 from retrieval.serving.schemas.base import Condition, Id, Strict, Text
 from retrieval.serving.schemas.queries import QueryPart
 
@@ -137,7 +137,7 @@ class ExplainArguments(Strict):
         return self
 
 
-class Found(Named):
+class Found(OfVersion):
     """Items, the best first."""
 
     hits: list[Hit]

@@ -103,8 +103,7 @@ def _without(given: Strict, *names: str) -> dict[str, Any]:
 def _hits(answer: dict[str, Any]) -> dict[str, Any]:
     """Give the hits of the only query of an answer, with what stands beside them."""
     (result,) = answer["results"]
-    variant = answer.get("variant")
-    return ({} if variant is None else {"variant": variant}) | {"hits": result["hits"]}
+    return {name: value for name, value in answer.items() if name != "results"} | {"hits": result["hits"]}
 
 
 def _searching(_: Strict) -> Kind:

@@ -10,12 +10,15 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from indexing.errors import InputError, examples
+from indexing.errors import GenerationError, InputError, examples
 from indexing.runtime.arguments import check_path, distinct_keys, is_number, shown, shown_number
 from retrieval.filters import selected
 from retrieval.postprocess.blend import Blend
 from retrieval.postprocess.rules import Rules
 from retrieval.retriever.retriever import Retriever
+from retrieval.serving.engine.served_bundle import View
+from retrieval.serving.engine.versions import AS_SERVED, Version
+from retrieval.serving.insight.state_cache import per_state
 from retrieval.serving.schemas.base import Weight
 from retrieval.serving.schemas.errors import problems_in_words
 from retrieval.serving.schemas.queries import Explain, RecommendRequest, Retrieved
@@ -92,26 +95,36 @@ class Scenarios:
             raise InputError(f"the seed is {shown(seed)}; give a text")
         return cls(settings, default, _shares(content.get("shares", {}), settings), seed)
 
-    def check(self, retriever: Retriever) -> None:
-        """Check that a bundle has what the scenarios name.
+    @property
+    def versions(self) -> frozenset[Version]:
+        """The versions of the bundle that scenarios name."""
+        return frozenset(settings.version for settings in self.settings.values()) - {AS_SERVED}
+
+    def check(self, view: View) -> None:
+        """Check that what is served has what the scenarios name.
 
         Raises:
-            InputError: When it lacks an attribute; with the scenario.
+            InputError: When a generation or an attribute is missing; with the scenario.
         """
-        table = retriever.bundle.attributes
+        for problem in self.problems(view).values():
+            raise InputError(problem)
+
+    def problems(self, view: View) -> dict[str, str]:
+        """Say of each scenario that cannot answer why, by its name; looked at once for each state."""
+        found = {}
         for name, settings in self.settings.items():
             try:
-                selected(table, [one if isinstance(one, str) else tuple(one) for one in settings.where])
-                if settings.blend:
-                    Blend(table, settings.blend)
-                named = [settings.group_by, *(settings.diversify.caps or () if settings.diversify else ())]
-                named += [settings.diversify.attribute if settings.diversify else None]
-                if missing := [one for one in named if one is not None and one not in table.column_names]:
-                    raise InputError(
-                        f"the bundle has no attribute {missing[0]!r}; give one of {examples(table.column_names, 20)}"
-                    )
-            except InputError as error:
-                raise InputError(f"scenario {name!r}: {error}") from error
+                served = view.get(settings.version)
+            except GenerationError as error:
+                found[name] = f"scenario {name!r}: {error}"
+                continue
+            if served is not None and (problem := self.problem(name, served.retriever)) is not None:
+                found[name] = problem
+        return found
+
+    def problem(self, name: str, retriever: Retriever) -> str | None:
+        """Say why a state of the bundle cannot answer a scenario; None if it can."""
+        return per_state(retriever, ("scenario", name), lambda: _problem(name, self.settings[name], retriever))
 
     def named(self, name: str) -> str:
         """Check a name that a request gives.
@@ -134,6 +147,24 @@ class Scenarios:
             if place < reached:
                 return name
         return [name for name, share in self.shares.items() if share > 0][-1]  # by rounding alone
+
+
+def _problem(name: str, settings: ScenarioSettings, retriever: Retriever) -> str | None:
+    table = retriever.bundle.attributes
+    try:
+        selected(table, [one if isinstance(one, str) else tuple(one) for one in settings.where])
+        if settings.blend:
+            Blend(table, settings.blend)
+        named = [settings.group_by, *(settings.diversify.caps or () if settings.diversify else ())]
+        named += [settings.diversify.attribute if settings.diversify else None]
+        if missing := [one for one in named if one is not None and one not in table.column_names]:
+            return (
+                f"scenario {name!r}: the bundle has no attribute {missing[0]!r}; give one of "
+                f"{examples(table.column_names, 20)}"
+            )
+    except InputError as error:
+        return f"scenario {name!r}: {error}"
+    return None
 
 
 def _fraction(text: str) -> float:

@@ -151,20 +151,25 @@ class JobsAnswer(Body):
     jobs: list[JobOut]
 
 
-class Generation(Body):
+class KeptGeneration(Body):
     """A generation."""
 
     generation: str
-    state: Literal["current", "kept", "staged"]
     created: str | None = None
     items: int | None = None
     change: int | None = Field(default=None, description="The last change that it contains.")
     learned: list[str] | None = Field(default=None, description="The parts that were learned.")
     until: int | None = Field(default=None, description="Of the last event that it learned from, seconds since 1970.")
     ndcg_at_10: dict[str, float] | None = Field(default=None, alias="ndcg@10")
+    problem: str | None = Field(default=None, description="Why it cannot be read.")
+
+
+class Generation(KeptGeneration):
+    """A generation, and what can become of it."""
+
+    state: Literal["current", "kept", "staged"]
     made_on: str | None = Field(default=None, description="Of a staged one, the generation that it was made on.")
     can_be_published: bool | None = None
-    problem: str | None = Field(default=None, description="Why it cannot be read.")
 
 
 class GenerationsAnswer(Body):

@@ -62,6 +62,9 @@ class Result(Body):
 
     query_id: str
     variant: str | None = Field(default=None, description="The scenario, where users of one request have several.")
+    generation: str | None = Field(default=None, description="That of these hits, where it is not that of the answer.")
+    change: int | None = Field(default=None, description="That of these hits, beside their generation.")
+    learned: bool | None = Field(default=None, description="False where what was learned was left out of these hits.")
     hits: list[Hit]
     verdict: Verdict | None = None
     excluded: dict[str, int] | None = Field(default=None, description="Hits that each rule left out.")
@@ -77,7 +80,13 @@ class Named(Body):
     notes: list[str] | None = Field(default=None, description="What is unusual about the request.")
 
 
-class Answer(Named):
+class OfVersion(Named):
+    """An answer of the version that was asked for."""
+
+    learned: bool | None = Field(default=None, description="False where what was learned was left out.")
+
+
+class Answer(OfVersion):
     """Hits of each query."""
 
     results: list[Result]
@@ -127,7 +136,7 @@ class UsersResult(Body):
     users: list[UserHit]
 
 
-class UsersAnswer(Named):
+class UsersAnswer(OfVersion):
     """Users of each item."""
 
     results: list[UsersResult]

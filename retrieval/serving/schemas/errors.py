@@ -65,7 +65,7 @@ _TEXTS = {
     404: "There is no such item or job.",
     408: "The body did not arrive in time.",
     409: "Another job is running, or the state of the bundle is another.",
-    410: "The cursor is of an earlier generation.",
+    410: "The cursor is of an earlier generation, or the generation is not kept.",
     413: "The body is too large.",
     422: "The request cannot be used.",
     429: "Too many requests wait; ask again after the seconds of Retry-After.",

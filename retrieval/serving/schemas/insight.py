@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from retrieval.serving.config import MAX_HISTORY
-from retrieval.serving.schemas.answers import Body, Named
+from retrieval.serving.schemas.admin import KeptGeneration
+from retrieval.serving.schemas.answers import Body, Named, OfVersion
 from retrieval.serving.schemas.base import Id, Strict, Weight
 
 MAX_MEDIA = 1_000
@@ -32,7 +33,7 @@ class MapAnswer(Named):
     colour: dict[str, Any] | None = Field(description="Names, and a byte for each point in base64.")
 
 
-class PlacesAnswer(Named):
+class PlacesAnswer(OfVersion):
     """Where queries lie on the map: 0 to 1 on either axis within it."""
 
     places: list[Annotated[list[float], Field(min_length=2, max_length=2)]]
@@ -72,6 +73,19 @@ class MediaAnswer(Body):
     """Which items have a picture and a sound."""
 
     media: dict[str, list[Literal["image", "audio"]]]
+
+
+class AskedGeneration(KeptGeneration):
+    """A generation that requests may name."""
+
+    served: bool = Field(description="Whether requests are answered by it that name none.")
+    open: bool = Field(description="Whether it answers at once; others are opened when they are asked for.")
+
+
+class KeptGenerationsAnswer(Named):
+    """The generations that the bundle keeps, the newest first."""
+
+    generations: list[AskedGeneration]
 
 
 class StatusAnswer(Named):

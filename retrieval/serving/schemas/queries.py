@@ -5,7 +5,21 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from retrieval.serving.config import MAX_CANDIDATES, MAX_FILES, MAX_HISTORY, MAX_K, MAX_PARTS, MAX_RULES, MAX_USERS
-from retrieval.serving.schemas.base import Batch, Condition, File, Id, Strict, Text, Time, Times, Url, Weight, examples
+from retrieval.serving.engine.versions import Version
+from retrieval.serving.schemas.base import (
+    Batch,
+    Condition,
+    File,
+    Generation,
+    Id,
+    Strict,
+    Text,
+    Time,
+    Times,
+    Url,
+    Weight,
+    examples,
+)
 
 K = Annotated[int, Field(ge=1, le=MAX_K, description="Hits of each query.")]
 
@@ -22,7 +36,21 @@ class Diversify(Strict):
     page: Annotated[int, Field(ge=1, le=MAX_K)] | None = None
 
 
-class Answering(Strict):
+class Versioned(Strict):
+    """Which version of the bundle answers: the one that is served, or another."""
+
+    generation: Generation | None = Field(
+        default=None, description="Answer by this generation, see /generations; by the one that is served if left out."
+    )
+    learned: bool = Field(default=True, description="False leaves out what was learned, as before `fit`.")
+
+    @property
+    def version(self) -> Version:
+        """Which version of the bundle answers."""
+        return Version(self.generation, self.learned)
+
+
+class Answering(Versioned):
     """What every request for items may say about its answers."""
 
     k: K = 10
@@ -271,7 +299,7 @@ class RerankRequest(Postprocessed):
         return self
 
 
-class UsersForRequest(Strict):
+class UsersForRequest(Versioned):
     """Which of some users of the log of live events items suit."""
 
     model_config = examples([{"item_ids": ["mug"], "user_ids": ["ann", "bob"], "k": 1}])

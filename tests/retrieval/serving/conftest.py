@@ -1,5 +1,6 @@
 """A service over the toy shop, with what was learned of its users."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,6 +22,13 @@ Started = Callable[..., TestClient]
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle that has learned from a log; nothing changes it."""
     return built(tmp_path_factory.mktemp("served"))
+
+
+@pytest.fixture
+def own_shop(shop: Path, tmp_path: Path) -> Path:
+    """A copy of it that the test may change, with the table of its items beside it."""
+    shutil.copytree(shop.parent, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "bundle"
 
 
 @pytest.fixture(scope="session")

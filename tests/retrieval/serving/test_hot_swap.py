@@ -1,14 +1,12 @@
 """The service follows its bundle: no request fails, each is answered from one state, and old states are freed."""
 
 import gc
-import shutil
 import threading
 import weakref
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 from starlette.testclient import TestClient
 
 from indexing.bundle.edits.edit import add, delete
@@ -18,17 +16,11 @@ from tests.retrieval.serving.conftest import Started
 from tests.toy import ToyEncoder, toy_table
 
 
-@pytest.fixture
-def own_shop(shop: Path, tmp_path: Path) -> Path:
-    shutil.copytree(shop, tmp_path / "bundle")
-    return tmp_path / "bundle"
-
-
-def put_twin(bundle: Path, name: str) -> None:
+def put_twin(bundle: Path, name: str, encoder: ToyEncoder | None = None) -> None:
     twin = toy_table().slice(0, 1).set_column(0, "item_id", pa.array([name]))
     path = bundle.parent / f"{name}.parquet"
     pq.write_table(twin, path)
-    add(bundle, Catalogue.from_parquet(path), ToyEncoder())
+    add(bundle, Catalogue.from_parquet(path), encoder or ToyEncoder())
 
 
 def follow(client: TestClient) -> bool:

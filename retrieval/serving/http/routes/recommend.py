@@ -1,14 +1,14 @@
 """`/recommend`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from indexing.errors import InputError, ShapeError
+from indexing.errors import ShapeError
 from retrieval.candidates import Candidates, source_code
 from retrieval.interactions.impressions import Impressions
 from retrieval.postprocess.rules import FrequencyCap, Rotate, Rules
@@ -17,10 +17,10 @@ from retrieval.retriever.retriever import Retriever
 from retrieval.serving.engine.answering import Answers
 from retrieval.serving.engine.live_users import histories_of_session, histories_of_users
 from retrieval.serving.engine.request import stage
-from retrieval.serving.engine.served_bundle import Served
+from retrieval.serving.engine.served_bundle import Served, Unusable, usable
 from retrieval.serving.engine.service import Service, ServiceDep
-from retrieval.serving.events.event import SESSION
-from retrieval.serving.http.routes.reply import reply
+from retrieval.serving.engine.versions import AS_SERVED, Version
+from retrieval.serving.http.routes.reply import names_of, reply
 from retrieval.serving.http.routes.steps import (
     after_steps,
     depth,
@@ -30,77 +30,52 @@ from retrieval.serving.http.routes.steps import (
     shown_once,
 )
 from retrieval.serving.observability.metrics import IMPERSONAL
+from retrieval.serving.scenarios.assignment import assign, versions_of
 from retrieval.serving.schemas.answers import Answer
 from retrieval.serving.schemas.errors import error_responses
 from retrieval.serving.schemas.queries import RecommendRequest
 
-router = APIRouter(tags=["recommend"], responses=error_responses())
+router = APIRouter(tags=["recommend"], responses=error_responses(410))
+NO_OTHERS: Mapping[Version, Served | Unusable] = {}
 
 
 @router.post("/recommend", response_model=Answer, summary="Recommend items to users")
 async def recommend(service: ServiceDep, body: RecommendRequest) -> Response:
     """See `Retriever.recommend`: by all published stages, as they were validated."""
-    return await reply(service, "recommend", lambda served: recommended_to(service, served, body), cost=body.size)
+    others = await service.served.opened_all(versions_of(service.scenarios, body))
+    return await reply(
+        service, "recommend", lambda served: recommended_to(service, served, body, others), cost=body.size
+    )
 
 
-def recommended_to(service: Service, served: Served, body: RecommendRequest) -> dict[str, Any]:
-    """Recommend as a request says, to each user by the scenario that is theirs."""
-    parts = parts_of(service, of_each_user(body))
-    answers = [answered(service, served.retriever, part.body) for part in parts]
-    if len(parts) == 1:
-        return answers[0] if parts[0].variant is None else {"variant": parts[0].variant, **answers[0]}
+def recommended_to(
+    service: Service, served: Served, body: RecommendRequest, others: Mapping[Version, Served | Unusable] = NO_OTHERS
+) -> dict[str, Any]:
+    """Recommend as a request says, to each user by the scenario that is theirs.
+
+    Args:
+        service: With its scenarios.
+        served: Answers where neither the request nor its scenario says more.
+        body: The request.
+        others: Other versions that it names; those of scenarios are open always.
+    """
+
+    def served_by(version: Version) -> Served:
+        if version == AS_SERVED:
+            return served
+        return usable(others[version] if version in others else service.served.view.pinned[version])
+
+    assigned = assign(service.scenarios, service.events, of_each_user(body), served_by)
+    answers = [answered(service, one.served.retriever, one.body) for one in assigned]
+    if len(assigned) == 1:
+        variant = {} if assigned[0].variant is None else {"variant": assigned[0].variant}
+        return names_of(assigned[0].served) | variant | answers[0]
     results: dict[int, Any] = {}
-    for part, answer in zip(parts, answers, strict=True):
-        for place, result in zip(part.places, answer["results"], strict=True):
-            results[place] = {"query_id": result["query_id"], "variant": part.variant, **result}
+    for one, answer in zip(assigned, answers, strict=True):
+        names = {"variant": one.variant} | ({} if one.served == served else names_of(one.served))
+        for place, result in zip(one.places, answer["results"], strict=True):
+            results[place] = {"query_id": result["query_id"]} | names | result
     return {"results": [results[place] for place in sorted(results)]}
-
-
-class Part(NamedTuple):
-    """Those of the users of a request who have the same scenario.
-
-    Attributes:
-        body: The request with what the scenario sets.
-        variant: The scenario.
-        places: Of the users in the whole request.
-    """
-
-    body: RecommendRequest
-    variant: str | None = None
-    places: Sequence[int] = ()
-
-
-def parts_of(service: Service, body: RecommendRequest) -> list[Part]:
-    """Give each user of a request a scenario: the one that is named, or that of a hash of the user.
-
-    Raises:
-        InputError: When the service has no such scenario.
-    """
-    if (scenarios := service.scenarios) is None:
-        if body.scenario is not None:
-            raise InputError("this service has no scenarios; start it with --scenarios FILE")
-        return [Part(body)]
-    if body.scenario is not None:
-        name = scenarios.named(body.scenario)
-        return [Part(scenarios.settings[name].apply(body), name)]
-    if body.user_ids is None:
-        name = scenarios.of_user(None if body.session is None else f"{SESSION}{body.session}")
-        return [Part(scenarios.settings[name].apply(body), name)]
-    persons = service.events.main_names(body.user_ids) if service.events is not None else body.user_ids
-    places: dict[str, list[int]] = {}
-    for place, person in enumerate(persons):
-        places.setdefault(scenarios.of_user(person), []).append(place)
-    if len(places) == 1:
-        (name,) = places
-        return [Part(scenarios.settings[name].apply(body), name)]
-    return [Part(scenarios.settings[name].apply(_only(body, some)), name, some) for name, some in places.items()]
-
-
-def _only(body: RecommendRequest, places: Sequence[int]) -> RecommendRequest:
-    """Give a request for some of its users alone; see `of_each_user`."""
-    given = {name: getattr(body, name) for name in ("user_ids", "times", "profiles", "context")}
-    lists = {name: [value[place] for place in places] for name, value in given.items() if isinstance(value, list)}
-    return body.model_copy(update=lists)
 
 
 def of_each_user(body: RecommendRequest) -> RecommendRequest:

@@ -14,7 +14,7 @@ from retrieval.serving.schemas.answers import Answer, UsersAnswer
 from retrieval.serving.schemas.errors import error_responses
 from retrieval.serving.schemas.queries import ComplementsRequest, NextItemsRequest, TrendingRequest, UsersForRequest
 
-router = APIRouter(tags=["recommend"], responses=error_responses())
+router = APIRouter(tags=["recommend"], responses=error_responses(410))
 
 
 @router.post("/complements", response_model=Answer, summary="Find what users take with baskets")
@@ -25,7 +25,7 @@ async def complements(service: ServiceDep, body: ComplementsRequest) -> Response
         found = served.retriever.complements(body.baskets, body.k, where=filters(body))
         return in_body(served.retriever, Answers(found), body)
 
-    return await reply(service, "recommend", work, cost=len(body.baskets))
+    return await reply(service, "recommend", work, cost=len(body.baskets), version=body.version)
 
 
 @router.post("/next-items", response_model=Answer, summary="Find what users take soon after items")
@@ -36,7 +36,7 @@ async def next_items(service: ServiceDep, body: NextItemsRequest) -> Response:
         found = served.retriever.next_items(body.item_ids, body.k, where=filters(body))
         return in_body(served.retriever, Answers(found.named(body.item_ids)), body)
 
-    return await reply(service, "recommend", work, cost=len(body.item_ids))
+    return await reply(service, "recommend", work, cost=len(body.item_ids), version=body.version)
 
 
 @router.post("/trending", response_model=Answer, summary="Give what is trending, popular or newest")
@@ -47,7 +47,7 @@ async def trending(service: ServiceDep, body: TrendingRequest) -> Response:
         found = served.retriever.top_items(body.order, body.k, where=filters(body), by=body.by, date=body.date)
         return in_body(served.retriever, Answers(found), body)
 
-    return await reply(service, "recommend", work)
+    return await reply(service, "recommend", work, version=body.version)
 
 
 @router.post("/users-for", response_model=UsersAnswer, summary="Find the users whom items suit")
@@ -61,4 +61,4 @@ async def users_for(service: ServiceDep, body: UsersForRequest) -> Response:
         hits = [[hit._asdict() for hit in users] for users in ranked]
         return {"results": [{"item_id": one, "users": users} for one, users in zip(body.item_ids, hits, strict=True)]}
 
-    return await reply(service, "recommend", work, cost=len(body.item_ids))
+    return await reply(service, "recommend", work, cost=len(body.item_ids), version=body.version)

@@ -10,13 +10,25 @@ from retrieval.serving.engine.admission import Kind
 from retrieval.serving.engine.request import current_request, stage
 from retrieval.serving.engine.served_bundle import Served
 from retrieval.serving.engine.service import Service
+from retrieval.serving.engine.versions import AS_SERVED, Version
 
 
-async def reply(service: Service, kind: Kind, work: Callable[[Served], dict[str, Any]], *, cost: int = 1) -> Response:
-    """Run work when its turn comes, and give what it gives together with the names of request and state."""
+async def reply(
+    service: Service,
+    kind: Kind,
+    work: Callable[[Served], dict[str, Any]],
+    *,
+    cost: int = 1,
+    version: Version = AS_SERVED,
+) -> Response:
+    """Run work when its turn comes, and give what it gives together with the names of request and state.
+
+    Another version than the one that is served is opened before, outside of the queues.
+    """
+    other = None if version == AS_SERVED else await service.served.opened(version)
 
     def job() -> bytes:
-        served = service.served.current  # one for the whole request
+        served = other or service.served.current  # one for the whole request
         return in_json(named(served, work(served)))
 
     return Response(await service.admission.run(kind, job, cost=cost), media_type="application/json")
@@ -25,13 +37,15 @@ async def reply(service: Service, kind: Kind, work: Callable[[Served], dict[str,
 def named(served: Served, body: dict[str, Any]) -> dict[str, Any]:
     """Put the names of the request and of the state before the body of an answer."""
     request = current_request()
-    request.generation = served.generation
-    names: dict[str, Any] = {
-        "request_id": request.request_id,
-        "generation": served.generation,
-        "change": served.change,
-    }
-    return names | body | ({"notes": request.notes} if request.notes else {})
+    answer = {"request_id": request.request_id} | names_of(served) | body
+    request.generation = answer["generation"]
+    return answer | ({"notes": request.notes} if request.notes else {})
+
+
+def names_of(served: Served) -> dict[str, Any]:
+    """Name a state, and whether what it learned was left out."""
+    names: dict[str, Any] = {"generation": served.generation, "change": served.change}
+    return names if served.learned else names | {"learned": False}
 
 
 def in_json(body: dict[str, Any]) -> bytes:

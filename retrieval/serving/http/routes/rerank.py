@@ -35,7 +35,7 @@ from retrieval.serving.schemas.answers import Answer
 from retrieval.serving.schemas.errors import error_responses
 from retrieval.serving.schemas.queries import RerankRequest
 
-router = APIRouter(tags=["search"], responses=error_responses())
+router = APIRouter(tags=["search"], responses=error_responses(410))
 
 
 @router.post("/rerank", response_model=Answer, summary="Order given items for texts or for histories")
@@ -44,7 +44,13 @@ async def rerank(service: ServiceDep, body: RerankRequest) -> Response:
 
     Candidates that do not satisfy ``where`` are left out first; variants and near-duplicates are folded afterwards.
     """
-    return await reply(service, "search", lambda served: reranked(service, served, body), cost=len(body.candidates))
+    return await reply(
+        service,
+        "search",
+        lambda served: reranked(service, served, body),
+        cost=len(body.candidates),
+        version=body.version,
+    )
 
 
 def reranked(service: Service, served: Served, body: RerankRequest) -> dict[str, Any]:

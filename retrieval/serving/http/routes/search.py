@@ -24,14 +24,16 @@ from retrieval.serving.schemas.answers import Answer
 from retrieval.serving.schemas.errors import error_responses, of_form
 from retrieval.serving.schemas.queries import SearchRequest, SimilarRequest, UploadOptions
 
-router = APIRouter(tags=["search"], responses=error_responses())
+router = APIRouter(tags=["search"], responses=error_responses(410))
 
 
 @router.post("/search", response_model=Answer, summary="Find the items that answer texts, pictures, sounds or queries")
 async def search(service: ServiceDep, body: SearchRequest) -> Response:
     """See `Retriever.search`; texts are never read as paths or URLs."""
     kind: Kind = "upload" if has_files(body) else "search"
-    return await reply(service, kind, lambda served: searched(service, served, body), cost=body.size)
+    return await reply(
+        service, kind, lambda served: searched(service, served, body), cost=body.size, version=body.version
+    )
 
 
 @router.post("/search/upload", response_model=Answer, summary="Find the items that answer uploaded files")
@@ -49,13 +51,16 @@ async def upload(
     files = [await _bytes(file, limits.image_bytes if image else limits.audio_bytes) for file in image or audio]
     given: dict[str, Any] = {"images" if image else "sounds": files}
     body = SearchRequest(**options.model_dump(exclude_unset=True), **given)
-    return await reply(service, "upload", lambda served: searched(service, served, body), cost=body.size)
+    return await reply(
+        service, "upload", lambda served: searched(service, served, body), cost=body.size, version=body.version
+    )
 
 
 @router.post("/similar", response_model=Answer, summary="Find the items nearest to items")
 async def similar(service: ServiceDep, body: SimilarRequest) -> Response:
     """See `Retriever.similar_items`."""
-    return await reply(service, "search", lambda served: similar_to(served, body), cost=len(body.item_ids))
+    cost = len(body.item_ids)
+    return await reply(service, "search", lambda served: similar_to(served, body), cost=cost, version=body.version)
 
 
 def has_files(body: SearchRequest) -> bool:

@@ -14,7 +14,14 @@ from starlette.testclient import TestClient
 from retrieval import Interactions, Query, Retriever
 from retrieval.filters import field
 from retrieval.serving import ServiceConfig
-from retrieval.serving.client import AsyncClient, Client, InvalidRequestError, NotFoundError, options
+from retrieval.serving.client import (
+    AsyncClient,
+    Client,
+    GoneGenerationError,
+    InvalidRequestError,
+    NotFoundError,
+    options,
+)
 from retrieval.serving.client.verbs import Verb, Verbs
 from retrieval.serving.schemas import admin as admin_schemas
 from retrieval.serving.schemas import queries as schemas
@@ -69,6 +76,10 @@ HITS: dict[str, tuple[Question, Callable[[Retriever], Any]]] = {
             HISTORIES, 4, weights=[[1, 3], [2]], where="price > 5", stages="retrieval"
         ),
     ),
+    "recommend without what was learned": (
+        lambda client: client.recommend(HISTORIES, 4, learned=False),
+        lambda retriever: Retriever(retriever.bundle.without_learned()).recommend(HISTORIES, 4),
+    ),
     "recommend to users of the log": (
         lambda client: client.recommend(user_ids=["ann", "bob/b"], k=4),
         lambda retriever: retriever.recommend(log(), 4, user_ids=["ann", "bob/b"]),
@@ -112,6 +123,7 @@ OTHERS: dict[str, Question] = {
     "search_audio": lambda client: client.search_audio([b"no sound"]),
     "metrics": lambda client: client.metrics(),
     "status": lambda client: client.status(),
+    "kept_generations": lambda client: client.kept_generations(),
     "tastes": lambda client: client.tastes(["red-mug"], 3, weights=[2.0]),
     "map_places": lambda client: client.map_places(["red mug"], modality=True),
     "media": lambda client: client.media(["red-mug", "white-mug"]),
@@ -317,3 +329,13 @@ def test_answers_are_tables_of_pandas(ask: Ask, retriever: Retriever) -> None:
     assert list(frame.columns) == ["query_id", "item_id", "rank", "score", "stage", "source"]
     assert frame.dtypes.equals(retriever.search(["red"], 2).to_pandas().dtypes)
     assert frame["rank"].tolist() == [1, 2, 1, 2]
+
+
+def test_other_verbs_may_name_the_generations_that_are_listed(ask: Ask) -> None:
+    second, first = ask(OTHERS["kept_generations"]).generations
+    assert (second.served, second.learned, first.served, first.learned) == (True, ["behaviour", "reranker"], False, [])
+    answer = ask(lambda client: client.similar_items(["red-mug"], 3, generation=first.generation))
+    assert (answer.generation, answer.learned) == (first.generation, None)
+    gone = "gen-20200101t000000z-0123abcd"
+    with pytest.raises(GoneGenerationError, match=f"keeps no generation '{gone}'; it keeps '{first.generation}'"):
+        ask(lambda client: client.search(["red"], generation=gone))

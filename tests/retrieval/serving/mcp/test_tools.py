@@ -18,7 +18,7 @@ from retrieval.serving.engine.admission import OverloadedError
 from retrieval.serving.mcp.readable import reasons_as_text
 from retrieval.serving.mcp.schemas import MAX_EXPLAINED, MAX_HISTORY, MAX_HITS
 from tests.retrieval.serving.mcp.conftest import Assistant, Hire, hits_in
-from tests.retrieval.serving.test_hot_swap import own_shop, put_twin  # noqa: F401 - a fixture
+from tests.retrieval.serving.test_hot_swap import put_twin
 from tests.retrieval.serving.test_search_routes import hits_of
 from tests.toy import ToyEncoder
 
@@ -137,7 +137,7 @@ def test_what_the_catalogue_is(assistant: Assistant, retriever: Retriever) -> No
     }  # fmt: skip
 
 
-def test_a_catalogue_with_words(hired: Hire, own_shop: Path) -> None:  # noqa: F811
+def test_a_catalogue_with_words(hired: Hire, own_shop: Path) -> None:
     index_words(own_shop)
     words = hired(own_shop)
     assert words.answer("catalogue")[0]["modes"] == ["vector", "words", "hybrid"]
@@ -282,7 +282,7 @@ def test_too_much_to_do(assistant: Assistant, monkeypatch: pytest.MonkeyPatch) -
     assert assistant.failure("search", text="red") == "too many requests wait; ask again in 3 s"
 
 
-def test_changes_are_followed(hired: Hire, own_shop: Path) -> None:  # noqa: F811
+def test_changes_are_followed(hired: Hire, own_shop: Path) -> None:
     following = hired(own_shop)
     before, _ = following.answer("search", text="red mug", k=2)
     put_twin(own_shop, "twin")

@@ -24,9 +24,8 @@ from tests.retrieval.serving.admin.conftest import ADMIN
 from tests.retrieval.serving.admin.conftest import HEADERS as ADMIN_HEADERS
 from tests.retrieval.serving.conftest import READ, WRITE, Started
 from tests.retrieval.serving.observability.scraping import Samples, samples_of, scraped
-from tests.retrieval.serving.test_hot_swap import follow, own_shop, put_twin
+from tests.retrieval.serving.test_hot_swap import follow, put_twin
 
-__all__ = ["own_shop"]
 SECONDS, STAGE_SECONDS = "commonspace_request_seconds", "commonspace_stage_seconds"
 HEADERS = {"authorization": f"Bearer {WRITE}"}
 

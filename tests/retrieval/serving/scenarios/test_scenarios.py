@@ -6,15 +6,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from starlette.testclient import TestClient
 
+from indexing.bundle.build import build_bundle
+from indexing.bundle.generation import generations
+from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import InputError
-from retrieval import Retriever
-from retrieval.serving.http.routes.recommend import of_each_user, parts_of
+from retrieval import Retriever, carry_over
+from retrieval.serving import Limits
+from retrieval.serving.engine.served_bundle import Served, View
+from retrieval.serving.events import EventLog
+from retrieval.serving.http.routes.recommend import of_each_user
 from retrieval.serving.scenarios import Scenarios
+from retrieval.serving.scenarios.assignment import assign
 from retrieval.serving.schemas.queries import RecommendRequest
 from tests.retrieval.serving.conftest import WRITE, Started
+from tests.toy import ToyEncoder, toy_table
 
 CONTENT: dict[str, Any] = {
     "default": "plain",
@@ -107,9 +116,10 @@ def test_files_that_are_no_json_or_have_a_key_twice_are_refused(tmp_path: Path) 
 def test_attributes_that_the_bundle_lacks_are_found_at_the_start(
     retriever: Retriever, settings: dict[str, Any]
 ) -> None:
+    view = View(Served.of(retriever), {})
     with pytest.raises(InputError, match=r"scenario 'bad': .*'?colour'?"):
-        Scenarios.of({"scenarios": {"plain": {}, "bad": settings}}).check(retriever)
-    Scenarios.of(CONTENT).check(retriever)
+        Scenarios.of({"scenarios": {"plain": {}, "bad": settings}}).check(view)
+    Scenarios.of(CONTENT).check(view)
 
 
 @pytest.fixture
@@ -191,10 +201,11 @@ def test_each_user_of_a_request_keeps_what_holds_for_it(client: TestClient) -> N
     rows = [{"hour": 3, "device": device} for device in "xyz"]
     assert of_each_user(body).context == rows
     assert of_each_user(body.model_copy(update={"context": rows})).context == rows
-    parts = parts_of(client.app.state.service, of_each_user(body))  # type: ignore[attr-defined]
-    assert [(part.variant, list(part.places)) for part in parts] == [("red", [0]), ("cheap", [1]), ("plain", [2])]
-    for place, part in enumerate(parts):
-        assert (part.body.user_ids, part.body.times, part.body.context) == ([users[place]], [place + 1], [rows[place]])
+    service = client.app.state.service  # type: ignore[attr-defined]
+    assigned = assign(service.scenarios, service.events, of_each_user(body), lambda _: service.served.current)
+    assert [(one.variant, list(one.places)) for one in assigned] == [("red", [0]), ("cheap", [1]), ("plain", [2])]
+    for place, one in enumerate(assigned):
+        assert (one.body.user_ids, one.body.times, one.body.context) == ([users[place]], [place + 1], [rows[place]])
 
 
 def test_a_merged_user_has_the_scenario_of_the_person(client: TestClient) -> None:
@@ -209,3 +220,94 @@ def test_a_service_without_scenarios_refuses_names_and_names_no_variant(started:
     client = started(shop)
     assert "variant" not in ask(client, histories=[[]])
     assert "has no scenarios" in ask(client, 422, histories=[[]], scenario="plain")["error"]["message"]
+
+
+VERSIONS: dict[str, Any] = {"plain": {}, "frozen": {"learned": False}}
+LIST: dict[str, Any] = {"histories": [["red-mug", "red-shoe"]], "k": 6}
+
+
+def of_versions(started: Started, bundle: Path, content: dict[str, Any], **more: Any) -> TestClient:  # noqa: ANN401
+    path = bundle.parent / "scenarios.json"
+    path.write_text(json.dumps(content))
+    return started(bundle, scenarios=path, poll_seconds=3600.0, **more)
+
+
+def test_a_scenario_names_a_generation_and_whether_what_was_learned_counts(started: Started, own_shop: Path) -> None:
+    first, second = generations(own_shop)
+    scenarios = {**VERSIONS, "before": {"generation": first}}
+    shares = {"plain": 0.4, "frozen": 0.3, "before": 0.3}
+    url = f"sqlite:///{own_shop.parent / 'events.db'}"
+    content = {"scenarios": scenarios, "shares": shares}
+    client = of_versions(started, own_shop, content, events=url, limits=Limits(open_versions=0))
+    before, frozen, plain = (ask(client, **LIST, scenario=name) for name in ("before", "frozen", "plain"))
+    assert (before["generation"], "learned" in before) == (first, False)
+    assert (frozen["generation"], frozen["learned"]) == (second, False)
+    assert items(before) == items(frozen) == items(ask(client, **LIST, learned=False, scenario="plain")) != items(plain)
+    assert ask(client, **LIST, scenario="before", generation=second)["generation"] == second  # a request says it itself
+    # Each list is of one version, which it names where it is not that of the answer.
+    assigned = Scenarios.of(content)
+    users = [next(user for user in map(str, range(100)) if assigned.of_user(user) == name) for name in scenarios]
+    together = ask(client, user_ids=users)
+    assert (together["generation"], together["change"]) == (second, 0)
+    named = [{name: one.get(name) for name in ("variant", "generation", "learned")} for one in together["results"]]
+    assert named == [
+        {"variant": "plain", "generation": None, "learned": None},
+        {"variant": "frozen", "generation": second, "learned": False},
+        {"variant": "before", "generation": first, "learned": None},
+    ]
+    for place, user in enumerate(users):
+        assert items(together, place) == items(ask(client, user_ids=[user]))
+
+
+def test_a_generation_that_is_not_kept_is_found_at_the_start(started: Started, own_shop: Path) -> None:
+    content = {"scenarios": {"plain": {}, "old": {"generation": "gen-20200101t000000z-0123abcd"}}}
+    with pytest.raises(InputError, match=r"scenario 'old': .* keeps no generation 'gen-20200101t0.*; it"):
+        of_versions(started, own_shop, content)
+    with pytest.raises(InputError, match="scenario 'old': generation: String should match pattern"):
+        of_versions(started, own_shop, {"scenarios": {"old": {"generation": "before"}}})
+
+
+def test_scenarios_are_checked_again_when_the_bundle_changes(started: Started, own_shop: Path) -> None:
+    """Who was given a scenario that cannot answer has the default one and is told; by name it is refused."""
+    scenarios = {
+        "plain": {},
+        "cheap": {"blend": {"price": -1.0}},
+        "frozen": {"learned": False, "where": ["price < 40"]},
+    }
+    content = {"scenarios": scenarios, "shares": {"plain": 0.2, "cheap": 0.4, "frozen": 0.4}}
+    client = of_versions(started, own_shop, content)
+    assert client.get("/ready").json()["status"] == "ready"
+    assert ask(client, **LIST, scenario="cheap")["variant"] == "cheap"
+    path = own_shop.parent / "without.parquet"
+    pq.write_table(toy_table().drop_columns(["price"]), path)
+    build_bundle(Catalogue.from_parquet(path), ToyEncoder(), own_shop, carry=carry_over)
+    assert client.app.state.service.served.follow()  # type: ignore[attr-defined]
+    ready = client.get("/ready").json()
+    assert ready["status"] == "degraded"
+    assert [problem[:18] for problem in ready["problems"]] == ["scenario 'cheap': ", "scenario 'frozen':"]
+    assert all("price" in problem for problem in ready["problems"])
+    for name in ("cheap", "frozen"):
+        error = ask(client, 422, **LIST, scenario=name)["error"]
+        assert error["message"].startswith(f"scenario '{name}': ")
+    assert items(ask(client, **LIST, scenario="plain")) == items(ask(client, **LIST))
+    assigned = Scenarios.of(content)
+    users = [next(user for user in map(str, range(100)) if assigned.of_user(user) == name) for name in scenarios]
+    service = client.app.state.service  # type: ignore[attr-defined]
+    body = RecommendRequest(user_ids=users)
+    given = assign(service.scenarios, None, body, lambda version: service.served.view.get(version))
+    assert [(one.variant, one.body.user_ids) for one in given] == [("plain", users)]
+    session = next(name for name in map(str, range(100)) if assigned.of_user(f"session:{name}") == "cheap")
+    with EventLog.open(f"sqlite:///{own_shop.parent / 'events.db'}") as log:
+        service.events = log
+        answer = ask(client, session=session)
+    assert answer["variant"] == "plain"
+    assert any(note.endswith("The default 'plain' answers in place of 'cheap'") for note in answer["notes"])
+
+
+def test_a_default_that_cannot_answer_is_refused(started: Started, own_shop: Path) -> None:
+    client = of_versions(started, own_shop, {"scenarios": {"cheap": {"blend": {"price": -1.0}}}})
+    path = own_shop.parent / "without.parquet"
+    pq.write_table(toy_table().drop_columns(["price"]), path)
+    build_bundle(Catalogue.from_parquet(path), ToyEncoder(), own_shop, carry=carry_over)
+    assert client.app.state.service.served.follow()  # type: ignore[attr-defined]
+    assert ask(client, 422, **LIST)["error"]["message"].startswith("scenario 'cheap': ")

@@ -1,4 +1,4 @@
-"""`/facets`, `/map`, `/tastes` and `/status`: what the page shows beside hits."""
+"""`/facets`, `/map`, `/tastes`, `/status` and `/generations`: what the page shows beside hits."""
 
 import time
 from datetime import UTC, datetime
@@ -9,6 +9,7 @@ from fastapi.responses import Response
 
 from indexing.bundle.word_files import word_settings
 from indexing.errors import InputError
+from retrieval.serving.admin.generations import described_generations
 from retrieval.serving.config import MAX_ID_CHARACTERS
 from retrieval.serving.engine.served_bundle import Served
 from retrieval.serving.engine.service import Service, ServiceDep
@@ -23,6 +24,7 @@ from retrieval.serving.insight.tastes import tastes_of
 from retrieval.serving.schemas.errors import error_responses
 from retrieval.serving.schemas.insight import (
     FacetsAnswer,
+    KeptGenerationsAnswer,
     MapAnswer,
     PlacesAnswer,
     StatusAnswer,
@@ -56,7 +58,9 @@ async def space(
     return await reply(service, "search", lambda served: map_of(served.retriever, colour))
 
 
-@router.post("/map/places", response_model=PlacesAnswer, summary="Where queries lie on the map")
+@router.post(
+    "/map/places", response_model=PlacesAnswer, summary="Where queries lie on the map", responses=error_responses(410)
+)
 async def places(service: ServiceDep, body: SearchRequest, modality: bool = False) -> Response:
     """A query is encoded as for `/search`, and placed on the axes of the items, or on those of their modalities."""
 
@@ -67,7 +71,7 @@ async def places(service: ServiceDep, body: SearchRequest, modality: bool = Fals
         plane = points_of(retriever, by_modality=modality).plane
         return {"places": plane.place(found).tolist()}
 
-    return await reply(service, "upload" if has_files(body) else "search", work, cost=body.size)
+    return await reply(service, "upload" if has_files(body) else "search", work, cost=body.size, version=body.version)
 
 
 @router.post("/tastes", response_model=TasteAnswer, summary="A history in words")
@@ -86,6 +90,20 @@ async def status(service: ServiceDep, request: Request) -> Response:
     return await reply(service, "search", lambda served: _status(service, served) | beside)
 
 
+@router.get("/generations", response_model=KeptGenerationsAnswer, summary="The generations that the bundle keeps")
+async def kept(service: ServiceDep) -> Response:
+    """When they were made, what they learned, and which one is served; requests may name any of them."""
+
+    def work(served: Served) -> dict[str, Any]:
+        found = described_generations(served.retriever.bundle.root)
+        is_open = service.served.open_generations()
+        kept = [one for one in found if one.pop("state") != "staged"]
+        marks = [{"served": (name := one["generation"]) == served.generation, "open": name in is_open} for one in kept]
+        return {"generations": [one | mark for one, mark in zip(kept, marks, strict=True)]}
+
+    return await reply(service, "search", work)
+
+
 def _status(service: Service, served: Served) -> dict[str, Any]:
     bundle, retriever = served.retriever.bundle, served.retriever
     learned: dict[str, Any] | None = None
@@ -101,7 +119,7 @@ def _status(service: Service, served: Served) -> dict[str, Any]:
         "created": bundle.manifest.created,
         "promised_recall": bundle.manifest.index_config().min_recall,
         "recall": {str(kind): float(value) for kind, value in retriever.status.recall.items()},
-        "problems": [*retriever.status.reasons, *([service.served.problem] if service.served.problem else [])],
+        "problems": service.served.problems,
         "learned": learned,
         "words": word_settings(bundle) is not None,
         "scenarios": [] if service.scenarios is None else sorted(service.scenarios.settings),
