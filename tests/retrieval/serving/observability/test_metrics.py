@@ -72,7 +72,7 @@ def test_stages_add_up_where_a_deadline_passes_during_the_work(
 ) -> None:
     may_end = threading.Event()
     monkeypatch.setattr("retrieval.serving.http.routes.search.queries_of", lambda *_: may_end.wait(30))
-    client = started(shop, limits=Limits(deadline=0.05))
+    client = started(shop, limits=Limits(deadline=0.5))
     assert client.post("/search", json={"texts": ["red mug"]}).status_code == 503
     found = scraped(client)
     may_end.set()
