@@ -1858,7 +1858,7 @@ export interface components {
             learned: {
                 [key: string]: unknown;
             } | null;
-            /** @description Seconds since the last live event; null without a log. */
+            /** @description Seconds since the last live event; null without a log, and while the log is empty. */
             event_lag_seconds: number | null;
             /** @description Names of the scenarios of this service. */
             scenarios: string[];

@@ -200,10 +200,10 @@ class EventLog:
             known = users.people(connection, names)
         return [known[name][0] for name in names]
 
-    def last_event_time(self) -> int:
-        """Give the second of the last event that is no impression; 0 when there is none."""
+    def last_event_time(self) -> int | None:
+        """Give the second of the last event that is no impression; None when there is none."""
         with self.database.reading() as connection:
-            return reading.last_time(connection)
+            return reading.last_time(connection) or None
 
     def merge(self, anonymous: str, known: str) -> users.Merged:
         """Let all events of one user, earlier and later ones, belong to another.

@@ -96,7 +96,9 @@ class StatusAnswer(Named):
     recall: dict[str, float] = Field(description="What it found of each kind of query when it was opened.")
     problems: list[str]
     learned: dict[str, Any] | None = Field(description="What was learned, from how much, and until when.")
-    event_lag_seconds: float | None = Field(description="Seconds since the last live event; null without a log.")
+    event_lag_seconds: float | None = Field(
+        description="Seconds since the last live event; null without a log, and while the log is empty."
+    )
     scenarios: list[str] = Field(description="Names of the scenarios of this service.")
     routes: list[str] = Field(description="Paths that this service answers.")
     words: bool = Field(description="Whether the bundle has an index of words.")

@@ -36,6 +36,7 @@ def history(log: EventLog, user: str) -> list[tuple[str, int, float]]:
 
 
 def test_a_history_is_in_time_order_with_the_weights_of_types_and_rows(log: EventLog) -> None:
+    assert log.last_event_time() is None
     done = log.append(
         [
             view("ann", "cup", NOW + 5, type="buy"),

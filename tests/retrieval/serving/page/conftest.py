@@ -1,5 +1,6 @@
 """The page in Debian's Chromium, over a service in a thread, some of whose items have hostile titles."""
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from retrieval.serving import ServiceConfig
 from retrieval.training.config import BehaviourConfig, NextItemsConfig
 from retrieval.training.ranker_config import HeadConfig, StageConfig
 from tests.retrieval.batch.shop import shop_log
+from tests.retrieval.serving.conftest import WRITE
 from tests.retrieval.serving.listening import listening
 from tests.toy import ToyEncoder, toy_table
 
@@ -97,10 +99,9 @@ def browser() -> Iterator["Browser"]:
         chromium.close()
 
 
-@pytest.fixture(params=SIZES)
-def watched(request: pytest.FixtureRequest, browser: "Browser", address: str) -> Iterator[Watched]:
-    """The page, opened; at the end nothing has gone wrong on it, and no text of an item has become code."""
-    size: str = request.param
+@contextlib.contextmanager
+def watching(browser: "Browser", address: str, size: str, *, hash: str = "") -> Iterator[Watched]:
+    """Open the page; at the end nothing has gone wrong on it, and no text of an item has become code."""
     width, height = SIZES[size]
     context = browser.new_context(
         viewport={"width": width, "height": height}, has_touch=size == "phone", reduced_motion="reduce"
@@ -113,8 +114,9 @@ def watched(request: pytest.FixtureRequest, browser: "Browser", address: str) ->
         "request",
         lambda one: None if one.url.startswith((address, "blob:", "data:")) else found.foreign.append(one.url),
     )
-    found.page.goto(address)
-    found.page.locator("#pane-search .card").first.wait_for()
+    found.page.goto(address + hash)
+    if not hash:
+        found.page.locator("#pane-search .card").first.wait_for()
     yield found
     assert found.problems == []
     assert found.foreign == []
@@ -123,6 +125,28 @@ def watched(request: pytest.FixtureRequest, browser: "Browser", address: str) ->
         "the page is wider than the screen"
     )
     context.close()
+
+
+@pytest.fixture(params=SIZES)
+def watched(request: pytest.FixtureRequest, browser: "Browser", address: str) -> Iterator[Watched]:
+    """The page, opened."""
+    with watching(browser, address, request.param) as found:
+        yield found
+
+
+@pytest.fixture
+def live_address(page_bundle: Path, tmp_path: Path) -> Iterator[str]:
+    """The address of a service with an empty log of live events."""
+    config = ServiceConfig(page_bundle, events=f"sqlite:///{tmp_path / 'events.db'}", write_token=WRITE)
+    with listening(config) as (found, _):
+        yield found
+
+
+@pytest.fixture(params=SIZES)
+def live(request: pytest.FixtureRequest, browser: "Browser", live_address: str) -> Iterator[Watched]:
+    """The page of a service that takes live events."""
+    with watching(browser, live_address, request.param) as found:
+        yield found
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from starlette.testclient import TestClient
 from retrieval import Retriever
 from retrieval.serving.insight.space_map import Plane
 from retrieval.serving.insight.tastes import tastes_of
-from tests.retrieval.serving.conftest import READ, Started
+from tests.retrieval.serving.conftest import READ, WRITE, Started
 from tests.toy import toy_file
 
 
@@ -124,6 +125,16 @@ def test_status_says_what_is_promised_and_kept(client: TestClient) -> None:
     assert body["recall"]["text"] >= 0.95
     assert body["learned"]["interactions"] > 0
     assert body["media"] is False
+
+
+def test_status_gives_the_age_of_the_last_event_and_none_of_an_empty_log(
+    started: Started, shop: Path, database: str
+) -> None:
+    client = started(shop, events=database, write_token=WRITE)
+    assert client.get("/status").json()["event_lag_seconds"] is None
+    event = {"user_id": "ann", "item_id": "red-mug", "type": "like", "time": int(time.time()) - 3_600}
+    assert client.post("/events", json=event, headers={"authorization": f"Bearer {WRITE}"}).status_code == 200
+    assert 3_600 <= client.get("/status").json()["event_lag_seconds"] < 3_600 + 60
 
 
 def test_the_axes_are_the_principal_components() -> None:

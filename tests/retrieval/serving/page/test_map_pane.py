@@ -1,4 +1,4 @@
-"""A story of the map and of the strip of health: results are lit, a region becomes a filter, and recall is shown."""
+"""A story of the map: results are lit, and a region becomes a filter."""
 
 import re
 from collections.abc import Callable
@@ -54,18 +54,3 @@ def test_keys_move_the_map_and_open_an_item(watched: Watched) -> None:
         page.keyboard.press(key)
     page.keyboard.press("Enter")
     expect(page.get_by_role("dialog").get_by_role("heading", name="green book").first).to_be_visible()
-
-
-def test_the_strip_of_health_shows_what_is_promised_and_kept(
-    watched: Watched, has_no_violations: Callable[["Page"], None]
-) -> None:
-    page = watched.page
-    strip = page.get_by_role("contentinfo")
-    expect(strip).to_contain_text("promised")
-    strip.get_by_role("button", name="Details").click()
-    dialog = page.get_by_role("dialog")
-    row = dialog.get_by_role("row", name=re.compile("^text queries"))
-    expect(row).to_contain_text("95.0 %")
-    expect(row).to_contain_text("kept")
-    expect(dialog.get_by_role("columnheader", name="p99")).to_be_visible()
-    has_no_violations(page)

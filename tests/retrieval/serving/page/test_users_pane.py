@@ -1,7 +1,10 @@
 """A story of a user: items are taken and skipped, the list follows, and each step is undone."""
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+import pytest
 
 from tests.retrieval.serving.page.conftest import Watched, playwright
 
@@ -57,3 +60,24 @@ def test_a_user_is_kept_in_the_browser_and_chosen_again(watched: Watched) -> Non
     expect(history).to_contain_text("Nothing taken yet")
     choose.select_option(index=3)
     expect(history.locator("li .clip")).to_have_count(4)
+
+
+def test_the_parts_of_why_add_up_to_the_score_of_the_first_stage(watched: Watched) -> None:
+    page = watched.page
+    page.get_by_role("tab", name="Users").click()
+    page.locator("#pane-users .card").first.wait_for()
+    finder = page.get_by_role("searchbox", name="Find an item to take")
+    found = page.get_by_role("group", name="Items found")
+    for title in ("red mug", "blue shoe"):
+        finder.fill(title)
+        found.get_by_role("button", name=title).first.click()
+    expect(page.get_by_role("list", name="History, the latest first").locator("li .clip")).to_have_count(2)
+    expect(page.locator("#user-heading")).to_have_text("Recommendations")
+    page.locator("#pane-users .card").first.get_by_role("button", name=re.compile("^Why")).click()
+    why = page.locator("#pane-users .why:visible")
+    expect(why).to_contain_text("these do not add up to the score")
+    rows = [text.replace("\u2212", "-").split("\n") for text in why.locator(".why-row").all_inner_texts()]
+    together = next(at for at, row in enumerate(rows) if row[0].startswith("together"))
+    parts = [float(row[-1]) for row in rows[:together]]
+    assert len(parts) >= 2
+    assert sum(parts) == pytest.approx(float(rows[together][-1]), abs=0.0005 * (len(parts) + 2))

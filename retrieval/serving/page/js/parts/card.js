@@ -81,14 +81,25 @@ export function card(hit, { extent = [0, 1], actions = null } = {}) {
 
 const STAGES = { retrieve: "first stage", rerank: "second stage", hybrid: "fused lists", vector: "meaning", words: "words", exact: "exact score", top: "popularity" };
 export const stageName = (stage) => STAGES[stage] || stage;
+const scoreName = (stage) => (stage === "exact" ? "exact score" : `score, ${stageName(stage)}`);
 const stageNote = (hit) => `by ${stageName(hit.stage)}`;
+
+/** The rest beside the parts that are shown, and their sum: the score of the first stage. */
+function sumRows(why, parts) {
+  const rest = why.score - parts.reduce((sum, part) => sum + part.value, 0);
+  const row = (label, value) => el("div", { class: "why-row" }, el("i"), label, el("span", { class: "number" }, fixed(value)));
+  return [...(Math.abs(rest) >= 0.0005 ? [row(el("span", {}, "rest"), rest)] : []), row(el("strong", {}, "together: the score of the first stage"), why.score)];
+}
 
 export function whyRows(hit, parts) {
   const rows = parts.map((part) => el("div", { class: "why-row" }, el("i", { class: `swatch-${part.series}` }), el("span", {}, part.label, " ", el("span", { class: "muted" }, part.note)), el("span", { class: "number" }, fixed(part.score ?? part.value))));
   const why = hit.why || {};
+  if ("content" in why) rows.push(...sumRows(why, parts));
+  if (why.history?.length) rows.push(el("p", { class: "muted" }, why.history.length > 1 ? "Each item of the history, with how much lower the score would be without it (these do not add up to the score):" : "The one item that it is due to, with what comes of it:"));
   for (const one of (why.history || []).slice(0, 4)) rows.push(el("div", { class: "why-row" }, el("i", { class: "swatch-0" }), el("span", {}, "because of ", el("strong", {}, titles.get(one.item_id) || one.item_id)), el("span", { class: "number" }, fixed(one.effect))));
+  if (Object.keys(why.features || {}).length) rows.push(el("p", { class: "muted" }, "Effect on the score of the second stage:"));
   for (const [name, effect] of Object.entries(why.features || {}).slice(0, 4)) rows.push(el("div", { class: "why-row" }, el("i", { class: "swatch-7" }), el("span", {}, name.replaceAll("_", " ")), el("span", { class: "number" }, typeof effect === "number" ? fixed(effect) : String(effect))));
-  for (const [stage, score] of Object.entries(hit.scores || {})) rows.push(el("div", { class: "why-row muted" }, el("i"), el("span", {}, `score, ${stageName(stage)}`), el("span", { class: "number" }, fixed(score))));
+  for (const [stage, score] of Object.entries(hit.scores || {})) rows.push(el("div", { class: "why-row muted" }, el("i"), el("span", {}, scoreName(stage)), el("span", { class: "number" }, fixed(score))));
   for (const rule of hit.rules || []) rows.push(el("div", { class: "why-row" }, el("i"), el("span", {}, `rule: ${rule}`), el("span")));
   return rows.length ? rows : [el("p", { class: "muted" }, "The service gives no reason for this one.")];
 }

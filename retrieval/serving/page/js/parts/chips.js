@@ -12,7 +12,7 @@ const SMALL = 300_000; // bytes of a picture that is sent as it is
 
 export function queryBuilder(root) {
   const chips = el("ul", { class: "chips", "aria-label": "Parts of the query" });
-  const input = el("input", { type: "search", id: "words", "aria-label": "Words to search for", placeholder: innerWidth < 600 ? "Words, a picture…" : "Search by meaning: words, a picture, a sound…", autocomplete: "off", spellcheck: false, maxLength: 1000 });
+  const input = el("input", { type: "search", id: "words", "aria-label": "Words to search for", autocomplete: "off", spellcheck: false, maxLength: 1000 });
   const picture = el("input", { type: "file", accept: PICTURES.join(","), hidden: true, "aria-label": "Picture file", on: { change: () => taken(picture) } });
   const sound = el("input", { type: "file", accept: "audio/*", hidden: true, "aria-label": "Sound file", on: { change: () => taken(sound) } });
   const problem = el("div", { role: "alert" });
@@ -23,6 +23,9 @@ export function queryBuilder(root) {
       toolButton("sound", "Add a sound", () => sound.click(), "audio")),
     el("button", { class: "button primary", type: "submit" }, "Search"), picture, sound);
   const foot = el("div", { class: "query-foot" });
+  const promise = () => { input.placeholder = promised(takes("image"), takes("audio")); };
+  on("catalogue", promise);
+  promise();
   root.replaceChildren(form, problem, chips, foot);
   root.hidden = false;
 
@@ -88,9 +91,18 @@ export function queryBuilder(root) {
   return { foot, input };
 }
 
+/** Whether the encoder of the bundle takes a modality; before that is known, words alone are promised. */
+const takes = (modality) => (state.info?.encoder.modalities || ["text"]).includes(modality);
+
+function promised(pictures, sounds) {
+  const kinds = ["words", pictures && "a picture", sounds && "a sound"].filter(Boolean);
+  const text = kinds.length > 1 ? `${kinds.slice(0, -1).join(", ")} or ${kinds.at(-1)}` : kinds[0];
+  return innerWidth < 600 ? `${text.charAt(0).toUpperCase()}${text.slice(1)}…` : `Search by meaning: ${text}…`;
+}
+
 function toolButton(name, label, handler, modality) {
   const button = el("button", { type: "button", class: "icon-button", "aria-label": label, title: label, on: { click: handler } }, icon(name));
-  const check = () => { button.hidden = !(state.info?.encoder.modalities || ["text", "image"]).includes(modality || name); };
+  const check = () => { button.hidden = !takes(modality || name); };
   on("catalogue", check);
   check();
   return button;
@@ -129,12 +141,12 @@ async function addFilePart(file) {
   const name = file.name || "Pasted picture";
   if (file.type === "image/svg+xml" || name.toLowerCase().endsWith(".svg")) throw new ApiError(422, "An SVG is a document that can hold scripts, and is not taken", "Send it as PNG or JPEG");
   if (PICTURES.includes(file.type)) {
-    if (!state.info.encoder.modalities.includes("image")) throw new ApiError(422, "This encoder takes no pictures", "");
+    if (!takes("image")) throw new ApiError(422, "This encoder takes no pictures", "");
     const small = await shrunk(file);
     if (small.size > state.info.limits.image_bytes) throw new ApiError(413, `${name} is too large`, "");
     addPart("image", name, await base64(small), { preview: URL.createObjectURL(small) });
   } else if (file.type.startsWith("audio/")) {
-    if (!state.info.encoder.modalities.includes("audio")) throw new ApiError(422, "This encoder takes no sounds", "");
+    if (!takes("audio")) throw new ApiError(422, "This encoder takes no sounds", "");
     if (file.size > state.info.limits.audio_bytes) throw new ApiError(413, `${name} is too large`, "");
     addPart("audio", name, await base64(file));
   } else throw new ApiError(422, `${name} is neither a picture nor a sound`, "Give a PNG, JPEG, WebP, GIF, WAV, FLAC, OGG or MP3");

@@ -55,7 +55,8 @@ function quantile(counts, share) {
 }
 
 const ms = (seconds) => (seconds < 0.01 ? `${(1000 * seconds).toFixed(1)} ms` : `${(1000 * seconds).toFixed(0)} ms`);
-const share = (value) => `${(100 * value).toFixed(value === 1 ? 0 : 1)} %`;
+const share = (value) => `${Number((100 * value).toFixed(1))} %`;
+const TAIL = 20; // requests, of fewer of which no p99 is said
 
 function seen(share, values) {
   const sorted = [...values].sort((a, b) => a - b);
@@ -69,16 +70,29 @@ export function ago(time) {
   return "just now";
 }
 
+function searchTimes(values) {
+  if (!values.length) return "not yet asked";
+  if (values.length === 1) return `${ms(values[0] / 1000)} for one request from here`;
+  const middle = `p50 ${ms(seen(0.5, values))}`;
+  return values.length < TAIL ? `${middle} of ${values.length} requests from here` : `${middle}, p99 ${ms(seen(0.99, values))} from here`;
+}
+
+function lastEvent(without) {
+  const seconds = state.status.event_lag_seconds;
+  if (seconds === null) return state.info?.events ? "no events yet" : without;
+  return ago(new Date(Date.now() - 1000 * seconds).toISOString());
+}
+
 export function draw() {
   const { status } = state;
   const worst = Math.min(1, ...Object.values(status.recall));
   const search = timings.get("search") || [];
   const entries = [
     ["Generation", status.generation.split("-").slice(-1)[0] + (status.change ? ` + ${status.change}` : "")],
-    ["Recall", `${share(worst)} of ${share(status.promised_recall)} promised`],
-    ["Search", search.length ? `p50 ${ms(seen(0.5, search))}, p99 ${ms(seen(0.99, search))} from here` : "not yet asked"],
+    ["Recall", `${share(worst)} found, ${share(status.promised_recall)} promised`],
+    ["Search", searchTimes(search)],
     ["Learned", status.learned ? `${(status.learned.interactions || 0).toLocaleString("en")} interactions` : "nothing"],
-    ["Events", status.event_lag_seconds === null ? (state.info?.events ? "none yet" : "off") : `${ago(new Date(Date.now() - 1000 * status.event_lag_seconds).toISOString())}`],
+    ["Events", lastEvent("off")],
   ];
   byId("health").replaceChildren(
     el("span", { class: "clip" }, el("i", { class: `dot${status.problems.length ? " bad" : ""}` }), status.problems.length ? "degraded" : "well"),
@@ -91,7 +105,7 @@ function details() {
   const facts = [["Generation", status.generation], ["Changes since", String(status.change)], ["Made", `${status.created.replace("T", " ").slice(0, 16)}, ${ago(status.created)}`],
     ["Learned", status.learned ? `${status.learned.parts.join(", ")}; from ${(status.learned.interactions || 0).toLocaleString("en")} interactions` : "nothing yet"],
     ["Log until", status.learned?.until ? `${status.learned.until.slice(0, 10)}, ${ago(status.learned.until)}` : "–"],
-    ["Last event", status.event_lag_seconds === null ? (state.info?.events ? "none yet" : "this service takes no events") : `${status.event_lag_seconds.toFixed(0)} s ago`]];
+    ["Last event", lastEvent("this service takes no events")]];
   const recall = Object.entries(status.recall).map(([kind, value]) => el("tr", {}, el("th", { scope: "row" }, `${kind} queries`), el("td", {}, el("span", { class: "meter" }, el("i", { vars: { width: `${100 * value}%` } }))), el("td", { class: "number" }, share(value)), el("td", { class: "number" }, share(status.promised_recall)), el("td", {}, value >= status.promised_recall ? "kept" : "not kept")));
   const rows = stages
     ? stages.map((one) => [one.stage, one.count, one.p50, one.p99])
@@ -100,9 +114,10 @@ function details() {
   for (const row of rows) if (!merged.has(row[0]) || merged.get(row[0])[1] < row[1]) merged.set(row[0], row);
   openDialog("Health of the service",
     ...(status.problems.length ? [el("div", { class: "notice error" }, el("div", {}, status.problems.map((one) => el("p", {}, one))))] : []),
-    el("table", { class: "table" }, el("caption", {}, "What is served"), el("tbody", {}, facts.map(([name, value]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, value))))),
-    el("table", { class: "table" }, el("caption", {}, "Recall of the index"), el("thead", {}, el("tr", {}, ["", "", "found", "promised", ""].map((one, at) => (one ? el("th", { scope: "col", class: at > 1 ? "number" : "" }, one) : el("td"))))), el("tbody", {}, recall)),
-    el("table", { class: "table" }, el("caption", {}, stages ? "Time by stage, in the service" : "Time by route, as seen from this page"),
+    el("table", { class: "table whole-words" }, el("caption", {}, "What is served"), el("tbody", {}, facts.map(([name, value]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, value))))),
+    el("table", { class: "table whole-words" }, el("caption", {}, "Recall of the index"), el("thead", {}, el("tr", {}, ["", "", "found", "promised", ""].map((one, at) => (one ? el("th", { scope: "col", class: at > 1 ? "number" : "" }, one) : el("td"))))), el("tbody", {}, recall)),
+    el("table", { class: "table whole-words" }, el("caption", {}, stages ? "Time by stage, in the service" : "Time by route, as seen from this page"),
       el("thead", {}, el("tr", {}, el("th", { scope: "col" }, stages ? "stage" : "route"), ...["requests", "p50", "p99"].map((one) => el("th", { scope: "col", class: "number" }, one)))),
-      el("tbody", {}, [...merged.values()].map(([name, count, p50, p99]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", { class: "number" }, count.toLocaleString("en")), el("td", { class: "number" }, ms(p50)), el("td", { class: "number" }, ms(p99)))))));
+      el("tbody", {}, [...merged.values()].map(([name, count, p50, p99]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", { class: "number" }, count.toLocaleString("en")), el("td", { class: "number" }, ms(p50)), el("td", { class: "number" }, count < TAIL ? "–" : ms(p99)))))),
+    el("p", { class: "muted tiny" }, `Of fewer than ${TAIL} requests no p99 is given.`));
 }
