@@ -150,8 +150,11 @@ class Jobs:
         """Write the record of a new job, whose lane the caller has taken.
 
         The oldest records are removed, and what was uploaded for jobs of the lane but the one that is ``resumed``.
+        A folder without a record, of a job that did not come to begin, is none of a job, and is removed.
         """
         names, lane = self._names(), LANES[kind]
+        for name in self._unrecorded(lane):
+            fsops.remove(self.folder_of(name))
         before = self._last_of(lane, names)
         if before is not None and (job := self._read(before)).state == "running":
             self.save(replace(job, state="interrupted"))
@@ -262,9 +265,16 @@ class Jobs:
             return Job(job_id, _kind_in(job_id), {}, 0.0, "", 0, state="failed", error=error_)
 
     def _names(self) -> list[str]:
-        """Give the names of all jobs, the last first."""
-        found = (path.name for path in self.folder.glob("*-*-*") if path.is_dir())
-        return sorted((name for name in found if _JOB_ID.fullmatch(name)), reverse=True)
+        """Give the names of all jobs that have a record, the last first."""
+        return sorted((path.name for path in self._folders() if (path / RECORD).exists()), reverse=True)
+
+    def _unrecorded(self, lane: Lane) -> list[str]:
+        """Give folders whose record was never written: by a full disk or a kill, where the caller holds their lane."""
+        found = (path.name for path in self._folders() if not (path / RECORD).exists())
+        return [name for name in found if LANES[_kind_in(name)] == lane]
+
+    def _folders(self) -> list[Path]:
+        return [path for path in self.folder.glob("*-*-*") if _JOB_ID.fullmatch(path.name) and path.is_dir()]
 
     def _last_of(self, lane: Lane, names: Sequence[str] | None = None) -> str | None:
         """Give the name of the last job of a lane, which alone can hold its lock."""

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from indexing.bundle.change_log import require_bundle
 from indexing.errors import BundleError, CommonspaceError
 from indexing.filesystem import fsops
 from retrieval.serving.admin.child import settings_for
@@ -120,19 +121,28 @@ class JobRunner:
         """Hold the lane of a new job for the length of a block, and write why it failed if the block does.
 
         Raises:
-            BundleError: In place of an error of the operating system, which says what it is.
+            BundleError: When the bundle is gone; nothing is made in its place. And in place of an error of the
+                operating system, which says what it is.
         """
-        lock = self.jobs.take(LANES[kind])
+        require_bundle(self.root)
         try:
-            job = self.jobs.begin(kind, asked, **more)
-            try:
-                yield job, lock
-            except BaseException as error:
-                told = error_of(error) if isinstance(error, CommonspaceError | OSError) else FAULT
-                self.jobs.end(replace(job, can_be_cancelled=False), "failed", error=told)
-                raise
+            with self._held(kind) as lock:
+                job = self.jobs.begin(kind, asked, **more)
+                try:
+                    yield job, lock
+                except BaseException as error:
+                    told = error_of(error) if isinstance(error, CommonspaceError | OSError) else FAULT
+                    self.jobs.end(replace(job, can_be_cancelled=False), "failed", error=told)
+                    raise
         except OSError as error:
             raise BundleError(f"the bundle cannot be changed: {error}; see to its disk and to this machine") from error
+
+    @contextmanager
+    def _held(self, kind: Kind) -> Iterator[int]:
+        """Hold the lock of a lane."""
+        lock = self.jobs.take(LANES[kind])
+        try:
+            yield lock
         finally:
             os.close(lock)
 

@@ -1,5 +1,6 @@
 """Records of jobs: one of a lane runs, a kill is told, and what is damaged or unknown is no answer."""
 
+import errno
 import os
 import signal
 import threading
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from indexing.errors import InputError
+from indexing.filesystem import fsops
 from retrieval.serving.admin import child, jobs
 from retrieval.serving.admin.child import Record, done
 from retrieval.serving.admin.jobs import Job, JobConflictError, Jobs, UnknownJobError
@@ -208,3 +210,37 @@ def test_another_process_may_not_take_what_is_held(book: Jobs) -> None:
     with pytest.raises(JobConflictError, match="another job is running"):
         book.take("items", 0.0)
     os.close(lock)
+
+
+def test_a_record_that_could_not_be_written_blocks_no_later_job(
+    admin: AdminClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, write = [], fsops.write_bytes
+
+    def full(path: Path, data: bytes) -> None:
+        written.append(path)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(fsops, "write_bytes", full)
+    error = admin.post("items", {"mode": "add", "items": [{"item_id": "twin", "title": "red mug"}]}, 503)["error"]
+    assert "No space left on device" in error["message"]
+    assert "disk" in error["hint"]
+    monkeypatch.setattr(fsops, "write_bytes", write)
+    left = written[0].parent
+    assert left.is_dir()  # as a kill leaves it
+    assert admin.get("jobs")["jobs"] == []
+    assert admin.get(f"jobs/{left.name}", 404)["error"]["type"] == "UnknownJobError"
+    other = admin.root / "jobs" / left.name.replace("-add-", "-fit-")
+    other.mkdir()
+    assert admin.put({"item_id": "twin", "title": "red mug"})["added"] == 1
+    assert not left.exists()
+    assert other.exists()  # it may be about to begin
+    assert admin.post("rollback", {})["job"]["state"] == "done"
+    assert not other.exists()
+
+
+def test_a_bundle_that_is_gone_is_not_made_again(admin: AdminClient) -> None:
+    admin.root.rename(admin.root.with_name("away"))
+    for path, body in (("items/delete", {"item_ids": ["mug"]}), ("compact", None), ("rollback", {})):
+        assert "holds no bundle" in admin.post(path, body, 503)["error"]["message"]
+    assert not admin.root.exists()
