@@ -69,10 +69,10 @@ def assign(
         return [Assignment(body, served_by(body.version))]
     if body.scenario is not None:
         return [_assigned(scenarios, scenarios.named(body.scenario), body, served_by)]
-    if body.user_ids is None:
-        name = scenarios.of_user(None if body.session is None else f"{SESSION}{body.session}")
-        return [_assigned_or_default(scenarios, name, body, served_by)]
-    persons = events.main_names(body.user_ids) if events is not None else body.user_ids
+    given = body.user_ids if body.session is None else [f"{SESSION}{body.session}"]
+    if given is None:
+        return [_assigned_or_default(scenarios, scenarios.of_user(None), body, served_by)]
+    persons = events.main_names(given) if events is not None else given
     names = [scenarios.of_user(person) for person in persons]
     assigned = {name: _assigned_or_default(scenarios, name, body, served_by) for name in dict.fromkeys(names)}
     places: dict[str | None, list[int]] = {}

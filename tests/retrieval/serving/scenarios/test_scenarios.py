@@ -96,6 +96,21 @@ def test_a_file_that_cannot_be_used_is_refused_with_the_scenario_and_the_key(
     assert str(caught.value).startswith(f"{path}: ")
 
 
+def test_a_session_has_the_scenario_of_its_person(log: EventLog, retriever: Retriever) -> None:
+    scenarios, served = Scenarios.of(CONTENT), Served.of(retriever)
+
+    def variant(**asked: Any) -> str | None:  # noqa: ANN401 - fields of a request
+        body = RecommendRequest.model_validate(asked)
+        return assign(scenarios, log, body, lambda _: served)[0].variant
+
+    names = [f"u{number}" for number in range(20)]
+    for name in names:
+        log.merge(f"session:s-{name}", name)
+    of_users = [variant(user_ids=[name]) for name in names]
+    assert set(of_users) == {"plain", "cheap", "red"}
+    assert [variant(session=f"s-{name}") for name in names] == of_users
+
+
 def test_files_that_are_no_json_or_have_a_key_twice_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "scenarios.json"
     for text in ("{", '{"scenarios": {"a": {}, "a": {}}}'):
