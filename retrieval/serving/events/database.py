@@ -119,7 +119,10 @@ class Database:
         Raises:
             EventsError: When they are of a newer version, or cannot be made.
         """
-        self.transact(_make_tables)
+        with self.reading() as connection:
+            is_made = sa.inspect(connection).has_table(META.name)
+        if not is_made:  # else it need not wait for who writes
+            self.transact(_make_tables)
         self.check()
 
     def check(self) -> None:
@@ -190,7 +193,8 @@ def _parsed(url: object) -> sa.URL:
 def _set_up_sqlite(connection: Any, _: object) -> None:  # noqa: ANN401 - of the driver
     connection.isolation_level = None  # transactions begin where SQLAlchemy says so
     cursor = connection.cursor()
-    cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")  # before the first table is made
+    if not cursor.execute("PRAGMA page_count").fetchone()[0]:  # a new file; of others it would wait for who writes
+        cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
     mode = cursor.execute("PRAGMA journal_mode=WAL").fetchone()[0]
     if mode != "wal":
         raise EventsError(f"SQLite cannot write ahead on this file system (mode {mode!r}); put the log on a local disk")

@@ -1,5 +1,7 @@
 """One live event, checked before it is written."""
 
+import hashlib
+import json
 import math
 import time
 import uuid
@@ -66,15 +68,26 @@ def impressions(
 ) -> list[Event]:
     """Give the impressions of an answer, by its request_id; they have names of their own, and count once.
 
-    >>> [(one.position, one.item_id, one.event_id) for one in impressions(["mug", "cup"], "r1", user_id="ann")]
-    [(1, 'mug', 'shown:r1:1'), (2, 'cup', 'shown:r1:2')]
+    An answer to several users has one request_id: the names differ by the user, or else by the session.
+
+    >>> shown = impressions(["mug", "cup"], "r1", user_id="ann")
+    >>> [(one.position, one.item_id) for one in shown]
+    [(1, 'mug'), (2, 'cup')]
+    >>> shown == impressions(["mug", "cup"], "r1", user_id="ann")
+    True
     """
+    whose = user_id or f"{SESSION}{session_id}"
     common: dict[str, Any] = {"user_id": user_id, "session_id": session_id, "time": time, "variant": variant}
     common |= {"type": IMPRESSION, "request_id": request_id}
     return [
-        Event(item_id, position=place, event_id=f"shown:{request_id}:{place}", **common)
+        Event(item_id, position=place, event_id=f"shown:{_digest(whose, request_id)}:{place}", **common)
         for place, item_id in enumerate(item_ids, start=1)
     ]
+
+
+def _digest(*parts: object) -> str:
+    """Give a short name of texts that may be long, and hold any character."""
+    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:32]
 
 
 def rows_of(events: Sequence[Event | Mapping[str, Any]], types: Collection[str]) -> list[dict[str, Any]]:

@@ -1,9 +1,12 @@
 """What is appended is there, once, for each process; histories weigh as `fit` reads them; who is who."""
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,7 @@ from retrieval.interactions.event_types import EventTypes
 from retrieval.interactions.histories import all_histories
 from retrieval.interactions.parse_values import Moment
 from retrieval.serving.events import Appended, Event, EventLog, impressions
+from retrieval.serving.events import database as database_module
 from retrieval.serving.events.event import MAX_EVENTS
 from tests.databases import PASSWORD
 
@@ -141,6 +145,19 @@ def test_impressions_are_no_interactions_and_are_read_as_impressions(log: EventL
     last, *_ = log.events_of("ann", limit=1)
     assert (last["item_id"], last["request_id"], last["variant"], last["type"]) == ("cup", "r1", "b", "view")
     assert [event["position"] for event in log.events_of("ann", before=last["sequence"])] == [2, 1]
+
+
+def test_an_answer_to_several_users_was_shown_to_each_of_them(log: EventLog) -> None:
+    shown = [
+        *impressions(["mug", "cup"], "r1", user_id="ann", time=NOW),
+        *impressions(["jar", "cup"], "r1", user_id="bob" * 80, time=NOW),  # a long name
+        *impressions(["pot"], "r1", session_id="s1", time=NOW),
+        *impressions(["pan"], "r" * 256, session_id="s2", time=NOW),
+    ]
+    assert log.append(shown) == Appended(6)
+    assert log.append(shown) == Appended(0, duplicates=6)
+    assert log.impressions_of(["bob" * 80]).table["item_id"].to_pylist() == ["jar", "cup"]
+    assert log.impressions_of(["s1"], "session").table["item_id"].to_pylist() == ["pot"]
 
 
 def test_merge_moves_what_was_and_what_will_be(log: EventLog) -> None:
@@ -321,6 +338,21 @@ def test_a_log_of_elsewhere_is_refused_and_passwords_are_in_no_message(database:
             connection.exec_driver_sql("UPDATE commonspace_meta SET value = '99' WHERE name = 'version'")
     with pytest.raises(EventsError, match="is a log of version 99, this is version 1: upgrade commonspace"):
         EventLog.open(database)
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_file_is_read_while_another_process_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, create: bool
+) -> None:
+    monkeypatch.setattr(database_module, "_BUSY_SECONDS", 0)  # who waits at all fails at once
+    path = tmp_path / "shop.db"
+    with EventLog.open(f"sqlite:///{path}") as log:
+        log.append([view("ann", "mug")])
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        assert other.execute("PRAGMA auto_vacuum").fetchone() == (2,)  # incremental
+        other.execute("BEGIN IMMEDIATE")
+        with EventLog.open(f"sqlite:///{path}", create=create) as log:
+            assert history(log, "ann") == [("mug", NOW, 0.1)]
 
 
 @pytest.mark.parametrize(
