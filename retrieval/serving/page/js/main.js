@@ -1,10 +1,11 @@
 // The page: its views, its themes, and the token where the service needs one.
 
 import { get, token } from "./api.js";
-import { byId, el, icon, openDialog } from "./dom.js";
+import { byId, debounced, el, icon, openDialog } from "./dom.js";
 import { changed, on, state } from "./store.js";
 import { queryBuilder } from "./parts/chips.js";
 import { refresh, startHealth } from "./parts/health.js";
+import { linkOf, restore, shape, viewOf } from "./parts/link.js";
 import { errorNotice } from "./parts/notice.js";
 import { settingsRow } from "./parts/settings.js";
 import { examples, searchPane } from "./panes/search.js";
@@ -13,6 +14,7 @@ const THEME = "commonspace-theme";
 const LOADED = { search: null, compare: () => import("./panes/compare.js"), users: () => import("./panes/users.js"), map: () => import("./panes/map.js") };
 const panes = {};
 let current = "search";
+let written = null, drawnShape = ""; // the address as this page last wrote or read it, and what kind of query it has
 
 function themed(value) {
   if (value) document.documentElement.dataset.theme = value; else delete document.documentElement.dataset.theme;
@@ -34,7 +36,38 @@ function askForToken(reason = "") {
   dialog.dataset.token = "";
 }
 
-async function show(name) {
+/** Put the view and its query into the address, as a step of the browser's history or in place of the last. */
+function remember(isStep) {
+  if (written === null) return; // the address has not been read yet
+  const link = linkOf(current), is = shape();
+  if (link !== written) history[isStep || is !== drawnShape ? "pushState" : "replaceState"](null, "", link ? `#${link}` : location.pathname + location.search);
+  [written, drawnShape] = [link, is];
+}
+
+/** Take the query of the address, and say what of it could not be taken. */
+function follow() {
+  const lost = restore(location.hash);
+  linkNote.replaceChildren(...lost.map((one) => el("div", { class: "notice small" }, icon("warn"), el("div", {}, `${one}.`))));
+  const view = viewOf(location.hash);
+  current = view in LOADED ? view : current;
+  [written, drawnShape] = [linkOf(current), shape()];
+}
+
+addEventListener("hashchange", () => {
+  if (written === null) return;
+  if (!(viewOf(location.hash) in LOADED)) { // as that of the link that skips to the content
+    history.replaceState(null, "", written ? `#${written}` : location.pathname + location.search);
+    return;
+  }
+  const { mode, spread, fold, rerank } = state;
+  const before = JSON.stringify([linkOf(""), mode, spread, fold, rerank]);
+  follow();
+  if (before !== JSON.stringify([linkOf(""), state.mode, state.spread, state.fold, state.rerank])) for (const topic of ["catalogue", "query", "filters"]) changed(topic);
+  show(current, false);
+});
+for (const topic of ["query", "filters", "settings"]) on(topic, debounced(250, () => remember(false)));
+
+async function show(name, isStep = true) {
   current = name;
   for (const tab of byId("tabs").children) {
     const chosen = tab.id === `tab-${name}`;
@@ -44,7 +77,7 @@ async function show(name) {
   }
   document.body.dataset.view = name;
   byId("query").hidden = name === "users";
-  history.replaceState(null, "", name === "search" ? location.pathname : `#${name}`);
+  if (isStep) remember(true);
   if (!panes[name] && LOADED[name]) panes[name] = (await LOADED[name]()).default(byId(`pane-${name}`), { show });
   if (current === name) panes[name]?.shown?.();
 }
@@ -74,9 +107,9 @@ async function start() {
   }
   place.hidden = true;
   byId("brand-note").textContent = `${state.info.items.toLocaleString("en")} items, ${state.info.encoder.name}`;
-  changed("catalogue");
-  const wanted = location.hash.slice(1);
-  await show(wanted in LOADED ? wanted : current);
+  if (written === null) follow();
+  for (const topic of ["catalogue", "query", "filters"]) changed(topic);
+  await show(current, false);
   refresh();
 }
 
@@ -90,6 +123,8 @@ on("generation", async () => { state.facets = (await get("facets")).facets; chan
 tabs();
 const { foot } = queryBuilder(byId("query"));
 settingsRow(foot);
+const linkNote = el("div", { role: "status" });
+foot.before(linkNote);
 const tries = el("div", { class: "examples" });
 foot.after(tries);
 examples(tries);

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 expect = playwright.expect
 Check = Callable[["Page"], None]
-BROKEN_WORDS = """() => [...document.querySelectorAll("dialog :is(th, td.number)")].flatMap((cell) => {
+BROKEN_WORDS = """() => [...document.querySelectorAll("dialog .table :is(th, td:not(.long))")].flatMap((cell) => {
     const text = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT).nextNode();
     return [...(text?.data || "").matchAll(/\\S+/g)].filter((word) => {
         const range = document.createRange();

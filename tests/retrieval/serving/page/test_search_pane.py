@@ -160,7 +160,7 @@ def test_an_error_is_said_and_can_be_tried_again(watched: Watched, address: str)
 
 def test_the_field_promises_what_the_encoder_takes(watched: Watched) -> None:
     field = watched.page.get_by_role("searchbox", name="Words to search for")
-    promise = "Words or a picture…" if watched.size == "phone" else "Search by meaning: words or a picture…"
+    promise = "Words or a picture" if watched.size == "phone" else "Search by meaning: words or a picture…"
     expect(field).to_have_attribute("placeholder", promise)
 
 

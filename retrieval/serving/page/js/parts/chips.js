@@ -97,7 +97,7 @@ const takes = (modality) => (state.info?.encoder.modalities || ["text"]).include
 function promised(pictures, sounds) {
   const kinds = ["words", pictures && "a picture", sounds && "a sound"].filter(Boolean);
   const text = kinds.length > 1 ? `${kinds.slice(0, -1).join(", ")} or ${kinds.at(-1)}` : kinds[0];
-  return innerWidth < 600 ? `${text.charAt(0).toUpperCase()}${text.slice(1)}…` : `Search by meaning: ${text}…`;
+  return innerWidth < 600 ? `${text.charAt(0).toUpperCase()}${text.slice(1)}` : `Search by meaning: ${text}…`;
 }
 
 function toolButton(name, label, handler, modality) {

@@ -87,6 +87,9 @@ function numbers(facet, at) {
     else state.filters.set(facet.name, { kind: "numbers", min, max });
     changed("filters");
   }
+  on("filters", () => {
+    for (const [end, one] of [["min", low], ["max", high]]) if (document.activeElement !== one) one.value = state.filters.get(facet.name)?.[end] ?? "";
+  });
   return facetBox(facet, at, bars, el("div", { class: "range" }, low, el("span", { class: "muted" }, "to"), high));
 }
 

@@ -114,7 +114,7 @@ function details() {
   for (const row of rows) if (!merged.has(row[0]) || merged.get(row[0])[1] < row[1]) merged.set(row[0], row);
   openDialog("Health of the service",
     ...(status.problems.length ? [el("div", { class: "notice error" }, el("div", {}, status.problems.map((one) => el("p", {}, one))))] : []),
-    el("table", { class: "table whole-words" }, el("caption", {}, "What is served"), el("tbody", {}, facts.map(([name, value]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, value))))),
+    el("table", { class: "table whole-words" }, el("caption", {}, "What is served"), el("tbody", {}, facts.map(([name, value]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", { class: name === "Generation" ? "long" : "" }, value))))),
     el("table", { class: "table whole-words" }, el("caption", {}, "Recall of the index"), el("thead", {}, el("tr", {}, ["", "", "found", "promised", ""].map((one, at) => (one ? el("th", { scope: "col", class: at > 1 ? "number" : "" }, one) : el("td"))))), el("tbody", {}, recall)),
     el("table", { class: "table whole-words" }, el("caption", {}, stages ? "Time by stage, in the service" : "Time by route, as seen from this page"),
       el("thead", {}, el("tr", {}, el("th", { scope: "col" }, stages ? "stage" : "route"), ...["requests", "p50", "p99"].map((one) => el("th", { scope: "col", class: "number" }, one)))),
