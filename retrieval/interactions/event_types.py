@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from retrieval.interactions.log_schema import Cleaned, LogRows
 
 USUAL = "usual"
+_SHOWN = 4  # types that a message names
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class EventType:
     weight: float
     half_life_days: float | None = None
     expires_after_days: float | None = None
+
+    def __str__(self) -> str:
+        ages = {"half-life": self.half_life_days, "expires after": self.expires_after_days}
+        aged = ", ".join(f"{how} {days:g} days" for how, days in ages.items() if days is not None)
+        return f"{self.weight:g}" + (f" ({aged})" if aged else "")
 
     def __post_init__(self) -> None:
         if not is_number(self.weight, -1e6, 1e6):
@@ -87,12 +93,7 @@ class EventTypes:
         return cls({name: _event_type(name, value) for name, value in table.items()})
 
     def __str__(self) -> str:
-        shown = []
-        for name, kind in self.types.items():
-            ages = {"half-life": kind.half_life_days, "expires after": kind.expires_after_days}
-            aged = ", ".join(f"{how} {days:g} days" for how, days in ages.items() if days is not None)
-            shown.append(f"{name}={kind.weight:g}" + (f" ({aged})" if aged else ""))
-        return ", ".join(shown)
+        return ", ".join(f"{name}={kind}" for name, kind in self.types.items())
 
     @property
     def weights(self) -> dict[str, float]:
@@ -276,8 +277,22 @@ class LearnedEvents:
                 if unread
                 else ""
             )
-        before = "was read without types of events" if self.types is None else f"had {self.types}"
-        return f"events weigh otherwise than in the log that the bundle learned from: {events}, and that log {before}"
+        return (
+            f"events weigh otherwise than in the log that the bundle learned from: {_differences(events, self.types)}; "
+            "fit the bundle anew from this log, or read it as that one, so that both count alike"
+        )
+
+
+def _differences(events: EventTypes, learned: EventTypes | None) -> str:
+    """Name the first types that weigh otherwise than in the log that was learned from."""
+    before = {} if learned is None else learned.types
+    other = [name for name in dict.fromkeys([*events.types, *before]) if events.types.get(name) != before.get(name)]
+    shown = [
+        f"{name}={events.types.get(name, 'none')}" + ("" if learned is None else f" (there {before.get(name, 'none')})")
+        for name in other[:_SHOWN]
+    ]
+    more = f" and {len(other) - _SHOWN} more" if len(other) > _SHOWN else ""
+    return ", ".join(shown) + more + (", and that log was read without types of events" if learned is None else "")
 
 
 EventTable: TypeAlias = EventTypes | Mapping[str, Any] | Path | str

@@ -203,6 +203,8 @@ def check_known(
 
 def no_known_item(known: KnownItems, items: ItemIds) -> str:
     """Say that no interaction is with an item of a bundle, and why that may be."""
+    if not known.interactions:
+        return "the log has no interactions; give one in which the users have some"
     return (
         f"no interaction in the log is with an item of this bundle: the log has {examples(known.examples)}, the bundle "
         f"{examples(items)}. {known.cause}"

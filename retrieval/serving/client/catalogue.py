@@ -91,7 +91,10 @@ def facets(**options: Unpack[PerCall]) -> Call[FacetsAnswer]:
 def tastes(
     history: Sequence[str], k: int = 8, *, weights: Sequence[float] | None = None, **options: Unpack[PerCall]
 ) -> Call[TasteAnswer]:
-    """Give the values of attributes whose items lie in the direction of a history."""
+    """Give the values of attributes whose items lie in the direction of a history.
+
+    Items that the bundle lacks are left out with their weights, and counted in ``notes``.
+    """
     return posting("/tastes", TasteAnswer, {"history": history, "k": k, "weights": weights}, options)
 
 

@@ -84,7 +84,11 @@ def recommend(
     session: str | None = None,
     **options: Unpack[RecommendOptions],
 ) -> Call[Answer]:
-    """Recommend k items to each user: of histories, of the log of live events, or to the visitor of a session."""
+    """Recommend k items to each user: of histories, of the log of live events, or to the visitor of a session.
+
+    Items of histories that the bundle lacks are left out with their weights, and counted in ``notes``; `Retriever`
+    refuses them.
+    """
     whom = {"histories": histories, "user_ids": user_ids, "session": session}
     given = {name: value for name, value in whom.items() if value is not None}
     if len(given) != 1:
@@ -93,7 +97,10 @@ def recommend(
 
 
 def complements(baskets: Sequence[Sequence[str]], k: int = 10, **options: Unpack[Answering]) -> Call[Answer]:
-    """Find items that users take with each basket, without items that are similar to it."""
+    """Find items that users take with each basket, without items that are similar to it.
+
+    Items of baskets that the bundle lacks are left out, and counted in ``notes``.
+    """
     return posting("/complements", Answer, {"baskets": baskets, "k": k}, options)
 
 
@@ -122,7 +129,10 @@ def rerank(
     histories: Sequence[Sequence[str]] | None = None,
     **options: Unpack[RerankOptions],
 ) -> Call[Answer]:
-    """Order lists of items, each for a text or for a history, and keep the best k of each (all when None)."""
+    """Order lists of items, each for a text or for a history, and keep the best k of each (all when None).
+
+    Candidates are items of the bundle; items of histories that it lacks are left out, and counted in ``notes``.
+    """
     check_list(candidates, "candidates")
     if (texts is None) == (histories is None):
         raise InputError("texts and histories are both given, or neither is; give one of them")
@@ -139,6 +149,9 @@ def users_for(
     times: Moment | None = None,
     **options: Unpack[Versioned],
 ) -> Call[UsersAnswer]:
-    """Find for each item which k of some users of the log of live events it suits best, without those who have it."""
+    """Find for each item which k of some users of the log of live events it suits best, without those who have it.
+
+    Users without an event with an item of the bundle are in no list, and counted in ``notes``.
+    """
     fields = {"item_ids": item_ids, "user_ids": user_ids, "k": k, "times": times}
     return posting("/users-for", UsersAnswer, fields, options)

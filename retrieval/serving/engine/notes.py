@@ -21,8 +21,8 @@ def warnings_as_notes() -> Iterator[None]:
         request = CURRENT.get()
         if request is None or not issubclass(category, CommonspaceWarning):
             before(message, category, *where)
-        elif str(message) not in request.notes:
-            request.notes.append(str(message))
+        else:
+            request.note(str(message))
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", CommonspaceWarning)

@@ -52,6 +52,11 @@ class RequestContext:
         now = time.perf_counter()
         return cls(request_id if valid and request_id else uuid.uuid4().hex, now, now + seconds)
 
+    def note(self, text: str) -> None:
+        """Say something beside the answer, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
     @property
     def seconds_left(self) -> float:
         """Seconds until the deadline, below 0 after it."""

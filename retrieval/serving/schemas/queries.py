@@ -214,7 +214,8 @@ class RecommendRequest(Retrieved):
 
     user_ids: Annotated[list[Id], Batch] | None = Field(default=None, description="Users of the log of live events.")
     histories: Annotated[list[History], Batch] | None = Field(
-        default=None, description="For each user the items taken, the oldest first."
+        default=None,
+        description="For each user the items taken, the oldest first; unknown ones are left out.",
     )
     session: Id | None = Field(default=None, description="A session of the log of live events.")
     weights: Annotated[list[Annotated[list[Weight], Field(max_length=MAX_HISTORY)]], Batch] | None = None

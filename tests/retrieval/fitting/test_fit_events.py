@@ -14,7 +14,7 @@ from indexing.bundle.bundle import Bundle
 from indexing.encoders import load_encoder
 from indexing.errors import InteractionsError
 from retrieval import Interactions, Retriever, cli, fit
-from retrieval.interactions.event_types import EventTypes, EventTypesWarning, LearnedEvents
+from retrieval.interactions.event_types import USUAL_TYPES, EventTypes, EventTypesWarning, LearnedEvents
 from retrieval.training.settings import write_settings
 from tests.cli_run import Run, runner
 from tests.groups import CLOCK, COUNT, SMALL, catalogue, items, log
@@ -82,7 +82,9 @@ def test_a_log_without_types_of_its_own_weighs_as_the_one_that_was_learned_from(
 
 def test_other_types_are_used_with_a_warning(retriever: Retriever) -> None:
     other = Interactions.from_arrow(VISITS, events=OTHER)
-    with pytest.warns(EventTypesWarning, match=r"otherwise than .*: view=1, buy=1, hide=0, and that log had buy=3, "):
+    with pytest.warns(
+        EventTypesWarning, match=r"otherwise than .*: view=1 \(there 0\.1 \(half.*buy=1 \(there 3\), hide=0 \(there -"
+    ):
         found = retriever.recommend(other, 5, user_ids=["ann"])
     assert found.weights[0].tolist() == [1, 1, 1]  # hide weighs 0 and is left out
     assert [retriever.items[row] for row in found.histories[0]] == ["i000", "i001", "i003"]
@@ -115,8 +117,12 @@ def test_what_an_earlier_version_did_not_keep_is_not_compared(record: dict[str, 
 
 
 def test_a_bundle_that_learned_without_types_warns_of_a_log_with_some() -> None:
-    with pytest.warns(EventTypesWarning, match="that log was read without types of events"):
+    with pytest.warns(EventTypesWarning, match=r"that log was read without types of events; fit the bundle anew"):
         LearnedEvents(None).compare(EVENTS, unread="", given=True)
+    with pytest.warns(
+        EventTypesWarning, match=r": view=0\.1, pageview=0\.1, click=0\.1, impression_click=0\.1 and \d+ more,"
+    ):
+        LearnedEvents(None).compare(USUAL_TYPES, unread="", given=True)
 
 
 def test_recommend_and_evaluate_read_a_log_as_fit_did(shop: Path, run: Run) -> None:

@@ -15,7 +15,7 @@ from retrieval.postprocess.rules import FrequencyCap, Rotate, Rules
 from retrieval.retriever.recommend import recommended_once, request_of
 from retrieval.retriever.retriever import Retriever
 from retrieval.serving.engine.answering import Answers
-from retrieval.serving.engine.live_users import histories_of_session, histories_of_users
+from retrieval.serving.engine.histories import histories_of_session, histories_of_users, known_and_weights
 from retrieval.serving.engine.request import stage
 from retrieval.serving.engine.served_bundle import Served, Unusable, usable
 from retrieval.serving.engine.service import Service, ServiceDep
@@ -41,7 +41,10 @@ NO_OTHERS: Mapping[Version, Served | Unusable] = {}
 
 @router.post("/recommend", response_model=Answer, summary="Recommend items to users")
 async def recommend(service: ServiceDep, body: RecommendRequest) -> Response:
-    """See `Retriever.recommend`: by all published stages, as they were validated."""
+    """See `Retriever.recommend`: by all published stages, as they were validated.
+
+    Items of histories that the bundle lacks are left out; ``notes`` counts them.
+    """
     others = await service.served.opened_all(versions_of(service.scenarios, body))
     return await reply(
         service, "recommend", lambda served: recommended_to(service, served, body, others), cost=body.size
@@ -98,13 +101,22 @@ def of_each_user(body: RecommendRequest) -> RecommendRequest:
     return body
 
 
+def of_known_items(retriever: Retriever, body: RecommendRequest) -> RecommendRequest:
+    """Leave out items of histories that the bundle lacks, with their weights, and say so in a note."""
+    if body.histories is None:
+        return body
+    histories, weights = known_and_weights(retriever.items, body.histories, body.weights)
+    return body.model_copy(update={"histories": histories, "weights": weights})
+
+
 def _check_count(name: str, values: Sequence[Any], count: int) -> None:
     if len(values) != count:
         raise ShapeError(f"{name} has {len(values)} values for {count} users; give one for each user")
 
 
 def answered(service: Service, retriever: Retriever, body: RecommendRequest) -> dict[str, Any]:
-    """Answer a request as it stands."""
+    """Answer a request as it stands, without items of histories that the bundle lacks."""
+    body = of_known_items(retriever, body)
     with stage("recommend"):
         found = recommended(service, retriever, body)
     hits, earlier = after_steps(retriever, found, body, seen=partial(seen_by, service, body))

@@ -5,9 +5,13 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import Response
 
+from indexing.errors import examples
+from retrieval.interactions.parse_values import request_seconds
 from retrieval.serving.engine.answering import Answers
+from retrieval.serving.engine.histories import histories_of, known_of
+from retrieval.serving.engine.request import current_request
 from retrieval.serving.engine.served_bundle import Served
-from retrieval.serving.engine.service import ServiceDep
+from retrieval.serving.engine.service import Service, ServiceDep
 from retrieval.serving.http.routes.reply import reply
 from retrieval.serving.http.routes.steps import filters, in_body
 from retrieval.serving.schemas.answers import Answer, UsersAnswer
@@ -19,13 +23,26 @@ router = APIRouter(tags=["recommend"], responses=error_responses(410))
 
 @router.post("/complements", response_model=Answer, summary="Find what users take with baskets")
 async def complements(service: ServiceDep, body: ComplementsRequest) -> Response:
-    """See `Retriever.complements`; needs what `fit` learned of users."""
+    """See `Retriever.complements`; needs what `fit` learned of users.
+
+    Items that the bundle lacks are left out, as ``notes`` says; a basket of such items alone has no hits.
+    """
 
     def work(served: Served) -> dict[str, Any]:
-        found = served.retriever.complements(body.baskets, body.k, where=filters(body))
-        return in_body(served.retriever, Answers(found), body)
+        return _complements_of(served, body)
 
     return await reply(service, "recommend", work, cost=len(body.baskets), version=body.version)
+
+
+def _complements_of(served: Served, body: ComplementsRequest) -> dict[str, Any]:
+    retriever = served.retriever
+    baskets = known_of(retriever.items, body.baskets, ("basket", "baskets"))
+    asked = [place for place, basket in enumerate(baskets) if basket]
+    found = retriever.complements([baskets[place] for place in asked], body.k, where=filters(body))
+    answered = in_body(retriever, Answers(found.named(list(map(str, asked)))), body)["results"]
+    results = dict(zip(asked, answered, strict=True))
+    nothing = ({"query_id": str(place), "hits": []} for place in range(len(baskets)))
+    return {"results": [results.get(place, empty) for place, empty in enumerate(nothing)]}
 
 
 @router.post("/next-items", response_model=Answer, summary="Find what users take soon after items")
@@ -52,13 +69,32 @@ async def trending(service: ServiceDep, body: TrendingRequest) -> Response:
 
 @router.post("/users-for", response_model=UsersAnswer, summary="Find the users whom items suit")
 async def users_for(service: ServiceDep, body: UsersForRequest) -> Response:
-    """See `Retriever.users_for`; the users are those named, by the log of live events."""
+    """See `Retriever.users_for`; the users are those named, by the log of live events.
+
+    Users without an event with an item of the bundle are in no list; ``notes`` counts them.
+    """
 
     def work(served: Served) -> dict[str, Any]:
-        retriever = served.retriever
-        log = service.log.interactions_of(body.user_ids, retriever.state.learned.live_types)
-        ranked = retriever.users_for(body.item_ids, log, body.k, times=body.times)
-        hits = [[hit._asdict() for hit in users] for users in ranked]
-        return {"results": [{"item_id": one, "users": users} for one, users in zip(body.item_ids, hits, strict=True)]}
+        return _users_of(service, served, body)
 
     return await reply(service, "recommend", work, cost=len(body.item_ids), version=body.version)
+
+
+def _users_of(service: Service, served: Served, body: UsersForRequest) -> dict[str, Any]:
+    state, user_ids = served.retriever.state, list(dict.fromkeys(body.user_ids))
+    log = service.log.interactions_of(user_ids, state.learned.live_types)
+    histories = histories_of(state, log, user_ids).rows
+    unknown = [user for user, rows in zip(user_ids, histories, strict=True) if not len(rows)]
+    if unknown:
+        current_request().note(
+            f"{len(unknown)} of {len(user_ids)} users have no event with an item of this bundle, e.g. "
+            f"{examples(unknown)}; they are in no list"
+        )
+    if len(unknown) < len(user_ids):
+        ranked = served.retriever.users_for(body.item_ids, log, body.k, times=body.times)
+        hits = [[hit._asdict() for hit in users] for users in ranked]
+    else:
+        state.items.rows(body.item_ids)  # raises where one is unknown
+        request_seconds([] if body.times is None else [body.times], "times")
+        hits = [[] for _ in body.item_ids]
+    return {"results": [{"item_id": one, "users": users} for one, users in zip(body.item_ids, hits, strict=True)]}

@@ -19,6 +19,7 @@ from retrieval.retriever.query_inputs import UserHistories
 from retrieval.retriever.retriever import Retriever
 from retrieval.serving.engine.answering import Answers
 from retrieval.serving.engine.cross_encoding import cross_encoded
+from retrieval.serving.engine.histories import known_of
 from retrieval.serving.engine.request import stage
 from retrieval.serving.engine.served_bundle import Served
 from retrieval.serving.engine.service import Service, ServiceDep
@@ -43,6 +44,7 @@ async def rerank(service: ServiceDep, body: RerankRequest) -> Response:
     """For texts by the exact score or by the cross-encoder, for histories by the published head.
 
     Candidates that do not satisfy ``where`` are left out first; variants and near-duplicates are folded afterwards.
+    Items of histories that the bundle lacks are left out, as ``notes`` says; candidates that it lacks are refused.
     """
     return await reply(
         service,
@@ -118,6 +120,6 @@ def for_texts(retriever: Retriever, asked: Sequence[Query], item_rows: list[Rows
 
 def for_histories(retriever: Retriever, body: RerankRequest, item_rows: list[Rows]) -> Candidates:
     """Give candidates of histories, in the order in which retrieval has them."""
-    histories = UserHistories.of_lists(body.histories, retriever.items)
+    histories = UserHistories.of_lists(known_of(retriever.items, body.histories or []), retriever.items)
     names = tuple(map(str, range(len(item_rows))))
     return listed_candidates(retriever, UserLines(names, tuple(histories.rows), candidates=tuple(item_rows)))

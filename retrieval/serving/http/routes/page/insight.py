@@ -11,6 +11,7 @@ from indexing.bundle.word_files import word_settings
 from indexing.errors import InputError
 from retrieval.serving.admin.generations import described_generations
 from retrieval.serving.config import MAX_ID_CHARACTERS
+from retrieval.serving.engine.histories import known_and_weights
 from retrieval.serving.engine.served_bundle import Served
 from retrieval.serving.engine.service import Service, ServiceDep
 from retrieval.serving.http.routes.page.media import library_of
@@ -76,11 +77,19 @@ async def places(service: ServiceDep, body: SearchRequest, modality: bool = Fals
 
 @router.post("/tastes", response_model=TasteAnswer, summary="A history in words")
 async def tastes(service: ServiceDep, body: TasteRequest) -> Response:
-    """The values of attributes whose items lie in the direction of the history, seen from the middle of all items."""
+    """The values of attributes whose items lie in the direction of the history, seen from the middle of all items.
+
+    Items that the bundle lacks are left out, with their weights; ``notes`` counts them.
+    """
     weights = [1.0] * len(body.history) if body.weights is None else body.weights
     if len(weights) != len(body.history):
         raise InputError(f"there are {len(body.history)} items and {len(weights)} weights; give a weight for each item")
-    return await reply(service, "search", lambda served: tastes_of(served.retriever, body.history, weights, body.k))
+
+    def work(served: Served) -> dict[str, Any]:
+        (history,), known = known_and_weights(served.retriever.items, [body.history], [weights])
+        return tastes_of(served.retriever, history, known[0] if known else weights, body.k)
+
+    return await reply(service, "search", work)
 
 
 @router.get("/status", response_model=StatusAnswer, summary="How well the service does")
