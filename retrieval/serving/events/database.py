@@ -25,6 +25,8 @@ _AGAIN = ("40001", "40P01")  # SQLSTATE: a transaction that another one was in t
 _LOCK = 7_240_311  # of PostgreSQL, while tables are made
 _WRITING = "commonspace_writing"
 _MERGES = "LOCK TABLE commonspace_aliases IN SHARE ROW EXCLUSIVE MODE"
+_APPENDING = "LOCK TABLE commonspace_forgotten IN ROW SHARE MODE"
+_FORGETTING = "LOCK TABLE commonspace_forgotten IN EXCLUSIVE MODE"  # waits for appending, which waits for it
 
 
 def now() -> int:
@@ -142,11 +144,6 @@ class Database:
                 f"{self.shown} is a log of version {version}, this is version {VERSION}: upgrade commonspace"
             )
 
-    def lock_aliases(self, connection: sa.Connection) -> None:
-        """Let no other transaction change who is who until this one ends; SQLite has one writer anyway."""
-        if connection.dialect.name == "postgresql":
-            connection.execute(sa.text(_MERGES))
-
     def shrink(self) -> None:
         """Give the space of deleted rows back, and leave none of their bytes in the file of changes.
 
@@ -179,6 +176,29 @@ class Database:
             if "database is locked" in said or isinstance(error, sa.exc.TimeoutError):
                 raise EventsBusyError(f"{self.shown} is busy ({said.splitlines()[0]}); try again") from None
             raise EventsError(f"{self.shown}: {said}") from None  # the cause may hold the URL
+
+
+def lock_appending(connection: sa.Connection) -> None:
+    """Let nobody be forgotten until this transaction, which appends, ends."""
+    _lock(connection, _APPENDING)
+
+
+def lock_forgetting(connection: sa.Connection) -> None:
+    """Wait for the transactions that append, and let no other begin to; before anything else in a transaction.
+
+    Then what they received is there to be removed, and what is received later is checked by who was forgotten.
+    """
+    _lock(connection, _FORGETTING)
+
+
+def lock_aliases(connection: sa.Connection) -> None:
+    """Let no other transaction change who is who until this one ends; after the locks above, if both are taken."""
+    _lock(connection, _MERGES)
+
+
+def _lock(connection: sa.Connection, statement: str) -> None:
+    if connection.dialect.name == "postgresql":  # SQLite has one writer
+        connection.execute(sa.text(statement))
 
 
 def _parsed(url: object) -> sa.URL:

@@ -212,7 +212,7 @@ class EventLog:
             InteractionsError: When the first belongs to somebody else already, or the second to the first.
         """
         first, second = self._names(anonymous, known)
-        return self._writer.run(lambda connection: users.merge(connection, self.database, first, second))
+        return self._writer.run(lambda connection: users.merge(connection, first, second))
 
     def forget(self, user_id: str) -> users.Forgotten:
         """Remove a user: all events, names and sessions; a dump that is restored later does not bring them back.
@@ -220,14 +220,16 @@ class EventLog:
         A salted hash of each name is kept for that, with the time. Later events of the user are of somebody new.
         """
         (name,) = self._names(user_id)
-        done = self._writer.run(lambda connection: users.forget(connection, self.database, name))
+        done = self._writer.run(lambda connection: users.forget(connection, name))
         self.database.shrink()
         return done
 
     def retain(self, *, days: float | None = None, events: int | None = None) -> retention.Retained:
         """Remove events that are older than so many days, or more than so many; the latest stay.
 
-        Users of whom nothing is left are removed. An event_id that was removed may come again.
+        Users of whom nothing is left are removed. Those who have several names stay, as who is who has to be known of
+        later events; with ``days`` they go once they were merged before that, too. An event_id that was removed may
+        come again.
         """
         done = retention.retain(self._writer.run, days, events)
         self.database.shrink()
@@ -244,6 +246,8 @@ class EventLog:
         """Add what a dump holds, in one transaction; events that are there already count once.
 
         Users who were forgotten after an event was received are left out with it, by this log or by that of the dump.
+        Names that either of them merged are one person, by one main name: that of this log, unless it belongs to
+        somebody by the dump.
 
         Raises:
             InputError: When the folder is no dump.

@@ -35,17 +35,18 @@ def retain(run: Run, days: float | None, events: int | None) -> Retained:
     """Remove what is older or more than is kept; see `EventLog.retain`."""
     if days is None and events is None:
         raise InputError("neither days nor events say what is kept; give one of them, or both")
-    removed, first_kept = 0, int(time.time())
+    removed, now = 0, int(time.time())
+    first_kept = 0  # of what was merged
     if days is not None:
         days = check_number(days, "days", "give a number above 0", above=0)
-        first_kept -= int(days * SECONDS_PER_DAY)
+        first_kept = now - int(days * SECONDS_PER_DAY)
         removed += _remove(run, EVENTS.c.time < first_kept)
     if events is not None:
         kept = check_whole(events, "events", 1)
         oldest = sa.select(EVENTS.c.sequence).order_by(EVENTS.c.sequence.desc()).offset(kept - 1).limit(1)
         last = run(lambda connection: connection.execute(oldest).scalar() or 0)
         removed += _remove(run, EVENTS.c.sequence < last)
-    return Retained(removed, _remove_users(run, first_kept))
+    return Retained(removed, _remove_users(run, now if days is None else first_kept, first_kept))
 
 
 def _remove(run: Run, condition: sa.ColumnElement[bool]) -> int:
@@ -64,20 +65,28 @@ def _remove(run: Run, condition: sa.ColumnElement[bool]) -> int:
     return removed
 
 
-def _remove_users(run: Run, before: int) -> int:
-    """Remove users of whom there is no event, nor a name that belongs to them and has one, and their names."""
+def _remove_users(run: Run, created: int, merged: int) -> int:
+    """Remove users of whom there is no event, nor a name that belongs to them and has one, and their names.
+
+    Args:
+        run: Runs it.
+        created: Users who were first seen before this second.
+        merged: None of whose names was merged at this second or later: who is who is kept longer than the events.
+    """
     of_names = sa.exists().where(EVENTS.c.user_id == ALIASES.c.alias, ALIASES.c.user_id == USERS.c.user_id)
     own = sa.exists().where(EVENTS.c.user_id == USERS.c.user_id)
     is_alias = sa.exists().where(ALIASES.c.alias == USERS.c.user_id)
-    left = sa.select(USERS.c.user_id).where(USERS.c.created < before * _US, ~own, ~of_names, ~is_alias).limit(_AT_ONCE)
+    has_names = sa.exists().where(ALIASES.c.user_id == USERS.c.user_id, ALIASES.c.merged >= merged * _US)
+    is_left = USERS.c.created < created * _US, ~own, ~of_names, ~is_alias, ~has_names
+    left = sa.select(USERS.c.user_id).where(*is_left).limit(_AT_ONCE)
 
     def part(connection: sa.Connection) -> int:
         users = connection.execute(left).scalars().all()
         for start in range(0, len(users), 500):
             some = users[start : start + 500]
-            merged = connection.execute(sa.select(ALIASES.c.alias).where(ALIASES.c.user_id.in_(some))).scalars().all()
+            names = connection.execute(sa.select(ALIASES.c.alias).where(ALIASES.c.user_id.in_(some))).scalars().all()
             connection.execute(ALIASES.delete().where(ALIASES.c.user_id.in_(some)))
-            connection.execute(USERS.delete().where(USERS.c.user_id.in_([*some, *merged])))
+            connection.execute(USERS.delete().where(USERS.c.user_id.in_([*some, *names])))
         return len(users)
 
     removed = 0

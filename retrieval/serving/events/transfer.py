@@ -25,10 +25,10 @@ from retrieval.interactions.interactions import read_table, source_name
 from retrieval.interactions.log_schema import LogRows, ReadOptions
 from retrieval.interactions.parse_values import legible, read_events
 from retrieval.serving.config import MAX_NAME_CHARACTERS
-from retrieval.serving.events.database import Database
-from retrieval.serving.events.forgotten import forgotten_since
+from retrieval.serving.events.database import Database, lock_appending
 from retrieval.serving.events.reading import stream
 from retrieval.serving.events.tables import ALIASES, EVENTS, FORGOTTEN, IMPRESSION, add_new
+from retrieval.serving.events.users import join_names
 from retrieval.serving.events.writer import Appended, Writer, add_events
 
 MANIFEST = "manifest.json"
@@ -129,28 +129,19 @@ def restore(writer: Writer, folder: Path | str) -> Restored:
     _check(folder)
 
     def job(connection: sa.Connection) -> Appended:
-        for table in _TABLES:  # first who was forgotten, in case the log is a new one
-            for rows in _batches(folder / f"{table.name.removeprefix('commonspace_')}.parquet"):
-                add_new(connection, table, rows)
+        lock_appending(connection)
+        for rows in _batches(folder / "forgotten.parquet"):  # first, in case the log is a new one
+            add_new(connection, FORGOTTEN, rows)
+        join_names(connection, chain.from_iterable(_batches(folder / "aliases.parquet")))
         total: Counter[str] = Counter()
         for rows in _batches(folder / "events.parquet"):
             for row in rows:
                 row["is_shown"] = row["type"] == IMPRESSION
             total.update(vars(add_events(connection, [rows])[0]))
-        _leave_out_names(connection)
         return Appended(**{"accepted": 0, **total})
 
     done = writer.run(job)
     return Restored(done.accepted, done.duplicates, done.forgotten)
-
-
-def _leave_out_names(connection: sa.Connection) -> None:
-    """Remove names that a dump brought back of somebody who was forgotten after they were merged."""
-    found = connection.execute(sa.select(ALIASES.c.alias, ALIASES.c.user_id, ALIASES.c.merged)).all()
-    since = forgotten_since(connection, [name for alias, user, _ in found for name in (alias, user)])
-    gone = [alias for alias, user, merged in found if merged <= max(since.get(alias, 0), since.get(user, 0))]
-    for start in range(0, len(gone), 500):
-        connection.execute(ALIASES.delete().where(ALIASES.c.alias.in_(gone[start : start + 500])))
 
 
 def _check(folder: Path) -> None:

@@ -1,15 +1,15 @@
 """Users of a log: who is who, their histories, and forgetting them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
 from indexing.errors import InteractionsError
-from retrieval.serving.events.database import Database, now
+from retrieval.serving.events.database import lock_aliases, lock_forgetting, now
 from retrieval.serving.events.event import SESSION
-from retrieval.serving.events.forgotten import remember_forgotten
+from retrieval.serving.events.forgotten import forgotten_since, remember_forgotten
 from retrieval.serving.events.tables import ALIASES, EVENTS, USERS, add_new, matching
 
 HISTORY = 10_000
@@ -71,9 +71,9 @@ def people(connection: sa.Connection, user_ids: Sequence[str]) -> dict[str, list
     return {user: names[main.get(user, user)] for user in user_ids}
 
 
-def merge(connection: sa.Connection, database: Database, anonymous: str, known: str) -> Merged:
+def merge(connection: sa.Connection, anonymous: str, known: str) -> Merged:
     """Let everything of one user belong to another; see `EventLog.merge`."""
-    database.lock_aliases(connection)
+    lock_aliases(connection)
     names = people(connection, [anonymous, known])
     main = names[known][0]
     of_anonymous = sa.select(sa.func.count()).where(EVENTS.c.user_id.in_(names[anonymous]))
@@ -92,9 +92,64 @@ def merge(connection: sa.Connection, database: Database, anonymous: str, known: 
     return Merged(main, events)
 
 
-def forget(connection: sa.Connection, database: Database, user_id: str) -> Forgotten:
+def join_names(connection: sa.Connection, rows: Iterable[dict[str, Any]]) -> None:
+    """Add who is who by another log: all names that are joined by either log are one person, with one main name.
+
+    That is the one of this log, unless the other one says more: a name that belongs to nobody by either of them.
+
+    Args:
+        connection: Of the transaction.
+        rows: Rows of ALIASES. Those of somebody who was forgotten later are left out, and removed here.
+    """
+    lock_aliases(connection)
+    here = {str(alias): (str(user), int(moment)) for alias, user, moment in connection.execute(sa.select(ALIASES))}
+    pairs = [(alias, user, moment, True) for alias, (user, moment) in here.items()]
+    pairs += [(row["alias"], row["user_id"], row["merged"], False) for row in rows]
+    since = forgotten_since(connection, list(dict.fromkeys(name for pair in pairs for name in pair[:2])))
+    pairs = [pair for pair in pairs if pair[2] > max(since.get(pair[0], 0), since.get(pair[1], 0))]
+    joined = _joined(pairs)
+    changed = [alias for alias, row in here.items() if alias not in joined or joined[alias] != row]
+    for start in range(0, len(changed), 500):
+        connection.execute(ALIASES.delete().where(ALIASES.c.alias.in_(changed[start : start + 500])))
+    new = {alias: row for alias, row in joined.items() if alias not in here or here[alias] != row}
+    names = [{"alias": alias, "user_id": user, "merged": moment} for alias, (user, moment) in new.items()]
+    add_new(connection, ALIASES, names)
+    moments = {name: moment for alias, (user, moment) in new.items() for name in (alias, user)}
+    add_new(connection, USERS, [{"user_id": name, "created": moment} for name, moment in moments.items()])
+
+
+def _joined(pairs: Sequence[tuple[str, str, int, bool]]) -> dict[str, tuple[str, int]]:
+    """Give the main name, and the moment, of each name that is not the main one of its set of connected names.
+
+    Args:
+        pairs: A name, to whom it belongs, since when, and whether by this log.
+    """
+    sets: dict[str, set[str]] = {}
+    moments: dict[str, int] = {}
+    for alias, user, moment, _ in pairs:
+        both = sets.setdefault(alias, {alias}), sets.setdefault(user, {user})
+        if both[0] is not both[1]:
+            small, large = sorted(both, key=len)
+            large |= small
+            sets.update(dict.fromkeys(small, large))
+        moments[alias] = max(moments.get(alias, 0), moment)
+        moments[user] = max(moments.get(user, 0), moment)
+    here = {alias for alias, _, _, is_here in pairs if is_here}
+    elsewhere = {alias for alias, _, _, is_here in pairs if not is_here}
+    owners = {user for _, user, _, is_here in pairs if is_here}
+
+    def preference(name: str) -> tuple[bool, bool, bool, str]:
+        return name in here, name in elsewhere, name not in owners, name
+
+    mains = {id(names): min(names, key=preference) for names in sets.values()}
+    of_names = {name: mains[id(names)] for name, names in sets.items()}
+    return {name: (main, moments[name]) for name, main in of_names.items() if name != main}
+
+
+def forget(connection: sa.Connection, user_id: str) -> Forgotten:
     """Remove all that is known of a person; see `EventLog.forget`."""
-    database.lock_aliases(connection)
+    lock_forgetting(connection)
+    lock_aliases(connection)
     names = people(connection, [user_id])[user_id]
     visits = sa.select(EVENTS.c.session_id).where(EVENTS.c.user_id.in_(names), EVENTS.c.session_id.is_not(None))
     sessions = [SESSION + visit for visit in connection.execute(visits.distinct()).scalars()]

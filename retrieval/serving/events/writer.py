@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 import sqlalchemy as sa
 
 from indexing.errors import EventsBusyError, EventsError
-from retrieval.serving.events.database import Database, now
+from retrieval.serving.events.database import Database, lock_appending, now
 from retrieval.serving.events.forgotten import dropped_rows
 from retrieval.serving.events.tables import EVENTS, USERS, add_new
 
@@ -150,6 +150,7 @@ def add_events(connection: sa.Connection, batches: Sequence[list[dict[str, Any]]
 
     Rows may say when they were received; now when they do not.
     """
+    lock_appending(connection)
     received = now()
     rows = [row for batch in batches for row in batch]
     for row in rows:

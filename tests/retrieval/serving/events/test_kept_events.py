@@ -3,17 +3,23 @@
 import json
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import sqlalchemy as sa
 
 from indexing.errors import DamagedFileError, InputError, InteractionsError
 from retrieval import Impressions, Interactions
 from retrieval.interactions.log_schema import ReadOptions
-from retrieval.serving.events import Event, EventLog, impressions
+from retrieval.serving.events import Appended, Event, EventLog, impressions
+from retrieval.serving.events.database import lock_forgetting
+from retrieval.serving.events.event import rows_of
+from retrieval.serving.events.writer import add_events
+from tests.databases import fresh_database
 
 DAY = 86_400
 NOW = int(time.time())
@@ -163,10 +169,80 @@ def test_users_of_whom_nothing_is_left_go_with_their_names(log: EventLog) -> Non
     with log.database.writing() as connection:
         connection.exec_driver_sql("UPDATE commonspace_users SET created = created - 9000000000000")
     done = log.retain(days=30)
-    assert (done.events, done.users) == (1, 1)
+    assert (done.events, done.users) == (1, 0)  # the names were merged today
+    with log.database.writing() as connection:
+        connection.exec_driver_sql("UPDATE commonspace_aliases SET merged = merged - 9000000000000")
+    assert log.retain(days=30).users == 1
     info = log.info()
     assert (info.users, info.aliases) == (2, 1)
     assert items(log, "bob") == ["new"]
+
+
+def test_a_number_of_events_that_are_kept_leaves_who_is_who(log: EventLog) -> None:
+    log.merge("anon", "ann")
+    log.append([view("cat", "old"), view("bob", "mug")])
+    with log.database.writing() as connection:
+        for column in ("users SET created = created", "aliases SET merged = merged"):
+            connection.exec_driver_sql(f"UPDATE commonspace_{column} - 9000000000000")
+    done = log.retain(events=1)
+    assert (done.events, done.users) == (1, 1)  # cat
+    log.append([view("anon", "cup")])
+    assert items(log, "ann") == ["cup"]
+
+
+MERGES = [  # of the log that is dumped, of that which has it restored, and the main name of all of them
+    ([("a", "b")], [("b", "c")], "c"),
+    ([("a", "b")], [("b", "a")], "a"),
+    ([("a", "b")], [("a", "c")], "c"),
+    ([("a", "b")], [("x", "a"), ("y", "b")], "b"),
+    ([("b", "c"), ("x", "c")], [("a", "b")], "c"),
+    ([("a", "b")], [], "b"),
+]
+
+
+@pytest.mark.parametrize(("there", "here", "main"), MERGES)
+def test_names_that_a_restored_dump_joins_are_one_person(
+    log: EventLog, tmp_path: Path, there: list[tuple[str, str]], here: list[tuple[str, str]], main: str
+) -> None:
+    names = sorted({name for pair in there + here for name in pair})
+    with EventLog.open(f"sqlite:///{tmp_path / 'other.db'}") as other:
+        other.append([view(name, f"there-{name}") for name in names])
+        for pair in there:
+            other.merge(*pair)
+        other.dump(tmp_path / "dump")
+    log.append([view(name, f"here-{name}") for name in names] + [view("bob", "mug")])
+    for pair in here:
+        log.merge(*pair)
+    for _ in range(2):  # the second time nothing is new
+        log.restore(tmp_path / "dump")
+        assert log.main_names(names) == [main] * len(names)
+        assert sorted(items(log, names[0])) == sorted(f"{at}-{name}" for at in ("here", "there") for name in names)
+        assert (log.info().users, log.info().aliases) == (2, len(names) - 1)
+    log.forget(main)
+    assert log.info().types == {"view": 1}
+    assert log.info().aliases == 0
+
+
+def test_who_is_forgotten_is_so_while_another_process_appends(server: str) -> None:
+    waiting = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    with fresh_database(server) as url, EventLog.open(url) as log, EventLog.open(url) as other:
+        log.append([view("bob", "mug")])
+        rows = rows_of([view("ann", "cup")], {"view"})
+        with ThreadPoolExecutor(1) as pool:
+            with other.database.writing() as connection:
+                assert add_events(connection, [rows]) == [Appended(1)]
+                done = pool.submit(log.forget, "ann")
+                while not done.done() and not connection.execute(waiting).scalar_one():
+                    time.sleep(0.001)
+            assert done.result().events == 1
+            assert log.info().types == {"view": 1}
+            with log.database.writing() as connection:
+                lock_forgetting(connection)
+                late = pool.submit(other.append, [view("ann", "late", OLD)])
+                while not late.done() and not connection.execute(waiting).scalar_one():
+                    time.sleep(0.001)
+                assert not late.done()  # what waits for the forgetting will know of it
+            assert late.result() == Appended(0, forgotten=1)
 
 
 LOG = pa.table(
