@@ -39,7 +39,13 @@ from retrieval.fitting.log_kind import LogKind, TrainingData
 from retrieval.fitting.part_training.part_selection import PartSelection, Validated
 from retrieval.fitting.part_training.served_gain import ServedGain, recommend
 from retrieval.fitting.part_training.trainer import Trainer
-from retrieval.fitting.publish_gate import unchanged_since, why_keep_published
+from retrieval.fitting.publish_gate import (
+    loss_note,
+    num_learned,
+    unchanged_since,
+    warn_if_smaller,
+    why_keep_published,
+)
 from retrieval.fitting.published_model import PublishedModel
 from retrieval.fitting.report import FitReport, check_fit_arguments, manifest_record
 from retrieval.fitting.selection.behaviour_selection import (
@@ -86,6 +92,7 @@ def fit(
     Changes since the current generation are folded into one first; see `compact`. Training holds no lock of the bundle:
     items that are added or deleted meanwhile stay changes of the generation that is current in the end. The current
     generation stays when the new parts do no better, show one item out of proportion, or are the same to the last bit.
+    A training from scratch on fewer interactions than the published parts were trained on gives a warning.
 
     Args:
         bundle: Folder of the bundle.
@@ -128,6 +135,8 @@ def fit(
         try:
             data = TrainingData(interactions, known, shown)
             run = _Fit(compacted, data, settings, published, checkpoints or default_work, progress)
+            if published is None:
+                warn_if_smaller(compacted, run.histories)
             report = run.run(publish=publish)
         except CommonspaceError:  # the same call would raise it again
             fsops.remove(default_work)
@@ -188,6 +197,10 @@ class _Fit:
             return replace(report, refused=limited.problem)
         continued_from = self.published.generation if self.published else None
         record = manifest_record(report, self.config, self.histories, self.events, continued_from)
+        if self.published:  # what it continues from was trained on more, where the log is the later part alone
+            record["interactions"] = max(record["interactions"], num_learned(self.bundle))
+        else:
+            report = replace(report, notes=report.notes | loss_note(self.bundle, self.histories, final.names))
         if refused := unchanged_since(self.bundle, final.files(self.histories, self.bundle.items), record, self.config):
             return replace(report, refused=refused)
         self.trainer.report_progress("index", EVERYTHING, 0, 0)

@@ -1,11 +1,16 @@
-"""What is published: parts whose gain is above zero by its interval, unless the published parts do better."""
+"""What is published: parts whose gain is above zero by its interval, unless the published parts do better.
 
+A log with fewer interactions than the published parts were trained on is told here too, as their gain may be less.
+"""
+
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.generation import part_of
+from indexing.errors import CommonspaceWarning
 from retrieval.fitting.fit_config import FitConfig, same_config
 from retrieval.fitting.fitted_model import LEARNED
 from retrieval.fitting.selection.behaviour_selection import sample_users, validation_users
@@ -14,6 +19,58 @@ from retrieval.fitting.selection.validation import MIN_USERS, Gain, Validation
 from retrieval.interactions.histories import History
 from retrieval.models.item_space import ItemSpace
 from retrieval.retriever.learned_parts import LearnedParts
+
+NOTE = "fewer interactions"
+"""The note of the report about it."""
+_IN_WORDS = {"reranker": "reranker (the second stage)", "profiles": "profiles (the model of user profiles)"}
+
+
+class SmallerLogWarning(CommonspaceWarning):
+    """A fit from scratch on fewer interactions than the published parts were trained on."""
+
+
+def num_learned(bundle: Bundle) -> int:
+    """Return how many interactions the published parts were trained on; 0 where there are none, or it is not known."""
+    return int(bundle.manifest.learned.get("interactions", 0)) if bundle.manifest.features else 0
+
+
+def why_smaller(bundle: Bundle, interactions: int) -> str:
+    """Return how a log is smaller than that of the published parts, or "" where it is not.
+
+    Args:
+        bundle: With the published parts.
+        interactions: How many the log has.
+    """
+    learned = num_learned(bundle)
+    if interactions >= learned:
+        return ""
+    parts = ", ".join(_IN_WORDS.get(name, name) for name in bundle.manifest.features)
+    return (
+        f"the log has {interactions:,} interactions, and the published parts ({parts}) were trained on {learned:,}: a "
+        "fit from scratch loses what it learned from the others"
+    )
+
+
+def warn_if_smaller(bundle: Bundle, histories: Sequence[History]) -> None:
+    """Warn before a training from scratch that has fewer interactions."""
+    if why := why_smaller(bundle, sum(map(len, histories))):
+        warnings.warn(f"{why}; give the whole log, or refresh", SmallerLogWarning, stacklevel=3)
+
+
+def loss_note(bundle: Bundle, histories: Sequence[History], parts: Sequence[str]) -> dict[str, str]:
+    """Return the note for the report of a fit that has trained on fewer interactions; none otherwise.
+
+    Args:
+        bundle: With the parts that were published before.
+        histories: Of the log.
+        parts: Names of the parts that take their place.
+    """
+    interactions, learned = sum(map(len, histories)), num_learned(bundle)
+    if interactions >= learned:
+        return {}
+    lost = ", ".join(_IN_WORDS.get(name, name) for name in bundle.manifest.features if name not in parts)
+    text = f"trained on {interactions:,}; the parts before were trained on {learned:,}"
+    return {NOTE: f"{text}, and {lost} of them has no successor" if lost else text}
 
 
 def why_not_published(gain: Gain) -> str:

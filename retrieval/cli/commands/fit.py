@@ -6,6 +6,7 @@ from pathlib import Path
 import typer
 
 from indexing.bundle.bundle import Bundle
+from indexing.errors import TrainingError
 from indexing.runtime.progress import progress
 from retrieval.cli.display.curves import write_losses
 from retrieval.cli.display.fit_progress import fit_progress, show_report
@@ -18,6 +19,7 @@ from retrieval.cli.options.search import BundleFolder
 from retrieval.cli.runs.live_log import read_live, url_for
 from retrieval.fitting.fit import fit as fit_bundle
 from retrieval.fitting.fit_config import Effort, FitConfig
+from retrieval.fitting.publish_gate import why_smaller
 from retrieval.fitting.tuning import tune as tune_bundle
 from retrieval.interactions.impressions import Impressions
 from retrieval.interactions.interactions import Interactions
@@ -26,6 +28,9 @@ from retrieval.retriever.learned_parts import learned_events
 from retrieval.training.settings import read_settings, write_settings
 
 NOT_PUBLISHED = 3  # exit code of a fit that left the published model
+WAYS_OUT = (
+    "add the earlier log with `commonspace events import`, give --refresh, or say --replace to learn from these alone"
+)
 
 
 def fit(
@@ -40,17 +45,17 @@ def fit(
     The parts are an adapter, a behaviour block and a reranking head. A part is published if it is better than the
     current one. An interrupted fit continues where it stopped. The exit code is 3 when nothing was published.
     """
-    if learning.refresh and learning.split and not learning.hold_out:
-        raise UsageError("--split does not go with --refresh, which validates on the latest interactions: leave it out")
-    if learning.refresh and learning.effort and not learning.config:
-        raise UsageError("--refresh trains as the published model was trained: leave --effort out, or give --config")
+    _check_options(learning)
     learned = learned_events(Bundle.open(bundle)) if learning.refresh else None
     url = url_for(learning.events, interactions)
+    if learning.replace and url is None:
+        raise UsageError("--replace is for the live log; a fit from a file needs no leave: leave it out")
     shown: Impressions | None = None
     if url is None:
         train = log.open(interactions or "", learned=learned, context=learning.context_columns)
     else:
         train, shown = read_live(url, log, learned, learning.context_columns, is_refresh=learning.refresh)
+        _check_size(bundle, train, learning)
     train = _train_part(train, learning.hold_out, learning.split)
     is_given = bool(learning.config) or not learning.refresh
     config = _settings(learning.config, learning.split, learning.effort) if is_given else None
@@ -80,6 +85,30 @@ def fit(
         show_report(f"{bundle}: fit on {used} interactions", report)
     if report.refused:
         raise typer.Exit(NOT_PUBLISHED)
+
+
+def _check_options(learning: FitOptions) -> None:
+    """Check that no two options exclude each other.
+
+    Raises:
+        UsageError: When two do.
+    """
+    if learning.refresh and learning.split and not learning.hold_out:
+        raise UsageError("--split does not go with --refresh, which validates on the latest interactions: leave it out")
+    if learning.refresh and learning.effort and not learning.config:
+        raise UsageError("--refresh trains as the published model was trained: leave --effort out, or give --config")
+    if learning.refresh and learning.replace:
+        raise UsageError("--refresh continues from the published model and replaces none: leave --replace out")
+
+
+def _check_size(bundle: Path, live: Interactions, learning: FitOptions) -> None:
+    """Check that a live log has as many interactions as the published parts were trained on.
+
+    Raises:
+        TrainingError: When it has fewer, and they are neither to be refreshed nor replaced.
+    """
+    if not (learning.refresh or learning.replace) and (why := why_smaller(Bundle.open(bundle, only=()), len(live))):
+        raise TrainingError(why, cli=WAYS_OUT)
 
 
 def tune(

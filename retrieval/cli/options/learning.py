@@ -51,6 +51,14 @@ Publish = Annotated[
         help="Without it the new generation waits for `commonspace publish`.",
     ),
 ]
+Replace = Annotated[
+    bool,
+    typer.Option(
+        "--replace",
+        rich_help_panel=LEARNING,
+        help="With --events: learn also where the live log is smaller than the log of the published model.",
+    ),
+]
 CheckpointDir = Annotated[
     Path | None,
     typer.Option(
@@ -116,6 +124,7 @@ class FitOptions:
     context: ContextColumnsOption = None
     events: LiveEvents = None
     publish: Publish = True
+    replace: Replace = False
 
     @property
     def context_columns(self) -> tuple[str, ...]:

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from indexing.bundle.bundle import Bundle
-from indexing.errors import InputError
+from indexing.errors import InputError, TrainingError
 from retrieval.fitting.fit import fit
 from retrieval.fitting.fit_config import FitConfig
+from retrieval.fitting.publish_gate import why_smaller
 from retrieval.fitting.steps import Step
 from retrieval.interactions.event_types import EventTypes, beside_usual
 from retrieval.interactions.impressions import Impressions
@@ -20,6 +21,10 @@ LIVE, UPLOAD = "events", "upload"
 """Where a log is from: the service, or the request."""
 SETTINGS = ("effort", "split", "exposure_floor")
 """The fields of `FitConfig` that a request may give."""
+WAYS_OUT = (
+    'add the earlier log with `commonspace events import`, ask for {"refresh": true}, or say {"replace": true} to '
+    "learn from these alone"
+)
 
 Read = tuple[Interactions, Impressions | None]
 
@@ -35,7 +40,7 @@ def fit_bundle(
 
     Args:
         root: Folder of the bundle.
-        asked: `SETTINGS`, ``refresh``, ``publish``, ``context``, and ``up_to``, the last event that is read.
+        asked: `SETTINGS`, ``refresh``, ``replace``, ``publish``, ``context``, and ``up_to``, the last event to read.
         log: The uploaded log, where ``asked["log"]`` says that there is one; else that of live events is read.
         events: URL of the log of live events.
         progress: Called with each step.
@@ -44,9 +49,11 @@ def fit_bundle(
         The report, as plain values.
 
     Raises:
+        TrainingError: When live events are fewer than the published parts were trained on, and are not to replace them.
         CommonspaceError: As `fit` does.
     """
-    learned = learned_events(Bundle.open(root, only=()))
+    bundle = Bundle.open(root, only=())
+    learned = learned_events(bundle)
     types = beside_usual(None if learned is None else learned.types)
     context = tuple(asked.get("context", ()))
     if asked.get("log") == UPLOAD:
@@ -55,6 +62,8 @@ def fit_bundle(
         interactions, impressions = Interactions.open(log, default_events=types, context=context), None
     else:
         interactions, impressions = _live(events, types, context, asked.get("up_to"))
+        if not (asked.get("refresh") or asked.get("replace")) and (why := why_smaller(bundle, len(interactions))):
+            raise TrainingError(f"{why}; {WAYS_OUT}")
     refresh, settings = bool(asked.get("refresh")), {name: asked[name] for name in SETTINGS if name in asked}
     report = fit(
         root,

@@ -50,15 +50,17 @@ def delete_item(item_id: str, **options: Unpack[PerCall]) -> Call[JobAnswer]:
     return _deleting("/admin/items/{item_id}", {"item_id": item_id}, options)
 
 
-def fit(resume: str | None = None, **options: Unpack[FitOptions]) -> Call[JobAnswer]:
+def fit(resume: str | None = None, *, replace: bool = False, **options: Unpack[FitOptions]) -> Call[JobAnswer]:
     """Learn from the log of live events, or continue a fit that did not end by its ``resume``, a job_id.
 
-    It becomes a job; ask for it by its name.
+    It becomes a job; ask for it by its name. The job fails where live events are fewer than the published parts were
+    trained on, unless they are to ``replace`` them.
 
     Raises:
         ConflictError: When another fit, compaction, publication or rollback runs.
     """
-    return _changing("fit", {} if resume is None else {"resume": resume}, options)
+    asked = {"resume": resume} if resume is not None else {}
+    return _changing("fit", asked | ({"replace": True} if replace else {}), options)
 
 
 def fit_upload(interactions: bytes | Path | str, **options: Unpack[FitOptions]) -> Call[JobAnswer]:

@@ -71,12 +71,17 @@ class FitRequest(FitOptions):
     """Learn from the log of live events as it stands, or continue a fit that did not end."""
 
     model_config = examples([{}, {"effort": "fast", "publish": False}, {"refresh": True}])
+    replace: bool = Field(
+        default=False, description="Learn also where live events are fewer than the published parts were trained on."
+    )
     resume: _Name | None = Field(default=None, description="A fit that was ended or has failed: the same again.")
 
     @model_validator(mode="after")
     def _resume_alone(self) -> "FitRequest":
         if self.resume is not None and self.model_fields_set != {"resume"}:
             raise ValueError("a fit is resumed as it was asked for; give `resume` alone")
+        if self.refresh and self.replace:
+            raise ValueError("a refresh continues from the published parts and replaces none; leave `replace` out")
         return self
 
 

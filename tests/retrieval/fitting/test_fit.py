@@ -19,6 +19,7 @@ from indexing.exchange import export_faiss
 from retrieval import Interactions, Retriever, fit
 from retrieval.fitting.exposure_limit import allowed_exposure
 from retrieval.fitting.fitted_model import LEARNED_FILES
+from retrieval.fitting.publish_gate import SmallerLogWarning
 from retrieval.fitting.selection.validation import Gain
 from retrieval.retriever.fallback.fill_short_lists import FallbackWarning
 from retrieval.retriever.learned_parts import compact, repair
@@ -198,7 +199,8 @@ def test_what_was_learned_before_and_did_not_pass_now_is_gone(live: Path) -> Non
 
 
 def test_too_few_users_are_refused(live: Path) -> None:
-    with pytest.raises(TrainingError, match="only 4 users"):
+    fewer = pytest.warns(SmallerLogWarning, match=r"the log has 32 interactions, .* were trained on 720")
+    with pytest.raises(TrainingError, match="only 4 users"), fewer:
         fit(live, log(4), SMALL)
 
 

@@ -90,6 +90,7 @@ def test_another_token_does_not_open_it(asking: Asking, service: TestClient) -> 
     [
         (calls.fit(refresh=True, publish=False, timeout=5.0), "/admin/fit", {"refresh": True, "publish": False}),
         (calls.fit("job-1"), "/admin/fit", {"resume": "job-1"}),
+        (calls.fit(replace=True), "/admin/fit", {"replace": True}),
         (calls.fit_upload(b"log", effort="fast"), "/admin/fit/upload", {"effort": "fast"}),
         (calls.upload_items(b"items", "upsert"), "/admin/items/upload", {"mode": "upsert"}),
         (calls.compact(), "/admin/compact", None),

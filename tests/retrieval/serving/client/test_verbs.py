@@ -195,7 +195,7 @@ def test_every_operation_has_a_method(service: TestClient) -> None:
         (schemas.RerankRequest, options.RerankOptions, {"candidates", "texts", "histories", "k"}),
         (schemas.ComplementsRequest, options.Answering, {"baskets", "k"}),
         (schemas.TrendingRequest, options.Answering, {"order", "k", "by", "date"}),
-        (admin_schemas.FitRequest, options.FitOptions, {"resume"}),
+        (admin_schemas.FitRequest, options.FitOptions, {"resume", "replace"}),
     ],
     ids=lambda one: getattr(one, "__name__", ""),
 )
