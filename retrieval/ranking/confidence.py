@@ -269,7 +269,7 @@ def fit_match_classifier(bundle: Bundle, vectors: Vectors, kind: str) -> MatchCl
         return MatchClassifier.fit(live_vectors, queries, answer_rows, from_items=True)
     except InputError as error:
         raise InputError(
-            f"no match classifier for {kind} can be fitted to this bundle ({error}): use `MatchClassifier.fit` "
+            f"no match classifier for {kind} can be fitted to this bundle ({error}); use `MatchClassifier.fit` "
             "on pairs, and give the result as matching"
         ) from error
 

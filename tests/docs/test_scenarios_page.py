@@ -15,7 +15,7 @@ PAGE = (ROOT / "docs" / "how-to" / "scenarios.md").read_text()
 
 def test_the_file_is_read() -> None:
     first, second = (Scenarios.of(json.loads(text)) for text in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL))
-    assert list(first.settings) == ["plain", "varied", "cheap", "without_head", "frozen"]
+    assert list(first.settings) == ["plain", "varied", "food", "without_head", "frozen"]
     assert {first.of_user(f"u{number}") for number in range(50)} == {"plain", "varied"}
     assert [settings.version.generation is None for settings in second.settings.values()] == [True, False]
 

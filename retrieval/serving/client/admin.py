@@ -110,7 +110,10 @@ def export_events(
     impressions: bool = False,
     **options: Unpack[PerCall],
 ) -> Call[bytes]:
-    """Give the log of live events, or what was shown, as the bytes of a table that `fit` reads."""
+    """Give the log of live events, or what was shown, as the bytes of a table that `fit` reads.
+
+    All of it is held in memory; `commonspace events export` writes a large log part by part.
+    """
     params = {"format": file_format, "impressions": impressions}
     return Call("GET", "/admin/events/export", bytes, _with_time(options), params=params, access="admin")
 
