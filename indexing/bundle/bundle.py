@@ -78,7 +78,7 @@ class Bundle:
             check_names(only, "only", ordered=False)
         state = read_state(root)
         if generation is not None and state is not None:
-            return cls.as_current(root, _kept_generation(root, generation, only), state)
+            return with_current(root, _kept_generation(root, generation, only), state)
         while state is not None:
             try:
                 current = Generation.open(root / state.generation, only=only)
@@ -88,37 +88,6 @@ class Bundle:
                 if state == previous:  # or else another became current meanwhile, and the old one collected
                     raise
         raise no_bundle_error(root)
-
-    @classmethod
-    def as_current(
-        cls, root: Path, generation: Generation, state: State, read_before: Sequence[Batch] = ()
-    ) -> "Bundle":
-        """Return a bundle in which a generation is current, with every acknowledged change that it does not contain.
-
-        Args:
-            root: Folder of the bundle.
-            generation: An opened generation.
-            state: The current state, which may name another.
-            read_before: The first of these changes, if they are known.
-
-        Raises:
-            GenerationError: When it cannot take a change that came after it.
-            DamagedFileError: When a change is damaged.
-        """
-        manifest = generation.manifest
-        names = acknowledged(root, state, manifest.batches)
-        batches = (*read_before, *(read_batch(root / LOG / name) for name in names[len(read_before) :]))
-        if state.generation != manifest.generation:
-            state = state.succeeded_by(manifest.generation, manifest.batches, digest_of(names), manifest.sequence)
-        bundle = cls(root, generation, state, batches, is_pinned=True)
-        try:
-            check_encoders(root, manifest, batches)
-            _ = bundle.attributes  # which must fit together
-        except DamagedFileError:
-            raise
-        except BundleError as error:
-            raise GenerationError(f"{manifest.generation} cannot take the changes since: {error}") from error
-        return bundle
 
     def latest(self) -> "Bundle":
         """Return this bundle with what became current since: itself when that is nothing.
@@ -133,7 +102,7 @@ class Bundle:
             if state.last == self.state.last:
                 return self
             known = self.batches if state.last > self.state.last else ()
-            return Bundle.as_current(self.root, self.generation, state, known)
+            return with_current(self.root, self.generation, state, known)
         if state is None or state.generation != self.state.generation or state.last < self.state.last:
             return self._newly_opened()
         try:
@@ -265,6 +234,35 @@ class Bundle:
                 f"`commonspace compact {self.root}` first"
             )
         return self
+
+
+def with_current(root: Path, generation: Generation, state: State, read_before: Sequence[Batch] = ()) -> Bundle:
+    """Return a bundle in which a generation is current, with every acknowledged change that it does not contain.
+
+    Args:
+        root: Folder of the bundle.
+        generation: An opened generation.
+        state: The current state, which may name another.
+        read_before: The first of these changes, if they are known.
+
+    Raises:
+        GenerationError: When it cannot take a change that came after it.
+        DamagedFileError: When a change is damaged.
+    """
+    manifest = generation.manifest
+    names = acknowledged(root, state, manifest.batches)
+    batches = (*read_before, *(read_batch(root / LOG / name) for name in names[len(read_before) :]))
+    if state.generation != manifest.generation:
+        state = state.succeeded_by(manifest.generation, manifest.batches, digest_of(names), manifest.sequence)
+    bundle = Bundle(root, generation, state, batches, is_pinned=True)
+    try:
+        check_encoders(root, manifest, batches)
+        _ = bundle.attributes  # which must fit together
+    except DamagedFileError:
+        raise
+    except BundleError as error:
+        raise GenerationError(f"{manifest.generation} cannot take the changes since: {error}") from error
+    return bundle
 
 
 def _kept_generation(root: Path, name: str, only: Collection[str] | None) -> Generation:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from indexing.bundle.bundle import Bundle
+from indexing.bundle.bundle import Bundle, with_current
 from indexing.bundle.change_log import require_bundle, require_newest
 from indexing.bundle.current import CURRENT, State, read_state, write_state
 from indexing.bundle.generation import Generation, generations
@@ -58,5 +58,5 @@ def rolled_back_state(root: Path, name: str, state: State) -> State:
         BundleError: When it cannot take one of the changes.
         DamagedFileError: When it, or one of the changes, is damaged.
     """
-    bundle = Bundle.as_current(root, Generation.open(root / name), state)
+    bundle = with_current(root, Generation.open(root / name), state)
     return bundle.state

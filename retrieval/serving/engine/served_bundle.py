@@ -129,7 +129,6 @@ class ServedBundle:
         shared = None if encoder is None else self._shared(encoder)
         self.view = View(Served.of(Retriever(bundle, shared or self._encoder_of(bundle))), {})
         self.problem: str | None = None
-        self.swaps = 0
         self._note(None)
 
     @property
@@ -199,7 +198,6 @@ class ServedBundle:
                 for check in self.checks:
                     check(view)
                 self.view = view
-                self.swaps += 1
                 LOG.info("serving %s with change %d", self.current.generation, self.current.change)
             self.others.follow(self.current, self._followed)
         except (CommonspaceError, OSError) as error:
