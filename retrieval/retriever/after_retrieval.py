@@ -176,6 +176,12 @@ class Diversity:
         check_exposure_weight(self.exposure_weight)
         if self.caps is not None:
             check_mapping(self.caps, "caps", "{'brand': 2}")
+        if self.method == "caps" and not self.caps and self.max_similarity is None and self.shown is None:
+            raise InputError(
+                "the method 'caps' has nothing to do without caps",
+                python="give caps={'brand': 2}, max_similarity=0.9 or another method",
+                cli="give diversify.caps or diversify.max_similarity in the file of --postprocess, or another method",
+            )
 
 
 def diversify(state: LoadedBundle, candidates: Candidates, settings: Diversity, k: int | None) -> Candidates:

@@ -32,6 +32,7 @@ from retrieval.serving.config import ServiceConfig
 from retrieval.serving.engine.admission import Admission, OverloadedError
 from retrieval.serving.engine.cross_encoding import OneAtATime
 from retrieval.serving.engine.image_urls import ImageUrls
+from retrieval.serving.engine.request import AccessError
 from retrieval.serving.engine.served_bundle import ServedBundle
 from retrieval.serving.engine.service import Service, running, service_of
 from retrieval.serving.http.middleware import RefusedBodyError, Surroundings
@@ -171,7 +172,7 @@ async def _http_error(_: Request, error: Exception) -> Response:
 
 async def _told(request: Request, error: Exception) -> Response:
     message, hint = split_hint(str(error))
-    headers = None
+    headers = {"www-authenticate": "Bearer"} if isinstance(error, AccessError) and error.status == 401 else None
     if isinstance(error, EventsBusyError):
         (await service_of(request)).metrics.rejected("events_busy")
         headers = {"retry-after": "1"}
@@ -180,6 +181,8 @@ async def _told(request: Request, error: Exception) -> Response:
 
 def status_of(error: Exception, method: str) -> int:
     """Give the status that tells an error of this project."""
+    if isinstance(error, AccessError):
+        return error.status
     if isinstance(error, UnknownItemError) and method in ("GET", "DELETE"):
         return 404
     if isinstance(error, UnknownJobError):

@@ -70,6 +70,8 @@ def test_limits_are_those_of_the_code() -> None:
     assert said["URLs of pictures; bytes of all; time for these"] == urls
     assert said["queries, users or items of a request"] == [config.MAX_BATCH]
     assert said["hits of each (`k`); candidates"] == [config.MAX_K, config.MAX_CANDIDATES]
+    hits = "hits of all queries, users or items of a request; numbers of all of their vectors"
+    assert said[hits] == [config.MAX_HITS, config.MAX_VECTOR_NUMBERS]
     assert said["text; item_id or user_id"] == [config.MAX_TEXT_BYTES, config.MAX_ID_CHARACTERS]
     assert said["values of a filter; items of a history"] == [config.MAX_FILTER_VALUES, config.MAX_HISTORY]
     assert said["parts of a query; rules"] == [config.MAX_PARTS, config.MAX_RULES]

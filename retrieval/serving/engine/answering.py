@@ -8,13 +8,14 @@ import numpy as np
 import pyarrow as pa
 
 from indexing.catalogue.arrow_values import python_values
-from indexing.errors import FilterError, examples
+from indexing.errors import FilterError, InputError, examples
 from retrieval.candidates import SOURCES, Candidates
 from retrieval.postprocess.rules import Ruled
 from retrieval.postprocess.titles import titles_at
 from retrieval.ranking.confidence import MatchConfidence
 from retrieval.ranking.fusion import Fused
 from retrieval.retriever.retriever import Retriever
+from retrieval.serving.config import MAX_HITS, MAX_VECTOR_NUMBERS
 
 ITEM_ID = "item_id"
 
@@ -34,6 +35,31 @@ class Answers:
     earlier: tuple[Candidates, ...] = ()
     why: Sequence[Sequence[dict[str, Any]]] | None = None
     confidence: MatchConfidence | None = None
+
+
+def check_size(retriever: Retriever, queries: int, k: int, *, vectors: bool = False) -> None:
+    """Refuse an answer that would take too much memory, and time to write, before it is worked on.
+
+    Args:
+        retriever: That answers.
+        queries: Lists of hits of the answer.
+        k: Hits of each.
+        vectors: Whether each hit has its vector.
+
+    Raises:
+        InputError: When there are too many hits, or numbers of vectors.
+    """
+    hits, dim = queries * k, retriever.vectors.shape[1]
+    asked = f"{queries} queries, users or items with k={k} ask for up to {hits} hits"
+    if hits > MAX_HITS:
+        raise InputError(
+            f"{asked}, and an answer has at most {MAX_HITS}; give at most {MAX_HITS // k} of them, or a smaller k"
+        )
+    if vectors and hits * dim > MAX_VECTOR_NUMBERS:
+        raise InputError(
+            f"{asked} with vectors of {dim} numbers, and an answer has at most {MAX_VECTOR_NUMBERS} of these; "
+            f"leave vectors out, or ask for at most {MAX_VECTOR_NUMBERS // dim} hits in all"
+        )
 
 
 def results_of(

@@ -7,9 +7,22 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from indexing.errors import CommonspaceError
 from retrieval.serving.engine.stages import Stage, StageTimes
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+
+
+class AccessError(CommonspaceError):
+    """A request that its token does not allow.
+
+    Attributes:
+        status: Of HTTP.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 async def _never_gone() -> bool:
@@ -29,6 +42,7 @@ class RequestContext:
         method: Of HTTP; ``"other"`` for one that has no name there.
         traceparent: The header of this name: the trace that the request belongs to.
         generation: That of the state that answers; None where none does.
+        users_refused: Why what is known of a named user is not told to who asks; None where it is.
         stages: Where its time goes.
     """
 
@@ -40,6 +54,7 @@ class RequestContext:
     method: str = "other"
     traceparent: str | None = None
     generation: str | None = None
+    users_refused: AccessError | None = None
     stages: StageTimes = field(init=False)
 
     def __post_init__(self) -> None:

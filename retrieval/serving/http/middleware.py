@@ -72,6 +72,7 @@ class Surroundings:
     async def _answered(self, scope: Scope, body: "Body", answer: "Answer") -> None:
         config, headers = self.service.config, body.headers
         foreign = security.foreign_host(config, headers.get("host", ""), scope["path"])
+        current_request().users_refused = security.users_refusal(config, headers.get("authorization"))
         refused = foreign or security.refusal(config, scope["path"], headers.get("authorization"), scope["method"])
         port = (scope.get("server") or (None, None))[1]
         try:

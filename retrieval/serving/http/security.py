@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from retrieval.serving.config import ADMIN_TOKEN, READ_TOKEN, WRITE_TOKEN, ServiceConfig, is_loopback
+from retrieval.serving.engine.request import AccessError
 
 
 class Access(StrEnum):
@@ -78,6 +79,12 @@ def refusal(config: ServiceConfig, path: str, authorization: str | None, method:
     if _equal(token, config.admin_token):
         return Refusal(403, "the admin token is for `/admin` alone", f"send that of {READ_TOKEN} or {WRITE_TOKEN}")
     return Refusal(401, "the token is not valid", f"send the one of {READ_TOKEN} or {WRITE_TOKEN} of the service")
+
+
+def users_refusal(config: ServiceConfig, authorization: str | None) -> AccessError | None:
+    """Say why a request may not read what is known of a named user, None if it may; see `refusal`."""
+    refused = refusal(config, f"{PERSONAL_FOLDERS[0]}/", authorization, "GET")
+    return None if refused is None else AccessError(refused.status, f"{refused.message}; {refused.hint}")
 
 
 _NO_TOKEN = Refusal(401, "this request has no token", "send it in the header `Authorization: Bearer TOKEN`")

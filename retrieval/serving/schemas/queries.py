@@ -4,7 +4,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from retrieval.serving.config import MAX_CANDIDATES, MAX_FILES, MAX_HISTORY, MAX_K, MAX_PARTS, MAX_RULES, MAX_USERS
+from retrieval.serving.config import (
+    MAX_CANDIDATES,
+    MAX_FILES,
+    MAX_HISTORY,
+    MAX_HITS,
+    MAX_K,
+    MAX_PARTS,
+    MAX_RULES,
+    MAX_USERS,
+    MAX_VECTOR_NUMBERS,
+)
 from retrieval.serving.engine.versions import Version
 from retrieval.serving.schemas.base import (
     Batch,
@@ -21,7 +31,7 @@ from retrieval.serving.schemas.base import (
     examples,
 )
 
-K = Annotated[int, Field(ge=1, le=MAX_K, description="Hits of each query.")]
+K = Annotated[int, Field(ge=1, le=MAX_K, description=f"Hits of each query; of all at most {MAX_HITS}.")]
 
 
 class Diversify(Strict):
@@ -34,6 +44,12 @@ class Diversify(Strict):
     caps: Annotated[dict[str, Annotated[int, Field(ge=1, le=MAX_K)]], Field(max_length=10)] | None = None
     max_similarity: Annotated[float, Field(ge=-1, le=1)] | None = None
     page: Annotated[int, Field(ge=1, le=MAX_K)] | None = None
+
+    @model_validator(mode="after")
+    def _does_something(self) -> "Diversify":
+        if self.method == "caps" and not self.caps and self.max_similarity is None:
+            raise ValueError("method 'caps' needs caps, as {'brand': 2}, or max_similarity; it does nothing otherwise")
+        return self
 
 
 class Versioned(Strict):
@@ -60,7 +76,9 @@ class Answering(Versioned):
     attributes: Literal["all"] | Annotated[list[Id], Field(max_length=100)] = Field(
         default=[], description="Attributes of each hit to give."
     )
-    vectors: bool = Field(default=False, description="Give the content vector of each hit.")
+    vectors: bool = Field(
+        default=False, description=f"Give the content vector of each hit; of all at most {MAX_VECTOR_NUMBERS} numbers."
+    )
 
 
 class ShownOnce(Answering):
@@ -71,7 +89,9 @@ class ShownOnce(Answering):
     min_similarity: Annotated[float, Field(gt=0, le=1)] | None = None
 
 
-Explain = Annotated[bool, Field(description="Say of each hit why it was found.")]
+Explain = Annotated[
+    bool, Field(description="Say of each hit why it was found; of users of the log and sessions with a token alone.")
+]
 
 
 class Postprocessed(ShownOnce):

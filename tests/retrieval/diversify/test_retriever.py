@@ -90,6 +90,10 @@ def test_caps(retriever: Retriever) -> None:
         words = [word for hit in capped[line] for word in hit.item_id.split("-")]
         assert max(words.count(word) for word in words) <= 2
     assert capped[0][0].item_id == everything[0][0].item_id
+    nothing: dict[str, int] | None
+    for nothing in (None, {}):
+        with pytest.raises(InputError, match="'caps' has nothing to do without caps; give caps="):
+            retriever.diversify(everything, 6, method="caps", caps=nothing)
 
 
 def test_rules_come_last_and_are_shown(retriever: Retriever, found: Candidates) -> None:

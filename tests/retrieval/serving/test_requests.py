@@ -8,9 +8,12 @@ import pytest
 from httpx2 import Response
 from starlette.testclient import TestClient
 
+from indexing.errors import InputError
 from retrieval import Retriever
 from retrieval.serving import Limits
-from retrieval.serving.config import MAX_BATCH, MAX_FILTER_VALUES, MAX_K, MAX_TEXT_BYTES
+from retrieval.serving.config import MAX_BATCH, MAX_FILTER_VALUES, MAX_HITS, MAX_K, MAX_TEXT_BYTES
+from retrieval.serving.engine import answering
+from retrieval.serving.engine.answering import check_size
 from tests.retrieval.serving.conftest import Started
 from tests.toy import picture
 
@@ -24,7 +27,7 @@ def error_of(answer: Response) -> dict[str, str]:
 
 @pytest.mark.parametrize("body", [
     {"texts": ["red"], "k": MAX_K},
-    {"texts": ["red"] * MAX_BATCH, "k": 1},
+    {"texts": ["red"] * MAX_BATCH, "k": MAX_HITS // MAX_BATCH},
     {"texts": ["r" * MAX_TEXT_BYTES]},
     {"texts": ["red"], "where": [["price", "in", list(range(MAX_FILTER_VALUES))]]},
 ])  # fmt: skip
@@ -203,3 +206,38 @@ def test_limits_of_pictures_are_those_of_the_service(started: Started, shop: Pat
         assert answer.status_code == 422
         assert "picture 0" in error_of(answer)["message"]
         assert what in error_of(answer)["message"]
+
+
+@pytest.mark.parametrize(("path", "body"), [
+    ("search", {"texts": ["red"] * 256}),
+    ("similar", {"item_ids": ["red-mug"] * 256}),
+    ("recommend", {"histories": [["red-mug"]] * 256}),
+    ("complements", {"baskets": [["red-mug"]] * 256}),
+    ("next-items", {"item_ids": ["red-mug"] * 256}),
+    ("rerank", {"texts": ["red"] * 256, "candidates": [["red-mug"]] * 256}),
+    ("users-for", {"item_ids": ["red-mug"] * 256, "user_ids": ["ann"]}),
+])  # fmt: skip
+def test_hits_of_all_queries_are_bounded(client: TestClient, path: str, body: dict[str, Any]) -> None:
+    answer = client.post(f"/{path}", json=body | {"k": 126})
+    assert answer.status_code == 422
+    error = error_of(answer)
+    assert error["message"] == (
+        "256 queries, users or items with k=126 ask for up to 32256 hits, and an answer has at most 32000"
+    )
+    assert error["hint"] == "give at most 253 of them, or a smaller k"
+
+
+def test_numbers_of_vectors_are_bounded(retriever: Retriever, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answering, "MAX_VECTOR_NUMBERS", 16_000)
+    dim = retriever.vectors.shape[1]
+    most = 16_000 // dim
+    check_size(retriever, most, 1, vectors=True)
+    check_size(retriever, most + 1, 1)
+    with pytest.raises(InputError, match=f"ask for up to {most + 1} hits with vectors of {dim} .*at most {most} hits"):
+        check_size(retriever, most + 1, 1, vectors=True)
+
+
+def test_caps_without_a_cap_are_refused(client: TestClient) -> None:
+    answer = client.post("/search", json={"texts": ["red"], "diversify": {"method": "caps"}})
+    assert answer.status_code == 422
+    assert "method 'caps' needs caps" in error_of(answer)["message"]

@@ -101,3 +101,21 @@ def test_tokens_come_from_the_environment(shop: Path) -> None:
     variables = {"COMMONSPACE_READ_TOKEN": READ, "COMMONSPACE_WRITE_TOKEN": ""}
     config = ServiceConfig.from_environment(shop, environment=variables)
     assert (config.read_token, config.write_token) == (READ, None)
+
+
+@pytest.mark.parametrize("asked", [{"user_ids": ["ann"]}, {"session": "s-1"}])
+def test_what_users_took_is_explained_to_those_with_a_token_alone(
+    started: Started, shop: Path, database: str, asked: dict[str, object]
+) -> None:
+    closed, open_ = started(shop, events=database), started(shop, events=database, write_token=WRITE)
+    explained = {**asked, "k": 1, "explain": True}
+    for service, status in ((closed, 403), (open_, 401)):
+        answer = service.post("/recommend", json=explained)
+        assert (answer.status_code, answer.json()["error"]["type"]) == (status, "AccessError")
+        assert answer.json()["error"]["message"].startswith("explain names what users of the log took, and ")
+        assert answer.json()["error"]["hint"].endswith(", or leave explain out")
+        assert service.post("/recommend", json={**explained, "explain": False}).status_code == 200
+        assert service.post("/recommend", json={"histories": [["red-mug"]], "explain": True}).status_code == 200
+    assert open_.post("/recommend", json=explained).headers["www-authenticate"] == "Bearer"
+    headers = {"authorization": f"Bearer {WRITE}"}
+    assert open_.post("/recommend", json=explained, headers=headers).status_code == 200

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from pydantic_core import to_json
 
-from retrieval.serving.config import MAX_BATCH, MAX_CANDIDATES, MAX_K, MAX_TEXT_BYTES
+from retrieval.serving.config import MAX_BATCH, MAX_CANDIDATES, MAX_HITS, MAX_K, MAX_TEXT_BYTES, MAX_VECTOR_NUMBERS
 from retrieval.serving.engine.served_bundle import Served
 from retrieval.serving.engine.service import Service, ServiceDep
 from retrieval.serving.http.routes.reply import reply
@@ -75,6 +75,8 @@ def described(service: Service, served: Served) -> dict[str, Any]:
             "k": MAX_K,
             "candidates": MAX_CANDIDATES,
             "batch": MAX_BATCH,
+            "hits": MAX_HITS,
+            "vector_numbers": MAX_VECTOR_NUMBERS,
             "text_bytes": MAX_TEXT_BYTES,
             "body_bytes": limits.body_bytes,
             "upload_bytes": limits.upload_bytes,

@@ -14,9 +14,9 @@ from retrieval.interactions.impressions import Impressions
 from retrieval.postprocess.rules import FrequencyCap, Rotate, Rules
 from retrieval.retriever.recommend import recommended_once, request_of
 from retrieval.retriever.retriever import Retriever
-from retrieval.serving.engine.answering import Answers
+from retrieval.serving.engine.answering import Answers, check_size
 from retrieval.serving.engine.histories import histories_of_session, histories_of_users, known_and_weights
-from retrieval.serving.engine.request import stage
+from retrieval.serving.engine.request import AccessError, current_request, stage
 from retrieval.serving.engine.served_bundle import Served, Unusable, usable
 from retrieval.serving.engine.service import Service, ServiceDep
 from retrieval.serving.engine.versions import AS_SERVED, Version
@@ -69,6 +69,9 @@ def recommended_to(
         return usable(others[version] if version in others else service.served.view.pinned[version])
 
     assigned = assign(service.scenarios, service.events, of_each_user(body), served_by)
+    for one in assigned:
+        check_size(one.served.retriever, body.size, one.body.k, vectors=one.body.vectors)
+        check_reader(one.body)
     answers = [answered(service, one.served.retriever, one.body) for one in assigned]
     if len(assigned) == 1:
         variant = {} if assigned[0].variant is None else {"variant": assigned[0].variant}
@@ -79,6 +82,19 @@ def recommended_to(
         for place, result in zip(one.places, answer["results"], strict=True):
             results[place] = {"query_id": result["query_id"]} | names | result
     return {"results": [results[place] for place in sorted(results)]}
+
+
+def check_reader(body: RecommendRequest) -> None:
+    """Check that reasons of users of the log, which name items of their histories, go to who may read these.
+
+    Raises:
+        AccessError: When the request has no token that allows it.
+    """
+    refused = current_request().users_refused
+    if body.explain and body.histories is None and refused is not None:
+        raise AccessError(
+            refused.status, f"explain names what users of the log took, and {refused}, or leave explain out"
+        )
 
 
 def of_each_user(body: RecommendRequest) -> RecommendRequest:

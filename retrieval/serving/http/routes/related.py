@@ -7,7 +7,7 @@ from fastapi.responses import Response
 
 from indexing.errors import examples
 from retrieval.interactions.parse_values import request_seconds
-from retrieval.serving.engine.answering import Answers
+from retrieval.serving.engine.answering import Answers, check_size
 from retrieval.serving.engine.histories import histories_of, known_of
 from retrieval.serving.engine.request import current_request
 from retrieval.serving.engine.served_bundle import Served
@@ -29,6 +29,7 @@ async def complements(service: ServiceDep, body: ComplementsRequest) -> Response
     """
 
     def work(served: Served) -> dict[str, Any]:
+        check_size(served.retriever, len(body.baskets), body.k, vectors=body.vectors)
         return _complements_of(served, body)
 
     return await reply(service, "recommend", work, cost=len(body.baskets), version=body.version)
@@ -50,6 +51,7 @@ async def next_items(service: ServiceDep, body: NextItemsRequest) -> Response:
     """See `Retriever.next_items`; needs a second stage."""
 
     def work(served: Served) -> dict[str, Any]:
+        check_size(served.retriever, len(body.item_ids), body.k, vectors=body.vectors)
         found = served.retriever.next_items(body.item_ids, body.k, where=filters(body))
         return in_body(served.retriever, Answers(found.named(body.item_ids)), body)
 
@@ -62,6 +64,7 @@ async def trending(service: ServiceDep, body: TrendingRequest) -> Response:
 
     def work(served: Served) -> dict[str, Any]:
         found = served.retriever.top_items(body.order, body.k, where=filters(body), by=body.by, date=body.date)
+        check_size(served.retriever, len(found), body.k, vectors=body.vectors)
         return in_body(served.retriever, Answers(found), body)
 
     return await reply(service, "recommend", work, version=body.version)
@@ -75,6 +78,7 @@ async def users_for(service: ServiceDep, body: UsersForRequest) -> Response:
     """
 
     def work(served: Served) -> dict[str, Any]:
+        check_size(served.retriever, len(body.item_ids), body.k)
         return _users_of(service, served, body)
 
     return await reply(service, "recommend", work, cost=len(body.item_ids), version=body.version)

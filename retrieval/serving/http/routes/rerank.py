@@ -17,7 +17,7 @@ from retrieval.retriever.queries import Query
 from retrieval.retriever.queries.compose import compose, encoded_queries
 from retrieval.retriever.query_inputs import UserHistories
 from retrieval.retriever.retriever import Retriever
-from retrieval.serving.engine.answering import Answers
+from retrieval.serving.engine.answering import Answers, check_size
 from retrieval.serving.engine.cross_encoding import cross_encoded
 from retrieval.serving.engine.histories import known_of
 from retrieval.serving.engine.request import stage
@@ -58,6 +58,7 @@ async def rerank(service: ServiceDep, body: RerankRequest) -> Response:
 def reranked(service: Service, served: Served, body: RerankRequest) -> dict[str, Any]:
     """Order candidates as a request says."""
     retriever = served.retriever
+    check_size(retriever, len(body.candidates), body.k, vectors=body.vectors)
     rows = _rows(retriever, body)
     why = None
     if body.texts is None:

@@ -12,7 +12,7 @@ from retrieval.retriever.queries import Query
 from retrieval.retriever.retriever import Retriever
 from retrieval.serving.config import MAX_FILES
 from retrieval.serving.engine.admission import Kind
-from retrieval.serving.engine.answering import Answers
+from retrieval.serving.engine.answering import Answers, check_size
 from retrieval.serving.engine.cross_encoding import cross_encoded
 from retrieval.serving.engine.request import stage
 from retrieval.serving.engine.served_bundle import Served
@@ -76,6 +76,7 @@ def has_files(body: SearchRequest) -> bool:
 def searched(service: Service, served: Served, body: SearchRequest) -> dict[str, Any]:
     """Search as a request says."""
     retriever = served.retriever
+    check_size(retriever, body.size, body.k, vectors=body.vectors)
     with stage("encode"):
         queries = queries_of(service, retriever, body)
     found = _found(retriever, body, queries)
@@ -92,6 +93,7 @@ def searched(service: Service, served: Served, body: SearchRequest) -> dict[str,
 def similar_to(served: Served, body: SimilarRequest) -> dict[str, Any]:
     """Find what is near to items, as a request says."""
     retriever = served.retriever
+    check_size(retriever, len(body.item_ids), body.k, vectors=body.vectors)
     with stage("search"):
         found = retriever.similar_items(body.item_ids, depth(body), body.by, where=filters(body), **shown_once(body))
     hits, earlier = after_steps(retriever, found.named(body.item_ids), body)

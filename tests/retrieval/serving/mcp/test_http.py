@@ -90,6 +90,16 @@ def test_who_may_read_may_ask(shop: Path) -> None:
         assert not asked(shop, work, token=token, read_token=READ, write_token=WRITE)[0].is_error
 
 
+def test_what_users_took_is_explained_to_those_with_a_token_alone(shop: Path, database: str) -> None:
+    async def work(client: Client) -> Any:  # noqa: ANN401
+        return await called(client, ("recommend", {"user_id": "ann", "explain": True}))
+
+    (refused,) = asked(shop, work, events=database, write_token=WRITE)
+    assert refused.is_error
+    assert text_of(refused).startswith("explain names what users of the log took, and this request has no token; ")
+    assert not asked(shop, work, events=database, write_token=WRITE, token=WRITE)[0].is_error
+
+
 def test_tokens_and_names_of_hosts(started: Started, shop: Path) -> None:
     open_to_all, guarded = started(shop, mcp="beside"), started(shop, mcp="beside", read_token=READ)
     assert open_to_all.post("/mcp", json=PING, headers=JSON).status_code == 200
