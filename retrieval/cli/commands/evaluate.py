@@ -13,13 +13,13 @@ from retrieval.cli.display.output import write_file
 from retrieval.cli.display.terminal import UsageError, say, show_json, show_table
 from retrieval.cli.options.evaluation import EvaluateOptions, MeasureOptions, PageOptions
 from retrieval.cli.options.held_out import SplitOptions
-from retrieval.cli.options.live import Baseline, ComparedEvents
-from retrieval.cli.options.log import LogColumns, OptionalLog
+from retrieval.cli.options.live import Baseline, ComparedEvents, TypesBundle
+from retrieval.cli.options.log import EventWeights, LogColumns, OptionalLog, types_given
 from retrieval.cli.options.output import Html, Json
 from retrieval.cli.options.search import BundleFolder
 from retrieval.cli.runs.evaluation_measures import Measured, compare_with_baselines, measure, show_measured
 from retrieval.cli.runs.evaluation_queries import AnsweredQueries, answer_texts, answer_users
-from retrieval.cli.runs.live_log import show_take_rates
+from retrieval.cli.runs.live_log import live_types, show_take_rates
 from retrieval.evaluation import Evaluation
 from retrieval.evaluation.compare import compare as compare_evaluations
 from retrieval.evaluation.report.gather import gather
@@ -146,6 +146,8 @@ def compare(
     html: Html = None,
     events: ComparedEvents = None,
     baseline: Baseline = None,
+    bundle: TypesBundle = None,
+    event_weights: EventWeights = None,
     as_json: Json = False,
 ) -> None:
     """Compare two evaluations, or variants of a service.
@@ -156,10 +158,15 @@ def compare(
     if events is not None:
         if a is not None or html is not None:
             raise UsageError("--events compares variants of a service: leave out the files, and --html")
-        show_take_rates(events, baseline, as_json=as_json)
+        if bundle is not None and event_weights is not None:
+            raise UsageError("give either --bundle or --event-weights")
+        types = types_given(event_weights) if bundle is None else live_types(bundle)
+        show_take_rates(events, baseline, types, as_json=as_json)
         return
-    if a is None or b is None or baseline is not None:
-        raise UsageError("give two files of evaluate --save, or --events URL, with which goes --baseline")
+    if a is None or b is None or any(given is not None for given in (baseline, bundle, event_weights)):
+        raise UsageError(
+            "give two files of evaluate --save, or --events URL, with which go --baseline, --bundle and --event-weights"
+        )
     a_saved, b_saved = load(a), load(b)
     comparison = compare_evaluations(a_saved.evaluation, b_saved.evaluation)
     if html is not None:

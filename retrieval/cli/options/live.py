@@ -30,6 +30,14 @@ ComparedEvents = Annotated[
     str | None,
     typer.Option("--events", metavar="URL", help="Compare the variants that are in this log of live events."),
 ]
+TypesBundle = Annotated[
+    Path | None,
+    typer.Option(
+        "--bundle",
+        help="The bundle of the service, which knows types of events from the log that it learned from.",
+        show_default=False,
+    ),
+]
 Baseline = Annotated[
     str | None,
     typer.Option("--baseline", help="The variant that others are compared with; that of most impressions by default."),

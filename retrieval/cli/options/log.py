@@ -112,6 +112,13 @@ EventTypesFile = Annotated[
 ]
 
 
+def types_given(given: str | Path | None) -> EventTypes | None:
+    """Read types of events of the command line, from text or a JSON file; None where nothing is given."""
+    if isinstance(given, str) and given != USUAL and "=" not in given:
+        raise UsageError(f"cannot read {given!r} of --event-weights; write it like view=.1,buy=3,hide=-2, or usual")
+    return None if given is None else EventTypes.open(given)
+
+
 @dataclass(frozen=True)
 class LogColumns:
     """Which columns of a log hold what, and which weights count."""
@@ -130,10 +137,7 @@ class LogColumns:
         """What the types of events mean; None where nothing was said of them."""
         if self.event_weights is not None and self.event_types is not None:
             raise UsageError("give either --event-weights or --event-types")
-        given = self.event_types if self.event_weights is None else self.event_weights
-        if isinstance(given, str) and given != USUAL and "=" not in given:
-            raise UsageError(f"cannot read {given!r} of --event-weights; write it like view=.1,buy=3,hide=-2, or usual")
-        return None if given is None else EventTypes.open(given)
+        return types_given(self.event_types if self.event_weights is None else self.event_weights)
 
     @property
     def columns(self) -> InteractionColumns:

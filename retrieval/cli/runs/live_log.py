@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from indexing.errors import require_extra
@@ -10,7 +11,7 @@ from retrieval.cli.display.terminal import UsageError, note, show_json, show_tab
 from retrieval.cli.options.live import VARIABLE
 from retrieval.cli.options.log import LogOptions, unused_rows
 from retrieval.interactions.columns import InteractionColumns
-from retrieval.interactions.event_types import USUAL_TYPES, LearnedEvents
+from retrieval.interactions.event_types import USUAL_TYPES, EventTypes, LearnedEvents, beside_usual
 from retrieval.interactions.impressions import Impressions
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.log_schema import ReadOptions
@@ -82,13 +83,27 @@ def read_live(
     return interactions, impressions
 
 
-def show_take_rates(url: str, baseline: str | None, *, as_json: bool) -> None:
-    """Print how much of what each variant showed was taken."""
+def live_types(bundle: Path) -> EventTypes:
+    """Give the types of events that a service of a bundle takes: those that it learned from, and usual ones."""
+    from indexing.bundle.bundle import Bundle
+    from retrieval.retriever.learned_parts import learned_events
+
+    learned = learned_events(Bundle.open(bundle))
+    return beside_usual(None if learned is None else learned.types)
+
+
+def show_take_rates(url: str, baseline: str | None, types: EventTypes | None, *, as_json: bool) -> None:
+    """Print how much of what each variant showed was taken, by types of events, or by the usual ones."""
     with live_log(url) as log:
         from retrieval.serving.scenarios.take_rates import take_rates
 
-        found = take_rates(log, baseline)
+        found = take_rates(log, baseline, types=types)
         shown = log.database.shown
+    for kind, count in found.without_weight.items():
+        note(
+            f"events of the type {kind!r}, which has no weight, are not counted: {count}; give --bundle with the "
+            "bundle of the service, which learned it, or --event-weights"
+        )
     if as_json:
         show_json("variants", found.to_json())
         return

@@ -9,6 +9,7 @@ import pytest
 
 from retrieval import Impressions, Interactions
 from retrieval.cli.options.live import VARIABLE
+from retrieval.interactions.event_types import EventTypes
 from retrieval.serving.events import Event, EventLog, impressions
 from tests.cli_run import Run, json_lines, runner
 
@@ -135,6 +136,18 @@ def test_commands_that_read_make_no_log(run: Run, url: str, tmp_path: Path) -> N
     assert "--events" in err
 
 
+def test_compare_counts_the_types_that_it_is_given(run: Run, url: str) -> None:
+    with EventLog.open(url, EventTypes.open("booked=3")) as log:
+        log.append(impressions(["i0", "i1"], "r1", user_id="ann", time=OLD, variant="a"))
+        log.append([Event("i0", "booked", user_id="ann", time=OLD, request_id="r1")])
+    for arguments, taken, is_said in (((), 0, True), (("--event-weights", "booked=3"), 1, False)):
+        code, out, err = run("compare", "--events", url, "--json", *arguments)
+        assert code == 0, err
+        (line,) = json_lines(out, "variants")
+        assert [rate["taken"] for rate in line["rates"]] == [taken]
+        assert ("events of the type 'booked', which has no weight, are not counted: 1" in err) is is_said
+
+
 def test_compare_gives_take_rates_of_variants(run: Run, url: str) -> None:
     with EventLog.open(url) as log:
         for user, variant, taken in (("ann", "a", 2), ("bob", "b", 1), ("cat", "a", 0), ("dan", "b", 3)):
@@ -155,7 +168,8 @@ def test_compare_gives_take_rates_of_variants(run: Run, url: str) -> None:
     for arguments, message in (
         (("a.json", "b.json", "--events", url), "leave out the files"),
         (("a.json",), "give two files of evaluate --save, or --events URL"),
-        (("a.json", "b.json", "--baseline", "a"), "with which goes --baseline"),
+        (("a.json", "b.json", "--baseline", "a"), "with which go --baseline"),
+        (("--events", url, "--bundle", "b", "--event-weights", "usual"), "either --bundle or --event-weights"),
     ):
         code, _, err = run("compare", *arguments)
         assert (code, message in err) == (2, True), err

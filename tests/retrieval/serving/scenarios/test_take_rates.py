@@ -48,6 +48,34 @@ def test_rates_are_what_was_taken_of_what_was_shown(log: EventLog) -> None:
     likes_hiding._writer.close()
 
 
+def test_only_the_person_who_was_shown_an_item_takes_it(log: EventLog) -> None:
+    log.append([*shown("ann", "r1", "a", 3), *shown("bob", "r1", "b", 3)])  # one answer to both
+    log.append(impressions(["i0", "i1"], "r2", session_id="s1", time=NOW, variant="a"))
+    log.append(impressions(["i0"], "r3", user_id="cat", session_id="s2", time=NOW, variant="b"))
+    log.append(
+        [
+            take("bob", "r1", "i0"), take("bob", "r1", "i1"), take("eve", "r1", "i2"),
+            Event("i0", "view", user_id="dan", session_id="s1", time=NOW, request_id="r2"),  # has logged in since
+            Event("i0", "view", session_id="s2", time=NOW, request_id="r3"), take("eve", "r2", "i1"),
+        ]
+    )  # fmt: skip
+    assert {rate.variant: rate.taken for rate in take_rates(log).rates} == {"a": 1, "b": 3}
+    log.merge("eve", "ann")
+    assert {rate.variant: rate.taken for rate in take_rates(log).rates} == {"a": 2, "b": 3}
+
+
+def test_types_count_as_they_weigh_and_unknown_ones_are_said(log: EventLog) -> None:
+    types = EventTypes.open({"view": 1.0, "booked": 3.0})
+    log.append([*shown("ann", "r1", "a"), *shown("bob", "r2", None)])
+    taken = [take("ann", "r1", "i0", "booked"), take("ann", "r1", "i9", "booked"), take("bob", "r2", "i0", "booked")]
+    log.append([*taken, take("ann", "r1", "i1")], types)
+    found = take_rates(log)
+    assert (found.rates[0].taken, found.without_weight) == (1, {"booked": 1})
+    assert found.to_json()["without_weight"] == {"booked": 1}
+    found = take_rates(log, types=types)
+    assert (found.rates[0].taken, found.without_weight) == (2, {})
+
+
 def test_intervals_agree_with_a_bootstrap_over_users(log: EventLog) -> None:
     rng = np.random.default_rng(5)
     events: list[Event] = []
