@@ -219,6 +219,8 @@ def read_times(column: pa.Array, name: str, *, singly: bool = False) -> Times:
 
 
 NOW = "now"
+_FEW_SECONDS = 10**8  # of 1973: a text of so few may be a part of a date
+_FEW_DIGITS = re.compile(r"\s*\d{1,8}(\.\d*)?\s*$", re.ASCII)
 MAX_SECONDS = 10**11  # the year 5138
 TIME_FORMS = (
     "a date or a time like 2024-06-01 or 2024-06-01T12:00:00 (UTC where it has no zone), seconds or milliseconds since "
@@ -243,7 +245,7 @@ def request_seconds(given: Sequence[Any], name: str, which: str = "") -> Whole:
         which: For whom they are, for the message.
 
     Raises:
-        InputError: When one is none of these, or before 1970.
+        InputError: When one is none of these, or before 1970; or a text of less than 10^8 that is no date in digits.
     """
     seconds = np.full(len(given), NO_TIME)
     is_text = np.array([isinstance(one, str) for one in given], np.bool_)
@@ -253,6 +255,8 @@ def request_seconds(given: Sequence[Any], name: str, which: str = "") -> Whole:
         if len(chosen := np.flatnonzero(rows)):
             column = pa.array([convert(given[row]) for row in chosen.tolist()])
             seconds[chosen] = read_times(column, name, singly=True).seconds
+    for row in np.flatnonzero(is_text & (seconds >= 0) & (seconds < _FEW_SECONDS)).tolist():
+        _check_digits(given[row], int(seconds[row]), name)
     for row in np.flatnonzero(~is_a_number).tolist():
         if not is_text[row]:
             seconds[row] = _moment_seconds(given[row])
@@ -265,6 +269,15 @@ def request_seconds(given: Sequence[Any], name: str, which: str = "") -> Whole:
             f"{name} has {value}{place}, which cannot be read as a time; give {TIME_FORMS}{', ' * bool(which)}{which}"
         )
     return seconds
+
+
+def _check_digits(text: str, seconds: int, name: str) -> None:
+    """Refuse a text of few digits that was read as seconds, and not as a date in digits."""
+    if _FEW_DIGITS.match(text) and int(text.split(".")[0]) == seconds:
+        raise InputError(
+            f"{name} has {text!r}, which may be a year or seconds since 1970; give seconds as a number, or a date as "
+            "2024-01-01"
+        )
 
 
 def _moment_seconds(value: object) -> int:

@@ -50,6 +50,21 @@ def test_a_day_is_its_first_second(day: object) -> None:
     assert request_seconds([day], "times").tolist() == [NOON - DAY // 2]
 
 
+@pytest.mark.parametrize("text", ["2024", " 0 ", "202406", "20241301", "99999999", "1717.5"])
+def test_a_text_of_few_digits_is_no_time(text: str) -> None:
+    with pytest.raises(
+        InputError, match=f"times has '{text}', which may be a year or seconds since 1970; give seconds"
+    ):
+        request_seconds([NOON, text], "times")
+    with pytest.raises(typer.BadParameter, match="give seconds as a number, or a date as 2024-01-01"):
+        _seconds(text)  # the command line
+
+
+def test_numbers_and_dates_in_digits_are_times() -> None:
+    given = [2024, "20240601", "19700102", str(NOON), "1970-01-01T00:33:44"]
+    assert request_seconds(given, "times").tolist() == [2024, NOON - DAY // 2, DAY, NOON, 2024]
+
+
 def test_now_is_now() -> None:
     before = int(datetime.now(UTC).timestamp())
     assert before <= request_seconds([" NOW "], "times")[0] <= int(datetime.now(UTC).timestamp())
