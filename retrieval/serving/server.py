@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
+from indexing.bundle.bundle import Bundle
 from indexing.errors import InputError
 from retrieval.serving.app import create_app
 from retrieval.serving.config import ServiceConfig
@@ -99,11 +100,13 @@ def serve(
     Args:
         config: The settings.
         workers: Processes that answer; each opens the bundle, and they share the memory of files that are mapped.
-        ready: Called with the address, and that of `/admin` where it has one of its own, when the ports are taken.
+        ready: Called with the address, and that of `/admin` where it has one of its own, when the ports are taken and
+            the bundle and all else that the settings name is open; with several workers, when there is a bundle.
         log: How the log is written to standard error; `LogConfig.for_stderr` when None.
 
     Raises:
         InputError: When the port is taken by another.
+        CommonspaceError: As `create_app`, before ``ready``.
     """
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(_listening(config.host, config.port))]
@@ -112,10 +115,13 @@ def serve(
             config = replace(config, admin_port=sockets[1].getsockname()[1])
         log = log or LogConfig.for_stderr()
         log.apply()
+        app = create_app(config) if workers == 1 else None
+        if app is None:  # workers open it, each for itself
+            Bundle.open(config.bundle, only=())
         if ready is not None:
             ready(_url(sockets[0]), _url(sockets[1]) if len(sockets) > 1 else None)
-        if workers == 1:
-            uvicorn.Server(uvicorn_config(create_app(config))).run(sockets)
+        if app is not None:
+            uvicorn.Server(uvicorn_config(app)).run(sockets)
         else:
             settings = uvicorn_config(functools.partial(worker_app, config, log), workers=workers, factory=True)
             with shared_metrics():

@@ -19,7 +19,7 @@ import pytest
 from indexing.bundle.build import build_bundle
 from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
-from indexing.errors import InputError
+from indexing.errors import BundleError, InputError
 from retrieval.serving import ServiceConfig
 from retrieval.serving import server as module
 from retrieval.serving.server import serve
@@ -128,3 +128,10 @@ def test_a_port_that_is_taken(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> 
         config = ServiceConfig(bundle, port=taken.getsockname()[1])
         with pytest.raises(InputError, match="cannot listen on"):
             serve(config)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_nothing_is_said_to_be_served_that_cannot_be(workers: int, tmp_path: Path) -> None:
+    config = ServiceConfig(tmp_path / "nothing", port=0)
+    with pytest.raises(BundleError, match="nothing"):
+        serve(config, workers, ready=lambda *_: pytest.fail("it was said to be served"))
