@@ -98,8 +98,8 @@ class Connection:
         """
         try:
             yield
-        except (httpx2.TransportError, httpx2.DecodingError) as error:
-            timed_out = isinstance(error, httpx2.TimeoutException)
+        except (httpx2.TransportError, httpx2.DecodingError, TimeoutError) as error:
+            timed_out = isinstance(error, httpx2.TimeoutException | TimeoutError)
             problem = "did not answer in time" if timed_out else f"cannot be reached: {error or type(error).__name__}"
             made = UnreachableError(
                 f"the service at {self.url} {problem}",
@@ -109,16 +109,30 @@ class Connection:
             raise made from error
 
 
-def received(call: Call[T], response: httpx2.Response) -> T:
+def received(call: Call[T], response: httpx2.Response, content: bytes) -> T:
     """Read an answer, and warn of what is unusual about the request.
 
     Raises:
         ServiceError: When it is an error, or cannot be read.
     """
-    answer = call.answer(response.status_code, response.headers, response.content)
+    answer = call.answer(response.status_code, response.headers, content)
     for note in getattr(answer, "notes", None) or ():
         warn(note, CommonspaceWarning)
     return answer
+
+
+def content_until(response: httpx2.Response, until: float) -> bytes:
+    """Read an answer part by part, and give it up when its time is over, by `time.monotonic`.
+
+    Raises:
+        TimeoutError: When it is not complete then; a part is waited for as long as the whole at most.
+    """
+    parts = []
+    for part in response.iter_bytes():
+        parts.append(part)
+        if time.monotonic() > until:
+            raise TimeoutError("the answer came too slowly")
+    return b"".join(parts)
 
 
 @contextlib.contextmanager

@@ -12,10 +12,11 @@ from pydantic import ValidationError
 
 from indexing.errors import GenerationError, InputError, examples
 from indexing.runtime.arguments import check_path, distinct_keys, is_number, shown, shown_number
-from retrieval.filters import selected
-from retrieval.postprocess.blend import Blend
+from retrieval.interactions.impressions import SCHEMA, Impressions
+from retrieval.postprocess.duplicates import ShowOnce
 from retrieval.postprocess.rules import Rules
 from retrieval.retriever.retriever import Retriever
+from retrieval.serving.engine.answering import attributes_at
 from retrieval.serving.engine.served_bundle import View
 from retrieval.serving.engine.versions import AS_SERVED, Version
 from retrieval.serving.insight.state_cache import per_state
@@ -23,6 +24,7 @@ from retrieval.serving.schemas.base import Weight
 from retrieval.serving.schemas.errors import problems_in_words
 from retrieval.serving.schemas.queries import Explain, RecommendRequest, Retrieved
 
+TRIED = 10  # hits of the request that tries a scenario out
 _KEYS = ("default", "scenarios", "shares", "seed")
 _FORM = 'give {"scenarios": {"plain": {}, "diverse": {"diversify": {"strength": 0.4}}}, "default": "plain"}'
 
@@ -104,7 +106,8 @@ class Scenarios:
         """Check that what is served has what the scenarios name.
 
         Raises:
-            InputError: When a generation or an attribute is missing; with the scenario.
+            InputError: When a generation or an attribute is missing, or a request with the settings would be refused;
+                with the scenario.
         """
         for problem in self.problems(view).values():
             raise InputError(problem)
@@ -124,7 +127,8 @@ class Scenarios:
 
     def problem(self, name: str, retriever: Retriever) -> str | None:
         """Say why a state of the bundle cannot answer a scenario; None if it can."""
-        return per_state(retriever, ("scenario", name), lambda: _problem(name, self.settings[name], retriever))
+        settings = self.settings[name]
+        return per_state(retriever, ("scenario", name, repr(settings)), lambda: _problem(name, settings, retriever))
 
     def named(self, name: str) -> str:
         """Check a name that a request gives.
@@ -150,21 +154,36 @@ class Scenarios:
 
 
 def _problem(name: str, settings: ScenarioSettings, retriever: Retriever) -> str | None:
-    table = retriever.bundle.attributes
     try:
-        selected(table, [one if isinstance(one, str) else tuple(one) for one in settings.where])
-        if settings.blend:
-            Blend(table, settings.blend)
-        named = [settings.group_by, *(settings.diversify.caps or () if settings.diversify else ())]
-        named += [settings.diversify.attribute if settings.diversify else None]
-        if missing := [one for one in named if one is not None and one not in table.column_names]:
-            return (
-                f"scenario {name!r}: the bundle has no attribute {missing[0]!r}; give one of "
-                f"{examples(table.column_names, 20)}"
-            )
+        _try_out(settings, retriever)
     except InputError as error:
         return f"scenario {name!r}: {error}"
     return None
+
+
+def _try_out(settings: ScenarioSettings, retriever: Retriever) -> None:
+    """Ask once as a scenario says, so that all that it names is looked at, also where a request finds nothing.
+
+    Raises:
+        InputError: As a request with these settings raises it.
+    """
+    bundle = retriever.bundle
+    somebody = [[bundle.items[int(bundle.is_live.argmax())]]]
+    once: ShowOnce = {"group_by": settings.group_by, "duplicates": settings.duplicates}
+    if settings.min_similarity is not None:
+        once["min_similarity"] = settings.min_similarity
+    where = [one if isinstance(one, str) else tuple(one) for one in settings.where]
+    found = retriever.recommend(
+        somebody, TRIED, stages=settings.stages, where=where, min_relevance=settings.min_relevance, **once
+    )
+    if settings.blend:
+        found = retriever.blend(found, settings.blend)
+    if settings.diversify is not None:
+        found = retriever.diversify(found, **settings.diversify.model_dump(exclude_unset=True))
+    if settings.rules:
+        nothing_shown = Impressions(SCHEMA.empty_table())
+        retriever.apply_rules(found, Rules.from_list(settings.rules), impressions=nothing_shown)
+    attributes_at(retriever, [], settings.attributes)
 
 
 def _fraction(text: str) -> float:

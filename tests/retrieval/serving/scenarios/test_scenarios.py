@@ -126,6 +126,8 @@ def test_files_that_are_no_json_or_have_a_key_twice_are_refused(tmp_path: Path) 
     [
         {"blend": {"colour": 1.0}}, {"where": ["colour = red"]}, {"group_by": "colour"},
         {"diversify": {"attribute": "colour"}}, {"diversify": {"caps": {"colour": 2}}},
+        {"rules": [{"rule": "boost", "where": "colour = 1", "by": 0.3}]}, {"attributes": ["colour"]},
+        {"where": ["price < 0"], "rules": [{"rule": "exclude", "where": "colour = 1"}]},
     ],
 )  # fmt: skip
 def test_attributes_that_the_bundle_lacks_are_found_at_the_start(
@@ -135,6 +137,23 @@ def test_attributes_that_the_bundle_lacks_are_found_at_the_start(
     with pytest.raises(InputError, match=r"scenario 'bad': .*'?colour'?"):
         Scenarios.of({"scenarios": {"plain": {}, "bad": settings}}).check(view)
     Scenarios.of(CONTENT).check(view)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"diversify": {"method": "calibrated"}}, "calibrated to an attribute"),
+        ({"min_similarity": 0.9}, "min_similarity is 0.9, but duplicates are shown; collapse them"),
+    ],
+)  # fmt: skip
+def test_what_a_request_would_be_refused_for_is_found_at_the_start(
+    retriever: Retriever, settings: dict[str, Any], message: str
+) -> None:
+    view = View(Served.of(retriever), {})
+    with pytest.raises(InputError, match=f"scenario 'bad': .*{message}"):
+        Scenarios.of({"scenarios": {"plain": {}, "bad": settings}}).check(view)
+    rules = [{"rule": "frequency_cap", "times": 2, "days": 1}]
+    Scenarios.of({"scenarios": {"capped": {"rules": rules, "attributes": "all"}}}).check(view)
 
 
 @pytest.fixture
