@@ -1,6 +1,7 @@
 """The space of items in two dimensions: principal components of a sample, with the axes on which queries are placed."""
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from retrieval.evaluation.report.item_map import groups_of, modality_points, sam
 from retrieval.postprocess.titles import titles_at
 from retrieval.retriever.retriever import Retriever
 from retrieval.serving.insight.facets import facets_of
-from retrieval.serving.insight.state_cache import per_state
+from retrieval.serving.insight.state_cache import in_background, per_state
 
 MAX_POINTS = 20_000
 FITTED = 3_000  # points whose principal components are the axes
@@ -91,10 +92,16 @@ def points_of(retriever: Retriever, *, by_modality: bool = False) -> Points:
     Raises:
         InputError: When there are too few items.
     """
-    return per_state(retriever, ("points", by_modality), lambda: _points(retriever, by_modality))
+    return drawing(retriever, by_modality=by_modality).result()
+
+
+def drawing(retriever: Retriever, *, by_modality: bool = False) -> "Future[Points]":
+    """Give the points of `points_of` as they are made, in the background, where nothing else has asked for them yet."""
+    return in_background(retriever, ("points", by_modality), lambda: _points(retriever, by_modality))
 
 
 def _points(retriever: Retriever, by_modality: bool) -> Points:
+    colours_of(retriever)  # the attributes are read once too, which may take as long
     rows = np.flatnonzero(retriever.bundle.is_live)
     if len(rows) < 2 or retriever.vectors.shape[1] < 2:
         raise InputError("a map needs two items and two dimensions; there are fewer")

@@ -46,6 +46,16 @@ export async function get(path, options) {
   return (await sent(path, options)).json();
 }
 
+/** Get what the service may still be making: as long as it answers 202, ask again when it says; `waiting` is called each time. */
+export async function getMade(path, waiting) {
+  for (;;) {
+    const response = await sent(path);
+    if (response.status !== 202) return response.json();
+    waiting();
+    await new Promise((resolve) => setTimeout(resolve, 1000 * (Number(response.headers.get("retry-after")) || 1)));
+  }
+}
+
 export async function getText(path) {
   return (await sent(path)).text();
 }

@@ -2,8 +2,10 @@
 
 import base64
 import io
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,9 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from retrieval import Retriever
-from retrieval.serving.insight.space_map import Plane
+from retrieval.serving.http.routes.page import insight
+from retrieval.serving.insight import space_map
+from retrieval.serving.insight.space_map import Plane, Points, _points
 from retrieval.serving.insight.tastes import tastes_of
 from tests.retrieval.serving.conftest import READ, WRITE, Started
 from tests.toy import toy_file
@@ -99,8 +103,37 @@ def test_an_svg_is_no_picture(shown: TestClient) -> None:
     assert shown.post("/search", json={"images": [svg]}).status_code == 422
 
 
+def drawn(client: TestClient, path: str) -> dict[str, Any]:
+    """Ask for a map until it is drawn."""
+    while (answer := client.get(path)).status_code == 202:
+        pass
+    return dict(answer.json())
+
+
+def test_a_map_is_drawn_once_though_nobody_waits_for_it(
+    started: Started, shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, may_end, made = started(shop), threading.Event(), list[Retriever]()
+
+    def slowly(retriever: Retriever, by_modality: bool) -> Points:
+        made.append(retriever)
+        may_end.wait(60)
+        return _points(retriever, by_modality)
+
+    monkeypatch.setattr(space_map, "_points", slowly)
+    monkeypatch.setattr(insight, "DRAWING_SECONDS", 0.01)
+    for _ in range(3):
+        answer = client.get("/map")
+        assert (answer.status_code, answer.headers["retry-after"]) == (202, "1")
+        assert answer.json().keys() == {"request_id", "generation", "change"}
+    assert client.post("/search", json={"texts": ["red"]}).status_code == 200  # which does not wait for it
+    may_end.set()
+    assert len(drawn(client, "/map")["item_ids"]) == 20
+    assert len(made) == 1
+
+
 def test_the_map_places_items_and_queries_on_the_same_axes(client: TestClient, retriever: Retriever) -> None:
-    body = client.get("/map?colour=tags").json()
+    body = drawn(client, "/map?colour=tags")
     places = np.frombuffer(base64.urlsafe_b64decode(body["places"]), "<u2").reshape(-1, 2) / 65_535
     assert body["item_ids"] == list(retriever.items)
     assert 0 < body["explained_variance"] <= 1

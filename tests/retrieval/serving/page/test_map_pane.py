@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Callable
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from tests.retrieval.serving.page.conftest import Watched, playwright
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
 
 expect = playwright.expect
 
@@ -41,6 +42,38 @@ def test_results_are_lit_and_a_region_becomes_a_filter(
     expect(page.locator(".map-tools")).to_contain_text("Searches are within")
     page.get_by_role("button", name="Show them").click()
     expect(page.locator(".active-filters")).to_contain_text(re.compile(r"Region of the map: \d+ items"))
+
+
+def test_a_map_that_is_still_drawn_is_asked_for_again(watched: Watched) -> None:
+    page, asked = watched.page, list[str]()
+
+    def still_drawing(route: "Route") -> None:
+        asked.append(route.request.url)
+        if len(asked) > 2:
+            route.continue_()
+        else:
+            route.fulfill(status=202, headers={"retry-after": "1"}, json={})
+
+    page.route("**/map?*", still_drawing)
+    page.get_by_role("tab", name="Map").click()
+    expect(page.locator(".map-note")).to_have_text("Drawing the map…")
+    expect(page.locator(".map-note")).to_contain_text("24 items; two dimensions hold")
+    assert len(asked) == 3
+
+
+def test_nothing_lies_over_the_map_and_labels_keep_apart(watched: Watched) -> None:
+    page = watched.page
+    page.get_by_role("tab", name="Map").click()
+    expect(page.locator(".map-note")).to_contain_text("24 items")
+    assert page.locator(".map > :not(canvas):visible").count() == 0
+    script = """async () => {
+        const { apart } = await import("./page/js/panes/map_view.js");
+        const labels = [["query", 100, 100, 14], ["1", 104, 101, 9], ["2", 120, 100, 9], ["3", 96, 104, 9]];
+        return apart(labels, (text) => 8 * text.length).map((one) => [one.x, one.y, 8 * one.text.length]);
+    }"""
+    boxes = [(x, y - 11, x + width, y + 3) for x, y, width in page.evaluate(script)]
+    for one, other in combinations(boxes, 2):
+        assert one[0] >= other[2] or other[0] >= one[2] or one[1] >= other[3] or other[1] >= one[3]
 
 
 def test_keys_move_the_map_and_open_an_item(watched: Watched) -> None:

@@ -1,6 +1,7 @@
 """`/facets`, `/map`, `/tastes`, `/status` and `/generations`: what the page shows beside hits."""
 
 import time
+from concurrent.futures import wait
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -19,9 +20,10 @@ from retrieval.serving.http.routes.queries import queries_of
 from retrieval.serving.http.routes.reply import reply
 from retrieval.serving.http.routes.search import has_files
 from retrieval.serving.insight.facets import facets_of
-from retrieval.serving.insight.space_map import map_of, points_of
+from retrieval.serving.insight.space_map import MODALITY, drawing, map_of, points_of
 from retrieval.serving.insight.state_cache import per_state
 from retrieval.serving.insight.tastes import tastes_of
+from retrieval.serving.schemas.answers import Named
 from retrieval.serving.schemas.errors import error_responses
 from retrieval.serving.schemas.insight import (
     FacetsAnswer,
@@ -33,6 +35,8 @@ from retrieval.serving.schemas.insight import (
     TasteRequest,
 )
 from retrieval.serving.schemas.queries import SearchRequest
+
+DRAWING_SECONDS = 0.5  # that a request waits for the map
 
 router = APIRouter(tags=["insight"], responses=error_responses())
 
@@ -48,15 +52,34 @@ async def facets(service: ServiceDep) -> Response:
     return await reply(service, "search", work)
 
 
-@router.get("/map", response_model=MapAnswer, summary="The space of items in two dimensions")
+@router.get(
+    "/map",
+    response_model=MapAnswer,
+    summary="The space of items in two dimensions",
+    responses={202: {"model": Named, "description": "The map is being drawn; ask again after `Retry-After` seconds."}},
+)
 async def space(
     service: ServiceDep,
     colour: Annotated[
         str | None, Query(max_length=MAX_ID_CHARACTERS, description="What points are coloured by.")
     ] = None,
 ) -> Response:
-    """All items, or 20,000 of them; places and colours are numbers of few bytes in base64."""
-    return await reply(service, "search", lambda served: map_of(served.retriever, colour))
+    """All items, or 20,000 of them; places and colours are numbers of few bytes in base64.
+
+    It is drawn once for each state of the bundle, beside the queues of queries; until that is done the status is 202.
+    """
+    is_drawn = True
+
+    def work(served: Served) -> dict[str, Any]:
+        nonlocal is_drawn
+        points = drawing(served.retriever, by_modality=colour == MODALITY)
+        is_drawn = bool(wait([points], DRAWING_SECONDS).done)
+        return map_of(served.retriever, colour) if is_drawn else {}
+
+    answer = await reply(service, "search", work)
+    if not is_drawn:
+        answer.status_code, answer.headers["retry-after"] = 202, "1"
+    return answer
 
 
 @router.post(

@@ -1,6 +1,6 @@
 // The map of the space: colours, results, the query, and a region that becomes a filter.
 
-import { bytesOf, get, latest, post } from "../api.js";
+import { bytesOf, getMade, latest, post } from "../api.js";
 import { announce, debounced, el, icon, iconButton, plural } from "../dom.js";
 import { changed, on, searchBody, state } from "../store.js";
 import { contributions, details } from "../parts/card.js";
@@ -14,15 +14,16 @@ export default function mapPane(root, { show }) {
   const canvas = el("canvas", { tabIndex: 0, role: "application", "aria-label": "Map of the items. Arrow keys move it, plus and minus zoom, 0 shows all, Enter opens the item in the middle." });
   const tip = el("div", { class: "tip", hidden: true });
   const note = el("p", { class: "map-note" });
-  const box = el("div", { class: "map" }, canvas, tip, note);
+  const box = el("div", { class: "map" }, canvas, tip);
+  const buttons = el("div", { class: "map-buttons" }, iconButton("plus", "Zoom in", () => view.zoom(1.5)), iconButton("minus", "Zoom out", () => view.zoom(1 / 1.5)), iconButton("home", "Show all", () => view.home()));
   const legend = el("div", { class: "legend", role: "group", "aria-label": "Colours" });
   const lit = el("div", { class: "lit-list", role: "group", "aria-label": "Results on the map" });
   const region = el("div");
   const problem = el("div");
   const select = el("select", { "aria-label": "Colour by", on: { change: () => load(select.value) } });
   const mark = el("button", { class: "button", type: "button", "aria-pressed": "false", on: { click: () => marking(!view.marking) } }, icon("lasso"), "Mark a region");
-  root.append(el("div", { class: "map-tools" }, el("label", { class: "field" }, "Colour by", select), mark, region), problem,
-    el("div", { class: "map-box" }, box, el("aside", { class: "map-side", "aria-label": "Legend and results" }, legend, lit)));
+  root.append(el("div", { class: "map-tools" }, el("label", { class: "field" }, "Colour by", select), mark, buttons, region), problem,
+    el("div", { class: "map-box" }, el("div", {}, box, note), el("aside", { class: "map-side", "aria-label": "Legend and results" }, legend, lit)));
   let titles = [], loaded = null, colourName = null;
 
   const view = new MapView(canvas, {
@@ -50,7 +51,6 @@ export default function mapPane(root, { show }) {
       announce(`${plural(state.region.ids.size, "item")} marked; searches are within them`);
     },
   });
-  box.append(el("div", { class: "map-buttons" }, iconButton("plus", "Zoom in", () => view.zoom(1.5)), iconButton("minus", "Zoom out", () => view.zoom(1 / 1.5)), iconButton("home", "Show all", () => view.home())));
 
   function marking(isOn) {
     view.marking = isOn;
@@ -62,9 +62,9 @@ export default function mapPane(root, { show }) {
   const only = latest();
   async function load(name) {
     problem.replaceChildren();
-    note.textContent = "Loading the map…";
+    note.textContent = loaded ? "Loading the colours…" : "Loading the map…";
     try {
-      const body = await only(() => get(`map${name ? `?colour=${encodeURIComponent(name)}` : ""}`));
+      const body = await only(() => getMade(`map${name ? `?colour=${encodeURIComponent(name)}` : ""}`, () => { note.textContent = "Drawing the map…"; }));
       if (!body) return;
       const key = `${body.generation} ${body.change} ${name === MODALITY}`;
       if (loaded !== key) {

@@ -3,6 +3,7 @@
 import { colour, still } from "../dom.js";
 
 const CELLS = 64; // of the grid, on either side
+const EDGE = 26; // pixels around the outermost points
 const NEAR = 14; // pixels within which a point is picked
 const RAMP = [[46, 89, 168], [86, 163, 143], [240, 196, 83]];
 
@@ -53,8 +54,10 @@ export class MapView {
 
   get width() { return this.canvas.clientWidth; }
   get height() { return this.canvas.clientHeight; }
-  toScreen(x, y) { return [(x - this.x) * this.scale * this.width + this.width / 2, (y - this.y) * this.scale * this.height + this.height / 2]; }
-  toMap(px, py) { return [(px - this.width / 2) / (this.scale * this.width) + this.x, (py - this.height / 2) / (this.scale * this.height) + this.y]; }
+  get across() { return this.scale * Math.max(1, this.width - 2 * EDGE); } // pixels that the whole map takes now
+  get down() { return this.scale * Math.max(1, this.height - 2 * EDGE); }
+  toScreen(x, y) { return [(x - this.x) * this.across + this.width / 2, (y - this.y) * this.down + this.height / 2]; }
+  toMap(px, py) { return [(px - this.width / 2) / this.across + this.x, (py - this.height / 2) / this.down + this.y]; }
 
   home() { Object.assign(this, { x: 0.5, y: 0.5, scale: 1 }); this.draw(); }
   zoom(factor, px = this.width / 2, py = this.height / 2) {
@@ -96,7 +99,7 @@ export class MapView {
     }
     order.forEach((code) => {
       const faded = this.kind === "groups" && this.only !== null && this.only !== code;
-      c.globalAlpha = faded ? 0.07 : dim ? 0.32 : 0.78;
+      c.globalAlpha = faded ? 0.16 : dim ? 0.55 : 0.82;
       c.fillStyle = palette[code];
       c.beginPath();
       const places = buckets[code];
@@ -114,7 +117,7 @@ export class MapView {
   }
 
   drawLit(radius) {
-    const { context: c } = this, accent = colour("accent"), surface = colour("surface"), ink = colour("ink");
+    const { context: c } = this, accent = colour("accent"), surface = colour("surface"), ink = colour("ink"), labels = [];
     if (this.query) {
       const [qx, qy] = this.toScreen(this.query[0], 1 - this.query[1]);
       c.strokeStyle = accent;
@@ -134,7 +137,7 @@ export class MapView {
       c.lineWidth = 2;
       c.strokeStyle = surface;
       c.stroke();
-      if (place <= 3) { c.fillStyle = ink; c.font = "600 12px system-ui, sans-serif"; c.textAlign = "left"; outlined(c, String(place), px + size + 3, py + 4, surface); }
+      if (place <= 3) labels.unshift([String(place), px, py, size + 3]);
     });
     if (this.query) {
       const [qx, qy] = this.toScreen(this.query[0], 1 - this.query[1]);
@@ -146,10 +149,11 @@ export class MapView {
       c.lineWidth = 2;
       c.strokeStyle = surface;
       c.stroke();
-      c.fillStyle = ink;
-      c.font = "650 13px system-ui, sans-serif";
-      outlined(c, "query", qx + 14, qy + 5, surface);
+      labels.unshift(["query", qx, qy, 14]);
     }
+    c.fillStyle = ink;
+    c.font = "650 13px system-ui, sans-serif";
+    for (const { text, x, y } of apart(labels, (text) => c.measureText(text).width)) outlined(c, text, x, y, surface);
     if (this.hovered >= 0) {
       const [px, py] = this.toScreen(this.xs[this.hovered], this.ys[this.hovered]);
       c.beginPath();
@@ -179,7 +183,7 @@ export class MapView {
 
   /** The point nearest to a place on the screen, -1 where there is none near. */
   pick(px, py, within = NEAR) {
-    const [x, y] = this.toMap(px, py), rx = within / (this.scale * this.width), ry = within / (this.scale * this.height);
+    const [x, y] = this.toMap(px, py), rx = within / this.across, ry = within / this.down;
     let best = -1, nearest = within * within;
     const clamp = (value) => Math.min(CELLS - 1, Math.max(0, Math.floor(value * CELLS)));
     for (let row = clamp(y - ry); row <= clamp(y + ry); row += 1) {
@@ -216,7 +220,7 @@ export class MapView {
       moved += Math.abs(here[0] - was[0]) + Math.abs(here[1] - was[1]);
       if (this.pointers.size === 2) this.pinch(event.pointerId, here);
       else if (this.marking) { this.lasso.push(this.toMap(...here)); this.draw(); }
-      else this.pan((was[0] - here[0]) / (this.scale * this.width), (was[1] - here[1]) / (this.scale * this.height));
+      else this.pan((was[0] - here[0]) / this.across, (was[1] - here[1]) / this.down);
       return this.pointers.set(event.pointerId, here);
     });
     const up = (event) => {
@@ -268,6 +272,23 @@ function outlined(context, text, x, y, around) {
   context.strokeStyle = around;
   context.strokeText(text, x, y);
   context.fillText(text, x, y);
+}
+
+/** Put labels beside their points, [text, x, y, radius], where they do not lie over each other or over a labelled point. */
+export function apart(labels, widthOf) {
+  const boxes = labels.map(([, x, y, radius]) => [x - radius + 3, y - radius + 3, x + radius - 3, y + radius - 3]);
+  const meets = (one, other) => one[0] < other[2] && other[0] < one[2] && one[1] < other[3] && other[1] < one[3];
+  return labels.map(([text, x, y, radius]) => {
+    const width = widthOf(text), places = [];
+    for (const far of [0, 12, 26, 44]) {
+      const side = radius + far;
+      places.push([x + side, y + 5], [x - side - width, y + 5], [x - width / 2, y - side], [x - width / 2, y + side + 10]);
+    }
+    const boxOf = ([left, base]) => [left - 1, base - 11, left + width + 1, base + 3];
+    const place = places.find((one) => !boxes.some((box) => meets(box, boxOf(one)))) || places[0];
+    boxes.push(boxOf(place));
+    return { text, x: place[0], y: place[1] };
+  });
 }
 
 function contains(line, x, y) {

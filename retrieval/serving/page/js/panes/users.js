@@ -1,6 +1,6 @@
 // A user: what they took and skipped, their taste in words, and recommendations that follow each click.
 
-import { get, latest, post } from "../api.js";
+import { getMade, latest, post } from "../api.js";
 import { announce, debounced, el, icon, iconButton, plural, reorder } from "../dom.js";
 import { changed, on, shownAttributes, state } from "../store.js";
 import { card, extentOf, titles } from "../parts/card.js";
@@ -54,7 +54,7 @@ export default function usersPane(root) {
     if (savedUsers().has(name)) return act((next) => next.splice(0, next.length, ...savedUsers().get(name)));
     if (name !== "=random") return;
     try {
-      const map = await get("map");
+      const map = await getMade("map", () => announce("Drawing the map…"));
       const start = map.item_ids[Math.floor(Math.random() * map.item_ids.length)];
       const { results: [{ hits }] } = await post("similar", { item_ids: [start], k: 6, by: state.info.learned.behaviour ? "both" : "content" });
       const chosen = [{ item_id: start, title: map.titles[map.item_ids.indexOf(start)] || start }, ...hits.slice(0, 3).map((hit) => ({ item_id: hit.item_id, title: hit.title || hit.item_id }))];
