@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.retrieval.serving.conftest import WRITE
 from tests.retrieval.serving.page.conftest import Watched, playwright
 
 if TYPE_CHECKING:
@@ -66,13 +67,9 @@ def test_the_parts_of_why_add_up_to_the_score_of_the_first_stage(watched: Watche
     page = watched.page
     page.get_by_role("tab", name="Users").click()
     page.locator("#pane-users .card").first.wait_for()
-    finder = page.get_by_role("searchbox", name="Find an item to take")
-    found = page.get_by_role("group", name="Items found")
-    for title in ("red mug", "blue shoe"):
-        finder.fill(title)
-        found.get_by_role("button", name=title).first.click()
-    expect(page.get_by_role("list", name="History, the latest first").locator("li .clip")).to_have_count(2)
-    expect(page.locator("#user-heading")).to_have_text("Recommendations")
+    page.evaluate("Math.random = () => 0.3")
+    page.get_by_role("combobox", name="Choose a user").select_option("Somebody at random")  # four items in one step
+    expect(page.locator("#user-heading")).to_have_text("Recommendations")  # the list is of them
     page.locator("#pane-users .card").first.get_by_role("button", name=re.compile("^Why")).click()
     why = page.locator("#pane-users .why:visible")
     expect(why).to_contain_text("these do not add up to the score")
@@ -81,3 +78,40 @@ def test_the_parts_of_why_add_up_to_the_score_of_the_first_stage(watched: Watche
     parts = [float(row[-1]) for row in rows[:together]]
     assert len(parts) >= 2
     assert sum(parts) == pytest.approx(float(rows[together][-1]), abs=0.0005 * (len(parts) + 2))
+
+
+def test_the_live_log_is_of_one_person(live: Watched, has_no_violations: Callable[["Page"], None]) -> None:
+    page = live.page
+    page.get_by_role("tab", name="Users").click()
+    page.locator("#pane-users .card").first.wait_for()
+    page.get_by_role("searchbox", name="Find an item to take").fill("red mug")
+    page.get_by_role("group", name="Items found").get_by_role("button", name="red mug").first.click()
+    history, box = (
+        page.get_by_role("list", name="History, the latest first"),
+        page.get_by_label("Write to the live log"),
+    )
+    expect(history).to_contain_text("red mug")
+    box.click()
+    expect(page.locator("#pane-users")).to_contain_text("writing needs the write token")
+    expect(box).not_to_be_checked()
+    expect(history).to_contain_text("red mug")
+    page.evaluate("(token) => sessionStorage.setItem('commonspace-token', token)", WRITE)
+    box.click()
+    expect(page.locator("#user-heading")).to_have_text("Recommendations for page-visitor")
+    expect(page.locator("#pane-users")).to_contain_text("with page-visitor, of whom the log has nothing yet")
+    expect(history).to_contain_text("Nothing taken yet")
+    expect(page.locator("#pane-users .taste")).to_have_count(0)
+    first = shown(page)[0]
+    page.get_by_role("button", name=f"Take {first}", exact=True).click()
+    expect(history).to_contain_text(first)
+    expect(page.locator("#pane-users .card-title").filter(has_text=re.compile(f"^{re.escape(first)}$"))).to_have_count(
+        0
+    )
+    has_no_violations(page)
+    box.click()
+    expect(history).to_contain_text("red mug")
+    expect(history.locator("li .clip")).to_have_count(1)
+    expect(page.locator("#user-heading")).to_have_text("Recommendations")
+    box.click()
+    expect(history).to_contain_text(first)
+    expect(history.locator("li .clip")).to_have_count(1)

@@ -18,27 +18,30 @@ export default function usersPane(root) {
   const tastes = el("div", { class: "stack" });
   const undoButton = iconButton("undo", "Undo", () => { undo(); announce("Undone"); });
   const redoButton = iconButton("redo", "Redo", () => { redo(); announce("Done again"); });
+  const title = el("h2", { class: "grow" }, "A user");
   const heading = el("h2", { id: "user-heading" }, "Recommendations");
   const list = el("ol", { class: "cards", "aria-labelledby": "user-heading" });
   const note = el("div");
   const chooser = el("div", { class: "row wrap" });
   root.append(el("div", { class: "users" },
     el("aside", { class: "user-side", "aria-label": "The user" },
-      el("section", { class: "panel stack" }, el("div", { class: "row" }, el("h2", { class: "grow" }, "A user"), undoButton, redoButton), chooser, finder(), items, live.node),
+      el("section", { class: "panel stack" }, el("div", { class: "row" }, title, undoButton, redoButton), chooser, finder((hit) => acted(hit, TAKEN)), items, live.node),
       el("section", { class: "panel stack" }, el("h2", {}, "Taste, in words"), tastes)),
     el("div", {}, el("div", { class: "results-head" }, heading, el("span", { class: "muted small" }, "Take or skip, and the list follows")), note, list)));
 
   function drawUser() {
-    undoButton.disabled = !canUndo();
-    redoButton.disabled = !canRedo();
+    const isLive = Boolean(live.user()); // what is written to the log cannot be undone
+    undoButton.disabled = isLive || !canUndo();
+    redoButton.disabled = isLive || !canRedo();
+    title.textContent = isLive ? `The user ${live.user()} of the live log` : "A user";
     const saved = savedUsers();
-    const select = el("select", { "aria-label": "Choose a user", on: { change: (event) => choose(event.target.value) } },
+    const select = el("select", { "aria-label": "Choose a user", disabled: isLive, on: { change: (event) => choose(event.target.value) } },
       el("option", { value: "" }, "Choose…"), el("option", { value: "=random" }, "Somebody at random"), el("option", { value: "=new" }, "Nobody: a new user"),
       [...saved.keys()].map((name) => el("option", { value: name }, name)));
     chooser.replaceChildren(select, el("button", { class: "button small", type: "button", disabled: !history.length, on: { click: keep } }, "Keep"));
     const entries = [...history].reverse();
     items.replaceChildren(...entries.map((one) => el("li", { class: one.weight < 0 ? "skipped" : "" }, thumbnail(one.item_id, one.title, 40), el("span", { class: "clip", title: one.title }, one.title),
-      el("span", { class: "muted tiny" }, one.weight < 0 ? "skipped" : "taken"), iconButton("close", `Forget ${one.title}`, () => { drop(one.item_id); }))));
+      el("span", { class: "muted tiny" }, one.weight < 0 ? "skipped" : "taken"), isLive ? null : iconButton("close", `Forget ${one.title}`, () => { drop(one.item_id); }))));
     if (!entries.length) items.append(el("li", { class: "muted small", vars: { display: "block", padding: "8px" } }, "Nothing taken yet. Find an item, or take one from the list."));
   }
 
@@ -107,7 +110,7 @@ export default function usersPane(root) {
     before = hits.map((hit) => hit.item_id);
     const sources = new Map();
     for (const hit of hits) if (hit.source) sources.set(hit.source, (sources.get(hit.source) || 0) + 1);
-    heading.textContent = history.length || live.user() ? "Recommendations" : "For somebody who is new";
+    heading.textContent = live.user() ? `Recommendations for ${live.user()}` : history.length ? "Recommendations" : "For somebody who is new";
     note.replaceChildren(...(notes || []).map((one) => el("p", { class: "muted small" }, one)));
     if (!hits.length) note.append(emptyState("Nothing to recommend", "This bundle has learned nothing of users yet, and the history is empty. Take an item to begin."));
     announce(`${plural(hits.length, "recommendation")}; ${[...sources].map(([name, count]) => `${count} by ${name}`).join(", ")}`);
@@ -115,9 +118,9 @@ export default function usersPane(root) {
   }
 
   async function acted(hit, weight) {
+    if (!(await live.tell(hit, weight))) return;
     take(hit, weight);
     announce(`${weight > 0 ? "Taken" : "Skipped"}: ${hit.title || hit.item_id}`);
-    await live.tell(hit, weight);
   }
 
   function drawTaste({ near, far }) {
@@ -135,7 +138,7 @@ export default function usersPane(root) {
 }
 
 /** A field that finds items to take. */
-function finder() {
+function finder(taken) {
   const found = el("div", { class: "found-items", role: "group", "aria-label": "Items found" });
   const input = el("input", { type: "search", class: "grow", placeholder: "Find an item to take", "aria-label": "Find an item to take" });
   const only = latest();
@@ -147,7 +150,7 @@ function finder() {
       if (!answer) return undefined;
       const { hits } = answer.results[0];
       await learnMedia(hits.map((hit) => hit.item_id));
-      return found.replaceChildren(...hits.map((hit) => el("button", { type: "button", on: { click: () => { take(hit); input.value = ""; found.replaceChildren(); input.focus(); } } }, thumbnail(hit.item_id, hit.title || hit.item_id, 36), el("span", { class: "clip" }, hit.title || hit.item_id), icon("plus"))));
+      return found.replaceChildren(...hits.map((hit) => el("button", { type: "button", on: { click: () => { taken(hit); input.value = ""; found.replaceChildren(); input.focus(); } } }, thumbnail(hit.item_id, hit.title || hit.item_id, 36), el("span", { class: "clip" }, hit.title || hit.item_id), icon("plus"))));
     } catch (error) { return found.replaceChildren(errorNotice(error)); }
   });
   input.addEventListener("input", search);
