@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from indexing.bundle.generation import generations
 from tests.retrieval.serving.page.conftest import Watched, playwright
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
 
 expect = playwright.expect
 
@@ -27,7 +29,9 @@ def test_a_query_under_two_settings_says_what_moved(
     expect(left.locator(".moved", has_text="out").first).to_be_visible()
     expect(page.locator("#pane-compare .summary")).to_contain_text(re.compile(r"\d+ of 20 in both"))
     page.get_by_role("combobox", name="Search by, B").select_option("vector")
-    expect(page.locator("#pane-compare .summary")).to_contain_text("20 of 20 in both, 10 of the first 10; 20 places")
+    expect(page.locator("#pane-compare .summary")).to_contain_text(
+        "10 of the first 10 the same, 20 of 20 in both; rank correlation 1.00. 20 in place"
+    )
     has_no_violations(page)
 
 
@@ -41,4 +45,87 @@ def test_places_that_changed_are_marked_up_and_down(watched: Watched) -> None:
     right = page.get_by_role("list", name="Results under B")
     expect(right.locator(".moved.up").first).to_contain_text(re.compile(r"up\s*.*\d"))
     expect(right.locator(".moved.down").first).to_be_visible()
+    # Each mark says from where a hit came, and each hit of the first list where it went.
+    left = page.get_by_role("list", name="Results under A")
+    places = {row.get_attribute("data-key"): place for place, row in enumerate(left.locator("li").all(), start=1)}
+    for place, row in enumerate(right.locator("li").all(), start=1):
+        before = places.get(row.get_attribute("data-key"))
+        if before is None:
+            expect(row.locator(".moved")).to_have_text("new")
+        elif before != place:
+            expect(row.locator(".came")).to_have_text(re.compile(rf"\D{abs(before - place)}from {before}$"))
+            expect(left.locator("li").nth(before - 1).locator(".moved")).to_have_text(f"in B at place → {place}")
     expect(page.locator("#pane-compare .lines path")).not_to_have_count(0)
+
+
+def keys(page: "Page", side: str) -> list[str]:
+    rows = page.get_by_role("list", name=f"Results under {side}").locator("li[data-key]")
+    return [str(row.get_attribute("data-key")) for row in rows.all()]
+
+
+def test_a_user_under_two_generations_and_without_what_was_learned(
+    watched: Watched, page_bundle: Path, has_no_violations: Callable[["Page"], None]
+) -> None:
+    page, first = watched.page, generations(page_bundle)[0]
+    page.get_by_role("tab", name="Users").click()
+    page.locator("#pane-users .card").first.wait_for()
+    page.get_by_role("button", name=re.compile("^Take ")).first.click()
+    expect(page.locator("#user-heading")).to_have_text("Recommendations")
+    page.get_by_role("tab", name="Compare").click()
+    page.get_by_role("radio", name="The user").check()
+    summary, generation = page.locator("#pane-compare .summary"), page.get_by_role("combobox", name="Generation, B")
+    expect(generation.locator("option")).to_have_count(3)
+    expect(generation.locator("option:checked")).to_contain_text(re.compile(r"^Served · .* · behaviour, reranker$"))
+    # B: the generation before fit; A: the one that is served, as fit left it.
+    page.get_by_role("combobox", name="Stages, A").select_option("all")
+    with page.expect_response(lambda one: first in (one.request.post_data or "")) as answered:
+        generation.select_option(first)
+    before_fit = [hit["item_id"] for hit in answered.value.json()["results"][0]["hits"]]
+    said = page.locator("#pane-compare .said")
+    expect(said.nth(1)).to_have_text(re.compile(rf"^Generation {first[-8:]}, learned nothing\."))
+    expect(said.nth(0)).to_have_text(re.compile(r"^Generation \w{8}, learned behaviour, reranker\.$"))
+    assert keys(page, "B") == before_fit != keys(page, "A")
+    expect(page.get_by_role("checkbox", name="Learned, B")).to_have_count(0)  # there is nothing to leave out
+    has_no_violations(page)
+    # A without what was learned is as before fit; the box keeps the focus, so that Space goes on.
+    learned = page.get_by_role("checkbox", name="Learned, A")
+    learned.focus()
+    page.keyboard.press("Space")
+    expect(said.nth(0)).to_contain_text("without what it learned")
+    expect(summary).to_contain_text("20 of 20 in both; rank correlation 1.00. 20 in place")
+    assert keys(page, "A") == before_fit
+    expect(learned).to_be_focused()
+    page.keyboard.press("Space")
+    expect(said.nth(0)).to_contain_text("learned behaviour, reranker")
+    expect(summary).not_to_contain_text("20 in place")
+
+
+def test_a_generation_that_was_collected_is_left(watched: Watched, page_bundle: Path) -> None:
+    page, first = watched.page, generations(page_bundle)[0]
+    page.get_by_role("searchbox", name="Words to search for").fill("red mug")
+    page.keyboard.press("Enter")
+    page.get_by_role("tab", name="Compare").click()
+    right = page.get_by_role("list", name="Results under B")
+    generation = page.get_by_role("combobox", name="Generation, B")
+    right.locator("li[data-key]").first.wait_for()
+    error = {"error": {"type": "GenerationError", "message": "it is not kept", "hint": "others are", "request_id": "r"}}
+
+    def collected(route: "Route") -> None:
+        route.fulfill(status=410, json=error) if first in (route.request.post_data or "") else route.continue_()
+
+    def listed(route: "Route") -> None:
+        answer = route.fetch()
+        kept = [one for one in answer.json()["generations"] if one["generation"] != first]
+        route.fulfill(response=answer, json=answer.json() | {"generations": kept})
+
+    page.route("**/search", collected)
+    page.route("**/generations", listed)
+    generation.select_option(first)
+    notice = page.locator("#pane-compare .notice.error")
+    expect(notice).to_contain_text("It is not kept")
+    expect(generation.locator("option")).to_have_count(2)
+    notice.get_by_role("button").click()
+    expect(right.locator("li[data-key]").first).to_be_visible()
+    expect(generation.locator("option:checked")).to_contain_text("Served")
+    assert ["410" in problem for problem in watched.problems] == [True]
+    watched.problems.clear()

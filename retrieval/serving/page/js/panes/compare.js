@@ -1,27 +1,32 @@
 // The same question under two settings, beside each other: what moved up, down, in and out.
 
 import { latest, post } from "../api.js";
-import { announce, debounced, el, fixed, plural, segmented } from "../dom.js";
+import { announce, debounced, el, fixed, segmented } from "../dom.js";
 import { on, searchBody, state } from "../store.js";
 import { contributions, details, meta, titles } from "../parts/card.js";
 import { learnMedia, picture } from "../parts/media.js";
 import { emptyState, errorNotice, skeletons } from "../parts/notice.js";
 import { modes } from "../parts/settings.js";
 import { history } from "../parts/person.js";
+import { answeredBy, generationOptions, isKept, learnedOf, loadGenerations, rankCorrelation, versionFields } from "../parts/versions.js";
 
 const SHOWN = 20, ROW = 62, TOP = 10;
 const SVG = "http://www.w3.org/2000/svg";
+const NO_ADAPTER = "It learned no adapter: searches are those of the frozen vectors either way.";
 
 export default function comparePane(root) {
+  const hybrid = state.status.words;
   const sides = [
-    { name: "A", mode: "vector", rerank: false, spread: 0, fold: false, stages: "retrieval" },
-    { name: "B", mode: state.status.words ? "hybrid" : "vector", rerank: !state.status.words, spread: state.status.words ? 0 : 0.5, fold: false, stages: "all" },
+    { name: "A", mode: "vector", rerank: false, spread: 0, fold: false, stages: "retrieval", generation: "", learned: true },
+    { name: "B", mode: hybrid ? "hybrid" : "vector", rerank: !hybrid, spread: hybrid ? 0 : 0.5, fold: false, stages: "all", generation: "", learned: true },
   ];
   let of = "query";
-  const summary = el("div", { class: "summary" });
+  const tells = el("p", { class: "small" });
+  const summary = el("div", { class: "summary" }, segmented("Compare answers to", [["query", "The query"], ["user", "The user"]], of, (value) => { of = value; drawHeads(); ask(); }), tells);
   const note = el("div");
   const lists = sides.map((side) => el("ol", { class: "ranked", "aria-label": `Results under ${side.name}` }));
-  const heads = sides.map((side) => el("div", { class: "side-head" }));
+  const heads = sides.map((side) => el("section", { class: "side-head", "aria-label": `Setting ${side.name}` }));
+  const says = sides.map(() => el("p", { class: "muted tiny said" }));
   const lines = document.createElementNS(SVG, "svg");
   lines.setAttribute("class", "lines");
   lines.setAttribute("aria-hidden", "true");
@@ -29,71 +34,111 @@ export default function comparePane(root) {
   root.append(summary, note, both);
 
   function drawHeads() {
-    sides.forEach((side, at) => {
-      const box = (key, label, title) => el("label", { class: "switch small", title }, el("input", { type: "checkbox", checked: side[key], on: { change: (event) => { side[key] = event.target.checked; ask(); } } }), label);
-      const spread = el("input", { type: "range", min: "0", max: "1", step: "0.05", value: String(side.spread), vars: { width: "84px" }, "aria-label": `Variety of ${side.name}`, on: { input: (event) => { side.spread = Number(event.target.value); ask(); } } });
-      heads[at].replaceChildren(el("h2", { class: "minor" }, `Setting ${side.name}`),
-        of === "query"
-          ? choice(`Search by, ${side.name}`, modes().map(([value, label, missing]) => [value, `By ${label === "Both" ? "meaning and words" : label.toLowerCase()}`, missing]), side.mode, (mode) => { side.mode = mode; ask(); })
-          : choice(`Stages, ${side.name}`, [["retrieval", "First stage"], ["all", "All stages"], ...state.status.scenarios.map((name) => [`=${name}`, `Scenario ${name}`])], side.stages, (stages) => { side.stages = stages; ask(); }),
-        el("div", { class: "row wrap" }, of === "query" ? box("rerank", "Rerank", "Order the candidates by the published head, or by the exact score") : null, box("fold", "Fold alike", "Show near-duplicates as one hit"), el("label", { class: "switch small" }, "Variety", spread)));
-    });
+    const focused = root.contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") : null;
+    sides.forEach((side, at) => heads[at].replaceChildren(el("h2", { class: "minor" }, `Setting ${side.name}`), ...controls(side), says[at]));
+    if (focused) [...root.querySelectorAll("[aria-label]")].find((one) => one.getAttribute("aria-label") === focused)?.focus();
+  }
+
+  function controls(side) {
+    const byScenario = of === "user" && side.stages.startsWith("=");
+    const set = (key, value) => { side[key] = value; drawHeads(); ask(); };
+    const box = (key, label, title) => el("label", { class: "switch small", title }, el("input", { type: "checkbox", checked: side[key], "aria-label": `${label}, ${side.name}`, on: { change: (event) => set(key, event.target.checked) } }), label);
+    const spread = el("input", { type: "range", min: "0", max: "1", step: "0.05", value: String(side.spread), vars: { width: "84px" }, "aria-label": `Variety of ${side.name}`, on: { input: (event) => { side.spread = Number(event.target.value); ask(); } } });
+    const generations = generationOptions();
+    const first = of === "query"
+      ? choice(`Search by, ${side.name}`, modes().map(([value, label, missing]) => [value, `By ${label === "Both" ? "meaning and words" : label.toLowerCase()}`, missing]), side.mode, (mode) => set("mode", mode))
+      : choice(`Stages, ${side.name}`, [["retrieval", "First stage"], ["all", "All stages"], ...state.status.scenarios.map((name) => [`=${name}`, `Scenario ${name}`])], side.stages, (stages) => set("stages", stages));
+    if (byScenario) return [el("div", { class: "row wrap selects" }, first), el("p", { class: "muted small" }, "The scenario sets all else.")];
+    return [
+      el("div", { class: "row wrap selects" }, first,
+        generations.length > 1 ? choice(`Generation, ${side.name}`, generations, side.generation, (generation) => set("generation", generation)) : null),
+      el("div", { class: "row wrap" },
+        learnedOf(side.generation).length ? box("learned", "Learned", "With what was learned of users; without it, the frozen vectors answer, as before fit") : null,
+        of === "query" ? box("rerank", "Rerank", "Order the candidates by the published head, or by the exact score") : null,
+        box("fold", "Fold alike", "Show near-duplicates as one hit"),
+        el("label", { class: "switch small", title: "Pick hits that differ from each other" }, "Variety", spread)),
+    ];
   }
 
   const only = latest();
   const ask = debounced(60, async () => {
     if (root.hidden) return;
     const empty = of === "query" ? !state.parts.length : !history.length;
-    summary.replaceChildren(segmented("Compare answers to", [["query", "The query"], ["user", "The user"]], of, (value) => { of = value; drawHeads(); ask(); }));
     both.hidden = empty;
     if (empty) {
+      tells.replaceChildren();
       note.replaceChildren(of === "query" ? emptyState("Ask something first", "Type words above, or drop a picture. Both lists then answer the same query.") : emptyState("There is no user yet", "Build one in the view of users: take a few items."));
       return;
     }
     note.replaceChildren();
-    for (const list of lists) if (!list.children.length) list.replaceChildren(...skeletons(8, 56));
+    for (const list of lists) {
+      if (!list.children.length) list.replaceChildren(...skeletons(8, 56));
+      list.setAttribute("aria-busy", "true");
+    }
     try {
       const answers = await only(async () => {
-        const found = await Promise.all(sides.map((side) => hitsOf(side)));
-        await learnMedia(found.flat().map((hit) => hit.item_id));
+        const found = await Promise.all(sides.map(answerOf));
+        await learnMedia(found.flatMap((answer) => answer.hits.map((hit) => hit.item_id)));
         return found;
       });
       if (answers) draw(answers);
     } catch (error) {
-      both.hidden = true;
+      for (const node of [tells, lines, ...lists, ...says]) node.replaceChildren(); // the settings stay, to choose others
+      lines.style.height = "0";
+      if (error.status === 410) await reload().catch(() => null);
       note.replaceChildren(errorNotice(error, ask));
     }
+    for (const list of lists) list.removeAttribute("aria-busy");
   });
 
-  async function hitsOf(side) {
+  /** Read which generations there are, and leave those that were collected: the one that is served answers then. */
+  async function reload() {
+    await loadGenerations();
+    for (const side of sides) if (!isKept(side.generation)) side.generation = "";
+    drawHeads();
+  }
+
+  async function answerOf(side) {
     const { mode, rerank, spread, fold, stages } = side;
-    if (of === "query") return (await post("search", searchBody({ mode, rerank, spread, fold, k: SHOWN }))).results[0].hits;
-    const asked = { histories: [history.map((one) => one.item_id)], weights: [history.map((one) => one.weight)], k: SHOWN };
-    if (stages.startsWith("=")) return (await post("recommend", { ...asked, scenario: stages.slice(1) })).results[0].hits;
-    const body = { ...asked, stages, duplicates: fold ? "collapse" : "show" };
-    return (await post("recommend", { ...body, ...(spread > 0 ? { diversify: { method: "mmr", strength: spread } } : {}) })).results[0].hits;
+    const version = versionFields(side);
+    let answer;
+    if (of === "query") answer = await post("search", { ...searchBody({ mode, rerank, spread, fold, k: SHOWN }), ...version });
+    else {
+      const asked = { histories: [history.map((one) => one.item_id)], weights: [history.map((one) => one.weight)], k: SHOWN };
+      const varied = spread > 0 ? { diversify: { method: "mmr", strength: spread } } : {};
+      answer = await post("recommend", stages.startsWith("=") ? { ...asked, scenario: stages.slice(1) } : { ...asked, stages, duplicates: fold ? "collapse" : "show", ...varied, ...version });
+    }
+    return { ...answer, hits: answer.results[0].hits };
   }
 
-  function draw([left, right]) {
+  function draw(answers) {
+    const [left, right] = answers.map((answer) => answer.hits);
     const places = [left, right].map((hits) => new Map(hits.map((hit, at) => [hit.item_id, at])));
-    lists[0].replaceChildren(...left.map((hit) => row(hit, null)));
-    lists[1].replaceChildren(...right.map((hit, at) => row(hit, places[0].has(hit.item_id) ? places[0].get(hit.item_id) - at : "new")));
-    left.forEach((hit, at) => { if (!places[1].has(hit.item_id)) { lists[0].children[at].classList.add("only"); lists[0].children[at].querySelector(".moved").replaceWith(el("span", { class: "pill moved" }, "out")); } });
+    lists[0].replaceChildren(...left.map((hit) => row(hit, gone(places[1].get(hit.item_id)), !places[1].has(hit.item_id))));
+    lists[1].replaceChildren(...right.map((hit, at) => row(hit, came(places[0].get(hit.item_id), at), !places[0].has(hit.item_id))));
+    answers.forEach((answer, at) => {
+      const adapter = of === "query" && answer.learned === false && !learnedOf(sides[at].generation).includes("adapter") ? NO_ADAPTER : "";
+      says[at].textContent = [answeredBy(answer), adapter, ...(answer.notes || [])].filter(Boolean).join(" ");
+    });
     drawLines(left, places[1]);
-    const shared = left.filter((hit) => places[1].has(hit.item_id)).length;
+    const moves = left.filter((hit) => places[1].has(hit.item_id)).map((hit) => places[0].get(hit.item_id) - places[1].get(hit.item_id));
     const top = left.slice(0, TOP).filter((hit) => (places[1].get(hit.item_id) ?? SHOWN) < TOP).length;
-    const same = left.filter((hit, at) => places[1].get(hit.item_id) === at).length;
-    const text = `${shared} of ${left.length} in both, ${top} of the first ${TOP}; ${plural(same, "place")} unchanged`;
-    summary.append(el("p", { class: "muted small", role: "status" }, text));
-    announce(text);
+    const first = Math.min(TOP, Math.max(left.length, right.length));
+    const correlation = rankCorrelation(left.map((hit) => hit.item_id), right.map((hit) => hit.item_id));
+    const counts = [[moves.filter((one) => one > 0).length, "up"], [moves.filter((one) => one < 0).length, "down"], [moves.filter((one) => one === 0).length, "in place"], [right.length - moves.length, "new"]];
+    const text = `${top} of the first ${first} the same, ${moves.length} of ${Math.max(left.length, right.length)} in both`;
+    const order = correlation === null ? "" : `; rank correlation ${correlation.toFixed(2).replace("-", "−")}`;
+    const words = counts.filter(([count]) => count).map(([count, name]) => `${count} ${name}`).join(", ");
+    tells.replaceChildren(el("strong", {}, text), el("span", { title: "Kendall's tau of the items in both lists: 1 is the same order, −1 the reverse" }, order), el("span", { class: "muted" }, `. ${words}`));
+    announce(`${text}${order}. ${words}`);
   }
 
-  function row(hit, move) {
+  function row(hit, mark, alone) {
     const title = hit.title || hit.item_id;
     titles.set(hit.item_id, title);
-    const open = el("button", { class: "thumb", type: "button", "aria-label": `${title}: details`, on: { click: () => details(hit, contributions(hit)) } }, picture(hit.item_id, title));
-    const node = el("li", { "data-key": hit.item_id }, el("span", { class: "place", "aria-hidden": "true" }, String(hit.rank)), open,
-      el("span", { class: "what" }, el("strong", { class: "clip", title }, title), el("span", { class: "muted tiny clip" }, [meta(hit), hit.source, fixed(hit.score)].filter(Boolean).join(" · "))), moved(move));
+    const open = el("button", { class: "thumb", type: "button", "aria-label": `${hit.rank}. ${title}: details`, on: { click: () => details(hit, contributions(hit)) } }, picture(hit.item_id, title));
+    const node = el("li", { class: alone ? "only" : "", "data-key": hit.item_id }, el("span", { class: "place", "aria-hidden": "true" }, String(hit.rank)), open,
+      el("span", { class: "what" }, el("strong", { class: "clip", title }, title), el("span", { class: "muted tiny clip" }, [meta(hit), hit.source, fixed(hit.score)].filter(Boolean).join(" · "))), mark);
     node.addEventListener("pointerenter", () => lit(hit.item_id, true));
     node.addEventListener("pointerleave", () => lit(hit.item_id, false));
     open.addEventListener("focus", () => lit(hit.item_id, true));
@@ -110,7 +155,6 @@ export default function comparePane(root) {
     lines.setAttribute("viewBox", `0 0 120 ${height}`);
     lines.setAttribute("preserveAspectRatio", "none");
     lines.style.height = `${height}px`;
-    lines.style.marginTop = `${lists[0].offsetTop - both.offsetTop}px`;
     left.forEach((hit, from) => {
       const to = places.get(hit.item_id);
       if (to === undefined) return;
@@ -123,14 +167,33 @@ export default function comparePane(root) {
     lines.replaceChildren(...paths);
   }
 
+  async function refresh() {
+    try { await reload(); } catch { /* the lists say what is wrong */ }
+    ask();
+  }
+
   drawHeads();
+  refresh();
   for (const topic of ["query", "filters", "user"]) on(topic, ask);
-  on("catalogue", () => { drawHeads(); ask(); });
-  return { shown: ask };
+  on("catalogue", refresh);
+  return { shown: refresh };
 }
 
 function choice(label, options, value, onChange) {
   return el("select", { "aria-label": label, on: { change: (event) => onChange(event.target.value) } }, options.map(([key, text, missing]) => el("option", { value: key, selected: key === value, disabled: Boolean(missing) }, text)));
+}
+
+/** Where a hit of the first list is in the second one. */
+function gone(to) {
+  if (to === undefined) return el("span", { class: "pill moved", title: `Not among the first ${SHOWN} of B` }, "out");
+  return el("span", { class: "muted tiny moved" }, el("span", { class: "visually-hidden" }, "in B at place "), el("span", { "aria-hidden": "true" }, "→ "), String(to + 1));
+}
+
+/** How far a hit of the second list moved, and from where. */
+function came(from, at) {
+  if (from === undefined) return moved("new");
+  const badge = moved(from - at);
+  return from === at ? badge : el("span", { class: "came" }, badge, el("span", { class: "muted tiny" }, `from ${from + 1}`));
 }
 
 /** How far a hit moved, in a word for screen readers too. */
