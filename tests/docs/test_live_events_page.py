@@ -32,7 +32,7 @@ def test_bodies_are_valid() -> None:
 def test_commands_exist(capsys: pytest.CaptureFixture[str]) -> None:
     run = runner(capsys)
     commands = re.findall(r"`commonspace (events \w+)([^`]*)`", PAGE)
-    assert len(commands) == 7
+    assert len(commands) == 8
     for command, rest in commands:
         help_text = run(*command.split(), "--help")[1]
         for option in ["--events", *re.findall(r"--[\w-]+", rest)]:
