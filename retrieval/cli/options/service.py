@@ -84,6 +84,16 @@ class RequestLimits:
             help="Requests of each kind of work that compute at once; 0 is one for each core.",
         ),
     ] = Limits.concurrency
+    open_versions: Annotated[
+        int,
+        typer.Option(
+            "--open-versions",
+            rich_help_panel=SERVICE,
+            min=0,
+            metavar="VERSIONS",
+            help="Other generations that requests name and that stay open, beside those of scenarios; 0 opens none.",
+        ),
+    ] = Limits.open_versions
 
     def read(self) -> Limits:
         """Give the limits of the service.

@@ -105,7 +105,7 @@ class ServedBundle:
 
     Attributes:
         view: What is served now; replaced as a whole.
-        checks: Say by name what is wrong with what is served; called before it is served, so that they may keep it.
+        checks: Say by name what cannot answer by what is served, and why; called before it is served.
 
     Raises:
         BundleError: When there is no bundle, or it is damaged.
@@ -142,11 +142,15 @@ class ServedBundle:
         status = self.current.retriever.status
         return f"the recall of the index is below its target: {', '.join(status.reasons)}" if status.degraded else None
 
-    @property
-    def problems(self) -> list[str]:
-        """What is wrong with what is served: it cannot be followed, finds too little, or lacks what a check wants."""
+    def problems(self, *, brief: bool = False) -> list[str]:
+        """Say what is wrong with what is served: it cannot be followed, finds too little, or lacks what a check wants.
+
+        Args:
+            brief: Only name what a check finds, for those who may not know what the bundle holds.
+        """
         found = [problem for problem in (self.problem, self.degraded) if problem is not None]
-        return [*found, *(problem for check in self.checks for problem in check(self.view).values())]
+        checked = [one for check in self.checks for one in check(self.view).items()]
+        return [*found, *(f"{name} cannot answer; /status says why" if brief else why for name, why in checked)]
 
     def pin(self, versions: Set[Version]) -> None:
         """Keep versions open, whatever requests ask for; `View.pinned` says which of them cannot be served."""
@@ -195,10 +199,11 @@ class ServedBundle:
             after = self._newer(self.current.retriever)
             if after is not None:
                 view = self._view_of(Served.of(after))
-                for check in self.checks:
-                    check(view)
+                unanswered = [why for check in self.checks for why in check(view).values()]
                 self.view = view
                 LOG.info("serving %s with change %d", self.current.generation, self.current.change)
+                for why in unanswered:
+                    LOG.warning("%s", why)
             self.others.follow(self.current, self._followed)
         except (CommonspaceError, OSError) as error:
             self._note(f"{type(error).__name__}: {error}")
@@ -217,7 +222,7 @@ class ServedBundle:
             LOG.warning("the bundle cannot be followed: %s", problem)
         self.problem = problem
         served, recall = self.current, self.current.retriever.status.recall
-        self._meter.serving(served.generation, served.change, recall, degraded=bool(self.problems))
+        self._meter.serving(served.generation, served.change, recall, degraded=bool(self.problems()))
 
     def open_generations(self) -> set[str]:
         """Name the generations that are open, with what they learned."""

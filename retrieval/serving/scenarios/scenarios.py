@@ -113,16 +113,16 @@ class Scenarios:
             raise InputError(problem)
 
     def problems(self, view: View) -> dict[str, str]:
-        """Say of each scenario that cannot answer why, by its name; looked at once for each state."""
+        """Say why scenarios cannot answer, by ``scenario 'NAME'``; each is looked at once for each state."""
         found = {}
         for name, settings in self.settings.items():
             try:
                 served = view.get(settings.version)
+                problem = None if served is None else self.problem(name, served.retriever)
             except GenerationError as error:
-                found[name] = f"scenario {name!r}: {error}"
-                continue
-            if served is not None and (problem := self.problem(name, served.retriever)) is not None:
-                found[name] = problem
+                problem = f"scenario {name!r}: {error}"
+            if problem is not None:
+                found[f"scenario {name!r}"] = problem
         return found
 
     def problem(self, name: str, retriever: Retriever) -> str | None:

@@ -303,7 +303,11 @@ def test_operators_say_the_limits_of_a_service(run: Run, tmp_path: Path, monkeyp
     served: list[ServiceConfig] = []
     monkeypatch.setattr("retrieval.serving.server.serve", lambda config, *_, **__: served.append(config))
     assert run("serve", tmp_path)[0] == 0
-    assert run("serve", tmp_path, "--deadline", "2.5", "--queue", "9", "--concurrency", "3")[0] == 0
-    assert [config.limits for config in served] == [Limits(), Limits(deadline=2.5, queue=9, concurrency=3)]
+    assert (
+        run("serve", tmp_path, "--deadline", "2.5", "--queue", "9", "--concurrency", "3", "--open-versions", "0")[0]
+        == 0
+    )
+    given = Limits(deadline=2.5, queue=9, concurrency=3, open_versions=0)
+    assert [config.limits for config in served] == [Limits(), given]
     code, _, error = run("serve", tmp_path, "--deadline", "0")
     assert (code, "deadline is 0.0; give seconds above 0" in error) == (1, True)

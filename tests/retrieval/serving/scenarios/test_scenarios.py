@@ -301,7 +301,9 @@ def test_a_generation_that_is_not_kept_is_found_at_the_start(started: Started, o
         of_versions(started, own_shop, {"scenarios": {"old": {"generation": "before"}}})
 
 
-def test_scenarios_are_checked_again_when_the_bundle_changes(started: Started, own_shop: Path) -> None:
+def test_scenarios_are_checked_again_when_the_bundle_changes(
+    started: Started, own_shop: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Who was given a scenario that cannot answer has the default one and is told; by name it is refused."""
     scenarios = {
         "plain": {},
@@ -318,8 +320,13 @@ def test_scenarios_are_checked_again_when_the_bundle_changes(started: Started, o
     assert client.app.state.service.served.follow()  # type: ignore[attr-defined]
     ready = client.get("/ready").json()
     assert ready["status"] == "degraded"
-    assert [problem[:18] for problem in ready["problems"]] == ["scenario 'cheap': ", "scenario 'frozen':"]
-    assert all("price" in problem for problem in ready["problems"])
+    # Who has no token learns nothing of the attributes.
+    says = "cannot answer; /status says why"
+    assert ready["problems"] == [f"scenario 'cheap' {says}", f"scenario 'frozen' {says}"]
+    problems = client.get("/status").json()["problems"]
+    assert [problem[:18] for problem in problems] == ["scenario 'cheap': ", "scenario 'frozen':"]
+    assert all("price" in problem for problem in problems)
+    assert all(problem in caplog.text for problem in problems)
     for name in ("cheap", "frozen"):
         error = ask(client, 422, **LIST, scenario=name)["error"]
         assert error["message"].startswith(f"scenario '{name}': ")
