@@ -1,7 +1,7 @@
 """One immutable generation of a bundle: a folder with a manifest and every file that it lists."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from stat import S_ISREG
@@ -91,7 +91,8 @@ class Generation:
         Items and frozen vectors are in memory once for both.
         """
         files = tuple(record for record in self.manifest.files if part_of(record.name) in _FROM_FROZEN)
-        index = {"kind": "flat", "config": {**self.manifest.index["config"], "kind": "flat"}}
+        config = replace(self.manifest.index_config(), kind="flat", on_disk=False)
+        index = {"kind": "flat", "config": asdict(config)}
         manifest = replace(self.manifest, features=(), learned={}, index=index, files=files)
         found = Generation(self.folder, manifest, is_whole=False)
         hold_read_lock(found, self.folder / MANIFEST)

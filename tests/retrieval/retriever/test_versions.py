@@ -2,7 +2,7 @@
 
 import gc
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,10 @@ import pytest
 
 from indexing import Bundle, add, delete, rollback
 from indexing.bundle.build import build_bundle
-from indexing.bundle.generation import generations
+from indexing.bundle.generation import Generation, generations
 from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import GenerationError, InputError
+from indexing.index import IndexConfig
 from indexing.media.files import Modality
 from indexing.store.collect import fuse
 from retrieval import FitConfig, Interactions, Retriever, fit
@@ -34,9 +35,12 @@ HISTORIES = [["red-mug", "red-shoe"], []]
 
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of two generations, the second with an adapter that mixes up the frozen vectors."""
-    folder = tmp_path_factory.mktemp("versions")
-    build_bundle(Catalogue.from_parquet(toy_file(folder)), ToyEncoder(), folder / "bundle")
+    return fitted(tmp_path_factory.mktemp("versions"))
+
+
+def fitted(folder: Path, index: IndexConfig | None = None) -> Path:
+    """Make a bundle of two generations, the second with an adapter that mixes up the frozen vectors."""
+    build_bundle(Catalogue.from_parquet(toy_file(folder)), ToyEncoder(), folder / "bundle", index=index)
     rng = np.random.default_rng(0)
     w2 = rng.normal(size=(4, DIM)).astype(np.float32)
     adapter = replace(Adapter.identity(DIM, 4, rng, (Modality.TEXT, Modality.IMAGE)), w2=w2)
@@ -126,6 +130,27 @@ def test_without_what_was_learned_answers_are_those_before_fit(learned: Path) ->
     assert "learned nothing" in repr(unlearned)
     # An earlier one that has learned nothing is itself.
     assert before.bundle.without_learned() is before.bundle
+
+
+def test_any_kind_of_index_gives_way_to_an_exact_search_of_frozen_vectors(tmp_path: Path) -> None:
+    root = fitted(tmp_path, IndexConfig(kind="hnsw"))
+    whole, unlearned = opened(root), opened(root, learned=False)
+    assert [one.kind for one in (whole.index, unlearned.index, unlearned.bundle.index)] == [
+        "faiss-hnsw",
+        "flat",
+        "flat",
+    ]
+    vectors = fuse(whole.bundle.modality_vectors)
+    np.testing.assert_array_equal(unlearned.bundle.index.vectors, vectors)  # type: ignore[attr-defined]
+    query = ToyEncoder().encode_texts(["red mug"])[0]
+    found = unlearned.search_texts(["red mug"], 20)
+    np.testing.assert_allclose(found.scores[0], np.sort(vectors @ query)[::-1], rtol=1e-5)
+    assert unlearned.status.degraded is False
+    config = asdict(IndexConfig(kind="sharded", on_disk=True, min_recall=0.9))
+    generation = whole.bundle.generation
+    manifest = replace(generation.manifest, index={"kind": "sharded", "config": config})
+    sharded = Generation(generation.folder, manifest).unlearned.manifest.index_config()
+    assert sharded == IndexConfig(kind="flat", min_recall=0.9)
 
 
 def test_frozen_vectors_are_in_memory_once_for_both(learned: Path) -> None:
