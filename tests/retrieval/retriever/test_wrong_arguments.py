@@ -155,6 +155,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.mark.filterwarnings("ignore::retrieval.ranking.published_heads.ReturningUsersWarning")
 @pytest.mark.filterwarnings("ignore::retrieval.retriever.query_inputs.LaterInteractionsWarning")  # times=3 is right
 @pytest.mark.filterwarnings("ignore::retrieval.interactions.context.ContextWarning")  # {"a": 1} is a context
+@pytest.mark.filterwarnings("ignore::retrieval.fitting.publish_gate.SmallerLogWarning")  # it is
 def test_a_wrong_argument_is_refused_by_an_error_of_the_project(
     good: dict[str, Any], verb: Verb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
