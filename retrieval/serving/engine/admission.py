@@ -16,7 +16,7 @@ from retrieval.serving.engine.request import RequestContext, current_request, st
 
 T = TypeVar("T")
 Kind = Literal["search", "recommend", "upload", "events", "admin"]
-STANDING = 0.5  # seconds after which a queue that was never empty is no burst
+STANDING = 0.1  # seconds after which a queue through which no request came at once is no burst
 SHORTEST_WAIT = 0.005
 
 AT_ONCE: dict[Kind, int] = {"events": 32}
@@ -125,8 +125,9 @@ class Admission:
 class WorkQueue:
     """The queue of one kind of work, first come, first served; used by the thread of the event loop alone.
 
-    A burst may wait until its deadline. Where the queue has not been empty for a while, more is asked for than can be
-    done, and waiting would only make all answers late: then a request waits for no longer than one takes.
+    A burst may wait until its deadline. Where no request has found a free place for a while, more is asked for than can
+    be done, and waiting would only make all answers late: then a request waits for no longer than one takes. A queue
+    that is empty for a moment, since those in it were refused, is no sign of less work.
 
     Args:
         kind: Its name.
@@ -142,7 +143,7 @@ class WorkQueue:
         self._waiters: deque[tuple[asyncio.Future[None], int]] = deque()
         self._seconds_each = 0.0  # of a query, a moving average
         self._seconds = 0.0  # of a request
-        self._busy_since = math.inf  # when the queue was last empty
+        self._busy_since = math.inf  # when the first had to wait after the last that had not
 
     async def enter(self, request: RequestContext, cost: int) -> None:
         """Wait for a place.
@@ -152,12 +153,12 @@ class WorkQueue:
         """
         if self.running < self.at_once and not self._waiters:
             self.running += 1
+            self._busy_since = math.inf
             return
         seconds = min(request.seconds_left, self._patience())
         if self.waiting >= self.most_waiting or self._expected_seconds() > seconds:
             raise OverloadedError(429, "queue_full", self.seconds_waiting())
-        if not self._waiters:
-            self._busy_since = time.perf_counter()
+        self._busy_since = min(self._busy_since, time.perf_counter())
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append((place, cost))
         self._count(cost)
@@ -181,8 +182,6 @@ class WorkQueue:
             if not place.done():
                 self.running += 1
                 place.set_result(None)
-        if not self._waiters:
-            self._busy_since = math.inf
 
     def seconds_waiting(self) -> int:
         """Give for how long those who are refused should wait: whole seconds, at least 1."""

@@ -206,3 +206,31 @@ def test_an_error_of_the_work_is_raised() -> None:
         assert await asked(admission, work.numbered(1)) == 1
 
     started(Limits(concurrency=1), test)
+
+
+def test_a_queue_that_its_refusals_emptied_is_no_burst(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+
+    async def refused(queue: module.WorkQueue) -> bool:
+        """Say whether a request is refused, rather than left waiting, while all places are taken."""
+        with pytest.raises((OverloadedError, TimeoutError)) as given_up:
+            await asyncio.wait_for(queue.enter(RequestContext.begin(10.0), 1), 0.2)
+        return given_up.type is OverloadedError
+
+    async def run() -> list[bool]:
+        queue = module.WorkQueue("search", 1, 64, NoMeter())
+        await queue.enter(RequestContext.begin(10.0), 1)
+        outcomes = [await refused(queue)]  # the first of a burst waits
+        now[0] = 1.0
+        outcomes += [
+            await refused(queue),
+            await refused(queue),
+        ]  # the queue is empty each time, and nobody came through
+        queue.leave(0.01, 1)
+        await queue.enter(RequestContext.begin(10.0), 1)  # at once: the rush is over
+        outcomes.append(await refused(queue))
+        queue.threads.shutdown()
+        return outcomes
+
+    assert asyncio.run(run()) == [False, True, True, False]
