@@ -173,8 +173,9 @@ def _end_when_asked(record: Record) -> None:
             return
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
     time.sleep(GRACE)
-    record.end(state="cancelled")
-    os._exit(1)
+    if not record.ended:  # one that has ended leaves by itself
+        record.end(state="cancelled")
+        os._exit(1)
 
 
 if __name__ == "__main__":
