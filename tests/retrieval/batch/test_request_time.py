@@ -1,7 +1,6 @@
 """Users who are asked for at a time: jobs, commands and the verb give the same answers, those of users who return."""
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import typer
 
 from indexing.bundle.build import build_bundle
 from indexing.encoders import load_encoder
@@ -33,10 +31,7 @@ from retrieval.batch.answering import listed_candidates
 from retrieval.batch.in_memory import candidates_from_table
 from retrieval.batch.input_rows import UserLines
 from retrieval.candidates import Candidates
-from retrieval.cli.display.fit_progress import show_report
-from retrieval.cli.options.users import _seconds
 from retrieval.fitting.part_training.returning_users import _with_serving, train_for_returning
-from retrieval.fitting.report import FitReport
 from retrieval.fitting.selection.validation import Gain
 from retrieval.interactions.impressions import Impressions
 from retrieval.models.behaviour import QueryWeights
@@ -49,21 +44,11 @@ from retrieval.retriever.postprocessing import Postprocessing
 from retrieval.retriever.query_inputs import LaterInteractionsWarning
 from retrieval.retriever.recommend import Stages
 from tests.cli_run import runner
-from tests.groups import CLOCK, COUNT, SMALL, STAGE, catalogue, items, walks
+from tests.groups import CLOCK, COUNT, SMALL, STAGE, catalogue, items
+from tests.retrieval.batch.days import DAY, NOW, USERS, as_lines, day_log, names_of
 from tests.retrieval.batch.shop import assert_same, joined, quarantined
 
-DAY = 86_400
-NOW = CLOCK + 20 * DAY  # eight days after the last interactions
-USERS = ["w000", "w001", "w007", "w013", "w100"]
 BACK = QueryWeights(ALL_ALIKE, 0.5, 1.5, 0.0)
-
-
-def day_log(users: int = 220) -> pa.Table:
-    """A step of each user's walk a day; the last ones on the twelfth."""
-    table = walks(users=users).table
-    steps, numbers = np.repeat(np.arange(12), users), np.tile(np.arange(users), 12)
-    place = table.schema.get_field_index("timestamp")
-    return table.set_column(place, "timestamp", pa.array(CLOCK + DAY * steps + numbers))
 
 
 @pytest.fixture(scope="module")
@@ -104,24 +89,10 @@ def log() -> Interactions:
     return Interactions.from_arrow(day_log().filter(pa.array([user in USERS for user in names_of(day_log())])))
 
 
-def names_of(table: pa.Table) -> list[str]:
-    return table["user_id"].to_pylist()  # type: ignore[no-any-return]
-
-
 @pytest.fixture(scope="module")
 def by_verb(retriever: Retriever, log: Interactions) -> Candidates:
     """What the verb gives when all are asked for at a time; see the test of what differs from a visit."""
     return retriever.recommend(log, 6, user_ids=USERS, times=NOW)
-
-
-def as_lines(log: Interactions) -> pa.Table:
-    """The same users, one a line, with the times of their last interactions as text."""
-    lines = []
-    for user in USERS:
-        rows = [row for row in log.table.to_pylist() if row["user_id"] == user]
-        last = np.datetime64(rows[-1]["timestamp"], "s").item().isoformat()
-        lines.append({"user_id": user, "history": [row["item_id"] for row in rows], "last_time": last})
-    return pa.Table.from_pylist(lines)
 
 
 def held(log: Interactions, retriever: Retriever) -> LogUsers:
@@ -361,30 +332,6 @@ def test_commands_say_what_a_time_needs(
     assert "--at has 'yesterday', which cannot be read as a time; give a date or a time like 2024-06-01" in error
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("2023-12-04", 1_701_648_000),
-        ("2023-12-04 22:13:20", 1_701_728_000),
-        ("2023-12-04T22:13:20Z", 1_701_728_000),
-        ("2023-12-04T23:13:20+01:00", 1_701_728_000),
-        ("1701728000", 1_701_728_000),
-        ("1701728000000", 1_701_728_000),
-        ("20231204", 1_701_648_000),
-    ],
-)
-def test_times_are_read_as_those_of_a_log(text: str, seconds: int) -> None:
-    assert _seconds(text) == seconds
-
-
-def test_now_is_the_clock_and_what_is_no_time_is_refused() -> None:
-    before = int(time.time())
-    assert before <= _seconds("now") <= int(time.time())
-    for wrong in ("yesterday", "", "-5"):
-        with pytest.raises(typer.BadParameter, match=f"--at has {wrong!r}, which cannot be read as a time"):
-            _seconds(wrong)
-
-
 def test_info_and_repr_say_which_heads_are_published(
     root: Path, retriever: Retriever, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -395,20 +342,6 @@ def test_info_and_repr_say_which_heads_are_published(
     info = json.loads(run("info", root, "--json")[1])
     assert info["second_stage"]["heads"] == {"visits": "own head", "returning": "own head", "new": "own head"}
     assert info["second_stage"]["context"] == {}
-
-
-def test_the_table_of_fit_has_a_row_for_the_head_of_users_who_return(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
-    gain = Gain(200, 0.1, 0.2, 0.1, 0.05, 0.2)
-    report = FitReport("gen-1", ("behaviour", "reranker"), 200, {"reranker": 0.3}, {}, in_time=gain)
-    show_report("fit", report)
-    row = next(line for line in capsys.readouterr().out.splitlines() if "reranker for returning users" in line)
-    assert "0.2000" in row
-    for left in (replace(report, published=()), replace(report, notes={"returning users": "ordered by retrieval"})):
-        show_report("fit", left)
-        assert "reranker for returning users" not in capsys.readouterr().out
 
 
 def test_each_face_says_that_no_head_is_for_users_who_return(retriever: Retriever, log: Interactions) -> None:

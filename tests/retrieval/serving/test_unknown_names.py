@@ -44,6 +44,8 @@ def test_weights_and_times_go_with_them(client: TestClient, retriever: Retriever
     assert "2 items of 2 histories are not in this bundle, e.g. 'nope'; they are left out" in body["notes"]
     error = post(client, "/recommend", 422, histories=given, weights=[[1.0, 3.0], [2.0]])["error"]
     assert error["message"] == "history 0 has 3 items and 2 weights"
+    error = post(client, "/recommend", 422, histories=given, weights=[[1.0, 3.0, 2.0]])["error"]
+    assert error["message"] == "weights has 1 values for 2 users"
 
 
 def test_items_of_the_history_of_tastes(client: TestClient, retriever: Retriever) -> None:

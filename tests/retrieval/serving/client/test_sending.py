@@ -1,13 +1,7 @@
 """What is sent, how often, with which token, and how errors are told; services are made up, but for two."""
 
-import contextlib
-import inspect
 import json
 import socket
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,7 +10,6 @@ import httpx2
 import pytest
 
 from indexing.errors import CommonspaceWarning, InputError
-from retrieval.serving import client as module
 from retrieval.serving.client import (
     AccessError,
     AnswerError,
@@ -33,7 +26,6 @@ from retrieval.serving.client import (
 )
 from retrieval.serving.client import queries as calls
 from retrieval.serving.client.retries import Retries
-from retrieval.serving.schemas.answers import Answer
 from tests.retrieval.serving.admin.conftest import ADMIN
 from tests.retrieval.serving.conftest import READ, WRITE
 
@@ -370,84 +362,3 @@ def test_a_service_that_is_not_there(unused_port: int, pauses: list[float]) -> N
         with pytest.raises(UnreachableError, match=f"127.0.0.1:{unused_port} cannot be reached: .*check the URL"):
             client.info()
     assert pauses == [0.125, 0.25]
-
-
-def test_importing_the_client_is_light() -> None:
-    probe = "import json, sys; from retrieval.serving.client import *; print(json.dumps(sorted(sys.modules)))"
-    loaded = json.loads(subprocess.run([sys.executable, "-c", probe], capture_output=True, check=True).stdout)
-    assert {"httpx2", "pydantic"} <= set(loaded)
-    heavy = {"torch", "faiss", "fastapi", "starlette", "uvicorn", "sqlalchemy", "transformers", "scipy", "pandas"}
-    assert not heavy & set(loaded)
-
-
-@pytest.mark.parametrize("package", ["httpx2", "pydantic"])
-def test_a_missing_package_is_named_with_its_extra(package: str) -> None:
-    probe = f"""
-import sys
-sys.modules[{package!r}] = None
-import retrieval.serving.client
-import indexing.errors
-indexing.errors.find_spec = lambda name: None if name == {package!r} else True
-try:
-    from retrieval.serving.client import Client
-except ImportError as error:
-    print(error)
-"""
-    said = subprocess.run([sys.executable, "-c", probe], capture_output=True, check=True, text=True).stdout
-    assert said == f'{package} cannot be imported: pip install "commonspace[client]"\n'
-
-
-def test_help_of_a_method_says_what_it_gives() -> None:
-    client, _ = client_of([ANSWER])
-    signature = inspect.signature(client.similar_items)
-    assert list(signature.parameters) == ["item_ids", "k", "by", "options"]
-    assert signature.return_annotation is Answer
-    assert (client.similar_items.__doc__ or "").startswith("Find the k items nearest to each item")
-
-
-def test_all_names_are_there() -> None:
-    assert module.__all__ == sorted(module.__all__)
-    assert [getattr(module, name).__name__ for name in module.__all__] == module.__all__
-    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
-        module.nothing  # noqa: B018
-
-
-def drops(listening: socket.socket) -> None:
-    """Answer each connection by a body of one byte after the other, until the client goes away."""
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100000\r\n\r\n"
-    while True:
-        try:
-            connection, _ = listening.accept()
-        except OSError:  # closed
-            return
-        with connection, contextlib.suppress(OSError):
-            connection.recv(65_536)
-            connection.sendall(head)
-            while True:
-                connection.sendall(b" ")
-                time.sleep(0.02)
-
-
-@pytest.fixture
-def dripping() -> Iterator[str]:
-    """The address of a service whose answers never end, though each part comes in time."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=drops, args=(listening,), daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        listening.shutdown(socket.SHUT_RDWR)
-    thread.join(20)
-
-
-def test_an_answer_that_never_ends_is_given_up(dripping: str) -> None:
-    """Without a bound of the whole this would not end before 100,000 parts came."""
-    with Client(dripping, timeout=0.3, retries=0) as client:  # noqa: SIM117
-        with pytest.raises(UnreachableError, match="did not answer in time"):
-            client.live()
-
-    async def asked() -> None:
-        async with AsyncClient(dripping, timeout=0.3, retries=0) as client:
-            await client.live()
-
-    with pytest.raises(UnreachableError, match="did not answer in time"):
-        anyio.run(asked)
