@@ -8,7 +8,6 @@ shop/log/<number>-…       batches of changes
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -127,13 +126,6 @@ class Bundle:
         if not self.generation.has_learned:
             return self
         return Bundle(self.root, self.generation.unlearned, self.state, self.batches, is_pinned=self.is_pinned)
-
-    def without_changes(self) -> "Bundle":
-        """Return this bundle as its generation has it, whatever was added or deleted since."""
-        if not self.batches:
-            return self
-        state = replace(self.state, last=self.state.contains, digest="")
-        return Bundle(self.root, self.generation, state, ())
 
     @property
     def folder(self) -> Path:

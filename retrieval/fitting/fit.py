@@ -24,7 +24,7 @@ from pathlib import Path
 
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.change_log import require_bundle
-from indexing.bundle.maintenance.compact import compact
+from indexing.bundle.maintenance.compact import folded
 from indexing.bundle.publish import FITTING
 from indexing.catalogue.readers.arrow_tables import ArrowStream
 from indexing.errors import CommonspaceError, TrainingError
@@ -89,10 +89,10 @@ def fit(
 ) -> FitReport:
     """Train on interactions, and publish the parts that help as a new generation.
 
-    Changes since the current generation are folded into one first; see `compact`. Training holds no lock of the bundle:
-    items that are added or deleted meanwhile stay changes of the generation that is current in the end. The current
-    generation stays when the new parts do no better, show one item out of proportion, or are the same to the last bit.
-    A training from scratch on fewer interactions than the published parts were trained on gives a warning.
+    The new generation contains the changes since the current one. Training holds no lock of the bundle: items that are
+    added or deleted meanwhile stay changes of the generation that is current in the end. The current generation, with
+    its changes, stays when the new parts do no better, show one item out of proportion, or are the same to the last
+    bit. A training from scratch on fewer interactions than the published parts were trained on gives a warning.
 
     Args:
         bundle: Folder of the bundle.
@@ -129,18 +129,18 @@ def fit(
         for leftover in root.glob(f"{FITTING}-gen-*"):  # of a fit that was killed
             if leftover != default_work:
                 fsops.remove(leftover)
-        compacted = compact(root, LearnedParts).without_changes()
-        published = PublishedModel.of(compacted) if refresh else None
-        settings = config or (published.config if published else FitConfig())
-        try:
-            data = TrainingData(interactions, known, shown)
-            run = _Fit(compacted, data, settings, published, checkpoints or default_work, progress)
-            if published is None:
-                warn_if_smaller(compacted, run.histories)
-            report = run.run(publish=publish)
-        except CommonspaceError:  # the same call would raise it again
-            fsops.remove(default_work)
-            raise
+        with folded(root, LearnedParts, FITTING) as current:
+            published = PublishedModel.of(current) if refresh else None
+            settings = config or (published.config if published else FitConfig())
+            try:
+                data = TrainingData(interactions, known, shown)
+                run = _Fit(current, data, settings, published, checkpoints or default_work, progress)
+                if published is None:
+                    warn_if_smaller(current, run.histories)
+                report = run.run(publish=publish)
+            except CommonspaceError:  # the same call would raise it again
+                fsops.remove(default_work)
+                raise
         fsops.remove(default_work)
         return report
 
@@ -212,7 +212,7 @@ class _Fit:
     def _report(self, accepted: FittedModel) -> FitReport:
         """Give the report before the training on everything."""
         return FitReport(
-            self.bundle.manifest.generation,
+            self.bundle.state.generation,
             (),
             len(self.validation.splits),
             self.ndcg,

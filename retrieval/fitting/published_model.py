@@ -72,12 +72,12 @@ class PublishedModel(NamedTuple):
                 f"{bundle.root} was fitted on a log without times, so new interactions are unknown; fit without "
                 "refresh, or give the log a column timestamp"
             )
-        path, learned = bundle.folder / MANIFEST, LearnedParts(bundle)
+        path, learned = bundle.root / bundle.state.generation / MANIFEST, LearnedParts(bundle)
         block = learned.block(bundle)
         space = ItemSpace.of(learned.content(bundle), learned.users, block, learned.profiles)
         ranker = learned.reranker(space, bundle)
         return cls(
-            bundle.manifest.generation,
+            bundle.state.generation,
             _until(record["until"], path),
             learned.adapter,
             None if block is None else ServedBehaviour(block, _serving(record["serving"], path)),

@@ -1,6 +1,7 @@
 """Fold the changes since a generation into a new one, while readers read on and writers go on adding."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,9 +14,9 @@ import pyarrow.parquet as pq
 from indexing.arrays import Vectors
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.change_log import require_bundle, require_newest
-from indexing.bundle.generation import ATTRIBUTES, STORE, WORDS, part_of
+from indexing.bundle.generation import ATTRIBUTES, INDEX, RECALL_CHECK, STORE, WORDS, Generation, part_of
 from indexing.bundle.index_files import index_items
-from indexing.bundle.manifest import Manifest
+from indexing.bundle.manifest import MANIFEST, Manifest
 from indexing.bundle.publish import COMPACTING, Content, make_current_when_unlocked, prepare, work_folder
 from indexing.bundle.word_files import word_contents, word_settings
 from indexing.filesystem import fsops
@@ -75,18 +76,56 @@ def compact(root: Path | str, learned: Callable[[Bundle], Learned]) -> Bundle:
     return Bundle.open(root)
 
 
+@contextmanager
+def folded(root: Path, learned: Callable[[Bundle], Learned], kind: str) -> Iterator[Bundle]:
+    """Give a bundle with its changes folded in, and leave the bundle on disk as it is.
+
+    Where there are changes, the files are in a folder of their own until the end of the block. A generation that is
+    made of it may link to them. They have no index, as that of what is learned next is another.
+
+    Args:
+        root: Folder of the bundle.
+        learned: Opens what a bundle has learned.
+        kind: Begins the name of the folder; whoever makes such folders removes those of a process that was killed.
+
+    Yields:
+        A bundle without changes: its ``state`` names the generation that is current, its ``manifest`` has every change
+        acknowledged so far.
+
+    Raises:
+        BundleLockedError: When a compaction of the bundle is running.
+    """
+    with write_lock(root, name="COMPACTING", activity="compacting"):
+        require_newest(root)
+        bundle = Bundle.open(root)
+        folder = prepare(root, *_fold_items(bundle, learned(bundle)), kind) if bundle.batches else None
+    if folder is None:
+        yield bundle
+        return
+    state = replace(bundle.state, contains=bundle.state.last, digest="")
+    del bundle  # its vectors
+    try:
+        yield Bundle(root, Generation(folder, Manifest.read(folder / MANIFEST)), state, ())
+    finally:
+        fsops.remove(folder)
+
+
 def fold_changes(bundle: Bundle, learned: Learned, work: Path) -> tuple[Manifest, dict[str, Content]]:
     """Return manifest and files of a generation that holds what a bundle holds, changes included; see `index_items`."""
-    live, old = bundle.is_live, bundle.manifest
-    frozen = bundle.modality_vectors.take(live)
+    manifest, files = _fold_items(bundle, learned)
+    live, config = bundle.is_live, manifest.index_config()
     vectors = learned.item_vectors(bundle)[live]
-    config = old.index_config()
     queries = learned.queries(bundle, vectors, config.sample)
-    index_files, index_section = index_items(frozen, vectors, config, work, queries)
+    index_files, index_section = index_items(bundle.modality_vectors.take(live), vectors, config, work, queries)
+    return replace(manifest, index=index_section), {**files, **index_files}
+
+
+def _fold_items(bundle: Bundle, learned: Learned) -> tuple[Manifest, dict[str, Content]]:
+    """Return manifest and files of a generation that holds what a bundle holds, but for its index."""
+    live, old = bundle.is_live, bundle.manifest
     attributes, words = bundle.attributes.filter(pa.array(live)).combine_chunks(), word_settings(bundle)
     rewritten: dict[str, Content] = {
         ATTRIBUTES: parquet_bytes(attributes),
-        **index_files,
         **(word_contents(attributes, words) if words else {}),
         **learned.files(bundle),
         **{f"{STORE}/{name}": content for name, content in _shards(bundle)},
@@ -94,14 +133,15 @@ def fold_changes(bundle: Bundle, learned: Learned, work: Path) -> tuple[Manifest
     kept = {
         record.name: bundle.folder / record.name
         for record in old.files
-        if part_of(record.name) not in {*rewritten, WORDS} and not record.name.startswith(f"{STORE}/")
+        if part_of(record.name) not in {*rewritten, INDEX, RECALL_CHECK, STORE, WORDS}
     }
     counts = dict(old.counts) | {
-        "embeddings": {str(modality): int(exists.sum()) for modality, exists in frozen.exists.items()},
+        "embeddings": {
+            str(modality): int(exists[live].sum()) for modality, exists in bundle.modality_vectors.exists.items()
+        },
         "changes": _count_changes(bundle),
     }
-    manifest = replace(old, items=int(live.sum()), counts=counts, index=index_section, batches=bundle.state.last)
-    return manifest, {**kept, **rewritten}
+    return replace(old, items=int(live.sum()), counts=counts, batches=bundle.state.last), {**kept, **rewritten}
 
 
 def _shards(bundle: Bundle) -> list[tuple[str, Content]]:
