@@ -176,6 +176,8 @@ async def _told(request: Request, error: Exception) -> Response:
     if isinstance(error, EventsBusyError):
         (await service_of(request)).metrics.rejected("events_busy")
         headers = {"retry-after": "1"}
+    elif isinstance(error, EventsError):
+        (await service_of(request)).metrics.event_log_failed()
     return error_response(status_of(error, request.method), type(error).__name__, message, hint, headers)
 
 

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from retrieval.candidates import SOURCES
 from retrieval.serving.engine.admission import Kind
-from retrieval.serving.engine.metering import REASONS
+from retrieval.serving.engine.metering import REASONS, Problem
 from retrieval.serving.engine.stages import STAGES
 from retrieval.serving.observability.logs import FIELDS, PROBES
 from retrieval.serving.observability.metrics import IMPERSONAL, MOST_OWN_TYPES, Metrics
@@ -29,7 +29,7 @@ def names(cell: str) -> set[str]:
 
 def test_metrics_are_those_that_are_exported() -> None:
     metrics = Metrics()
-    metrics.serving("gen-1", 1, {"text": 1.0}, degraded=False)
+    metrics.serving("gen-1", 1, {"text": 1.0}, dict.fromkeys(get_args(Problem), False))
     found = {}
     for family in text_string_to_metric_families(metrics.exposition().decode()):
         if family.name.startswith("commonspace_"):
@@ -45,7 +45,8 @@ def test_metrics_are_those_that_are_exported() -> None:
 def test_labels_are_those_of_the_code() -> None:
     assert names(cells("`stage`")[0]) == set(STAGES)
     assert names(cells("`kind` of a queue")[0]) == set(get_args(Kind))
-    assert names(cells("`reason`")[0]) == set(REASONS)
+    assert names(cells("`reason` of refusals")[0]) == set(REASONS)
+    assert names(cells("`reason` of `commonspace_degraded`")[0]) == set(get_args(Problem))
     assert names(cells("`source`")[0]) == set(IMPERSONAL) <= set(SOURCES)
     assert f"first {MOST_OWN_TYPES} of a table" in cells("`type`")[0]
 

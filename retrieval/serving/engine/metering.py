@@ -10,6 +10,8 @@ Reason = Literal[
     "queue_full", "deadline", "stopping", "opening", "client_gone", "events_busy", "access", "host", "body"
 ]
 REASONS: tuple[Reason, ...] = get_args(Reason)
+Problem = Literal["bundle", "recall", "scenarios"]
+"""Why a service is degraded: the bundle cannot be followed, its index finds too little, or scenarios cannot answer."""
 
 Observer = Callable[[RequestContext, str, int], None]
 """Is called with each request when it was answered, with the template of its route and its status."""
@@ -34,12 +36,18 @@ class Meter(Protocol):
         """Count a live event that was written, and the seconds from its time until then."""
         ...
 
+    def event_log_failed(self) -> None:
+        """Count a request for which the log of live events could not be written or read."""
+        ...
+
     def fallback(self, source: Source, count: int) -> None:
         """Count hits of recommendations that know nothing of the user."""
         ...
 
-    def serving(self, generation: str, change: int, recall: Mapping[str, float], *, degraded: bool) -> None:
-        """Say which state of the bundle is served now, with the recall of its index by the kind of query."""
+    def serving(
+        self, generation: str, change: int, recall: Mapping[str, float], problems: Mapping[Problem, bool]
+    ) -> None:
+        """Say which state of the bundle is served now, its recall by the kind of query, and what is wrong with it."""
         ...
 
     def exposition(self) -> bytes:
@@ -62,10 +70,15 @@ class NoMeter:
     def event(self, type: str, lag: float) -> None:
         """Count nothing."""
 
+    def event_log_failed(self) -> None:
+        """Count nothing."""
+
     def fallback(self, source: Source, count: int) -> None:
         """Count nothing."""
 
-    def serving(self, generation: str, change: int, recall: Mapping[str, float], *, degraded: bool) -> None:
+    def serving(
+        self, generation: str, change: int, recall: Mapping[str, float], problems: Mapping[Problem, bool]
+    ) -> None:
         """Count nothing."""
 
     def exposition(self) -> bytes:

@@ -15,7 +15,7 @@ from retrieval.retriever.loaded_bundle import encoder_of
 from retrieval.retriever.retriever import Retriever
 from retrieval.serving.engine.admission import OverloadedError
 from retrieval.serving.engine.encoding import EncoderThread, SharedEncoder, shared_encoder
-from retrieval.serving.engine.metering import Meter, NoMeter
+from retrieval.serving.engine.metering import Meter, NoMeter, Problem
 from retrieval.serving.engine.request import stage
 from retrieval.serving.engine.versions import AS_SERVED, OpenVersions, Version
 
@@ -222,7 +222,12 @@ class ServedBundle:
             LOG.warning("the bundle cannot be followed: %s", problem)
         self.problem = problem
         served, recall = self.current, self.current.retriever.status.recall
-        self._meter.serving(served.generation, served.change, recall, degraded=bool(self.problems()))
+        problems: dict[Problem, bool] = {
+            "bundle": problem is not None,
+            "recall": self.degraded is not None,
+            "scenarios": any(check(self.view) for check in self.checks),
+        }
+        self._meter.serving(served.generation, served.change, recall, problems)
 
     def open_generations(self) -> set[str]:
         """Name the generations that are open, with what they learned."""

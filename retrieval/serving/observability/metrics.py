@@ -9,7 +9,7 @@ from prometheus_client.metrics_core import Metric
 from retrieval.candidates import Source
 from retrieval.interactions.event_types import USUAL_TYPES
 from retrieval.serving.engine.admission import Kind
-from retrieval.serving.engine.metering import REASONS, Reason
+from retrieval.serving.engine.metering import REASONS, Problem, Reason
 from retrieval.serving.engine.request import RequestContext
 from retrieval.serving.engine.stages import STAGES, Stage
 from retrieval.serving.observability.workers import collected_workers, workers_folder
@@ -74,6 +74,11 @@ class Metrics:
             "commonspace_events_total", "Live events that were written, repeated ones with them.", ["type"], registry=of
         )
         self._event_types = {name: self._events.labels(name) for name in (*_USUAL, OTHER_TYPE)}
+        self._event_log_errors = Counter(
+            "commonspace_event_log_errors_total",
+            "Requests for which the log of live events could not be written or read.",
+            registry=of,
+        )
         fallback = Counter(
             "commonspace_fallback_total",
             "Recommended items that are due to nothing that is known of the user.",
@@ -112,12 +117,14 @@ class Metrics:
             registry=of,
             multiprocess_mode="livemax",
         )
-        self._degraded = Gauge(
+        degraded = Gauge(
             "commonspace_degraded",
-            "1 while the bundle cannot be followed, or its recall is below what it promises.",
+            "1 while the bundle cannot be followed, its recall is below what it promises, or scenarios cannot answer.",
+            ["reason"],
             registry=of,
             multiprocess_mode="livemax",
         )
+        self._degraded: dict[Problem, Gauge] = {reason: degraded.labels(reason) for reason in get_args(Problem)}
         self._served: tuple[str, ...] = ()
         self._kinds: tuple[str, ...] = ()
 
@@ -143,16 +150,23 @@ class Metrics:
         (counter or self._event_types[OTHER_TYPE]).inc()
         self._lag.observe(lag)
 
+    def event_log_failed(self) -> None:
+        """Count a request for which the log of live events could not be written or read."""
+        self._event_log_errors.inc()
+
     def fallback(self, source: Source, count: int) -> None:
         """Count hits of recommendations that know nothing of the user."""
         self._fallback[source].inc(count)
 
-    def serving(self, generation: str, change: int, recall: Mapping[str, float], *, degraded: bool) -> None:
-        """Say which state of the bundle is served now, with the recall of its index by the kind of query."""
+    def serving(
+        self, generation: str, change: int, recall: Mapping[str, float], problems: Mapping[Problem, bool]
+    ) -> None:
+        """Say which state of the bundle is served now, its recall by the kind of query, and what is wrong with it."""
         self._served = self._replaced(self._generation, self._served, {generation: 1.0})
         self._kinds = self._replaced(self._recall, self._kinds, recall)
         self._change.set(change)
-        self._degraded.set(degraded)
+        for reason, gauge in self._degraded.items():
+            gauge.set(problems[reason])
 
     def _replaced(self, gauge: Gauge, before: Sequence[str], values: Mapping[str, float]) -> tuple[str, ...]:
         """Set a gauge for each label, and take away labels that it had before; give the labels."""

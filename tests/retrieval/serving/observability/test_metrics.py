@@ -2,8 +2,10 @@
 
 import asyncio
 import shutil
+import sqlite3
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,7 +18,7 @@ from retrieval.retriever.learned_parts import compact
 from retrieval.serving import Limits
 from retrieval.serving.app import ROUTERS
 from retrieval.serving.engine.admission import Admission, Kind
-from retrieval.serving.engine.metering import REASONS
+from retrieval.serving.engine.metering import REASONS, Problem
 from retrieval.serving.engine.request import CURRENT, RequestContext
 from retrieval.serving.engine.stages import STAGES
 from retrieval.serving.observability.metrics import IMPERSONAL, MOST_OWN_TYPES, Metrics
@@ -116,6 +118,7 @@ def test_labels_are_of_closed_sets(live: TestClient) -> None:
     assert found.labels("commonspace_rejected_total", "reason") == set(REASONS)
     assert found.labels("commonspace_queue_depth", "kind") == set(get_args(Kind))
     assert found.labels("commonspace_fallback_total", "source") == set(IMPERSONAL)
+    assert found.labels("commonspace_degraded", "reason") == set(get_args(Problem))
     assert not [name for name in found.names if name.endswith("_created")]
 
 
@@ -144,6 +147,19 @@ def test_a_log_that_is_busy_is_counted(live: TestClient, monkeypatch: pytest.Mon
     found = scraped(live, HEADERS)
     assert found.value("commonspace_rejected_total", reason="events_busy") == 1
     assert found.total("commonspace_events_total") == 0
+
+
+def test_a_log_that_refuses_is_counted(live: TestClient, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "events.db")) as database:
+        database.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON commonspace_events BEGIN SELECT RAISE(FAIL, 'the disk is full'); END"
+        )
+    event = {"user_id": "ann", "item_id": "red-mug", "type": "view"}
+    assert live.post("/events", json=event, headers=HEADERS).status_code == 503
+    assert live.get("/users/ann/events", headers=HEADERS).status_code == 200
+    found = scraped(live, HEADERS)
+    assert found.value("commonspace_event_log_errors_total") == 1
+    assert found.total("commonspace_events_total") == found.total("commonspace_rejected_total") == 0
 
 
 def test_events_and_their_lag(live: TestClient) -> None:
@@ -232,7 +248,7 @@ def test_the_state_is_the_one_that_is_served(started: Started, own_shop: Path) -
     second = client.get("/ready").json()["generation"]
     assert found.labels("commonspace_generation_info", "generation") == {second} != {first}
     assert found.value("commonspace_last_change") == 1
-    assert found.value("commonspace_degraded") == 0
+    assert found.total("commonspace_degraded") == 0
 
 
 def test_a_bundle_that_cannot_be_followed_is_degraded(
@@ -245,12 +261,13 @@ def test_a_bundle_that_cannot_be_followed_is_degraded(
         (own_shop / name).write_text("damaged")
     assert not follow(client)
     assert not follow(client)
-    assert scraped(client).value("commonspace_degraded") == 1
+    found = scraped(client)
+    assert found.value("commonspace_degraded", reason="bundle") == found.total("commonspace_degraded") == 1
     assert caplog.text.count("the bundle cannot be followed") == 1  # not at each look
     (own_shop / "CURRENT").write_bytes(current)
     shutil.copy(own_shop.parent / "CURRENT.copy", own_shop / "CURRENT.copy")
     follow(client)
-    assert scraped(client).value("commonspace_degraded") == 0
+    assert scraped(client).total("commonspace_degraded") == 0
 
 
 def test_services_of_one_process_count_for_themselves(started: Started, shop: Path) -> None:
