@@ -3,11 +3,14 @@
 >>> from indexing import Catalogue, build_bundle, load_encoder
 
 Each name is imported when it is first asked for. A process that decodes pictures needs `indexing.media` alone, and
-every import of a module of this package comes by here.
+every import of a module of this package comes by here: before NumPy is loaded, if nobody else has loaded it, it is said
+how threads wait.
 """
 
 import importlib
 from typing import TYPE_CHECKING
+
+from indexing.runtime.threads import wait_asleep as _wait_asleep
 
 if TYPE_CHECKING:
     from indexing.bundle.build import build_bundle
@@ -59,6 +62,8 @@ __all__ = [
     "upsert",
     "verify",
 ]
+
+_wait_asleep()
 
 _MODULES = {  # where each is
     "AudioLimits": "indexing.media.audio",

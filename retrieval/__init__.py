@@ -3,6 +3,7 @@
 >>> from retrieval import Interactions, Retriever, fit
 """
 
+import indexing as _indexing  # noqa: F401 - before NumPy is loaded: it says how threads wait
 from retrieval.candidates import Candidates, Hit
 from retrieval.evaluation import Evaluation, evaluate
 from retrieval.fitting.fit import fit

@@ -207,7 +207,7 @@ def test_a_process_that_decodes_files_loads_no_tables() -> None:
     ours = {name for name in loaded if name.startswith("indexing.") and not name.startswith("indexing.media")}
     assert ours == {
         "indexing.errors",
-        *(f"indexing.runtime{name}" for name in ("", ".arguments", ".safe_text", ".warn")),
+        *(f"indexing.runtime{name}" for name in ("", ".arguments", ".safe_text", ".threads", ".warn")),
     }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from indexing.encoders.base import AudioEncoder, Encoder, EncoderInfo
 from indexing.errors import EncoderError, UnknownEncoderError
 from indexing.runtime.arguments import check_kind
-from indexing.runtime.threads import require_own_threads, wait_asleep
+from indexing.runtime.threads import require_own_threads
 
 __all__ = ["AudioEncoder", "Encoder", "EncoderInfo", "load_encoder"]
 
@@ -58,7 +58,6 @@ def load_encoder(spec: str, *, precision: str = "auto", bridge: bytes | None = N
     if bridge is not None:
         check_kind(bridge, bytes, "bridge", "give what Bridge.to_bytes or Spaces.to_bytes gave, or None")
     require_own_threads()
-    wait_asleep()
     if AND_CLAP in spec:
         return _load_bridged(spec, precision, bridge)
     if bridge is not None:

@@ -50,6 +50,7 @@ if hasattr(os, "register_at_fork"):  # only where processes fork
 
 WAITING = "OMP_WAIT_POLICY"
 SPINNING = ("GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # if one of these is set, the user has decided how threads wait
+BLAS_WAITING, AT_ONCE = "OPENBLAS_THREAD_TIMEOUT", "4"  # 2^4 cycles, the least that OpenBLAS takes; its own is 2^26
 
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -84,8 +85,10 @@ def wait_asleep() -> None:
     """Let threads of libraries loaded from now on sleep while they wait, unless the environment says otherwise.
 
     By default a waiting thread spins. With more threads than free cores it takes the core from the thread that it waits
-    for: encoding took five times as long (`busy`). The number of threads stays the same. OpenMP reads this when it
-    is loaded, so it has no effect after torch is imported.
+    for: encoding took five times as long (`busy`), and so did an answer, as the threads of NumPy's and SciPy's OpenBLAS
+    spin for some 20 ms after each product. The number of threads stays the same. OpenMP and OpenBLAS read this when
+    they are loaded, so it has no effect after NumPy and torch are imported.
     """
     if not any(name in os.environ for name in (WAITING, *SPINNING)):
         os.environ[WAITING] = "PASSIVE"
+    os.environ.setdefault(BLAS_WAITING, AT_ONCE)

@@ -15,7 +15,6 @@ from typing import Annotated
 import typer
 
 from indexing.errors import CommonspaceError, FilterError, UnknownEncoderError
-from indexing.runtime.threads import wait_asleep
 from retrieval.cli.commands import (
     build,
     completion,
@@ -129,7 +128,6 @@ for section, functions in COMMANDS.items():
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
-    wait_asleep()
     if completion.COMPLETE_VAR in os.environ:
         completion.register_shells()
     all_arguments = list(sys.argv[1:] if arguments is None else arguments)

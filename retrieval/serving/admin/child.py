@@ -23,7 +23,6 @@ from indexing.bundle.generation import ATTRIBUTES, BRIDGE, GOLDEN
 from indexing.errors import CommonspaceError, CommonspaceWarning
 from indexing.filesystem import fsops
 from indexing.runtime.progress import ProgressStep, progress, progress_to
-from indexing.runtime.threads import wait_asleep
 from retrieval.serving.admin.jobs import Job, Jobs, error_of
 from retrieval.serving.config import Limits
 
@@ -87,7 +86,6 @@ def main() -> int:
     os.set_inheritable(settings["lock"], False)  # to no process that decodes files
     with suppress(OSError):
         os.nice(NICE)
-    wait_asleep()
     jobs = Jobs(Path(settings["root"]))
     record = Record(jobs, jobs.get(settings["job_id"]))
     signal.signal(signal.SIGINT, record.interrupt)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, cast
 
 from fastapi import Depends, Request
+from threadpoolctl import threadpool_limits
 
 from indexing.errors import InputError
 from retrieval.serving.config import ServiceConfig
@@ -65,10 +66,15 @@ class Service:
 
 @contextlib.asynccontextmanager
 async def running(service: Service) -> AsyncIterator[None]:
-    """Follow the bundle, and end the threads at the end."""
+    """Follow the bundle, and end the threads at the end.
+
+    Each request computes in one thread of BLAS, as there are as many requests at once as cores: its products are small,
+    all threads of a process share one pool of OpenBLAS, and those of the pool spin after each product, on the cores
+    that other requests need. It holds for the process.
+    """
     watching = asyncio.create_task(service.served.watch(service.config.poll_seconds))
     try:
-        with warnings_as_notes():
+        with warnings_as_notes(), threadpool_limits(1, "blas"):
             yield
     finally:
         watching.cancel()

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from indexing.runtime.threads import SPINNING, WAITING, cores, wait_asleep
+from indexing.runtime.threads import AT_ONCE, BLAS_WAITING, SPINNING, WAITING, cores, wait_asleep
 
-NAMES = (WAITING, *SPINNING)
+NAMES = (WAITING, *SPINNING, BLAS_WAITING)
 
 
 @pytest.mark.parametrize(
@@ -35,16 +35,30 @@ def test_the_environment_has_the_last_word(
     assert os.environ.get("OMP_NUM_THREADS") == given.get("OMP_NUM_THREADS")
 
 
-@pytest.mark.parametrize(
-    "code", ["from indexing.encoders import load_encoder; load_encoder('vectors:4')", "import retrieval.cli"]
-)
-def test_it_is_so_before_torch_is_loaded(code: str) -> None:
+def test_openblas_has_a_setting_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(BLAS_WAITING, "")
+    monkeypatch.delenv(BLAS_WAITING)
+    wait_asleep()
+    assert os.environ[BLAS_WAITING] == AT_ONCE
+    monkeypatch.setenv(BLAS_WAITING, "20")
+    wait_asleep()
+    assert os.environ[BLAS_WAITING] == "20"
+
+
+@pytest.mark.parametrize("package", ["indexing", "retrieval", "indexing.encoders", "retrieval.cli"])
+def test_it_is_so_before_numpy_and_torch_are_loaded(package: str) -> None:
     clean = {name: value for name, value in os.environ.items() if name not in NAMES}
-    if "cli" in code:
-        code += "\ntry: retrieval.cli.main(['--version'])\nexcept SystemExit: pass"
-    code += f"\nimport os, sys; print(os.environ[{WAITING!r}])"
+    code = f"""
+import os, sys
+def seen(event, arguments):
+    if event == "import" and arguments[0] in ("numpy", "torch") and {BLAS_WAITING!r} not in os.environ:
+        os._exit(3)
+sys.addaudithook(seen)
+import {package}
+print(os.environ[{WAITING!r}], os.environ[{BLAS_WAITING!r}])
+"""
     done = subprocess.run([sys.executable, "-c", code], env=clean, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "PASSIVE"
+    assert done.stdout.split() == ["PASSIVE", AT_ONCE]
 
 
 @pytest.mark.parametrize(
