@@ -26,6 +26,7 @@ from indexing.errors import (
     UnknownItemError,
     require_extra,
 )
+from retrieval.serving.admin.generations import UnknownGenerationError
 from retrieval.serving.admin.jobs import JobConflictError, UnknownJobError
 from retrieval.serving.admin.runner import JobRunner
 from retrieval.serving.config import ServiceConfig
@@ -187,7 +188,7 @@ def status_of(error: Exception, method: str) -> int:
         return error.status
     if isinstance(error, UnknownItemError) and method in ("GET", "DELETE"):
         return 404
-    if isinstance(error, UnknownJobError):
+    if isinstance(error, UnknownJobError | UnknownGenerationError):
         return 404
     if isinstance(error, JobConflictError | BundleLockedError):
         return 409

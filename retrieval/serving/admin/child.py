@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -77,7 +77,8 @@ class Record:
         with self.lock:
             if not self.ended:
                 self.ended = True
-                self.jobs.end(self.job, progress=self._latest, **outcome)
+                at = _finished(self._latest) if self._latest and outcome["state"] == "done" else self._latest
+                self.jobs.end(self.job, progress=at, **outcome)
 
 
 def main() -> int:
@@ -159,6 +160,17 @@ def settings_for(job: Job, root: Path, limits: Limits, events: str | None, lock:
 
 def _in_words(step: ProgressStep) -> dict[str, Any]:
     return {"step": step.label, "done": step.done, "total": step.total, "unit": step.unit or None}
+
+
+def _finished(at: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the progress of what is done: its last step is whole, and no expected one is left.
+
+    >>> _finished({"step": "index", "done": 0, "total": None, "number": 5, "steps": 9})
+    {'step': 'index', 'done': 1, 'total': 1, 'number': 5, 'steps': 5}
+    """
+    total = at.get("total") or at["done"] or 1
+    numbered = {"steps": at["number"]} if at.get("number") else {}
+    return {**at, "done": total, "total": total, **numbered}
 
 
 def _end_when_asked(record: Record) -> None:

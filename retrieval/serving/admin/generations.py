@@ -7,7 +7,24 @@ from indexing.bundle.current import read_state
 from indexing.bundle.generation import generations
 from indexing.bundle.maintenance.staged import STAGED_ON, staged
 from indexing.bundle.manifest import MANIFEST, Manifest
-from indexing.errors import BundleError
+from indexing.errors import BundleError, CommonspaceError
+
+
+class UnknownGenerationError(CommonspaceError):
+    """A generation that is to become current, and that is not kept."""
+
+
+def check_kept(root: Path, generation: str) -> None:
+    """Check that a generation that is named is kept.
+
+    Raises:
+        UnknownGenerationError: When it is not.
+    """
+    kept = generations(root)
+    if generation not in kept:
+        raise UnknownGenerationError(
+            f"the bundle keeps no generation {generation!r}; it keeps {', '.join(reversed(kept))}"
+        )
 
 
 def described_generations(root: Path) -> list[dict[str, Any]]:

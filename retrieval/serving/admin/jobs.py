@@ -85,12 +85,13 @@ class Job:
         asked: What it was asked for, without the items themselves.
         state: What has become of it.
         created, ended: Seconds since 1970.
-        progress: Where it is: ``step``, ``done``, ``total``, ``unit``; of a fit also ``number`` and ``steps``.
+        progress: Where it is, or where it ended: ``step``, ``done``, ``total``, ``unit``; of a fit also ``number`` and
+            ``steps``. None of what the service does itself.
         report: What came of it.
         error: Why it failed: ``type``, ``message`` and ``hint``.
         notes: Warnings.
         generation, change: The state of the bundle after it; before it while it runs.
-        can_be_cancelled: Whether it is a process of its own.
+        can_be_cancelled: Whether it runs, in a process of its own.
     """
 
     job_id: str
@@ -157,7 +158,7 @@ class Jobs:
             fsops.remove(self.folder_of(name))
         before = self._last_of(lane, names)
         if before is not None and (job := self._read(before)).state == "running":
-            self.save(replace(job, state="interrupted"))
+            self.save(_interrupted(job))
         for name in [name for name in names[KEPT_JOBS - 1 :] if name not in map(self._last_of, get_args(Lane))]:
             fsops.remove(self.folder_of(name))
         for name in names:
@@ -181,7 +182,7 @@ class Jobs:
         """Write what has become of a job, with the state of the bundle."""
         generation, change = self.bundle_state()
         ended = replace(job, state=state, ended=time.time(), generation=generation, change=change, **outcome)
-        return self.save(ended)
+        return self.save(replace(ended, can_be_cancelled=False))
 
     def get(self, job_id: str) -> Job:
         """Read a job.
@@ -193,7 +194,7 @@ class Jobs:
         if job.state != "running" or self._is_last_and_held(job):
             return job
         job = self._read(job_id)  # it may have ended between the two looks
-        return job if job.state != "running" else replace(job, state="interrupted")
+        return job if job.state != "running" else _interrupted(job)
 
     def listed(self, most: int = KEPT_JOBS) -> list[Job]:
         """Read the latest jobs, the last first."""
@@ -286,6 +287,10 @@ class Jobs:
 
     def _lock(self, lane: Lane) -> Path:
         return self.folder / f"{lane}.lock"
+
+
+def _interrupted(job: Job) -> Job:
+    return replace(job, state="interrupted", can_be_cancelled=False)
 
 
 def _kind_in(job_id: str) -> Kind:

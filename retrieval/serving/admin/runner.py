@@ -7,7 +7,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -132,7 +131,7 @@ class JobRunner:
                     yield job, lock
                 except BaseException as error:
                     told = error_of(error) if isinstance(error, CommonspaceError | OSError) else FAULT
-                    self.jobs.end(replace(job, can_be_cancelled=False), "failed", error=told)
+                    self.jobs.end(job, "failed", error=told)
                     raise
         except OSError as error:
             raise BundleError(f"the bundle cannot be changed: {error}; see to its disk and to this machine") from error

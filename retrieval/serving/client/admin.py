@@ -80,7 +80,11 @@ def publish(generation: str | None = None, **options: Unpack[PerCall]) -> Call[J
 
 
 def rollback(to: str | None = None, **options: Unpack[PerCall]) -> Call[JobAnswer]:
-    """Make the generation before current again, or the one named by ``to``; changes of items are kept."""
+    """Make the generation before current again, or the one named by ``to``; changes of items are kept.
+
+    Raises:
+        NotFoundError: When the bundle does not keep it.
+    """
     return _changing("rollback", {} if to is None else {"to": to}, options)
 
 
@@ -90,7 +94,7 @@ def generations(**options: Unpack[PerCall]) -> Call[GenerationsAnswer]:
 
 
 def jobs(limit: int = 20, **options: Unpack[PerCall]) -> Call[JobsAnswer]:
-    """List the latest jobs, without their reports."""
+    """List the latest jobs."""
     return _asking("/admin/jobs", JobsAnswer, options, params={"limit": limit})
 
 

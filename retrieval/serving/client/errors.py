@@ -3,7 +3,7 @@
     ServiceError                every error of a service; also a fault of it (500), or a part that it lacks (501)
     ├── InvalidRequestError     a field, an item or a file cannot be used (400, 405, 408, 413, 422); also an InputError
     ├── AccessError             no token, a wrong one, or one that does not allow this (401, 403, 421)
-    ├── NotFoundError           no such item, job or path (404)
+    ├── NotFoundError           no such item, job, path, or generation of a rollback (404)
     ├── ConflictError           another job is running, or the bundle is in another state (409)
     ├── ExpiredCursorError      the bundle was replaced while its items were listed (410)
     ├── GoneGenerationError     a generation that is not kept, or cannot take the changes since (410)
@@ -58,7 +58,7 @@ class AccessError(ServiceError):
 
 
 class NotFoundError(ServiceError):
-    """An item, a job or a path that is not there."""
+    """An item, a job, a generation of a rollback or a path that is not there."""
 
 
 class ConflictError(ServiceError):

@@ -106,7 +106,7 @@ class RollbackRequest(Strict):
 
 
 class Progress(Body):
-    """Where a job is."""
+    """Where a job is, or where it ended: a job that is done has `done` of `total`, and `number` of `steps`."""
 
     step: str
     done: int
@@ -133,13 +133,15 @@ class JobOut(Body):
     asked: dict[str, Any]
     created: float = Field(description="Seconds since 1970.")
     ended: float | None
-    progress: Progress | None
-    report: dict[str, Any] | None = Field(description="What came of it; a list of jobs leaves it out.")
+    progress: Progress | None = Field(description="Null of what the service did itself.")
+    report: dict[str, Any] | None = Field(
+        description="What came of it. Of a fit what was measured, published or staged, and in `refused` why not."
+    )
     error: JobError | None
     notes: list[str]
     generation: str = Field(description="That of the bundle after it; before it while it runs.")
     change: int
-    can_be_cancelled: bool
+    can_be_cancelled: bool = Field(description="Whether it runs, in a process of its own.")
 
 
 class JobAnswer(Body):

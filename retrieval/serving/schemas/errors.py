@@ -71,7 +71,7 @@ def of_form(model: type[Options], text: str) -> Options:
 _TEXTS = {
     401: "No token, or one that is not valid.",
     403: "The token does not allow this, or the service is read-only.",
-    404: "There is no such item or job.",
+    404: "There is no such item, job or generation.",
     408: "The body did not arrive in time.",
     409: "Another job is running, or the state of the bundle is another.",
     410: "The cursor is of an earlier generation, or the generation is not kept.",

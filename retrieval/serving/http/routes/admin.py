@@ -15,7 +15,7 @@ from indexing.bundle.maintenance.rollback import rollback
 from indexing.bundle.maintenance.staged import publish_staged
 from indexing.errors import BundleError, BundleLockedError, DamagedFileError, InputError
 from retrieval.serving.admin.edits import delete_items, edit_items, encoding
-from retrieval.serving.admin.generations import described_generations
+from retrieval.serving.admin.generations import check_kept, described_generations
 from retrieval.serving.admin.items import LINES, PARQUET, kind_of_upload
 from retrieval.serving.admin.jobs import KEPT_JOBS, Job, JobConflictError, Kind, UnknownJobError
 from retrieval.serving.admin.learning import LIVE, LOG, UPLOAD
@@ -143,6 +143,8 @@ async def publish(service: ServiceDep, body: PublishRequest) -> Response:
 async def roll_back(service: ServiceDep, body: RollbackRequest) -> Response:
     """Undo builds, fits and compactions; every change of items since is kept."""
     root = _runner(service).root
+    if body.to is not None:
+        await asyncio.to_thread(check_kept, root, body.to)
     return await _here(service, "rollback", _given(body), lambda: _made_current(lambda: rollback(root, body.to)))
 
 
@@ -155,9 +157,9 @@ async def generations(service: ServiceDep) -> Response:
 
 @router.get("/jobs", response_model=JobsAnswer, summary="List jobs")
 async def jobs(service: ServiceDep, limit: Annotated[int, Query(ge=1, le=KEPT_JOBS)] = 20) -> Response:
-    """The latest first, without their reports; those of every process of the service."""
+    """The latest first, those of every process of the service."""
     found = await asyncio.to_thread(_runner(service).jobs.listed, limit)
-    return _answer({"jobs": [vars(job) | {"report": None} for job in found]})
+    return _answer({"jobs": [vars(job) for job in found]})
 
 
 @router.get("/jobs/{job_id}", response_model=JobAnswer, summary="How far a job is")

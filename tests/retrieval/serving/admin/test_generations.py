@@ -30,9 +30,12 @@ def test_rollback_gives_the_earlier_answers_back(admin: AdminClient) -> None:
 
 
 def test_rollback_to_what_is_not_there(admin: AdminClient) -> None:
+    names = [one["generation"] for one in admin.get("generations")["generations"]]
     for name in ("gen-nothing", "../x"):
-        error = admin.post("rollback", {"to": name}, 409)["error"]
-        assert f"keeps no generation {name!r}" in error["message"]
+        error = admin.post("rollback", {"to": name}, 404)["error"]
+        assert error["message"] == f"the bundle keeps no generation {name!r}"
+        assert error["hint"] == f"it keeps {', '.join(names)}"
+    assert admin.get("jobs")["jobs"] == []  # nothing has begun
     admin.post("rollback", {})
     assert "that was current before" in admin.post("rollback", {}, 409)["error"]["message"]
     assert admin.post("rollback", {"generation": "x"}, 422)["error"]["message"].startswith("generation: Extra inputs")

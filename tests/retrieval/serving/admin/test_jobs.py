@@ -30,6 +30,7 @@ def test_a_record_is_read_back(book: Jobs) -> None:
     ended = book.end(job, "done", report={"ndcg": float("nan"), "parts": ("a", "b")}, notes=["one"])
     os.close(lock)
     assert book.listed() == [ended]
+    assert (job.can_be_cancelled, ended.can_be_cancelled) == (True, False)
     assert ended.report == {"ndcg": None, "parts": ["a", "b"]}
     assert book.running("generations") is None
 
@@ -44,8 +45,12 @@ def test_a_second_job_of_a_lane_is_refused_with_the_name_of_the_first(admin: Adm
         assert error["hint"] == f"wait until it has ended, or end it by DELETE /admin/jobs/{job.job_id}"
     assert admin.put({"item_id": "twin", "title": "red mug"})["added"] == 1  # items may change meanwhile
     os.close(lock)
-    assert admin.get(f"jobs/{job.job_id}")["job"]["state"] == "interrupted"
+    before, interrupted = job, admin.get(f"jobs/{job.job_id}")["job"]
+    assert (before.can_be_cancelled, interrupted["state"], interrupted["can_be_cancelled"]) == (
+        True, "interrupted", False,
+    )  # fmt: skip
     assert admin.post("rollback", {})["job"]["state"] == "done"
+    assert admin.get(f"jobs/{job.job_id}")["job"] == interrupted
 
 
 def test_a_lock_is_waited_for(book: Jobs) -> None:
@@ -166,7 +171,46 @@ def test_progress_is_written_with_each_step_and_with_the_end(book: Jobs, monkeyp
         return {}
 
     assert done(record, task)
-    assert seen == [("a", 0), ("b", 0), ("b", 4)]
+    assert seen == [("a", 0), ("b", 0), ("b", 5)]
+
+
+@pytest.mark.parametrize(
+    ("at", "done_at"),
+    [
+        ({"step": "index", "done": 0, "total": None}, {"step": "index", "done": 1, "total": 1}),
+        ({"step": "reading", "done": 30, "total": None}, {"step": "reading", "done": 30, "total": 30}),
+        (
+            {"step": "index", "done": 2, "total": 4, "number": 5, "steps": 9},
+            {"step": "index", "done": 4, "total": 4, "number": 5, "steps": 5},
+        ),
+    ],
+)
+def test_progress_is_whole_where_a_job_is_done_and_else_where_it_stopped(
+    book: Jobs, at: dict[str, Any], done_at: dict[str, Any]
+) -> None:
+    def stops() -> dict[str, Any]:
+        raise InputError("no more")
+
+    def cancelled() -> dict[str, Any]:
+        raise KeyboardInterrupt
+
+    for task, expected in ((dict, done_at), (stops, at), (cancelled, at)):
+        record = begun(book)
+        record.progress(at)
+        done(record, task)
+        assert book.get(record.job.job_id).progress == expected
+
+
+def test_the_list_of_jobs_has_their_reports(admin: AdminClient) -> None:
+    admin.put({"item_id": "twin", "title": "red mug"}, 5)
+    admin.post("rollback", {})
+    jobs = admin.get("jobs")["jobs"]
+    assert [(job["kind"], job["can_be_cancelled"], job["progress"]) for job in jobs] == [
+        ("rollback", False, None), ("add", False, None),
+    ]  # fmt: skip
+    assert jobs[0]["report"] == {"generation": jobs[0]["generation"], "items": 21}
+    assert (jobs[1]["report"]["added"], [row["row"] for row in jobs[1]["report"]["rejected_rows"]]) == (1, [1])
+    assert jobs == [admin.get(f"jobs/{job['job_id']}")["job"] for job in jobs]
 
 
 def test_a_job_is_ended_where_it_is(book: Jobs) -> None:

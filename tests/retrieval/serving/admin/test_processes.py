@@ -92,6 +92,8 @@ def test_compaction_is_done_elsewhere_and_served(admin: AdminClient) -> None:
     assert admin.put({"item_id": "meanwhile", "title": "blue mug"})["added"] == 1
     job = admin.until_ended(begun)
     assert (job["state"], job["report"]["generation"]) == ("done", job["generation"])
+    assert job["progress"]["done"] == job["progress"]["total"] > 0
+    assert not job["can_be_cancelled"]
     served = admin.client.app.state.service.served  # type: ignore[attr-defined]
     for _ in range(1_000):
         if served.current.generation == job["generation"]:
@@ -122,6 +124,11 @@ def test_a_fit_of_live_events_changes_recommendations(live: AdminClient) -> None
     assert len(set(numbers)) > 2
     assert job["report"]["staged"] == live.get("generations")["generations"][0]["generation"]
     assert "behaviour" in job["report"]["staged_parts"]
+    assert (job["report"]["published"], job["report"]["refused"]) == ([], "")
+    assert job["report"]["gain"]["after"] > job["report"]["gain"]["before"]
+    at = job["progress"]
+    assert (at["done"], at["number"], job["can_be_cancelled"]) == (at["total"], at["steps"], False)
+    assert live.get("jobs")["jobs"] == [job]
     assert recommended(live) == before
     live.post("publish", {})
     after = recommended(live)
