@@ -17,6 +17,7 @@ from retrieval.candidates import Candidates
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.item_popularity import item_counts
 from retrieval.models.features.attribute_values import Attribute
+from retrieval.models.user_model import UserModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,7 +253,7 @@ class Beyond:
             the test period, or the measures use data of the future.
         vectors: (N, D) float32, one per item, for ``diversity@k``.
         attribute: One value, or list of values, per item, for ``calibration@k`` of lists against the histories of the
-            candidates.
+            candidates, without what was disliked.
     """
 
     past: Interactions | None = None
@@ -286,8 +287,9 @@ class Beyond:
         if self.vectors is not None:
             lists |= {f"diversity@{k}": diversity(rows, self.vectors, k) for k in ks}
         if self.attribute is not None:
-            attribute = Attribute.of(self.attribute)
-            lists |= {f"calibration@{k}": calibration(rows, candidates.histories, attribute, k) for k in ks}
+            attribute, users = Attribute.of(self.attribute), UserModel(min_relevance=candidates.min_relevance)
+            liked, _ = users.liked_items(candidates.histories, candidates.weights or None)
+            lists |= {f"calibration@{k}": calibration(rows, liked, attribute, k) for k in ks}
         live_rows = np.flatnonzero(items.is_live)
         live_position = np.full(len(items) + 1, -1, np.int64)  # the last one is for padding
         live_position[live_rows] = np.arange(len(live_rows))

@@ -103,9 +103,8 @@ class ItemSpace:
 
     def liking(self, min_weight: float | None) -> "ItemSpace":
         """Give the space in which interactions of a smaller weight are dislikes; this one when None."""
-        if min_weight is None or min_weight == self.users.min_relevance:
-            return self
-        return replace(self, users=replace(self.users, min_relevance=min_weight))
+        users = self.users.liking(min_weight)
+        return self if users is self.users else replace(self, users=users)
 
     @property
     def content(self) -> Vectors:

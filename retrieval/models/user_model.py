@@ -1,7 +1,7 @@
 """The user side: from a history to a content query. No table of users: whoever has one interaction has a taste."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,11 @@ class UserModel:
     def weight_of(self, interaction_weight: float) -> float:
         """Give the weight in the log of an interaction weight: the inverse of `interaction_weights`."""
         return 2**interaction_weight - 1 if self.counts else interaction_weight
+
+    def liking(self, min_relevance: float | None) -> "UserModel":
+        """Give the model for which interactions of a smaller weight are dislikes; this one when None."""
+        same = min_relevance is None or min_relevance == self.min_relevance
+        return self if same else replace(self, min_relevance=min_relevance)
 
     def is_liked(self, weights: Vectors) -> Mask:
         """Say which items of a history were liked, by their weights: (n,) bool.

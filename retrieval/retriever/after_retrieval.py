@@ -285,13 +285,9 @@ def matched_parts(state: LoadedBundle, candidates: Candidates) -> list[list[Part
     queries = candidates.queries[:, :dim]
     if not queries.shape[1]:  # candidates of a file have no query vectors
         queries = np.zeros((len(candidates), dim), np.float32)
-    positions = [
-        position
-        for position, history in enumerate(candidates.histories)
-        if len(history) and not queries[position].any()
-    ]
-    if positions:  # the query has no content: use the content of the history
-        histories = [candidates.histories[position] for position in positions]
-        queries = queries.copy()
-        queries[positions] = state.users.taste(state.vectors, histories, state.centre)
+    lacks_content: Mask = np.asarray(~queries.any(axis=1), np.bool_)
+    if lacks_content.any():  # use the content of what was liked in the history
+        space = state.space.liking(candidates.min_relevance)
+        liked, weights = space.users.liked_items(candidates.histories, candidates.weights or None)
+        queries = np.where(lacks_content[:, None], space.tastes(liked, weights, state.centre), queries)
     return nearest_parts(replace(candidates, queries=queries), state.bundle)

@@ -3,6 +3,7 @@
 Source: Steck 2018, "Calibrated recommendations".
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +23,9 @@ class Calibrated:
     """Gain: what the item adds to (1 - strength) * relevance of the list - strength * its KL divergence.
 
     The divergence is that of `retrieval.evaluation.beyond_accuracy.calibration`, sum of p ln(p / q'),
-    q' = .99 q + .01 p, but that p weighs recent items of the history more, as the user model does. A list without
-    values has q = 0. Without a history, or one without values, relevance alone counts.
+    q' = .99 q + .01 p, but that p weighs recent items of the history more, as the user model does. Items that were
+    disliked in the request of the candidates are no part of the history. A list without values has q = 0. Without a
+    history, or one without values, relevance alone counts.
 
     Attributes:
         attribute: The values of each row.
@@ -48,7 +50,9 @@ class Calibrated:
     def begin(self, candidates: Candidates, k: int) -> "_Shares":  # noqa: ARG002
         """Begin lists."""
         check_num_rows(len(self.attribute), candidates, "an attribute")
-        targets = history_shares(self.attribute, candidates.histories, self.users)
+        users = self.users.liking(candidates.min_relevance)
+        histories, _ = users.liked_items(candidates.histories, candidates.weights or None)
+        targets = history_shares(self.attribute, histories, users)
         known = np.flatnonzero(targets.any(axis=0))  # what no history has adds nothing to the sum
         candidate_shares = self.attribute.alone(candidates.rows)
         has = np.asarray((candidate_shares > 0).any(axis=2), np.bool_)
@@ -60,7 +64,7 @@ class Calibrated:
         )
 
 
-def history_shares(attribute: Attribute, histories: tuple[Rows, ...], users: UserModel) -> NDArray[np.float64]:
+def history_shares(attribute: Attribute, histories: Sequence[Rows], users: UserModel) -> NDArray[np.float64]:
     """Give the share of each value in each history, recent items counting more: (B, V) float64."""
     recent = [history[-users.longest :] for history in histories]
     return attribute.shares(recent, [users.weights(len(history)) for history in recent])

@@ -196,6 +196,24 @@ def test_calibrated_by_hand() -> None:
         assert order(diversified(unknown, Calibrated(kinds, 0.9), 4)) == "abcd"
 
 
+@pytest.mark.parametrize(
+    ("weights", "least", "expected"),
+    [
+        ([5, 1], 2.5, "abcd"),  # the x alone was liked
+        ([1, 5], 2.5, "cabd"),  # the y alone
+        ([1, 1], 2.5, "abcd"),  # nothing: relevance alone
+        ([5, 1], 0.0, "cabd"),  # both, and the y came last
+        ([5, 2.5], 2.5, "cabd"),
+        ([5, 1], None, "cabd"),  # as the user model says
+    ],
+)
+def test_dislikes_are_no_taste_to_calibrate_to(weights: list[float], least: float | None, expected: str) -> None:
+    kinds = Attribute.of([["x"], ["x"], ["y"], ["x"], ["y"], None])
+    found = candidates([3.0, 2.0, 1.0, 0.0], history=(3, 4))
+    asked = replace(found, weights=(np.array(weights, np.float32),), min_relevance=least)
+    assert order(diversified(asked, Calibrated(kinds, 0.9, users=UserModel(half_life=0.01)), 1)) == expected
+
+
 def test_equal_gains_go_to_the_earlier_one() -> None:
     same = np.ones((6, 2), np.float32)
     found = candidates([1.0, 1.0, 1.0], rows=np.array([4, 0, 2]))

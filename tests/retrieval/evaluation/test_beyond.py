@@ -1,6 +1,7 @@
 """Every measure beyond accuracy by hand, and in an evaluation."""
 
 import json
+from dataclasses import replace
 from math import inf, log, log2
 
 import numpy as np
@@ -185,6 +186,17 @@ def test_an_evaluation_has_what_it_has_data_for() -> None:
     only = evaluate(some(), relevant, measures=["recall@2"], beyond=Beyond())
     assert list(only.per_query) == ["recall@2"]
     assert list(only.catalogue) == ["gini@2"]
+
+
+def test_lists_are_calibrated_to_what_was_liked() -> None:
+    kinds, lists = ["x", "x", "y", "y", "x", "y"], some().take([0, 1])
+    past = (np.array([0, 2]), np.array([3, 4, 5]))
+    weights = (np.array([5, 1], np.float32), np.array([1, 4, 3], np.float32))
+    asked = replace(lists, histories=past, weights=weights, min_relevance=2.0)
+    found = evaluate(asked, [{"d"}, {"a"}], measures=["recall@2"], beyond=Beyond(attribute=kinds))
+    expected = calibration(lists.rows, [past[0][:1], past[1][1:]], Attribute.of(kinds), 2)
+    np.testing.assert_allclose(found.per_query["calibration@2"], expected)
+    assert not np.allclose(expected, calibration(lists.rows, past, Attribute.of(kinds), 2))
 
 
 def test_what_is_not_defined_is_null_in_json() -> None:

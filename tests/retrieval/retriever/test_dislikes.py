@@ -12,9 +12,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from indexing.arrays import unit
 from indexing.bundle.build import build_bundle
 from indexing.encoders import load_encoder
 from indexing.errors import InputError
+from indexing.media.files import Modality
 from retrieval import Interactions, Retriever, fit
 from retrieval.batch import BatchConfig, LoggedHistories, LogUsers, answers, recommend_batches
 from retrieval.batch.user_rows import NO_LAST_TIME
@@ -132,6 +134,20 @@ def test_candidates_are_reranked_and_explained_by_the_dislikes_of_their_request(
         (explained,) = retriever.explain(retriever.rerank(hits))
         assert {item for item, _ in explained[0].history} == reasons
         assert explained[0].features
+
+
+def test_the_nearest_parts_are_those_of_what_was_liked(retriever: Retriever) -> None:
+    """A pool has no queries, so that its hits are compared with the content of the history."""
+    pool = retriever.pool([ITEMS, ITEMS], 5, weights=[RATINGS, [1.0] * 3])
+    of_liked, of_disliked = retriever.nearest_parts(pool)
+    taste = unit(retriever.vectors[retriever.items.rows(["i026"])] - retriever.centre)[0]
+    for hit, part in zip(pool[0], of_liked, strict=True):
+        assert part is not None
+        frozen = retriever.bundle.parts[Modality.TEXT].vectors[retriever.items.rows([hit.item_id])]
+        assert part.score == pytest.approx(float((unit(frozen) @ taste)[0]), abs=1e-3)  # of half precision
+    assert set(of_disliked) == {None}
+    without_weights = retriever.nearest_parts(retriever.pool([ITEMS], 5))[0]
+    assert [part and part.score for part in without_weights] != [part and part.score for part in of_liked]
 
 
 @pytest.mark.parametrize("name", ["plays", "rating"])
