@@ -36,13 +36,14 @@ from typing import Any
 class CommonspaceError(Exception):
     """Base of all errors raised on purpose by ``indexing`` and ``retrieval``.
 
-    A hint may differ between Python and the command line. The message ends with the hint ``python``; the command line
-    shows ``for_terminal``, which ends with ``cli``.
+    A hint may differ between Python, the command line and the service. The message ends with the hint ``python``; the
+    command line shows ``for_terminal``, which ends with ``cli``; the service ``for_service``, which ends with ``http``.
 
     Args:
         message: What is wrong, and with which value.
         python: What to do about it, in the words of the Python API.
         cli: The same in the options of the command line.
+        http: The same in the fields of a request; as ``python`` where it is left out.
 
     >>> error = InputError("2 items are in the bundle already", python="use upsert()", cli="replace them with --upsert")
     >>> str(error)
@@ -51,9 +52,10 @@ class CommonspaceError(Exception):
     '2 items are in the bundle already; replace them with --upsert'
     """
 
-    def __init__(self, message: str = "", *, python: str = "", cli: str = "") -> None:
+    def __init__(self, message: str = "", *, python: str = "", cli: str = "", http: str = "") -> None:
         super().__init__(f"{message}; {python}" if python else message)
         self.for_terminal = f"{message}; {cli}" if cli else str(self)
+        self.for_service = f"{message}; {http}" if http else str(self)
 
 
 class CommonspaceWarning(UserWarning):

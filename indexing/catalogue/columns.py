@@ -119,6 +119,8 @@ class Columns:
                 f"{source} has neither text nor pictures among {schema.names}{_duplicates_hint(counts)}",
                 python="name them with NamedColumns(text=…) or NamedColumns(image=…)",
                 cli="name them with --text-column or --image-column",
+                http="give the columns that the bundle was built from, or change attributes alone with "
+                '"mode": "update"',
             )
         kinds = (
             (self.text, can_be_text, "text"),
@@ -229,6 +231,7 @@ def detect_columns(schema: pa.Schema, source: str = "the source", named: NamedCo
             f"{source} has no column named item_id, id, sku or the like among {schema.names}",
             python="name it with NamedColumns(item_id=…)",
             cli="name it with --id-column",
+            http="give each item an item_id",
         )
     text = tuple(name for name in _columns_named(TEXT_NAMES, schema) if is_text(schema.field(name).type))
 

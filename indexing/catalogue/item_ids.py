@@ -94,6 +94,7 @@ class ItemIds(Sequence[str]):
                 f"{self.suggestion(unknown[0])}",
                 python="check their spelling, or put the items in with add()",
                 cli="check their spelling, or put the items in with `commonspace add`",
+                http="check their spelling",
             )
         return np.array(rows, np.int64)
 

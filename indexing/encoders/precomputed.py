@@ -86,8 +86,12 @@ class VectorsEncoder:
 
     def _refuse(self, contents: str) -> NoReturn:
         raise EncoderError(
-            f"encoder {self.info.name!r} has no model and cannot embed {contents}; embed queries with the model that "
-            "made the catalogue's vectors, and search with Retriever.search_vectors"
+            f"encoder {self.info.name!r} has no model and cannot embed {contents}",
+            python="embed queries with the model that made the catalogue's vectors, and search with "
+            "Retriever.search_vectors",
+            cli="embed queries with the model that made the catalogue's vectors; only items can be searched with, by "
+            "`commonspace similar`",
+            http="embed them with the model that made the catalogue's vectors, and send each as a part with `vector`",
         )
 
 

@@ -60,6 +60,7 @@ class TrainingData(NamedTuple):
                 f"the published parts were trained on the context {examples(missing)}: give it to a refresh too",
                 python="read the log with Interactions.open(…, context=[…])",
                 cli="name the columns with --context-columns",
+                http="name the columns in `context`",
             )
 
     def unread_context(self, stage: SecondStage | None) -> dict[str, str]:
@@ -173,6 +174,7 @@ class LogKind:
                 f"{kinds[self.min_relevance > 0]}",
                 python="fit without refresh, or read the log with repeats as before",
                 cli="fit without --refresh, or give --repeats as before",
+                http="fit without `refresh`",
             )
         return replace(self, counts=users.counts)
 
@@ -207,6 +209,7 @@ class LogKind:
                 "the log has no times, or all are the same: it cannot be split in time",
                 python='name the column of times, or set split="user"',
                 cli="name the column of times by --time-column, or leave out --split",
+                http="call the column of times 'timestamp', or leave `split` out",
             )
         config = replace(config, user_model=self.users(config.user_model))
         if self.in_order:

@@ -76,6 +76,7 @@ def _summed(weights: Vectors, starts: Rows, rows: Rows | None) -> Vectors:
             f"the first to {sums[overflows[0]]:.2g}{row}",
             python="give smaller weights, or count the last or the largest, by repeats='last' or 'max'",
             cli="give smaller weights, or count the last or the largest, by --repeats last or max",
+            http="give smaller weights",
         )
     return sums.astype(np.float32)
 
@@ -298,6 +299,7 @@ def column_error(problem: str, column: str) -> InteractionsError:
         problem,
         python=f"say which it is with InteractionColumns({column}=…)",
         cli=f"name it with {option}{user}" if option else f"call it {column!r}",
+        http=f"call it {column!r}",
     )
 
 

@@ -250,6 +250,7 @@ def check_log_context(wanted: Sequence[str], names: Sequence[str], read: Mapping
                 f"the column {name!r} of the context is the {read[name]} of the log, which nobody knows at a request",
                 python="name others by context=[…]",
                 cli="name others with --context-columns",
+                http="name others in `context`",
             )
         if name not in names and not (name in DERIVED and has_times):
             hint = ", and no times that would tell it" if name in DERIVED else ""
@@ -257,6 +258,7 @@ def check_log_context(wanted: Sequence[str], names: Sequence[str], read: Mapping
                 f"there is no column {name!r} for the context{hint}; the columns are {list(names)}",
                 python="name others by context=[…]",
                 cli="name others with --context-columns",
+                http="name others in `context`",
             )
     return [name for name in wanted if name in names]
 

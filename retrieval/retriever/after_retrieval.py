@@ -181,6 +181,7 @@ class Diversity:
                 "the method 'caps' has nothing to do without caps",
                 python="give caps={'brand': 2}, max_similarity=0.9 or another method",
                 cli="give diversify.caps or diversify.max_similarity in the file of --postprocess, or another method",
+                http='give "caps": {"brand": 2}, "max_similarity": 0.9 or another method',
             )
 
 

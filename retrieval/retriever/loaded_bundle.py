@@ -123,6 +123,7 @@ class LoadedBundle:
                 f"{self.bundle.root} has no index of words",
                 python="make one with indexing.index_words(FOLDER), which encodes nothing, or search by vector",
                 cli=f"make one with `commonspace words {self.bundle.root}`, or use --mode vector",
+                http='search with "mode": "vector"',
             )
         if not self._words:
             self._words.append(read_words(self.bundle.folder, len(self.bundle.generation.items)))

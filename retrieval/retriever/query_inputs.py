@@ -249,6 +249,7 @@ def no_times() -> InputError:
         "the log has no times, so that it does not say when each user did the last interaction",
         python="name its column of times, or give no time of the request: users are then answered as in a visit",
         cli="name its column by --time-column, or leave out --at: users are then answered as in a visit",
+        http="leave out times: users are then answered as in a visit",
     )
 
 

@@ -128,9 +128,7 @@ def users_of(
     """Make `UserHistories` of lists or of a log; see `Retriever.recommend`."""
     if (log := as_log(given, state.learned.events)) is None:
         if last_times is not None and times is None:
-            raise InputError(
-                "last_times say since when users were away; give the times of the requests, too, as times="
-            )
+            raise InputError("last_times say since when users were away; give the times of the requests, too, as times")
         if in_visit := isinstance(last_times, str):
             check_choice(last_times, "last_times", [IN_VISIT])
         last = None if isinstance(last_times, str) else last_times

@@ -33,6 +33,7 @@ from retrieval.serving.config import ServiceConfig
 from retrieval.serving.engine.admission import Admission, OverloadedError
 from retrieval.serving.engine.cross_encoding import OneAtATime
 from retrieval.serving.engine.image_urls import ImageUrls
+from retrieval.serving.engine.messages import split_hint
 from retrieval.serving.engine.request import AccessError
 from retrieval.serving.engine.served_bundle import ServedBundle
 from retrieval.serving.engine.service import Service, running, service_of
@@ -44,7 +45,7 @@ from retrieval.serving.observability.logs import log_answered
 from retrieval.serving.observability.metrics import Metrics
 from retrieval.serving.observability.traces import Traces, exporting_provider, shut_down
 from retrieval.serving.scenarios.scenarios import Scenarios
-from retrieval.serving.schemas.errors import error_response, problems_in_words, split_hint
+from retrieval.serving.schemas.errors import error_response, problems_in_words
 
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
@@ -172,10 +173,11 @@ async def _http_error(_: Request, error: Exception) -> Response:
 
 
 async def _told(request: Request, error: Exception) -> Response:
-    message, hint = split_hint(str(error))
+    service = await service_of(request)
+    message, hint = split_hint(service.told(error))
     headers = {"www-authenticate": "Bearer"} if isinstance(error, AccessError) and error.status == 401 else None
     if isinstance(error, EventsBusyError):
-        (await service_of(request)).metrics.rejected("events_busy")
+        service.metrics.rejected("events_busy")
         headers = {"retry-after": "1"}
     elif isinstance(error, EventsError):
         (await service_of(request)).metrics.event_log_failed()

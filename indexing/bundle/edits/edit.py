@@ -114,6 +114,7 @@ def add(
                 f"{len(known)} items are in {present.root} already: {examples(known)}",
                 python="use upsert to replace them",
                 cli="replace them with --upsert",
+                http='replace them with "mode": "upsert"',
             )
         return _put_items(present, catalogue, encoder, encode, progress)
 
@@ -163,9 +164,14 @@ def delete(bundle: Bundle | Path | str, item_ids: Sequence[str], *, missing_ok: 
                 f"{present.items.suggestion(unknown[0])}",
                 python="check their spelling, or pass over them with missing_ok=True",
                 cli="check their spelling, or pass over them with --missing-ok",
+                http='check their spelling, or pass over them with "missing_ok": true of /admin/items/delete',
             )
         if len(known) == int(present.is_live.sum()):
-            raise InputError(f"this would leave {present.root} without any item; remove the folder instead")
+            raise InputError(
+                f"this would leave {present.root} without any item",
+                python="remove the folder instead",
+                http="keep one, or put others in first",
+            )
         no_embeddings = to_table([], present.manifest.encoder.dim)
         batch = Batch(0, "", tuple(known), no_embeddings, present.attributes.schema.empty_table())
         return commit_batch(present, batch, EditReport(removed=len(known)))

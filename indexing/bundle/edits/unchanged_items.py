@@ -74,6 +74,7 @@ def check_nothing_lost(bundle: Bundle, catalogue: Catalogue, attributes: pa.Tabl
             f"have values in: {counts}; nothing was changed: give these columns too, without values where none stays",
             python="or change attributes alone with update",
             cli="or change attributes alone with `commonspace update`",
+            http='or change attributes alone with "mode": "update"',
         )
 
 

@@ -151,6 +151,7 @@ def _check_columns(table: pa.Table, bundle: Bundle) -> None:
             f"the vectors of {bundle.root} were made of {stale}: update changes attributes alone",
             python="use upsert, which encodes what has changed",
             cli="use `commonspace add --upsert`, which encodes what has changed",
+            http='send it with "mode": "upsert", which encodes what has changed',
         )
     if unknown := [name for name in names if name not in attributes]:
         close = difflib.get_close_matches(unknown[0], attributes) or [

@@ -84,4 +84,5 @@ class SpacesEncoder:
             python="embed them with the model that made the "
             f"catalogue's {modality} vectors, and call Retriever.search_vectors(vectors, modality={str(modality)!r})",
             cli="only items can be searched with, by `commonspace similar`",
+            http="ask /similar about items, which needs no model",
         )

@@ -24,7 +24,12 @@ class ItemTexts:
     def __init__(self, bundle: Bundle) -> None:
         names = list(bundle.manifest.columns.get("text") or ())
         if not names:
-            raise InputError(f"{bundle.root} has no texts of items: build it with a text column, `--text-column NAME`")
+            raise InputError(
+                f"{bundle.root} has no texts of items",
+                python="build it with a text column, as NamedColumns(text=…)",
+                cli="build it with a text column, `--text-column NAME`",
+                http="leave the cross-encoder out: it orders texts alone",
+            )
         self.items = bundle.items
         self._columns = bundle.attributes.select(names)
 

@@ -102,12 +102,14 @@ def diversified(
             f"k is {shown_number(k)}",
             python="give a whole number of at least 1, or None for all candidates",
             cli="give -k a whole number of at least 1",
+            http="give a whole number of at least 1",
         )
     if page is not None and not is_whole(page):
         raise InputError(
             f"a page of {shown_number(page)} shows nothing",
             python="give a whole number of at least 1, or None for no pages",
             cli="give diversify.page in the file of --postprocess a whole number of at least 1, or leave it out",
+            http="give a whole number of at least 1, or leave it out",
         )
     if not np.isfinite(candidates.scores[candidates.rows >= 0]).all():
         raise InputError("some scores are NaN or infinite, and cannot be weighed against variety; score these anew")

@@ -51,6 +51,7 @@ def objective(method: Method, known: DiversityContext, strength: float, sharpnes
                 "a list is calibrated to an attribute of the history",
                 python="name it: attribute='genres'",
                 cli="name it in the file of --postprocess: diversify.attribute",
+                http='name it: "attribute": "genres"',
             )
         case "caps":
             return Relevant()

@@ -143,6 +143,7 @@ def _shown_rows(
                     f"rule {str(rule)!r} needs to know what was shown to each user",
                     python="give impressions=Impressions.open(PATH)",
                     cli="give --impressions FILE",
+                    http="ask /recommend for user_ids or a session, of whom the log of live events knows it",
                 )
             (capped if isinstance(rule, FrequencyCap) else rotated)[index] = shown.rows_for(rule, candidates)
     return capped, rotated

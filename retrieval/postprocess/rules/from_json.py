@@ -59,7 +59,7 @@ class Rules:
             return cls.from_list(content)
         except InputError as error:
             named = InputError(f"{path}: {error}")
-            named.for_terminal = f"{path}: {error.for_terminal}"
+            named.for_terminal, named.for_service = f"{path}: {error.for_terminal}", f"{path}: {error.for_service}"
             raise named from error
 
     @classmethod
@@ -74,6 +74,7 @@ class Rules:
                 f"rules are a list, and this is an object with {min(keys)!r}",
                 python="give the list under 'rules'",
                 cli="give the file with --postprocess",
+                http="give the list alone",
             )
         if not isinstance(content, list):
             raise InputError(f"rules are a list, not {type(content).__name__}: {_EXAMPLE}")

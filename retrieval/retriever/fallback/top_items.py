@@ -98,6 +98,7 @@ def newest(state: LoadedBundle, date: str | None = None) -> ItemOrder:
             "nothing was added since the bundle was built, so that it does not know what is newest",
             python="name a column of dates, as date='released'",
             cli="name a column of dates, as --date released",
+            http='name a column of dates, as "date": "released"',
         )
     order = in_order_of_adding(state, added)
     order = order[added[order] > 0]

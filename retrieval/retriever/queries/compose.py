@@ -47,7 +47,7 @@ def compose(state: LoadedBundle, queries: Sequence[Query]) -> tuple[Vectors, lis
     used = [[part for part in query.parts if part.weight] for query in queries]
     for position, (query, parts) in enumerate(zip(queries, used, strict=True)):
         if not parts:
-            raise InputError(f"query {position}, {query!r}, has no part of weight other than 0; give one")
+            raise InputError(f"query {position}, {query.label}, has no part of weight other than 0; give one")
     if state.bundle.manifest.encoder.separate:
         _require_one_modality(queries, used)
     flat = [part for parts in used for part in parts]
@@ -58,7 +58,7 @@ def compose(state: LoadedBundle, queries: Sequence[Query]) -> tuple[Vectors, lis
         total = query_terms.sum(axis=0)
         largest = float(np.linalg.norm(query_terms, axis=1).max())
         if not (length := float(np.linalg.norm(total))) > 1e-6 * largest:
-            raise InputError(f"query {position}, {queries[position]!r}, cancels out; change a weight")
+            raise InputError(f"query {position}, {queries[position].label}, cancels out; change a weight")
         single = len(parts) == 1 and parts[0].weight > 0
         composed.append(query_terms[0] if single else total / np.float32(length))
         terms.append(query_terms if single else query_terms / np.float32(length))
@@ -85,8 +85,8 @@ def _require_one_modality(queries: Sequence[Query], used: Sequence[Sequence[Quer
     for position, (query, parts) in enumerate(zip(queries, used, strict=True)):
         if len({part.kind for part in parts}) > 1:
             raise SeparateSpacesError(
-                f"query {position}, {query!r}, adds parts of different modalities, which are separate spaces in this "
-                "bundle; compose texts with texts or pictures with pictures, or build with an encoder of one space"
+                f"query {position}, {query.label}, adds parts of different modalities, which are separate spaces in "
+                "this bundle; compose texts with texts or pictures with pictures, or build with an encoder of one space"
             )
 
 

@@ -126,6 +126,11 @@ class Query:
             raise InputError(f"divisor is {shown(divisor)}; give a finite number other than 0")
         return Query(tuple(replace(part, weight=part.weight / float(divisor)) for part in self.parts))
 
+    @property
+    def label(self) -> str:
+        """The query in the syntax of the command line, where its parts have one: ``2:'red mug' - item:sandal-3``."""
+        return joined([(part.weight, part.label) for part in self.parts], ":")
+
     def __repr__(self) -> str:
         terms = [(part.weight, f"Query.{part.kind}({_brief(part.value)})") for part in self.parts]
         return joined(terms, " * ")

@@ -152,6 +152,7 @@ def _next_source(state: LoadedBundle) -> Neighbours:
         "this bundle has learned nothing of the order in which items are taken",
         python="learn a second stage with fit(), or ask by behaviour: similar_items(..., by='behaviour')",
         cli="learn a second stage with `commonspace fit`, or ask by behaviour: similar --by behaviour",
+        http='let `fit` learn a second stage, or ask /similar with "by": "behaviour"',
     )
 
 

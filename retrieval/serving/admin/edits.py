@@ -16,7 +16,7 @@ from indexing.media.audio import AudioLimits
 from indexing.media.images import ImageLimits
 from indexing.store.encode import EncodeConfig
 from retrieval.retriever.loaded_bundle import encoder_of
-from retrieval.serving.admin.items import catalogue_of, updates_of_file
+from retrieval.serving.admin.items import catalogue_of, updates_of
 from retrieval.serving.config import Limits
 
 Mode: TypeAlias = Literal["add", "upsert", "update"]
@@ -61,7 +61,7 @@ def edit_items(
         BundleLockedError: When another process holds the lock of the bundle for too long.
     """
     if mode == "update":
-        return update(bundle, updates_of_file(source) if isinstance(source, Path) else list(source)).to_json()
+        return update(bundle, updates_of(source)).to_json()
     catalogue = catalogue_of(source, bundle)
     put = add if mode == "add" else upsert
     report = put(bundle, catalogue, encoder or encoder_of(bundle), encode=encode, progress=progress)

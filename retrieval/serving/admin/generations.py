@@ -8,6 +8,7 @@ from indexing.bundle.generation import generations
 from indexing.bundle.maintenance.staged import STAGED_ON, staged
 from indexing.bundle.manifest import MANIFEST, Manifest
 from indexing.errors import BundleError, CommonspaceError
+from retrieval.serving.engine.messages import in_words_of_service, without_places
 
 
 class UnknownGenerationError(CommonspaceError):
@@ -47,7 +48,8 @@ def _described(root: Path, name: str, current: str) -> dict[str, Any]:
     try:
         return _of(Manifest.read(root / name / MANIFEST)) | {"state": state}
     except BundleError as error:
-        return {"generation": name, "state": state, "problem": str(error)}
+        problem = without_places(in_words_of_service(error), root)
+        return {"generation": name, "state": state, "problem": problem}
 
 
 def _of(manifest: Manifest) -> dict[str, Any]:

@@ -58,16 +58,16 @@ def catalogue_of(source: Path | Sequence[Any], bundle: Bundle) -> Catalogue:
     return _of_rows(rows, malformed, bundle)
 
 
-def updates_of_file(path: Path) -> Path | list[dict[str, Any]]:
-    """Give what `update` takes of an uploaded file.
+def updates_of(source: Path | Sequence[Any]) -> Path | list[dict[str, Any]]:
+    """Give what `update` takes of objects, or of an uploaded file.
 
     Raises:
-        CatalogueError: When a line of it is no object, as an update is whole or not at all.
+        CatalogueError: When one is no object, as an update is whole or not at all.
     """
-    if path.name == PARQUET:
-        return path
+    if isinstance(source, Path) and source.name == PARQUET:
+        return source
     rows = []
-    for number, (row, problem) in enumerate(_objects(path)):
+    for number, (row, problem) in enumerate(_objects(source)):
         if problem:
             raise CatalogueError(f"row {number} is {problem}; nothing was changed: mend it, and send all again")
         rows.append(row)

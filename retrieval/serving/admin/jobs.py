@@ -25,6 +25,7 @@ from indexing.errors import BundleError, CommonspaceError, DamagedFileError
 from indexing.filesystem import fsops
 from indexing.filesystem.checked_files import seal, unseal
 from indexing.filesystem.locks import is_taken, take_lock
+from retrieval.serving.engine.messages import in_words_of_service, split_hint
 
 Kind: TypeAlias = Literal["add", "upsert", "update", "delete", "fit", "compact", "publish", "rollback"]
 State: TypeAlias = Literal["running", "done", "failed", "cancelled", "interrupted"]
@@ -316,6 +317,5 @@ def error_of(error: Exception) -> dict[str, str]:
     >>> error_of(ValueError("k is 0; give a whole number"))
     {'type': 'ValueError', 'message': 'k is 0', 'hint': 'give a whole number'}
     """
-    message, _, hint = str(error).rpartition("; ")
-    parts = (message, hint) if message else (str(error), "")
-    return {"type": type(error).__name__, "message": parts[0], "hint": parts[1]}
+    message, hint = split_hint(in_words_of_service(error))
+    return {"type": type(error).__name__, "message": message, "hint": hint}

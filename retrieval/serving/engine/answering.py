@@ -50,7 +50,7 @@ def check_size(retriever: Retriever, queries: int, k: int, *, vectors: bool = Fa
         InputError: When there are too many hits, or numbers of vectors.
     """
     hits, dim = queries * k, retriever.vectors.shape[1]
-    asked = f"{queries} queries, users or items with k={k} ask for up to {hits} hits"
+    asked = f"{queries} queries, users or items with a k of {k} ask for up to {hits} hits"
     if hits > MAX_HITS:
         raise InputError(
             f"{asked}, and an answer has at most {MAX_HITS}; give at most {MAX_HITS // k} of them, or a smaller k"

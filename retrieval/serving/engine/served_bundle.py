@@ -15,6 +15,7 @@ from retrieval.retriever.loaded_bundle import encoder_of
 from retrieval.retriever.retriever import Retriever
 from retrieval.serving.engine.admission import OverloadedError
 from retrieval.serving.engine.encoding import EncoderThread, SharedEncoder, shared_encoder
+from retrieval.serving.engine.messages import in_words_of_service
 from retrieval.serving.engine.metering import Meter, NoMeter, Problem
 from retrieval.serving.engine.request import stage
 from retrieval.serving.engine.versions import AS_SERVED, OpenVersions, Version
@@ -125,7 +126,8 @@ class ServedBundle:
         self.checks: list[Callable[[View], Mapping[str, str]]] = []
         self._pins: frozenset[Version] = frozenset()
         self._encoders: WeakValueDictionary[str, SharedEncoder] = WeakValueDictionary()
-        bundle = Bundle.open(path)
+        self.root = Path(path).absolute()  # one name of it in all messages
+        bundle = Bundle.open(self.root)
         shared = None if encoder is None else self._shared(encoder)
         self.view = View(Served.of(Retriever(bundle, shared or self._encoder_of(bundle))), {})
         self.problem: str | None = None
@@ -186,7 +188,7 @@ class ServedBundle:
             try:
                 found[version] = await self.opened(version)
             except GenerationError as error:
-                found[version] = Unusable(str(error))
+                found[version] = Unusable(in_words_of_service(error))
         return found
 
     def follow(self) -> bool:
@@ -247,7 +249,7 @@ class ServedBundle:
             try:
                 pinned[version] = view.get(version) or self._opened(view.concrete(version), current)
             except (CommonspaceError, OSError) as error:
-                pinned[version] = Unusable(str(error))
+                pinned[version] = Unusable(in_words_of_service(error))
         return View(current, pinned)
 
     def _opened(self, version: Version, current: Served) -> Served:

@@ -13,8 +13,8 @@ from indexing.errors import InputError
 from retrieval.serving.config import ServiceConfig
 from retrieval.serving.engine.admission import Admission
 from retrieval.serving.engine.image_urls import ImageUrls
+from retrieval.serving.engine.messages import in_words_of_service, warnings_as_notes, without_places
 from retrieval.serving.engine.metering import Meter, NoMeter, Observer
-from retrieval.serving.engine.notes import warnings_as_notes
 from retrieval.serving.engine.served_bundle import ServedBundle
 
 if TYPE_CHECKING:
@@ -51,6 +51,14 @@ class Service:
     cross_encoder: "PairScorer | None" = None
     image_urls: ImageUrls | None = None
     jobs: "JobRunner | None" = None
+
+    def told(self, error: Exception) -> str:
+        """Give the message of an error as clients are told it."""
+        return self.without_places(in_words_of_service(error))
+
+    def without_places(self, text: str) -> str:
+        """Leave out of a text where the bundle and the log of live events are."""
+        return without_places(text, self.served.root, None if self.events is None else self.events.database.shown)
 
     @property
     def log(self) -> "EventLog":

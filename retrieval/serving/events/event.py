@@ -154,9 +154,8 @@ def _check_text(values: dict[str, Any], name: str) -> None:
     elif not value.isprintable():  # control characters, zeros and lone surrogates among them
         problem = "with a character that cannot be printed"
     if problem:
-        raise InteractionsError(
-            f"{name} is {shown(value)}, {problem}; give a text of 1 to {MAX_NAME_CHARACTERS} characters"
-        )
+        given = shown(value).removesuffix(" of type str")
+        raise InteractionsError(f"{name} is {given}, {problem}; give a text of 1 to {MAX_NAME_CHARACTERS} characters")
 
 
 def _check_user(values: dict[str, Any]) -> None:

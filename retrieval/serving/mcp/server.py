@@ -101,7 +101,7 @@ async def called(service: Service, tool: Tool, given: dict[str, Any]) -> CallToo
         problems: list[Any] = [{**one, "loc": ("arguments", *one["loc"])} for one in error.errors()]
         return _failed(f"{problems_in_words(problems)}; see the schema of `{tool.name}` for what is expected")
     except CommonspaceError as error:
-        return _failed(str(error))
+        return _failed(service.told(error))
     except OverloadedError as refused:
         return _failed(f"{refused}; {refused.hint}")
     except ClientGoneError:

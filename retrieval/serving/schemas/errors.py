@@ -23,25 +23,6 @@ def error_response(
     return Response(to_json({"error": error}), status, dict(headers or {}), "application/json")
 
 
-def split_hint(text: str) -> tuple[str, str]:
-    """Split what to do from what is wrong, as the messages of this project have them; brackets are not split.
-
-    >>> split_hint("k is 0; give a whole number"), split_hint("no such item")
-    (('k is 0', 'give a whole number'), ('no such item', ''))
-    >>> split_hint("no classifier for image (15 queries; give 20); use text")
-    ('no classifier for image (15 queries; give 20)', 'use text')
-    >>> split_hint("no such column 'a (b; c'; give another")
-    ("no such column 'a (b; c'", 'give another')
-    """
-    depth = 0
-    for place in range(len(text) - 1, 0, -1):  # an end that is not balanced is no bracket
-        depth += (text[place] in ")]}") - (text[place] in "([{")
-        depth = max(depth, 0)
-        if depth == 0 and text.startswith("; ", place):
-            return text[:place], text[place + 2 :]
-    return text, ""
-
-
 def problems_in_words(problems: list[Any]) -> str:
     """Say what is wrong with a body, without the values that it has."""
     said = []

@@ -253,7 +253,7 @@ class RecommendRequest(Retrieved):
     )
     stages: Literal["all", "retrieval"] = "all"
     exclude_seen: bool = True
-    min_relevance: Weight | None = None
+    min_relevance: Annotated[float, Field(ge=-1e9, le=1e9)] | None = None
     explain: Explain = False
     scenario: Id | None = Field(default=None, description="A named configuration of this service.")
 

@@ -29,3 +29,11 @@ def test_an_error_without_words_of_its_own_for_the_command_line_shows_its_messag
 def test_both_words_survive_the_way_that_processes_hand_errors_on(kind: type[CommonspaceError]) -> None:
     error = copy.copy(kind("gone", python="missing_ok=True", cli="--missing-ok"))  # by __reduce__, as between processes
     assert (str(error), error.for_terminal) == ("gone; missing_ok=True", "gone; --missing-ok")
+
+
+def test_words_of_the_service_are_those_of_python_where_there_are_no_others() -> None:
+    error = InputError("2 items are there", python="use upsert", http='use "mode": "upsert"')
+    assert error.for_service == '2 items are there; use "mode": "upsert"'
+    assert copy.copy(error).for_service == error.for_service
+    assert InputError("2 items are there", python="use upsert").for_service == "2 items are there; use upsert"
+    assert InputError("the file is empty").for_service == "the file is empty"

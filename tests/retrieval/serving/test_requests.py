@@ -222,7 +222,7 @@ def test_hits_of_all_queries_are_bounded(client: TestClient, path: str, body: di
     assert answer.status_code == 422
     error = error_of(answer)
     assert error["message"] == (
-        "256 queries, users or items with k=126 ask for up to 32256 hits, and an answer has at most 32000"
+        "256 queries, users or items with a k of 126 ask for up to 32256 hits, and an answer has at most 32000"
     )
     assert error["hint"] == "give at most 253 of them, or a smaller k"
 

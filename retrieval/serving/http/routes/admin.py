@@ -22,6 +22,7 @@ from retrieval.serving.admin.learning import LIVE, LOG, UPLOAD
 from retrieval.serving.admin.runner import JobRunner
 from retrieval.serving.config import MAX_ID_CHARACTERS
 from retrieval.serving.engine.admission import OverloadedError
+from retrieval.serving.engine.messages import in_words_of_service
 from retrieval.serving.engine.request import current_request
 from retrieval.serving.engine.service import Service, ServiceDep
 from retrieval.serving.http.routes.paths import ITEM_ID
@@ -152,26 +153,26 @@ async def roll_back(service: ServiceDep, body: RollbackRequest) -> Response:
 async def generations(service: ServiceDep) -> Response:
     """Those that are kept, and the one that is staged."""
     found = await asyncio.to_thread(described_generations, _runner(service).root)
-    return _answer({"generations": found})
+    return _answer(service, {"generations": found})
 
 
 @router.get("/jobs", response_model=JobsAnswer, summary="List jobs")
 async def jobs(service: ServiceDep, limit: Annotated[int, Query(ge=1, le=KEPT_JOBS)] = 20) -> Response:
     """The latest first, those of every process of the service."""
     found = await asyncio.to_thread(_runner(service).jobs.listed, limit)
-    return _answer({"jobs": [vars(job) for job in found]})
+    return _answer(service, {"jobs": [vars(job) for job in found]})
 
 
 @router.get("/jobs/{job_id}", response_model=JobAnswer, summary="How far a job is")
 async def job(service: ServiceDep, job_id: JobId) -> Response:
     """With the report when it has ended."""
-    return _of_job(await asyncio.to_thread(_runner(service).jobs.get, job_id), 200)
+    return _of_job(service, await asyncio.to_thread(_runner(service).jobs.get, job_id), 200)
 
 
 @router.delete("/jobs/{job_id}", response_model=JobAnswer, status_code=202, summary="End a job")
 async def cancel(service: ServiceDep, job_id: JobId) -> Response:
     """Ask a job to end; it is 'cancelled' soon after, and the bundle is as it was, or has what was done already."""
-    return _of_job(await asyncio.to_thread(_runner(service).jobs.ask_to_cancel, job_id), 202)
+    return _of_job(service, await asyncio.to_thread(_runner(service).jobs.ask_to_cancel, job_id), 202)
 
 
 @router.get("/events/export", summary="Export live events", response_class=StreamingResponse, responses=EXPORTS)
@@ -198,7 +199,7 @@ async def _here(service: Service, kind: Kind, asked: dict[str, Any], work: Calla
         if refused.reason != "deadline" or not begun:
             raise
         job = await asyncio.to_thread(runner.jobs.get, begun[0].job_id)
-    return _of_job(job, 202 if job.state == "running" else 200)
+    return _of_job(service, job, 202 if job.state == "running" else 200)
 
 
 async def _elsewhere(
@@ -213,7 +214,7 @@ async def _elsewhere(
     request, runner = current_request(), _runner(service)
     request.deadline = request.started + service.config.limits.admin_seconds
     job = await service.admission.run("admin", lambda: runner.start(kind, asked, upload, resumed))
-    return _of_job(job, 202)
+    return _of_job(service, job, 202)
 
 
 async def _deleted(service: Service, item_ids: list[str], *, missing_ok: bool) -> Response:
@@ -234,7 +235,7 @@ def _made_current(change: Callable[[], Bundle]) -> dict[str, Any]:
     except (BundleLockedError, DamagedFileError):
         raise
     except BundleError as error:
-        raise JobConflictError(str(error)) from error
+        raise JobConflictError(in_words_of_service(error)) from error
     return {"generation": bundle.manifest.generation, "items": int(bundle.is_live.sum())}
 
 
@@ -249,10 +250,12 @@ def _runner(service: Service) -> JobRunner:
     return service.jobs
 
 
-def _of_job(job: Job, status: int) -> Response:
-    return _answer({"job": vars(job)}, status)
+def _of_job(service: Service, job: Job, status: int) -> Response:
+    return _answer(service, {"job": vars(job)}, status)
 
 
-def _answer(body: dict[str, Any], status: int = 200) -> Response:
+def _answer(service: Service, body: dict[str, Any], status: int = 200) -> Response:
+    """Give an answer; errors and reports of jobs may name files of the bundle."""
     names = {"request_id": current_request().request_id}
-    return Response(to_json(names | body, inf_nan_mode="null"), status, media_type="application/json")
+    text = service.without_places(to_json(names | body, inf_nan_mode="null").decode())
+    return Response(text, status, media_type="application/json")

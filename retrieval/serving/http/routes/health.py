@@ -28,7 +28,7 @@ async def live() -> Response:
 @router.get("/ready", response_model=Ready, summary="Whether queries are answered", responses={503: {"model": Ready}})
 async def ready(service: ServiceDep) -> Response:
     """Outside of the queues; 503 while the service stops."""
-    problems = service.served.problems(brief=True)
+    problems = [service.without_places(problem) for problem in service.served.problems(brief=True)]
     stopping = service.admission.stopping
     status = "stopping" if stopping else "degraded" if problems else "ready"
     served = service.served.current

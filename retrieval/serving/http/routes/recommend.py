@@ -8,7 +8,7 @@ import numpy as np
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from indexing.errors import ShapeError
+from indexing.errors import InputError, ShapeError
 from retrieval.candidates import Candidates, source_code
 from retrieval.interactions.impressions import Impressions
 from retrieval.postprocess.rules import FrequencyCap, Rotate, Rules
@@ -130,9 +130,19 @@ def _check_count(name: str, values: Sequence[Any], count: int) -> None:
         raise ShapeError(f"{name} has {len(values)} values for {count} users; give one for each user")
 
 
+def _check_last_times(body: RecommendRequest) -> None:
+    for place, (items, at) in enumerate(zip(body.histories or (), body.last_times or (), strict=False)):
+        if items and at is None:
+            raise InputError(
+                f"last_times has null for history {place}, which has items; give the time of the last one, or ask for "
+                "users whose last time is not known in a request of their own without times"
+            )
+
+
 def answered(service: Service, retriever: Retriever, body: RecommendRequest) -> dict[str, Any]:
     """Answer a request as it stands, without items of histories that the bundle lacks."""
     body = of_known_items(retriever, body)
+    _check_last_times(body)
     with stage("recommend"):
         found = recommended(service, retriever, body)
     hits, earlier = after_steps(retriever, found, body, seen=partial(seen_by, service, body))

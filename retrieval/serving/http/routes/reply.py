@@ -7,6 +7,7 @@ from fastapi.responses import Response
 from pydantic_core import to_json
 
 from retrieval.serving.engine.admission import Kind
+from retrieval.serving.engine.messages import without_places
 from retrieval.serving.engine.request import current_request, stage
 from retrieval.serving.engine.served_bundle import Served
 from retrieval.serving.engine.service import Service
@@ -39,7 +40,8 @@ def named(served: Served, body: dict[str, Any]) -> dict[str, Any]:
     request = current_request()
     answer = {"request_id": request.request_id} | names_of(served) | body
     request.generation = answer["generation"]
-    return answer | ({"notes": request.notes} if request.notes else {})
+    notes = [without_places(note, served.retriever.bundle.root) for note in request.notes]
+    return answer | ({"notes": notes} if notes else {})
 
 
 def names_of(served: Served) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def test_a_failed_job_is_in_the_list_with_its_reason(admin: AdminClient) -> None
     admin.post("items", {"items": [{"item_id": "red-mug", "title": "red mug"}]}, 422)
     (job,) = admin.get("jobs")["jobs"]
     assert (job["kind"], job["state"]) == ("add", "failed")
-    assert job["error"]["hint"] == "use upsert to replace them"
+    assert job["error"]["hint"] == 'replace them with "mode": "upsert"'
 
 
 def test_files_are_told_by_their_bytes(admin: AdminClient) -> None:

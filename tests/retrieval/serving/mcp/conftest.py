@@ -11,7 +11,7 @@ from mcp_types import CallToolResult
 
 from retrieval.serving import ServiceConfig
 from retrieval.serving.app import service_for
-from retrieval.serving.engine.notes import warnings_as_notes
+from retrieval.serving.engine.messages import warnings_as_notes
 from retrieval.serving.engine.service import Service
 from retrieval.serving.mcp.server import server_of
 from tests.toy import ToyEncoder

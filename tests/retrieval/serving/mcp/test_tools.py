@@ -170,7 +170,7 @@ def test_a_catalogue_with_words(hired: Hire, own_shop: Path) -> None:
         ("search", {"parts": []}, "parts: "),
         ("search", {"parts": [{"text": "red", "item": "red-mug"}]}, "give exactly one"),
         ("search", {"parts": [{"item": "nope"}]}, "'nope'"),
-        ("search", {"text": "red", "mode": "words"}, "has no index of words; make one"),
+        ("search", {"text": "red", "mode": "words"}, "the bundle has no index of words; search with"),
         ("search", {"text": "red", "mode": "words", "explain": True}, "leave it out"),
         ("search", {"text": "red", "where": ["colour = red"]}, "there is no attribute 'colour'"),
         ("search", {"text": "red", "where": ["price <"]}, "cannot read the filter"),

@@ -151,7 +151,7 @@ def _status(service: Service, served: Served) -> dict[str, Any]:
         "created": bundle.manifest.created,
         "promised_recall": bundle.manifest.index_config().min_recall,
         "recall": {str(kind): float(value) for kind, value in retriever.status.recall.items()},
-        "problems": service.served.problems(),
+        "problems": [service.without_places(problem) for problem in service.served.problems()],
         "learned": learned,
         "words": word_settings(bundle) is not None,
         "scenarios": [] if service.scenarios is None else sorted(service.scenarios.settings),
