@@ -11,7 +11,7 @@ import httpx2
 from retrieval.filters import Where
 from retrieval.serving.client.calls import Call
 from retrieval.serving.client.catalogue import Attributes
-from retrieval.serving.client.connection import URL, Connection, content_until, listing, received
+from retrieval.serving.client.connection import URL, Connection, bounded, content_until, listing, received
 from retrieval.serving.client.errors import ServiceError
 from retrieval.serving.client.options import PerCall
 from retrieval.serving.client.verbs import Verbs
@@ -32,9 +32,7 @@ class Client(Verbs):
         url: Of the service.
         token: Sent with each request; of the environment where None: ``COMMONSPACE_READ_TOKEN``,
             ``COMMONSPACE_WRITE_TOKEN`` to write, and ``COMMONSPACE_ADMIN_TOKEN`` to change the bundle.
-        timeout: Seconds until a request is given up, with all that is tried again. `AsyncClient` ends it then, whatever
-            the service does; this one looks at the clock between parts of an answer, and so may wait for the last part
-            as long again.
+        timeout: Seconds until a request is given up, with all that is tried again, whatever the service does.
         retries: How often a request is sent again at most, where the service says when to, or gives no connection. What
             would do more the second time is not.
         http: The client of httpx2 that sends requests, which stays open; one with a proxy or certificates, say.
@@ -106,7 +104,10 @@ class Client(Verbs):
     def _sent(self, call: Call[T], until: float) -> T:
         with self._connection.sending():
             request = self._http.build_request(**self._connection.arguments(call, until - time.monotonic()))
-            with contextlib.closing(self._http.send(request, stream=True, follow_redirects=False)) as response:
+            with (
+                bounded(request, until),
+                contextlib.closing(self._http.send(request, stream=True, follow_redirects=False)) as response,
+            ):
                 content = content_until(response, until)
         return received(call, response, content)
 

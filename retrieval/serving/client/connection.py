@@ -1,6 +1,7 @@
 """What both clients do with a call: where it is sent, with which token and time, and what comes of it."""
 
 import contextlib
+import contextvars
 import os
 import random
 import time
@@ -22,6 +23,9 @@ from retrieval.serving.config import ADMIN_TOKEN, READ_TOKEN, WRITE_TOKEN
 
 T = TypeVar("T")
 URL = "http://127.0.0.1:8080"
+_MADE = ("connect_tcp.complete", "connect_unix_socket.complete", "start_tls.complete")  # events that give a stream
+_UNTIL: contextvars.ContextVar[float | None] = contextvars.ContextVar("until", default=None)
+"""When the call of this thread is given up, by `time.monotonic`."""
 
 
 @dataclass(frozen=True)
@@ -121,11 +125,56 @@ def received(call: Call[T], response: httpx2.Response, content: bytes) -> T:
     return answer
 
 
+@contextlib.contextmanager
+def bounded(request: httpx2.Request, until: float) -> Iterator[None]:
+    """Give up what this thread asks for within the block when its time is over, by `time.monotonic`.
+
+    httpx2 bounds each step, read and write alone, so that headers or a body that come byte by byte take as long as they
+    like. Here each of these has what is left. Connections that others made, by a client of httpx2 that was given, are
+    bounded as httpx2 does.
+    """
+    seconds: dict[str, float] = request.extensions["timeout"]
+
+    def traced(event: str, info: Mapping[str, Any]) -> None:
+        seconds.update(dict.fromkeys(seconds, max(until - time.monotonic(), 1e-3)))
+        if event.endswith(_MADE):
+            _bound(info["return_value"])
+
+    request.extensions = {**request.extensions, "trace": traced}
+    token = _UNTIL.set(until)
+    try:
+        yield
+    finally:
+        _UNTIL.reset(token)
+
+
+def _bound(stream: Any) -> None:  # noqa: ANN401 - a stream of httpcore2
+    """Let each read and write of a connection end with the call that it is for."""
+    read, write = stream.read, stream.write
+
+    def read_until(max_bytes: int, timeout: float | None = None) -> bytes:
+        return bytes(read(max_bytes, _left(timeout)))
+
+    def write_until(buffer: bytes, timeout: float | None = None) -> None:
+        write(buffer, _left(timeout))
+
+    stream.read, stream.write = read_until, write_until
+
+
+def _left(timeout: float | None) -> float | None:
+    """Give the seconds that the call of this thread has left; ``timeout`` where there is none."""
+    if (until := _UNTIL.get()) is None:
+        return timeout
+    if (left := until - time.monotonic()) <= 0:
+        raise TimeoutError("the time of the call is over")
+    return left
+
+
 def content_until(response: httpx2.Response, until: float) -> bytes:
     """Read an answer part by part, and give it up when its time is over, by `time.monotonic`.
 
     Raises:
-        TimeoutError: When it is not complete then; a part is waited for as long as the whole at most.
+        TimeoutError: When it is not complete then.
     """
     parts = []
     for part in response.iter_bytes():

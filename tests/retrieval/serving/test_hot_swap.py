@@ -3,6 +3,7 @@
 import gc
 import threading
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,10 +11,13 @@ import pyarrow.parquet as pq
 from starlette.testclient import TestClient
 
 from indexing.bundle.edits.edit import add, delete
+from indexing.bundle.generation import generations
 from indexing.catalogue.catalogue import Catalogue
 from retrieval.serving.engine.served_bundle import ServedBundle
 from tests.retrieval.serving.conftest import Started
 from tests.toy import ToyEncoder, toy_table
+
+State = tuple[str, int]  # a generation, and the number of its last change
 
 
 def put_twin(bundle: Path, name: str, encoder: ToyEncoder | None = None) -> None:
@@ -62,34 +66,44 @@ def test_a_damaged_state_is_not_served(started: Started, own_shop: Path) -> None
     assert client.post("/search", json={"texts": ["red mug"]}).status_code == 200
 
 
-def test_swaps_under_load(started: Started, own_shop: Path) -> None:
-    """Each answer has the items of its state alone: the twin of every second change is in those, and in no other."""
-    client = started(own_shop, poll_seconds=3600.0)
-    ended, faults, seen = threading.Event(), list[str](), set[int]()
+def swapped_under_load(client: TestClient, bundle: Path, swaps: int, names: Sequence[str | None]) -> set[State]:
+    """Change a bundle while a thread for each generation asks, and give the states that answered.
 
-    def ask() -> None:
+    The twin of every second change is in answers of those states, and in no other; a generation that is named answers.
+    """
+    current = generations(bundle)[-1]
+    ended, faults, seen = threading.Event(), list[str](), set[State]()
+
+    def keep_asking(name: str | None) -> None:
         while not ended.is_set():
-            answer = client.post("/search", json={"texts": ["red mug"], "k": 20})
+            body = {"texts": ["red mug"], "k": 20} | ({} if name is None else {"generation": name})
+            answer = client.post("/search", json=body)
             if answer.status_code != 200:
                 faults.append(answer.text)
                 continue
-            body = answer.json()
-            found = {hit["item_id"] for hit in body["results"][0]["hits"]}
-            seen.add(body["change"])
-            if ("twin" in found) != (body["change"] % 2 == 1):
-                faults.append(f"change {body['change']} has {sorted(found)}")
+            found = {hit["item_id"] for hit in answer.json()["results"][0]["hits"]}
+            state = (answer.json()["generation"], answer.json()["change"])
+            seen.add(state)
+            if ("twin" in found) != (state[1] % 2 == 1) or state[0] != (name or current):
+                faults.append(f"{state} has {sorted(found)}")
 
-    threads = [threading.Thread(target=ask) for _ in range(2)]
+    threads = [threading.Thread(target=keep_asking, args=(name,)) for name in names]
     for thread in threads:
         thread.start()
-    for change in range(20):
-        put_twin(own_shop, "twin") if change % 2 == 0 else delete(own_shop, ["twin"])
+    for change in range(swaps):
+        put_twin(bundle, "twin") if change % 2 == 0 else delete(bundle, ["twin"])
         assert follow(client)
     ended.set()
     for thread in threads:
         thread.join()
     assert not faults
-    assert len(seen) > 2
+    return seen
+
+
+def test_swaps_under_load(started: Started, own_shop: Path) -> None:
+    client = started(own_shop, poll_seconds=3600.0)
+    seen = swapped_under_load(client, own_shop, 20, [None, None])
+    assert len({change for _, change in seen}) > 2
 
 
 def test_old_states_are_freed(own_shop: Path) -> None:

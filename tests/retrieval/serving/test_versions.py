@@ -26,7 +26,7 @@ from retrieval.serving.engine.served_bundle import Served, ServedBundle
 from retrieval.serving.engine.versions import Version
 from tests.retrieval.batch.shop import shop_log
 from tests.retrieval.serving.conftest import Started
-from tests.retrieval.serving.test_hot_swap import follow, put_twin
+from tests.retrieval.serving.test_hot_swap import follow, put_twin, swapped_under_load
 from tests.toy import ToyEncoder
 
 USERS: dict[str, Any] = {"histories": [["red-mug", "red-shoe"], ["blue-book"]], "k": 8}
@@ -277,35 +277,10 @@ def test_a_version_that_cannot_take_a_change_is_closed_and_says_why(started: Sta
 
 
 def test_answers_of_versions_are_not_mixed_under_swaps(started: Started, own_shop: Path) -> None:
-    """The twin is in the answers of every second change, by either generation, and each has items of its own state."""
     client = started(own_shop, poll_seconds=3600.0)
     first, second = generations(own_shop)
-    ended, faults, seen = threading.Event(), list[str](), set[tuple[str, int]]()
-
-    def keep_asking(name: str | None) -> None:
-        while not ended.is_set():
-            body = {"texts": ["red mug"], "k": 20} | ({} if name is None else {"generation": name})
-            answer = client.post("/search", json=body)
-            if answer.status_code != 200:
-                faults.append(answer.text)
-                continue
-            found = {hit["item_id"] for hit in answer.json()["results"][0]["hits"]}
-            state = (answer.json()["generation"], answer.json()["change"])
-            seen.add(state)
-            if ("twin" in found) != (state[1] % 2 == 1) or state[0] != (name or second):
-                faults.append(f"{state} has {sorted(found)}")
-
-    threads = [threading.Thread(target=keep_asking, args=(name,)) for name in (None, first)]
-    for thread in threads:
-        thread.start()
-    for change in range(10):
-        put_twin(own_shop, "twin") if change % 2 == 0 else delete(own_shop, ["twin"])
-        assert follow(client)
-    ended.set()
-    for thread in threads:
-        thread.join()
-    assert not faults
-    assert len({name for name, _ in seen}) == 2
+    seen = swapped_under_load(client, own_shop, 10, [None, first])
+    assert {generation for generation, _ in seen} == {first, second}
 
 
 def test_pinned_versions_stay_open_and_say_why_one_cannot_be_served(own_shop: Path) -> None:
