@@ -4,31 +4,33 @@
 
 The service is a process of its own on this machine; HTTP and Python are asked in turn, so that both see the same load
 of the machine. ``--overload`` asks at five times the measured capacity for so many seconds, at fixed times, whether
-answers have come or not.
+answers have come or not. For this the last core is of the clients alone, and the others of the service, also while its
+capacity and its latency without load are measured; with a single core they share it. It needs Linux.
 """
 
 import argparse
 import asyncio
 import contextlib
+import json
 import os
 import subprocess
 import sys
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from time import perf_counter, sleep
+from time import perf_counter, process_time, sleep
 from typing import Any
 
 import httpx2
 import numpy as np
 
-from indexing.runtime.threads import cores
 from retrieval.retriever.retriever import Retriever
+from scripts.benchmarks.live.open_loop import at_rate, one_by_one, post_bytes
 from scripts.benchmarks.record import keep
 
 TIMES_CAPACITY = 5
 WARM = 20
+FIRST_SECOND = 1.0  # in which what an overload begins with is still taken for a burst
 Call = Callable[[int], object]
 WORDS = "red mug, blue shoe, a dog, a slice of fruit, old car, tree in autumn, small house, bird, ball, cup of coffee"
 
@@ -43,7 +45,7 @@ def main() -> None:
     parser.add_argument("--name", default="service_latency", help="of the file of results")
     given = parser.parse_args()
     texts = given.texts.read_text().splitlines() if given.texts else WORDS.split(", ")
-    with service(given.bundle) as (process, url), httpx2.Client(base_url=url, timeout=30) as client:
+    with service(given.bundle) as (_, url), httpx2.Client(base_url=url, timeout=30) as client:
         retriever = Retriever.open(given.bundle)
         kinds = compared(retriever, client, texts)
         result: dict[str, Any] = {
@@ -51,8 +53,8 @@ def main() -> None:
             "encoder": retriever.bundle.manifest.encoder.name,
             "ms": {kind: in_turn(calls, given.requests) for kind, calls in kinds.items()},
         }
-        if given.overload:
-            result["overload"] = overload(url, process.pid, texts, given.overload)
+    if given.overload:
+        result["overload"] = overload(given.bundle, texts, given.overload)
     keep(given.name, result, 0)
 
 
@@ -127,84 +129,67 @@ def in_turn(calls: Mapping[str, Call], count: int) -> dict[str, Any]:
 
 def percentiles(ms: "np.ndarray[Any, Any] | list[float]") -> dict[str, float]:
     """Give p50 and p99 of milliseconds."""
-    return {f"p{share}": round(float(np.percentile(ms, share)), 2) for share in (50, 99)}
+    return {f"p{share}": round(float(np.percentile(ms, share)), 2) if len(ms) else float("nan") for share in (50, 99)}
 
 
-def overload(url: str, pid: int, texts: list[str], seconds: float) -> dict[str, Any]:
-    """Ask at five times the capacity, and afterwards until an answer is as fast as before."""
-    capacity, unloaded = measured_capacity(url, texts)
-    memory = resident(pid)
-    rate = TIMES_CAPACITY * capacity
-    statuses, accepted, refused = asyncio.run(at_rate(url, texts, rate, seconds))
-    start = perf_counter()
-    with httpx2.Client(base_url=url, timeout=30) as client:
-        while client.post("/search", json={"texts": [texts[0]]}).status_code != 200:
-            sleep(0.01)
+def overload(bundle: Path, texts: list[str], seconds: float) -> dict[str, Any]:
+    """Start a service on cores of its own, and ask it from another one for more than it can do."""
+    cores = sorted(os.sched_getaffinity(0))
+    of_service, of_clients = cores[:-1] or cores, cores[-1:]
+    load = os.getloadavg()[0]
+    try:
+        os.sched_setaffinity(0, of_service)  # what is started now inherits it
+        with service(bundle) as (process, url):
+            os.sched_setaffinity(0, of_clients)
+            requests = [post_bytes(url, "/search", json.dumps({"texts": [text]}).encode()) for text in texts]
+            measured = asked_too_much(url, process.pid, requests, seconds, len(of_service) + 1)
+    finally:
+        os.sched_setaffinity(0, cores)
+    return {"cores of the service and of the clients": [of_service, of_clients], "load before": load, **measured}
+
+
+def asked_too_much(url: str, pid: int, requests: Sequence[bytes], seconds: float, clients: int) -> dict[str, Any]:
+    """Ask without load, with as many clients as keep the service busy, and at five times what these were answered."""
+    asyncio.run(one_by_one(url, requests, 2))
+    alone = [one.seconds * 1000 for one in asyncio.run(one_by_one(url, requests, 10)) if one.status == 200]
+    busy = [one for one in asyncio.run(one_by_one(url, requests, 5, clients)) if one.status == 200]
+    capacity = len(busy) / 5
+    memory, worked, asking, start = resident(pid), processor_seconds(pid), process_time(), perf_counter()
+    replies = asyncio.run(at_rate(url, requests, TIMES_CAPACITY * capacity, seconds))
+    elapsed = perf_counter() - start
+    worked, asking = processor_seconds(pid) - worked, process_time() - asking
+    recovery = recovered(url, requests[:1], 2 * percentiles(alone)["p99"])
+    accepted = [one for one in replies if one.status == 200]
+    later = [one for one in accepted if one.due > start + FIRST_SECOND]
+    refused = [one for one in replies if one.status != 200]
     return {
         "capacity, requests a second": round(capacity, 1),
-        "offered, requests a second": round(rate, 1),
-        "statuses": dict(statuses),
-        "unloaded, ms": percentiles(unloaded),
-        "accepted, ms": percentiles(accepted or [float("nan")]),
-        "refused, ms": percentiles(refused or [float("nan")]),
-        "recovery, s": round(perf_counter() - start, 2),
+        "offered, requests a second": round(TIMES_CAPACITY * capacity, 1),
+        "statuses": dict(Counter(str(one.status) for one in replies)),
+        "unloaded, ms": percentiles(alone),
+        "accepted, ms": percentiles([one.seconds * 1000 for one in accepted]),
+        "accepted after the first second, ms": percentiles([one.seconds * 1000 for one in later]),
+        "refused, ms": percentiles([one.seconds * 1000 for one in refused]),
+        "sent late, ms": percentiles([(one.sent - one.due) * 1000 for one in replies]),
+        "cores busy with the service and with the clients": [round(worked / elapsed, 2), round(asking / elapsed, 2)],
+        "recovery, s": round(recovery, 2),
         "memory before and after, MB": [round(memory / 1e6), round(resident(pid) / 1e6)],
     }
 
 
-def measured_capacity(url: str, texts: list[str]) -> tuple[float, list[float]]:
-    """Give how many requests a second as many clients as cores get answered, and the times of a single one, in ms."""
-    done, ended = Counter[int](), threading.Event()
-
-    def ask(number: int) -> None:
-        with httpx2.Client(base_url=url, timeout=30) as client:
-            while not ended.is_set():
-                client.post("/search", json={"texts": [texts[done[number] % len(texts)]]}).raise_for_status()
-                done[number] += 1
-
-    alone: list[float] = []
-    with httpx2.Client(base_url=url, timeout=30) as client:
-        for at in range(200):
-            start = perf_counter()
-            client.post("/search", json={"texts": [texts[at % len(texts)]]}).raise_for_status()
-            alone.append((perf_counter() - start) * 1000)
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(cores())]
+def recovered(url: str, requests: Sequence[bytes], most_ms: float) -> float:
+    """Give the seconds until a request is answered within so many milliseconds."""
     start = perf_counter()
-    for thread in threads:
-        thread.start()
-    sleep(5)
-    ended.set()
-    for thread in threads:
-        thread.join()
-    return sum(done.values()) / (perf_counter() - start), alone
+    while True:
+        last = asyncio.run(one_by_one(url, requests, 0))[0]
+        if last.status == 200 and last.seconds * 1000 <= most_ms:
+            return perf_counter() - start
 
 
-async def at_rate(
-    url: str, texts: list[str], rate: float, seconds: float
-) -> tuple[Counter[str], list[float], list[float]]:
-    """Send requests at fixed times; give how they ended, and the milliseconds of those answered and refused."""
-    statuses, accepted, refused = Counter[str](), list[float](), list[float]()
-    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=200)
-    async with httpx2.AsyncClient(base_url=url, timeout=30, limits=limits) as client:
-
-        async def ask(at: int) -> None:
-            start = perf_counter()
-            try:
-                answer = await client.post("/search", json={"texts": [texts[at % len(texts)]]})
-            except httpx2.HTTPError as error:
-                statuses[type(error).__name__] += 1
-                return
-            statuses[str(answer.status_code)] += 1
-            (accepted if answer.status_code == 200 else refused).append((perf_counter() - start) * 1000)
-
-        start, tasks = perf_counter(), set[asyncio.Task[None]]()
-        for at in range(int(rate * seconds)):
-            await asyncio.sleep(max(0.0, start + at / rate - perf_counter()))
-            task = asyncio.create_task(ask(at))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-        await asyncio.gather(*tasks)
-    return statuses, accepted, refused
+def processor_seconds(pid: int) -> float:
+    """Give the seconds for which a process has computed."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident(pid: int) -> int:

@@ -2,14 +2,12 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
 
 from retrieval.serving.config import Limits
-from retrieval.serving.engine import admission as module
 from retrieval.serving.engine.admission import Admission, ClientGoneError, OverloadedError
 from retrieval.serving.engine.metering import NoMeter
 from retrieval.serving.engine.request import CURRENT, RequestContext
@@ -169,23 +167,6 @@ def test_a_cancelled_request_gives_its_place_back() -> None:
     started(Limits(concurrency=1), test)
 
 
-def test_a_standing_queue_refuses_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "STANDING", 0.02)
-
-    async def test(admission: Admission, _: Counting, work: Work) -> None:
-        first, second = asked(admission, work.numbered(0)), asked(admission, work.numbered(1))
-        await begun(work)
-        await asyncio.sleep(0.05)
-        start = time.perf_counter()
-        assert await refused(asked(admission, work.numbered(2))) == (429, "queue_full")
-        assert time.perf_counter() - start < 5  # and not at its deadline
-        work.may_end.set()
-        assert list(await asyncio.gather(first, second)) == [0, 1]
-        assert await asked(admission, work.numbered(3)) == 3
-
-    started(Limits(concurrency=1), test)
-
-
 def test_nothing_is_admitted_while_stopping() -> None:
     async def test(admission: Admission, meter: Counting, work: Work) -> None:
         admission.stopping = True
@@ -206,31 +187,3 @@ def test_an_error_of_the_work_is_raised() -> None:
         assert await asked(admission, work.numbered(1)) == 1
 
     started(Limits(concurrency=1), test)
-
-
-def test_a_queue_that_its_refusals_emptied_is_no_burst(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [0.0]
-    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-
-    async def refused(queue: module.WorkQueue) -> bool:
-        """Say whether a request is refused, rather than left waiting, while all places are taken."""
-        with pytest.raises((OverloadedError, TimeoutError)) as given_up:
-            await asyncio.wait_for(queue.enter(RequestContext.begin(10.0), 1), 0.2)
-        return given_up.type is OverloadedError
-
-    async def run() -> list[bool]:
-        queue = module.WorkQueue("search", 1, 64, NoMeter())
-        await queue.enter(RequestContext.begin(10.0), 1)
-        outcomes = [await refused(queue)]  # the first of a burst waits
-        now[0] = 1.0
-        outcomes += [
-            await refused(queue),
-            await refused(queue),
-        ]  # the queue is empty each time, and nobody came through
-        queue.leave(0.01, 1)
-        await queue.enter(RequestContext.begin(10.0), 1)  # at once: the rush is over
-        outcomes.append(await refused(queue))
-        queue.threads.shutdown()
-        return outcomes
-
-    assert asyncio.run(run()) == [False, True, True, False]

@@ -1,0 +1,177 @@
+"""Admission while more is asked for than can be done, in virtual time: each request takes ten milliseconds."""
+
+import asyncio
+import time
+
+import numpy as np
+import pytest
+
+from retrieval.serving.engine.admission import OverloadedError, WorkQueue
+from retrieval.serving.engine.metering import NoMeter
+from retrieval.serving.engine.request import RequestContext
+from tests.retrieval.serving.virtual_time import run_in_virtual_time
+
+TAKES = 0.01
+DEADLINE = 5.0
+
+
+class Asked:
+    """Requests of a queue, and what became of each.
+
+    Attributes:
+        admitted: When each came that was answered, and the seconds until then.
+        refused: When each came that was refused, the seconds until then, and the status.
+    """
+
+    def __init__(self, at_once: int, most_waiting: int = 64) -> None:
+        self.queue = WorkQueue("search", at_once, most_waiting, NoMeter())
+        self.admitted, self.refused = list[tuple[float, float]](), list[tuple[float, float, int]]()
+        self._tasks = list["asyncio.Task[None]"]()
+
+    def ask(self, takes: float = TAKES) -> None:
+        """Ask now."""
+        self._tasks.append(asyncio.create_task(self._request(takes)))
+
+    async def at_rate(self, rate: float, seconds: float, seed: int | None = None) -> None:
+        """Ask so many times a second, evenly, or at random times if there is a seed."""
+        random, until = np.random.default_rng(seed), time.perf_counter() + seconds
+        while time.perf_counter() < until:
+            self.ask()
+            await asyncio.sleep(1 / rate if seed is None else random.exponential(1 / rate))
+
+    async def end(self) -> None:
+        """Wait until all are answered."""
+        await asyncio.gather(*self._tasks)
+        self.queue.threads.shutdown()
+
+    async def _request(self, takes: float) -> None:
+        came = time.perf_counter()
+        try:
+            await self.queue.enter(RequestContext.begin(DEADLINE), 1)
+        except OverloadedError as refused:
+            self.refused.append((came, time.perf_counter() - came, refused.status))
+            return
+        await asyncio.sleep(takes)
+        self.queue.leave(takes, 1)
+        self.admitted.append((came, time.perf_counter() - came))
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 4])
+@pytest.mark.parametrize(("times_capacity", "seed"), [(2, None), (5, None), (20, None), (5, 0), (20, 0)])
+def test_what_an_overload_lets_in_waits_for_less_than_a_request_takes(
+    at_once: int, times_capacity: int, seed: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capacity = at_once / TAKES
+
+    async def run() -> Asked:
+        asked = Asked(at_once)
+        await asked.at_rate(times_capacity * capacity, 4, seed)
+        await asked.end()
+        return asked
+
+    asked = run_in_virtual_time(run(), monkeypatch)
+    later = np.array([seconds for came, seconds in asked.admitted if came > 1])  # at first it is a burst
+    assert later.max() < 2 * TAKES
+    assert np.median(later) <= 1.5 * TAKES + 1e-9
+    assert len(later) > 0.9 * 3 * capacity  # and places are not left free for it
+    assert {(waited, status) for _, waited, status in asked.refused} == {(0.0, 429)}  # at once
+
+
+def test_a_burst_is_served_in_order_while_nothing_else_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> Asked:
+        asked = Asked(1)
+        for _ in range(60):
+            asked.ask()
+        await asked.end()
+        return asked
+
+    asked = run_in_virtual_time(run(), monkeypatch)
+    assert asked.refused == []
+    np.testing.assert_allclose([seconds for _, seconds in asked.admitted], TAKES * np.arange(1, 61))
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 4])
+def test_half_of_what_can_be_done_is_hardly_ever_refused(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> Asked:
+        asked = Asked(at_once)
+        await asked.at_rate(0.5 * at_once / TAKES, 40, seed=0)
+        await asked.end()
+        return asked
+
+    asked = run_in_virtual_time(run(), monkeypatch)
+    assert len(asked.refused) < 0.005 * len(asked.admitted)
+
+
+def test_as_many_clients_as_twice_the_places_are_all_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def client(asked: Asked) -> None:
+        for _ in range(300):
+            await asked._request(TAKES)
+
+    async def run() -> Asked:
+        asked = Asked(2)
+        await asyncio.gather(*(client(asked) for _ in range(4)))
+        await asked.end()
+        return asked
+
+    asked = run_in_virtual_time(run(), monkeypatch)
+    assert asked.refused == []
+
+
+def refused_of_a_burst(rest: float, other: float, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Give how many of twenty requests at once are refused some time after an overload of two places.
+
+    Args:
+        rest: That time.
+        other: Requests a second that come meanwhile.
+        monkeypatch: Puts virtual time in place.
+    """
+
+    async def run() -> int:
+        asked = Asked(2)
+        await asked.at_rate(1_000, 2)
+        while asked.queue.waiting:
+            await asyncio.sleep(TAKES / 10)
+        await asked.at_rate(other, rest)
+        before = len(asked.refused)
+        for _ in range(20):
+            asked.ask()
+        await asked.end()
+        return len(asked.refused) - before
+
+    return run_in_virtual_time(run(), monkeypatch)
+
+
+def test_a_burst_soon_after_an_overload_may_wait_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert refused_of_a_burst(0.2, 10, monkeypatch) == 0
+    assert refused_of_a_burst(0.5, 100, monkeypatch) == 0  # one of two places is free meanwhile
+    assert refused_of_a_burst(0.001, 1_000, monkeypatch) > 0
+
+
+def test_a_place_that_is_free_for_a_moment_does_not_end_an_overload(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> Asked:
+        asked = Asked(1)
+        await asked.at_rate(500, 1)
+        for _ in range(50):  # each time the queue runs empty, and what comes then finds a free place
+            while asked.queue.waiting:
+                await asyncio.sleep(TAKES / 10)
+            await asyncio.sleep(1.1 * TAKES)
+            for _ in range(20):
+                asked.ask()
+        await asked.end()
+        return asked
+
+    asked = run_in_virtual_time(run(), monkeypatch)
+    assert max(seconds for came, seconds in asked.admitted if came > 1) < 2 * TAKES
+
+
+def test_a_request_that_its_place_comes_too_late_for_ends_at_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> Asked:
+        asked = Asked(1)
+        asked.ask(takes=20)
+        asked.ask()
+        await asked.end()
+        return asked
+
+    asked = run_in_virtual_time(run(), monkeypatch)
+    assert [(came, round(waited, 6), status) for came, waited, status in asked.refused] == [(0.0, DEADLINE, 503)]
+    assert asked.queue.waiting == 0
