@@ -36,6 +36,7 @@ from indexing.encoders.inference.batching import (
     pixels_in_batches,
     well_formed,
 )
+from indexing.encoders.inference.packed_linear import packed
 from indexing.media.files import Modality
 from indexing.media.image_form import ImageForm, Pixels
 from indexing.media.images import to_rgb
@@ -91,7 +92,7 @@ class _Layer(nn.Module):
         self.down = nn.Linear(HIDDEN, TEXT_DIM)
         self.down_norm = nn.LayerNorm(TEXT_DIM, EPSILON)
 
-    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         batch, length, _ = x.shape
         query, key, value = self.query_key_value(x).view(batch, length, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
@@ -114,11 +115,17 @@ class TextTower(nn.Module):
     def forward(self, ids: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         """Map (B, L) int64 ids and (B, L) bool flags of real tokens to (B, 384)."""
         x = self.norm(self.words(ids) + self.positions.weight[: ids.shape[1]])
-        mask = real[:, None, None, :]
+        mask = None if bool(real.all()) else real[:, None, None, :]
         for layer in self.layers:
             x = layer(x, mask)
         kept = real[:, :, None].to(x.dtype)
         return F.normalize((x * kept).sum(dim=1).float() / kept.sum(dim=1).float(), dim=1)
+
+    def pack(self) -> None:
+        """Lay the weights out for the few tokens of a query; the tower is no longer trained."""
+        for layer in self.layers:
+            for name in ("query_key_value", "attended", "up", "down"):
+                setattr(layer, name, packed(getattr(layer, name)))
 
 
 class _Convolution(nn.Module):
@@ -227,6 +234,7 @@ class PocketEncoder:
         self._image.load_state_dict(image, assign=True)
         for tower in (self._text, self._image):
             tower.eval().requires_grad_(False)
+        self._text.pack()
         parts = [path for path in folder.iterdir() if path.suffix in (".safetensors", ".json")]
         self.info = EncoderInfo(
             name="pocket",

@@ -20,6 +20,7 @@ from indexing.encoders.pocket import (
     HIDDEN,
     LAYERS,
     TEXT_DIM,
+    TEXT_LAST_COMPONENT,
     WEIGHTS,
     ImageTower,
     PocketEncoder,
@@ -115,6 +116,23 @@ def test_eight_bits_are_enough() -> None:
     cosines = (ours * original).sum(axis=1) / np.linalg.norm(original, axis=1)
     assert len(texts) == 64
     assert cosines.min() >= 0.999
+
+
+def test_packed_weights_are_the_same_tower(encoder: PocketEncoder) -> None:
+    """Texts alone and padded, from one token to the most; vectors differ by rounding."""
+    tower = TextTower().eval()
+    tower.load_state_dict(dequantise(load_file(WEIGHTS / "text.safetensors")))
+    texts = ["", "mug", "a slice of fruit", "an old car in front of a small house", "many words " * 100]
+    tokenizer = Tokenizer.from_file(str(WEIGHTS / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(128)
+    with torch.inference_mode():
+        plain = tower(*padded([tokenizer.encode(text).ids for text in texts]))
+        expected = torch.cat([encoder._texts_content(plain), torch.full((len(texts), 1), TEXT_LAST_COMPONENT)], dim=1)
+        expected = torch.nn.functional.normalize(expected, dim=1)
+    together, alone = encoder.encode_texts(texts), [encoder.encode_texts([text])[0] for text in texts]
+    np.testing.assert_allclose(together, expected, atol=1e-6)
+    np.testing.assert_allclose(alone, expected, atol=1e-6)
 
 
 def test_the_weights_are_small_and_hold_no_code() -> None:
