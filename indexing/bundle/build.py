@@ -36,7 +36,7 @@ from indexing.catalogue.readers.arrow_tables import ArrowStream
 from indexing.encoders import load_encoder
 from indexing.encoders.base import Encoder, EncoderInfo, HasBridge, check_encoder, golden_vectors
 from indexing.encoders.precomputed import VectorsEncoder
-from indexing.errors import BundleError, CatalogueError
+from indexing.errors import BundleError, CatalogueError, require_extra
 from indexing.filesystem import fsops
 from indexing.filesystem.locks import write_lock
 from indexing.index import IndexConfig
@@ -88,6 +88,8 @@ def build_bundle(
     check_encoding(encode, progress)
     if index is not None:
         check_kind(index, IndexConfig, "index", "give an IndexConfig, or None")
+        if index.kind == "lancedb":
+            require_extra("lancedb", "lancedb")
     check_call(carry, "carry")
     check_flag(drop_learned, "drop_learned")
     if isinstance(encoder, VectorsEncoder):

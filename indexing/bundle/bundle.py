@@ -303,8 +303,9 @@ def served_vectors(bundle: Bundle) -> Vectors:
         return index.vectors
     from indexing.index.backends.faiss import FaissIndex
     from indexing.index.backends.ivf import IvfIndex
+    from indexing.index.backends.lance import LanceIndex
     from indexing.index.backends.sharded import ShardedIndex
 
-    if isinstance(index, FaissIndex | IvfIndex | ShardedIndex):
+    if isinstance(index, FaissIndex | IvfIndex | ShardedIndex | LanceIndex):
         return index.vectors
     raise InputError(f"index kind {index.kind!r} does not give its vectors back")

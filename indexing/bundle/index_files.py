@@ -10,13 +10,20 @@ from indexing.arrays import Rows, Vectors, unit
 from indexing.bundle.generation import INDEX, RECALL_CHECK
 from indexing.bundle.publish import Content
 from indexing.filesystem import fsops
-from indexing.index import IndexConfig, Queries, VectorIndex, build_index
+from indexing.index import IndexConfig, IndexReport, Queries, VectorIndex, build_index
+from indexing.index.config import BUILT_IN_FILES
 from indexing.index.tuning.recall import HeldOutQueries, RecallCheck
 from indexing.store.collect import ModalityVectors
 
 
 def index_items(
-    frozen: ModalityVectors, vectors: Vectors, config: IndexConfig, work: Path, queries: HeldOutQueries | None = None
+    frozen: ModalityVectors,
+    vectors: Vectors,
+    config: IndexConfig,
+    work: Path,
+    queries: HeldOutQueries | None = None,
+    *,
+    before: Path | None = None,
 ) -> tuple[dict[str, Content], dict[str, Any]]:
     """Index the vectors of N items to the goals that were set.
 
@@ -26,27 +33,54 @@ def index_items(
         config: The goals.
         work: Folder for an index that is built in files; it is needed until these are in the generation.
         queries: Those of each kind that the index is tuned on.
+        before: The index of the generation before, of which a table of LanceDB keeps the rows that stay.
 
     Returns:
         The files of the generation, and the index section of the manifest.
     """
     queries = held_out_queries(frozen, vectors, config.sample) if queries is None else queries
-    if config.kind == "sharded":
+    if config.kind in BUILT_IN_FILES:
         fsops.make_folder(work)
-    index, report = build_index(vectors, config, queries, work / INDEX)
+    index, report = _extended(vectors, config, queries, work / INDEX, before)
+    if index is None or report is None:
+        index, report = build_index(vectors, config, queries, work / INDEX)
     recall_check = RecallCheck.of(index, vectors, queries, config.k)
     files = _file_contents(index, work / INDEX) | {RECALL_CHECK: recall_check.to_bytes()}
     return files, report.to_json() | {"config": asdict(config)}
 
 
+def _extended(
+    vectors: Vectors, config: IndexConfig, queries: HeldOutQueries, path: Path, before: Path | None
+) -> tuple[VectorIndex | None, IndexReport | None]:
+    """Bring the table of the generation before up to date, unless it would then miss a goal."""
+    from indexing.index.backends.lance import copy_table, table_folder
+
+    if config.kind != "lancedb" or before is None or not table_folder(before).exists():
+        return None, None
+    copy_table(before, path, fsops.link_or_copy)  # LanceDB writes into no file that is there
+    fsops.copy(before, path)
+    index, report = build_index(vectors, config, queries, path)
+    if report.target_met:
+        return index, report
+    fsops.remove(path)  # or else it would be brought up to date once more
+    return None, None
+
+
 def _file_contents(index: VectorIndex, path: Path) -> dict[str, Content]:
-    """Return the files of an index: those of one in shards were written at a path, but for the efforts chosen since."""
+    """Return the files of an index: those built in files are at a path, but for the efforts chosen since."""
+    from indexing.index.backends.lance import LanceIndex, table_files
     from indexing.index.backends.sharded import ShardedIndex, shard_files  # FAISS is loaded only by those who build
 
-    if not isinstance(index, ShardedIndex):
-        return {INDEX: index.save}
-    index.save_contents(path)
-    return {file.name: file for file in (path, *shard_files(path))}
+    match index:
+        case ShardedIndex():
+            index.save_contents(path)
+            files = shard_files(path)
+        case LanceIndex():
+            index.save_contents(path)
+            files = table_files(path)
+        case _:
+            return {INDEX: index.save}
+    return {file.relative_to(path.parent).as_posix(): file for file in (path, *files)}
 
 
 def held_out_queries(items: ModalityVectors, vectors: Vectors, sample: int, seed: int = 0) -> dict[str, Queries]:

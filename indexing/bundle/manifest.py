@@ -48,7 +48,7 @@ _SCHEMA = {
     "batches?": int,
     "sequence?": int,
 }
-_FILE_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*(/[a-z0-9][a-z0-9_.-]*)?")
+_FILE_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*(/[a-z0-9_][a-z0-9_.-]*){0,3}")
 
 
 @dataclass(frozen=True)

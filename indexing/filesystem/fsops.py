@@ -186,6 +186,15 @@ def truncate(path: Path, size: int) -> None:
         disk.close(descriptor)
 
 
+def fsync_file(path: Path) -> None:
+    """Make a file durable that something else has written."""
+    descriptor = disk.open(path, create=False)
+    try:
+        disk.fsync(descriptor)
+    finally:
+        disk.close(descriptor)
+
+
 def fsync_folder(folder: Path) -> None:
     """Make the names in a folder durable (a rename is not, until its folder is flushed)."""
     disk.fsync_folder(folder)

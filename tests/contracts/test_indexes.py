@@ -1,6 +1,8 @@
 """One suite over every index: it must agree with the exact oracle by row and by score."""
 
+import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +13,23 @@ from hypothesis import strategies as st
 from indexing.arrays import Rows, Vectors
 from indexing.errors import DamagedFileError, InputError, ShapeError, VectorError
 from indexing.index import FlatIndex, VectorIndex, load_index
+from indexing.index.backends.build_lance import build_lance
 from indexing.index.backends.faiss import FaissIndex
+from indexing.index.backends.lance import LanceIndex
 from indexing.index.backends.sharded import ShardedIndex
+from indexing.index.config import SearchParams, SearchParamsByKind
 from tests.agree import assert_lists_agree
 
 COUNT, DIM = 700, 24
+FOLDERS = tempfile.TemporaryDirectory(prefix="tables-of-tests-")  # removed when the tests end
+
+
+def lance(vectors: Vectors, *, lists: bool) -> LanceIndex:
+    """A table, of which all lists are searched and all codes but one are scored anew."""
+    index = build_lance(vectors, Path(tempfile.mkdtemp(dir=FOLDERS.name), "index.bin"), lists=lists)
+    return index.with_efforts(SearchParamsByKind(default=SearchParams(index.lists, len(index) - 1)))
+
+
 MAKERS: dict[str, Callable[[Vectors], VectorIndex]] = {
     "flat": FlatIndex,
     "faiss-flat": FaissIndex.flat,
@@ -24,6 +38,8 @@ MAKERS: dict[str, Callable[[Vectors], VectorIndex]] = {
     "faiss-sharded": lambda vectors: ShardedIndex(
         [FaissIndex.flat(part) for part in np.split(vectors, [len(vectors) // 3, len(vectors) // 2]) if len(part)]
     ),
+    "lancedb-flat": partial(lance, lists=False),
+    "lancedb-ivf": partial(lance, lists=True),
 }
 
 

@@ -116,7 +116,8 @@ def fold_changes(bundle: Bundle, learned: Learned, work: Path) -> tuple[Manifest
     live, config = bundle.is_live, manifest.index_config()
     vectors = learned.item_vectors(bundle)[live]
     queries = learned.queries(bundle, vectors, config.sample)
-    index_files, index_section = index_items(bundle.modality_vectors.take(live), vectors, config, work, queries)
+    frozen, before = bundle.modality_vectors.take(live), bundle.folder / INDEX
+    index_files, index_section = index_items(frozen, vectors, config, work, queries, before=before)
     return replace(manifest, index=index_section), {**files, **index_files}
 
 

@@ -62,7 +62,8 @@ def build_index(
         config: The goals.
         queries: For each kind of query (``"text"``, ``"image"``, …) some (B, D) held-out ones, or `Queries` that say
             which rows they are themselves.
-        path: Where an index in shards is written while it is built; the other kinds are written by `VectorIndex.save`.
+        path: Where an index in shards, or in a table of LanceDB, is written while it is built; the other kinds are
+            written by `VectorIndex.save`.
 
     Returns:
         The index and what was measured. The first family of the short list that meets every goal is taken, with
@@ -126,10 +127,14 @@ def load_index(path: Path, kind: str, efforts: Mapping[str, Mapping[str, int]] |
             from indexing.index.backends.sharded import ShardedIndex
 
             index = ShardedIndex.load(path)
+        case "lancedb-flat" | "lancedb-ivf":
+            from indexing.index.backends.lance import LanceIndex
+
+            index = LanceIndex.load(path)
         case _:
             raise InputError(
-                f"index kind {kind!r} is unknown; this version reads flat, faiss-flat, faiss-hnsw, faiss-ivf and "
-                "faiss-sharded"
+                f"index kind {kind!r} is unknown; this version reads flat, faiss-flat, faiss-hnsw, faiss-ivf, "
+                "faiss-sharded, lancedb-flat and lancedb-ivf"
             )
     if not efforts:
         return index

@@ -10,6 +10,8 @@ from indexing.index.config import IndexConfig
 
 # Exact search over this many vectors takes about a millisecond on one core: nothing else is worth its memory.
 FLAT_UP_TO = 50_000
+# A search of LanceDB takes some milliseconds, in which as few vectors as these are read and scored.
+LANCE_LISTS_FROM = 2_000
 
 # Bits a dimension.
 _BITS = {"fp32": 32, "fp16": 16, "sq8": 8, "pq4": 2, "pq8": 2, None: 0}
@@ -22,14 +24,14 @@ class Family:
     """A type of index with its codec.
 
     Attributes:
-        kind: ``"flat"``, ``"hnsw"``, ``"ivf"`` or ``"sharded"``.
+        kind: ``"flat"``, ``"hnsw"``, ``"ivf"``, ``"sharded"`` or ``"lancedb"``.
         codec: The format of the vectors that are searched: ``"fp32"``, ``"fp16"``, ``"sq8"``, ``"pq4"`` or ``"pq8"``.
         refine: What the best are scored on anew, or None.
     """
 
-    kind: Literal["flat", "hnsw", "ivf", "sharded"]
+    kind: Literal["flat", "hnsw", "ivf", "sharded", "lancedb"]
     codec: Literal["fp32", "fp16", "sq8", "pq4", "pq8"]
-    refine: Literal["fp16", "sq8"] | None = None
+    refine: Literal["fp32", "fp16", "sq8"] | None = None
 
     @property
     def name(self) -> str:
@@ -37,7 +39,7 @@ class Family:
         return f"{self.kind} {self.codec}" + (f" + {self.refine}" if self.refine else "")
 
     def build(self, vectors: Vectors, m: int) -> TunableIndex:
-        """Index (N, D) vectors in memory; a graph has ``m`` edges a node. Shards are built by `build_sharded`."""
+        """Index (N, D) vectors in memory; a graph has ``m`` edges a node. Others have builders of their own."""
         from indexing.index.backends.faiss import FaissIndex  # FAISS is loaded only by those who build or search
         from indexing.index.backends.ivf import IvfIndex
 
@@ -65,6 +67,8 @@ class Family:
                 return size * (code + id_bytes + refined) + padding + 4 * dim * (lists + dim)
             case "sharded":  # finer vectors stay in the files
                 return size * (code + _ID) if self.codec == "pq4" else 0
+            case "lancedb":  # vectors stay in the table
+                return size * (code + _ID) if self.refine else 0
             case _:
                 assert_never(self.kind)
 
@@ -74,6 +78,7 @@ GRAPH, GRAPH_BYTE = Family("hnsw", "fp32"), Family("hnsw", "sq8", "fp16")
 LISTS_PQ, LISTS_PQ_BYTE, LISTS_BYTE = Family("ivf", "pq4", "fp16"), Family("ivf", "pq4", "sq8"), Family("ivf", "sq8")
 
 SHARDED, SHARDED_ON_DISK = Family("sharded", "pq4", "fp16"), Family("sharded", "pq8", "fp16")
+LANCE, LANCE_LISTS = Family("lancedb", "fp32"), Family("lancedb", "pq4", "fp32")
 
 FLATS = (FLAT, FLAT_HALF, FLAT_BYTE)
 GRAPHS = (GRAPH, GRAPH_BYTE)
@@ -97,6 +102,8 @@ def _families_of(config: IndexConfig, size: int) -> tuple[Family, ...]:
             return LISTS
         case "sharded":
             return (SHARDED_ON_DISK if config.on_disk else SHARDED,)
+        case "lancedb":
+            return (LANCE if size < LANCE_LISTS_FROM else LANCE_LISTS,)
         case _:
             assert_never(config.kind)
 

@@ -13,7 +13,7 @@ from typing import Any
 from indexing.arrays import Vectors
 from indexing.errors import InputError
 from indexing.index.base import TunableIndex
-from indexing.index.config import IndexConfig, SearchParams, SearchParamsByKind
+from indexing.index.config import BUILT_IN_FILES, IndexConfig, SearchParams, SearchParamsByKind
 from indexing.index.tuning.families import Family
 from indexing.index.tuning.recall import GroundTruth
 
@@ -46,16 +46,22 @@ class Point:
 def ladders(family: Family, index: TunableIndex) -> list[Ladder]:
     """Return the efforts to choose from: ladders of rising effort, each with fewer candidates than the one before."""
     from indexing.index.backends.ivf import IvfIndex  # FAISS is loaded only by those who build
+    from indexing.index.backends.lance import LanceIndex
     from indexing.index.backends.sharded import ShardedIndex
 
-    if isinstance(index, IvfIndex | ShardedIndex):
+    if isinstance(index, LanceIndex) and not index.lists:
+        return [[SearchParams()]]
+    if isinstance(index, IvfIndex | ShardedIndex | LanceIndex):
         lists = [*(value for value in LISTS if value < index.lists), index.lists]
         candidate_counts = [value for value in CANDIDATES if value < len(index)] or [len(index)]
-        return [
+        efforts = [
             [SearchParams(lists=value, candidates=candidates) for value in lists]
             for candidates in candidate_counts
             if index.refined
         ] or [[SearchParams(lists=value) for value in lists]]
+        if isinstance(index, LanceIndex):
+            efforts[0].append(SearchParams(index.lists, len(index)))  # which is an exact search
+        return [*efforts]
     if family.kind == "hnsw":
         return [[SearchParams(ef_search=value) for value in EF_SEARCH]]
     return [[SearchParams()]]
@@ -64,9 +70,10 @@ def ladders(family: Family, index: TunableIndex) -> list[Ladder]:
 def cost(index: TunableIndex, effort: SearchParams) -> float:
     """Return the relative cost of a query, in vectors scored; only efforts of one index may be compared by it."""
     from indexing.index.backends.ivf import IvfIndex
+    from indexing.index.backends.lance import LanceIndex
     from indexing.index.backends.sharded import ShardedIndex
 
-    if isinstance(index, IvfIndex | ShardedIndex):
+    if isinstance(index, IvfIndex | ShardedIndex | LanceIndex):
         num_shards = len(index.shards) if isinstance(index, ShardedIndex) else 1
         return effort.lists * len(index) / index.lists * index.code_cost + num_shards * effort.candidates
     return float(effort.ef_search)
@@ -176,7 +183,7 @@ def run_trial(
             return truth.measure(tuned_index, vectors)
 
         best[kind], points[kind] = tuned(family, index, config.min_recall, measure)
-    if ground_truth and family.kind != "flat":  # which knows no effort
+    if ground_truth and not index.kind.endswith("flat"):  # which know no effort
         index = index.with_efforts(SearchParamsByKind({kind: point.effort for kind, point in best.items()}))
     speeds = {kind: _speed(index, truth, vectors, kind) for kind, truth in ground_truth.items()}
     latencies = {kind: _latency(index, truth, kind) for kind, truth in ground_truth.items()}
@@ -186,10 +193,14 @@ def run_trial(
 
 
 def _build_family(family: Family, vectors: Vectors, config: IndexConfig, path: Path | None) -> TunableIndex:
-    if family.kind != "sharded":
+    if family.kind not in BUILT_IN_FILES:
         return family.build(vectors, config.m)
     if path is None:
-        raise InputError("kind 'sharded' is built in files: say at which path")
+        raise InputError(f"kind {family.kind!r} is built in files: say at which path")
+    if family.kind == "lancedb":
+        from indexing.index.backends.build_lance import build_lance
+
+        return build_lance(vectors, path, lists=family.refine is not None)
     from indexing.index.backends.build_sharded import (
         DEFAULT_MEMORY,
         build_sharded,
