@@ -20,7 +20,6 @@ LONG = 5  # a wait is long if it is for the time that so many requests take
 BURST = 0.03  # seconds for which requests may come that have long to wait
 SPARE = 0.2  # share of the time for which a place must be free, so that an overload is over
 MOST_OVERLOAD = 40  # an overload counts for the time of so many requests, so that it is over soon after it ends
-PATIENCE = 0.5  # how long a request may wait in an overload, as a share of the time that one takes
 
 AT_ONCE: dict[Kind, int] = {"events": 32}
 """Requests of a kind of work at once that wait for a disk rather than compute: what waits is written together."""
@@ -128,10 +127,10 @@ class Admission:
 class WorkQueue:
     """The queue of one kind of work, first come, first served; used by the thread of the event loop alone.
 
-    A request is refused when it comes, or else it waits until its deadline. A burst may wait. Where requests that come
-    have had long to wait for a while, more is asked for than can be done, and a queue would only make all answers late.
-    Then one is admitted if its place is expected to be free within half of the time that a request takes. That ends
-    when places have been free for a share of the time: one that is free for a moment is chance.
+    A burst may wait. Where requests that come have had long to wait for a while, more is asked for than can be done,
+    and a queue would only make all answers late. Then, if as many wait as compute at once, one that comes replaces the
+    one that has waited for longest, which is refused: whoever gets a place has waited for a moment. That ends when
+    places have been free for a share of the time: one that is free for a moment is chance.
 
     Args:
         kind: Its name.
@@ -143,9 +142,8 @@ class WorkQueue:
     def __init__(self, kind: str, at_once: int, most_waiting: int, meter: Meter) -> None:
         self.kind, self.at_once, self.most_waiting, self._meter = kind, at_once, most_waiting, meter
         self.threads = ThreadPoolExecutor(at_once, thread_name_prefix=f"commonspace-{kind}")
-        self.waiting = 0
-        self._begun: deque[float] = deque()  # when those that compute began, the first first
-        self._waiters: deque[tuple[asyncio.Future[None], int]] = deque()
+        self.running, self.waiting = 0, 0
+        self._waiters: deque[tuple[asyncio.Future[bool], int]] = deque()  # told whether they got a place
         self._seconds_each = 0.0  # of a query, a moving average
         self._seconds = 0.0  # of a request
         self._long_since = math.inf  # since when waits are long; later by the time for which a place was free
@@ -158,65 +156,66 @@ class WorkQueue:
             OverloadedError: When there is none before the deadline.
         """
         now = time.perf_counter()
-        if len(self._begun) < self.at_once and not self._waiters:
+        if self.running < self.at_once and not self._waiters:
             since = max(self._long_since, now - BURST - MOST_OVERLOAD * self._seconds)
             since += (now - self._free_since) / SPARE
             self._long_since = since if since < now else math.inf
             self._free_since = now
-            self._begun.append(now)
+            self.running += 1
             return
-        if self.waiting >= self.most_waiting or not self._may_wait(now, request.seconds_left):
+        if self._is_overload(now) and len(self._waiters) >= self.at_once:
+            self._take_next().set_result(False)
+        if self.waiting >= self.most_waiting or self._expected_seconds() > request.seconds_left:
             raise OverloadedError(429, "queue_full", self.seconds_waiting())
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        place: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiters.append((place, cost))
         self._count(cost)
         try:
-            await asyncio.wait_for(asyncio.shield(place), max(request.seconds_left, 0.0))
+            has_place = await asyncio.wait_for(asyncio.shield(place), max(request.seconds_left, 0.0))
         except BaseException as reason:
             self._give_up(place, cost)
             if isinstance(reason, TimeoutError):
                 raise OverloadedError(503, "deadline", self.seconds_waiting()) from reason
             raise
+        if not has_place:
+            raise OverloadedError(429, "queue_full", self.seconds_waiting())
 
     def leave(self, seconds: float | None, cost: int) -> None:
         """Give a place to the next that waits; ``seconds`` is how long the work took, None for work not done."""
         if seconds is not None:
             self._seconds_each = _average(self._seconds_each, seconds / cost)
             self._seconds = _average(self._seconds, seconds)
-        now = time.perf_counter()
-        if len(self._begun) == self.at_once:
-            self._free_since = now
-        self._begun.popleft()
-        while self._waiters and len(self._begun) < self.at_once:
-            place, waiting = self._waiters.popleft()
-            self._count(-waiting)
-            if not place.done():
-                self._begun.append(now)
-                place.set_result(None)
+        if self.running == self.at_once:
+            self._free_since = time.perf_counter()
+        self.running -= 1
+        while self._waiters and self.running < self.at_once:
+            self.running += 1
+            self._take_next().set_result(True)
 
     def seconds_waiting(self) -> int:
         """Give for how long those who are refused should wait: whole seconds, at least 1."""
-        return max(1, math.ceil(self._expected_seconds(time.perf_counter())))
+        return max(1, math.ceil(self._expected_seconds()))
 
-    def _may_wait(self, now: float, seconds: float) -> bool:
-        """Say whether a request that comes now, and has so many seconds, is expected to get a place soon enough."""
-        expected = self._expected_seconds(now)
+    def _is_overload(self, now: float) -> bool:
+        """Say whether more is asked for than can be done, as far as a request that comes now and must wait can tell."""
         if now - self._long_since > BURST:
-            seconds = min(seconds, PATIENCE * self._seconds)
-        elif expected < LONG * self._seconds:
-            self._long_since = math.inf
-        else:
-            self._long_since = min(self._long_since, now)
-        return expected < seconds
+            return True
+        is_long = self._expected_seconds() > LONG * self._seconds
+        self._long_since = min(self._long_since, now) if is_long else math.inf
+        return False
 
-    def _expected_seconds(self, now: float) -> float:
-        """Give the seconds until a place is free for who comes now."""
-        left = max(0.0, self._begun[0] + self._seconds - now) if self._begun else 0.0
-        return left + self._seconds_each * self.waiting / self.at_once
+    def _expected_seconds(self) -> float:
+        return self._seconds_each * self.waiting / self.at_once
 
-    def _give_up(self, place: asyncio.Future[None], cost: int) -> None:
-        if place.done() and not place.cancelled():  # it had got its place in the same moment
-            self.leave(None, cost)
+    def _take_next(self) -> "asyncio.Future[bool]":
+        place, cost = self._waiters.popleft()
+        self._count(-cost)
+        return place
+
+    def _give_up(self, place: asyncio.Future[bool], cost: int) -> None:
+        if place.done():  # in the same moment
+            if place.result():
+                self.leave(None, cost)
             return
         place.cancel()
         for position, (other, _) in enumerate(self._waiters):
