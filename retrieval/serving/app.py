@@ -37,7 +37,7 @@ from retrieval.serving.engine.messages import split_hint
 from retrieval.serving.engine.request import AccessError
 from retrieval.serving.engine.served_bundle import ServedBundle
 from retrieval.serving.engine.service import Service, running, service_of
-from retrieval.serving.http.middleware import RefusedBodyError, Surroundings
+from retrieval.serving.http.middleware import RefusedBodyError, Surroundings, overloaded
 from retrieval.serving.http.routes import admin, events, health, items, recommend, related, rerank, search
 from retrieval.serving.http.routes.page import files, insight, media
 from retrieval.serving.insight.media import MediaLibrary
@@ -206,5 +206,4 @@ def status_of(error: Exception, method: str) -> int:
 async def _overloaded(_: Request, error: Exception) -> Response:
     if not isinstance(error, OverloadedError):
         raise error
-    headers = {"retry-after": str(error.retry_after)}
-    return error_response(error.status, "OverloadedError", str(error), error.hint, headers)
+    return overloaded(error)

@@ -20,6 +20,7 @@ LONG = 5  # a wait is long if it is for the time that so many requests take
 BURST = 0.03  # seconds for which requests may come that have long to wait
 SPARE = 0.2  # share of the time for which a place must be free, so that an overload is over
 MOST_OVERLOAD = 40  # an overload counts for the time of so many requests, so that it is over soon after it ends
+FRESH = 0.5  # share of the time that a request takes for which one that waits in an overload is not replaced early
 
 AT_ONCE: dict[Kind, int] = {"events": 32}
 """Requests of a kind of work at once that wait for a disk rather than compute: what waits is written together."""
@@ -92,6 +93,19 @@ class Admission:
             self.meter.rejected("client_gone")
             raise
 
+    def refuse_early(self, kind: Kind) -> None:
+        """Refuse a request of which nothing is read yet, if there is an overload and who waits has only just come.
+
+        Reading and checking what will be refused takes the processor from what is being answered.
+
+        Raises:
+            OverloadedError: When it is refused.
+        """
+        queue = self._queues.get(kind)
+        if queue is not None and queue.has_fresh():
+            self.meter.rejected("queue_full")
+            raise OverloadedError(429, "queue_full", queue.seconds_waiting())
+
     async def _in_thread(self, queue: "WorkQueue", request: RequestContext, function: Callable[[], T], cost: int) -> T:
         """Run a function that has a place; the place is free when it has ended, not when it is given up."""
         loop = asyncio.get_running_loop()
@@ -147,6 +161,7 @@ class WorkQueue:
         self._seconds_each = 0.0  # of a query, a moving average
         self._seconds = 0.0  # of a request
         self._long_since = math.inf  # since when waits are long; later by the time for which a place was free
+        self._came = -math.inf  # when the last that had to wait came
         self._free_since = -math.inf  # since when a place is free, if one is; later where that was counted
 
     async def enter(self, request: RequestContext, cost: int) -> None:
@@ -169,6 +184,7 @@ class WorkQueue:
             raise OverloadedError(429, "queue_full", self.seconds_waiting())
         place: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiters.append((place, cost))
+        self._came = now
         self._count(cost)
         try:
             has_place = await asyncio.wait_for(asyncio.shield(place), max(request.seconds_left, 0.0))
@@ -179,6 +195,12 @@ class WorkQueue:
             raise
         if not has_place:
             raise OverloadedError(429, "queue_full", self.seconds_waiting())
+
+    def has_fresh(self) -> bool:
+        """Say whether, in an overload, as many wait as compute at once, and the last of them has only just come."""
+        now = time.perf_counter()
+        is_fresh = len(self._waiters) >= self.at_once and now - self._came < FRESH * self._seconds
+        return is_fresh and now - self._long_since > BURST
 
     def leave(self, seconds: float | None, cost: int) -> None:
         """Give a place to the next that waits; ``seconds`` is how long the work took, None for work not done."""

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from retrieval.serving.engine.admission import ClientGoneError
+from retrieval.serving.engine.admission import ClientGoneError, Kind, OverloadedError
 from retrieval.serving.engine.request import CURRENT, RequestContext, current_request
 from retrieval.serving.http import security
 from retrieval.serving.observability.logs import places_of
@@ -26,6 +26,9 @@ METHODS = frozenset(HTTPMethod)
 NO_ROUTE = "other"  # of requests that are refused before their route is known, and of paths that lead nowhere
 UPLOADS = "/search/upload"
 ADMIN_UPLOADS = frozenset({"/admin/items/upload", "/admin/fit/upload"})
+KINDS: dict[str, Kind] = {"/search": "search", "/similar": "search", "/recommend": "recommend"}
+"""Routes that are asked most, by the kind of work of nearly all of their requests: `/search` may have pictures."""
+
 REQUEST_ID, TRACEPARENT = "x-request-id", "traceparent"
 
 
@@ -39,6 +42,13 @@ class RefusedBodyError(HTTPException):
     def response(self) -> Response:
         """Give it as an answer, after which the connection ends."""
         return error_response(self.status_code, "BodyError", self.detail, self.hint, self.headers)
+
+
+def overloaded(reason: OverloadedError) -> Response:
+    """Give the answer of a request that is refused."""
+    return error_response(
+        reason.status, "OverloadedError", str(reason), reason.hint, {"retry-after": str(reason.retry_after)}
+    )
 
 
 class Surroundings:
@@ -65,7 +75,7 @@ class Surroundings:
         finally:
             CURRENT.reset(token)
             request.stages.close()
-            route = getattr(scope.get("route"), "path_format", NO_ROUTE)
+            route = getattr(scope.get("route"), "path_format", answer.route)
             for observe in self.service.observers:
                 observe(request, route, answer.status)
 
@@ -86,7 +96,12 @@ class Surroundings:
                 await response(scope, body.receive, answer.send)
             else:
                 body.check_length()
+                if scope["path"] in KINDS:
+                    self.service.admission.refuse_early(KINDS[scope["path"]])
                 await self.app(scope, body.receive, answer.send)
+        except OverloadedError as reason:
+            answer.route = scope["path"]
+            await overloaded(reason)(scope, body.receive, answer.send)
         except ClientGoneError:
             answer.status = CLIENT_GONE
         except RefusedBodyError as reason:
@@ -166,7 +181,7 @@ class Answer:
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send, self._request_id = send, request_id
-        self.status, self.started = 500, False
+        self.status, self.started, self.route = 500, False, NO_ROUTE
 
     async def send(self, message: Message) -> None:
         """Send a part of it."""

@@ -2,13 +2,15 @@
 
 import asyncio
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from retrieval.serving.engine.admission import OverloadedError, WorkQueue
+from retrieval.serving.engine.admission import LONG, OverloadedError, WorkQueue
 from retrieval.serving.engine.metering import NoMeter
 from retrieval.serving.engine.request import RequestContext
+from tests.retrieval.serving.conftest import Started
 from tests.retrieval.serving.virtual_time import run_in_virtual_time
 
 TAKES = 0.01
@@ -176,3 +178,40 @@ def test_a_request_that_its_place_comes_too_late_for_ends_at_its_deadline(monkey
     asked = run_in_virtual_time(run(), monkeypatch)
     assert [(came, round(waited, 6), status) for came, waited, status in asked.refused] == [(0.0, DEADLINE, 503)]
     assert asked.queue.waiting == 0
+
+
+def test_only_in_an_overload_is_the_last_that_waits_fresh_and_not_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> list[bool]:
+        asked = Asked(1)
+        for _ in range(LONG + 10):
+            asked.ask()
+        await asyncio.sleep(0)
+        seen = [asked.queue.has_fresh()]  # a burst
+        await asked.at_rate(500, 1)
+        asked.ask()
+        await asyncio.sleep(0)
+        seen.append(asked.queue.has_fresh())
+        await asyncio.sleep(0.6 * TAKES)
+        seen.append(asked.queue.has_fresh())  # it may have its place meanwhile
+        await asked.end()
+        return [*seen, asked.queue.has_fresh()]
+
+    assert run_in_virtual_time(run(), monkeypatch) == [False, True, False, False]
+
+
+def test_in_an_overload_a_request_is_refused_before_it_is_read(
+    started: Started, shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = started(shop)
+    assert client.post("/search", json={"texts": ["a red shoe"]}).status_code == 200
+    assert client.post("/search", content="no JSON").status_code == 422
+    monkeypatch.setattr(WorkQueue, "has_fresh", lambda _: True)
+    refused = client.post("/search", content="no JSON")
+    assert refused.status_code == 429
+    assert refused.headers["retry-after"] == "1"
+    assert refused.json()["error"]["type"] == "OverloadedError"
+    assert client.post("/recommend", json={"histories": [[]]}).status_code == 200  # another kind of work
+    assert client.get("/live").status_code == 200
+    metrics = client.get("/metrics").text
+    assert 'commonspace_request_seconds_count{route="/search",status="429"} 1.0' in metrics
+    assert 'commonspace_rejected_total{reason="queue_full"} 1.0' in metrics
