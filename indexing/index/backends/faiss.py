@@ -20,6 +20,7 @@ from indexing.index.backends.faiss_base import (
     read_faiss,
     search_allowed,
     selector,
+    threads_for,
 )
 from indexing.index.base import check_search, ordered, padded
 from indexing.index.config import SearchParams, SearchParamsByKind
@@ -124,7 +125,8 @@ class FaissIndex(FaissFile):
         effort = self._effort(reachable, allowed, kind)
         if allow is not None and (not self._is_graph or allowed <= ROWS_PER_CANDIDATE * effort):
             return padded(*self._scan(queries, reachable, allow), k)
-        scores, rows = self._index.search(queries, reachable, params=self._parameters(reachable, effort, allow))
+        with threads_for(len(queries)):
+            scores, rows = self._index.search(queries, reachable, params=self._parameters(reachable, effort, allow))
         # A graph can lose its way: a line that is short, or holds what is not allowed or lies deeper in the catalogue
         # than the better half of what the graph kept, is searched again exactly.
         incomplete = incomplete_rows(check_row_range(rows, len(self)), allow)

@@ -3,6 +3,8 @@
 Files are written through `fsops`, read with suspicion, and opened without being loaded.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal, assert_never
@@ -21,6 +23,24 @@ MAX_SIZE_FACTOR = 4
 MIN_SIZE_LIMIT = 1 << 20
 
 _limits = Lock()  # FAISS has one limit for the whole process
+
+
+@contextmanager
+def threads_for(queries: int) -> Iterator[None]:
+    """Let FAISS search exactly for one query in one thread, for more in as many as it has.
+
+    With several threads and one query its exact search takes another, slower way: of 15,000 vectors of 1,153 numbers
+    7.9 ms in place of 3.0. The number of threads is of the calling thread alone.
+    """
+    threads: int = faiss.omp_get_max_threads()
+    if queries != 1 or threads == 1:
+        yield
+        return
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(threads)
 
 
 def write_faiss(index: Any, path: Path) -> str:  # noqa: ANN401 - FAISS ships no types
