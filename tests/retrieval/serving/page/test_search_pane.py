@@ -1,6 +1,7 @@
 """A story of the search: a query of several parts is built, weighed and cut off, and its hits are explained."""
 
 import base64
+import json
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -50,6 +51,43 @@ def test_a_query_of_words_and_weights_orders_the_cards(watched: Watched, has_no_
     has_no_violations(page)
     page.get_by_role("button", name="Remove red").click()
     expect(page.locator(".chip")).to_have_count(1)
+
+
+def test_results_follow_a_weight_while_it_is_dragged(watched: Watched) -> None:
+    page = watched.page
+    ask(page, "red")
+    ask(page, "blue")
+    box = page.get_by_role("slider", name="Weight of red").bounding_box()
+    assert box is not None
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] * 0.75, middle)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 4, middle, steps=5)
+    expect(page.locator("#pane-search .card-title").first).to_contain_text("blue")
+    page.mouse.move(box["x"] + box["width"] - 4, middle, steps=5)
+    expect(page.locator("#pane-search .card-title").first).to_contain_text("red")
+    page.mouse.up()
+
+
+def test_near_duplicates_are_one_card(watched: Watched) -> None:
+    page, asked = watched.page, list[str]()
+
+    def folding(route: "Route") -> None:
+        asked.append(json.loads(route.request.post_data or "")["duplicates"])
+        answer = route.fetch()
+        body = answer.json()
+        body["results"][0]["hits"][0]["folded"] = ["red-mug", "blue-mug"]
+        route.fulfill(response=answer, json=body)
+
+    page.route("**/search", folding)
+    ask(page, "green")
+    expect(page.locator("#pane-search .card .folded")).to_have_text("+2 alike")
+    page.locator("#pane-search .card-picture").first.click()
+    expect(page.get_by_role("dialog").get_by_role("heading", name="2 near-duplicates")).to_be_visible()
+    page.keyboard.press("Escape")
+    with page.expect_response("**/search"):
+        page.get_by_role("checkbox", name="Fold alike").uncheck()
+    assert (asked[0], asked[-1]) == ("collapse", "show")
 
 
 def test_titles_with_markup_stay_text(watched: Watched) -> None:
@@ -108,6 +146,11 @@ def test_filters_come_from_the_attributes(watched: Watched, has_no_violations: C
     page.get_by_role("checkbox", name=re.compile("^mug")).check()
     expect(page.locator(".active-filters")).to_contain_text("tags: mug")
     expect(page.locator("#pane-search .card")).to_have_count(4)
+    if watched.size == "phone":  # they stand above the results, and are closed where they begin
+        page.get_by_role("button", name="Show results").click()
+        expect(page.get_by_role("button", name="Filters", exact=True)).to_be_focused()
+        expect(page.get_by_role("checkbox", name=re.compile("^mug"))).to_be_hidden()
+        page.keyboard.press("Enter")
     ask(page, "red")
     expect(page.locator("#pane-search .card-title").first).to_have_text("red mug")
     page.get_by_role("spinbutton", name="price: at least").fill("1000")

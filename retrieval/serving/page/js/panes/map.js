@@ -9,9 +9,10 @@ import { errorNotice } from "../parts/notice.js";
 import { MapView, rampColours } from "./map_view.js";
 
 const MODALITY = "modality";
+const HOW_TO_MARK = "Draw around items; or zoom in, and press Enter on the map for those in view";
 
 export default function mapPane(root, { show }) {
-  const canvas = el("canvas", { tabIndex: 0, role: "application", "aria-label": "Map of the items. Arrow keys move it, plus and minus zoom, 0 shows all, Enter opens the item in the middle." });
+  const canvas = el("canvas", { tabIndex: 0, role: "application", "aria-label": "Map of the items. Arrow keys move it, plus and minus zoom, 0 shows all, Enter opens the item in the middle, or marks the items in view while a region is being marked." });
   const tip = el("div", { class: "tip", hidden: true });
   const note = el("p", { class: "map-note" });
   const box = el("div", { class: "map" }, canvas, tip);
@@ -56,7 +57,15 @@ export default function mapPane(root, { show }) {
     view.marking = isOn;
     mark.setAttribute("aria-pressed", String(isOn));
     box.classList.toggle("marking", isOn);
-    if (isOn) { view.lasso = null; view.draw(); announce("Draw around items on the map"); }
+    if (isOn) { view.lasso = null; view.draw(); announce(HOW_TO_MARK); }
+    drawRegion();
+  }
+
+  function drawRegion() {
+    const clear = () => { state.region = null; view.lasso = null; changed("filters"); };
+    if (view.marking) region.replaceChildren(el("span", { class: "small muted" }, HOW_TO_MARK));
+    else if (state.region) region.replaceChildren(el("span", { class: "row small" }, `Searches are within ${plural(state.region.ids.size, "item")}`, el("button", { class: "button quiet small", type: "button", on: { click: clear } }, "Clear"), el("button", { class: "button quiet small", type: "button", on: { click: () => show("search") } }, "Show them")));
+    else region.replaceChildren();
   }
 
   const only = latest();
@@ -99,7 +108,7 @@ export default function mapPane(root, { show }) {
   const lights = latest();
   const light = debounced(60, async () => {
     if (root.hidden || !loaded) return;
-    region.replaceChildren(...(state.region ? [el("span", { class: "row small" }, `Searches are within ${plural(state.region.ids.size, "item")}`, el("button", { class: "button quiet small", type: "button", on: { click: () => { state.region = null; view.lasso = null; changed("filters"); } } }, "Clear"), el("button", { class: "button quiet small", type: "button", on: { click: () => show("search") } }, "Show them"))] : []));
+    drawRegion();
     if (!state.parts.length) {
       state.results = null;
       lit.replaceChildren(el("p", { class: "muted small" }, "Ask something above: its results are lit here, with the query among them."));

@@ -197,6 +197,12 @@ export class MapView {
     return best;
   }
 
+  /** Mark the items that are in view, as the keyboard draws no line. */
+  markView() {
+    this.lasso = [[0, 0], [this.width, 0], [this.width, this.height], [0, this.height]].map(([px, py]) => this.toMap(px, py));
+    this.handlers.marked(this.inside(this.lasso));
+  }
+
   /** The items within a line that was drawn. */
   inside(line) {
     const found = new Set();
@@ -234,7 +240,7 @@ export class MapView {
     canvas.addEventListener("pointerleave", () => this.hover(-99, -99));
     canvas.addEventListener("keydown", (event) => {
       const step = 0.08 / this.scale;
-      const run = { ArrowLeft: () => this.pan(-step, 0), ArrowRight: () => this.pan(step, 0), ArrowUp: () => this.pan(0, -step), ArrowDown: () => this.pan(0, step), "+": () => this.zoom(1.4), "=": () => this.zoom(1.4), "-": () => this.zoom(1 / 1.4), 0: () => this.home(), Enter: () => { const found = this.pick(this.width / 2, this.height / 2, 60); if (found >= 0) this.handlers.opened(found); } }[event.key];
+      const run = { ArrowLeft: () => this.pan(-step, 0), ArrowRight: () => this.pan(step, 0), ArrowUp: () => this.pan(0, -step), ArrowDown: () => this.pan(0, step), "+": () => this.zoom(1.4), "=": () => this.zoom(1.4), "-": () => this.zoom(1 / 1.4), 0: () => this.home(), Enter: () => { const found = this.pick(this.width / 2, this.height / 2, 60); if (this.marking) this.markView(); else if (found >= 0) this.handlers.opened(found); } }[event.key];
       if (!run) return;
       event.preventDefault();
       run();

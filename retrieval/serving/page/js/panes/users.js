@@ -18,16 +18,16 @@ export default function usersPane(root) {
   const tastes = el("div", { class: "stack" });
   const undoButton = iconButton("undo", "Undo", () => { undo(); announce("Undone"); });
   const redoButton = iconButton("redo", "Redo", () => { redo(); announce("Done again"); });
-  const title = el("h2", { class: "grow" }, "A user");
+  const title = el("h2", {}, "A user");
   const heading = el("h2", { id: "user-heading" }, "Recommendations");
   const list = el("ol", { class: "cards", "aria-labelledby": "user-heading" });
   const note = el("div");
   const chooser = el("div", { class: "row wrap" });
   root.append(el("div", { class: "users" },
     el("aside", { class: "user-side", "aria-label": "The user" },
-      el("section", { class: "panel stack" }, el("div", { class: "row" }, title, undoButton, redoButton), chooser, finder((hit) => acted(hit, TAKEN)), items, live.node),
+      el("section", { class: "panel stack" }, title, chooser, finder((hit) => acted(hit, TAKEN)), items, live.node),
       el("section", { class: "panel stack" }, el("h2", {}, "Taste, in words"), tastes)),
-    el("div", {}, el("div", { class: "results-head" }, heading, el("span", { class: "muted small" }, "Take or skip, and the list follows")), note, list)));
+    el("div", {}, el("div", { class: "results-head" }, heading, el("span", { class: "muted small" }, "Take or skip, and the list follows"), el("span", { class: "row" }, undoButton, redoButton)), note, list)));
 
   function drawUser() {
     const isLive = Boolean(live.user()); // what is written to the log cannot be undone

@@ -8,7 +8,8 @@ const FIRST = 8;
 export function filterPanel() {
   const body = el("div", {});
   const clear = el("button", { class: "button quiet small", type: "button", on: { click: clearFilters } }, "Clear");
-  const panel = el("aside", { class: "filters", id: "filters", "aria-label": "Filters" }, el("div", { class: "filters-head" }, el("h2", {}, "Filters"), clear), body);
+  const done = el("button", { class: "button small filter-done", type: "button", on: { click: () => panel.opened(false) } }, "Show results");
+  const panel = el("aside", { class: "filters", id: "filters", "aria-label": "Filters" }, el("div", { class: "filters-head" }, el("h2", {}, "Filters"), clear, done), body);
   let drawnFor = null;
   const draw = () => {
     clear.hidden = !state.filters.size && !state.region;
@@ -115,7 +116,13 @@ export function activeFilters(panel) {
   return list;
 }
 
+/** The button that opens the filters where the screen is narrow; they have one that closes them. */
 export function filterToggle(panel) {
-  const button = el("button", { class: "button filter-toggle", type: "button", "aria-expanded": "false", "aria-controls": "filters", on: { click: () => button.setAttribute("aria-expanded", String(panel.classList.toggle("open"))) } }, icon("filter"), "Filters");
+  const button = el("button", { class: "button filter-toggle", type: "button", "aria-expanded": "false", "aria-controls": "filters", on: { click: () => panel.opened(!panel.classList.contains("open")) } }, icon("filter"), "Filters");
+  panel.opened = (isOpen) => {
+    panel.classList.toggle("open", isOpen);
+    button.setAttribute("aria-expanded", String(isOpen));
+    (isOpen ? panel.querySelector(".filter-done") : button).focus();
+  };
   return button;
 }
