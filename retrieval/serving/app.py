@@ -40,12 +40,13 @@ from retrieval.serving.engine.service import Service, running, service_of
 from retrieval.serving.http.middleware import RefusedBodyError, Surroundings, overloaded
 from retrieval.serving.http.routes import admin, events, health, items, recommend, related, rerank, search
 from retrieval.serving.http.routes.page import files, insight, media
+from retrieval.serving.http.unreadable import unreadable
 from retrieval.serving.insight.media import MediaLibrary
 from retrieval.serving.observability.logs import log_answered
 from retrieval.serving.observability.metrics import Metrics
 from retrieval.serving.observability.traces import Traces, exporting_provider, shut_down
 from retrieval.serving.scenarios.scenarios import Scenarios
-from retrieval.serving.schemas.errors import error_response, problems_in_words
+from retrieval.serving.schemas.errors import error_response
 
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
@@ -100,7 +101,7 @@ def create_app(
         app.include_router(router)
     app.state.mcp = None if config.mcp == "off" else _add_mcp(app, service)
     app.add_middleware(Surroundings, service=service)
-    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(RequestValidationError, unreadable)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(CommonspaceError, _told)
     app.add_exception_handler(OverloadedError, _overloaded)
@@ -152,11 +153,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     finally:
         if app.state.tracer_provider is not None:
             await asyncio.to_thread(shut_down, app.state.tracer_provider)
-
-
-async def _invalid(_: Request, error: Exception) -> Response:
-    problems: list[Any] = list(error.errors()) if isinstance(error, RequestValidationError) else []
-    return error_response(422, "ValidationError", problems_in_words(problems), "see /openapi.json for what is expected")
 
 
 async def _http_error(_: Request, error: Exception) -> Response:

@@ -36,7 +36,7 @@ from retrieval.serving.engine.service import Service, running
 from retrieval.serving.http.middleware import log_unexpected
 from retrieval.serving.http.routes.reply import named
 from retrieval.serving.mcp.tools import TOOLS, Tool
-from retrieval.serving.schemas.errors import problems_in_words
+from retrieval.serving.schemas.problems import problems_in_words
 
 NAME, PATH = "commonspace", "/mcp"
 INSTRUCTIONS = (
@@ -99,7 +99,9 @@ async def called(service: Service, tool: Tool, given: dict[str, Any]) -> CallToo
         return CallToolResult(content=[_text(tool.as_text(answer))], structured_content=answer)
     except ValidationError as error:
         problems: list[Any] = [{**one, "loc": ("arguments", *one["loc"])} for one in error.errors()]
-        return _failed(f"{problems_in_words(problems)}; see the schema of `{tool.name}` for what is expected")
+        return _failed(
+            f"{problems_in_words(problems, tool.arguments)}; see the schema of `{tool.name}` for what is expected"
+        )
     except CommonspaceError as error:
         return _failed(service.told(error))
     except OverloadedError as refused:

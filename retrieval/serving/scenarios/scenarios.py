@@ -21,7 +21,7 @@ from retrieval.serving.engine.served_bundle import View
 from retrieval.serving.engine.versions import AS_SERVED, Version
 from retrieval.serving.insight.state_cache import per_state
 from retrieval.serving.schemas.base import Weight
-from retrieval.serving.schemas.errors import problems_in_words
+from retrieval.serving.schemas.problems import problems_in_words
 from retrieval.serving.schemas.queries import Explain, RecommendRequest, Retrieved
 
 TRIED = 10  # hits of the request that tries a scenario out
@@ -212,7 +212,7 @@ def _settings(name: str, value: Any) -> ScenarioSettings:  # noqa: ANN401 - any 
 def _problems(error: ValidationError) -> str:
     """Say what is wrong, as for a body of a request."""
     problems: list[Any] = [{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors()]
-    return f"{problems_in_words(problems)}; the keys are those of a request of /recommend"
+    return f"{problems_in_words(problems, ScenarioSettings)}; the keys are those of a request of /recommend"
 
 
 def _shares(value: Any, settings: Mapping[str, ScenarioSettings]) -> dict[str, float]:  # noqa: ANN401 - any JSON

@@ -1,6 +1,6 @@
 """Errors as bodies, the same for all that goes wrong."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from fastapi.exceptions import RequestValidationError
@@ -12,8 +12,6 @@ from retrieval.serving.engine.request import current_request
 from retrieval.serving.schemas.answers import ErrorBody
 from retrieval.serving.schemas.base import Strict
 
-NUM_PROBLEMS = 3  # of a body, that a message names
-
 
 def error_response(
     status: int, kind: str, message: str, hint: str = "", headers: Mapping[str, str] | None = None
@@ -23,30 +21,31 @@ def error_response(
     return Response(to_json({"error": error}), status, dict(headers or {}), "application/json")
 
 
-def problems_in_words(problems: list[Any]) -> str:
-    """Say what is wrong with a body, without the values that it has."""
-    said = []
-    for problem in problems[:NUM_PROBLEMS]:
-        place = ".".join(map(str, problem.get("loc", ())[1:]))
-        message = str(problem.get("msg", "")).removeprefix("Value error, ")
-        said.append(f"{place}: {message}" if place else message)
-    more = len(problems) - NUM_PROBLEMS
-    return "; ".join(said) + (f"; and {more} more" if more > 0 else "")
-
-
 Options = TypeVar("Options", bound=Strict)
 
 
+class FormError(RequestValidationError):
+    """A form with a part that cannot be used.
+
+    Attributes:
+        model: What the part should be; None where it should not be there.
+    """
+
+    def __init__(self, problems: Sequence[Any], model: type[Strict] | None = None) -> None:
+        super().__init__(problems)
+        self.model = model
+
+
 def of_form(model: type[Options], text: str) -> Options:
-    """Read the JSON of a field of a form as a body.
+    """Read the JSON of the part ``request`` of a form.
 
     Raises:
-        RequestValidationError: When it is none.
+        FormError: When it is none.
     """
     try:
         return model.model_validate_json(text)
     except ValidationError as error:
-        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from error
+        raise FormError([{**one, "loc": ("body", "request", *one["loc"])} for one in error.errors()], model) from error
 
 
 _TEXTS = {

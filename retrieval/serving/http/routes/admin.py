@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import chain
 from typing import Annotated, Any, BinaryIO, Literal
 
-from fastapi import APIRouter, File, Form, Path, Query, UploadFile
+from fastapi import APIRouter, File, Form, Path, Query, Request, UploadFile
 from fastapi.responses import Response, StreamingResponse
 from pydantic_core import to_json
 
@@ -26,6 +26,7 @@ from retrieval.serving.engine.messages import in_words_of_service
 from retrieval.serving.engine.request import current_request
 from retrieval.serving.engine.service import Service, ServiceDep
 from retrieval.serving.http.routes.paths import ITEM_ID
+from retrieval.serving.http.unreadable import StrictRoute, check_form
 from retrieval.serving.schemas.admin import (
     CompactRequest,
     DeleteRequest,
@@ -52,7 +53,7 @@ EXPORTS: dict[int | str, dict[str, Any]] = {
 }
 MEDIA_TYPES = {"parquet": "application/vnd.apache.parquet", "csv": "text/csv", "jsonl": "application/jsonl"}
 
-router = APIRouter(prefix="/admin", tags=["admin"], responses=error_responses(404, 409))
+router = APIRouter(route_class=StrictRoute, prefix="/admin", tags=["admin"], responses=error_responses(404, 409))
 NOTHING = CompactRequest()
 JobId = Annotated[str, Path(min_length=1, max_length=100)]
 OPTIONS = Form(description="The options, as JSON.", max_length=100_000)
@@ -77,10 +78,12 @@ async def put_items(service: ServiceDep, body: ItemsRequest) -> Response:
 @router.post("/items/upload", response_model=JobAnswer, summary="Add or change the items of a file", responses=RUNS)
 async def upload_items(
     service: ServiceDep,
+    form: Request,
     items: Annotated[UploadFile, File(description="Parquet, or JSON lines; paths in it are not followed.")],
     request: Annotated[str, OPTIONS] = "{}",
 ) -> Response:
     """The file is told by its first bytes. It is read by a process of its own."""
+    await check_form(form, "items", "request")
     options = of_form(ItemsOptions, request)
     name = kind_of_upload(await items.read(1_024))
     asked = {"mode": options.mode, "file": name}
@@ -115,10 +118,12 @@ async def fit(service: ServiceDep, body: FitRequest) -> Response:
 @router.post("/fit/upload", response_model=JobAnswer, status_code=202, summary="Learn from an uploaded log")
 async def fit_upload(
     service: ServiceDep,
+    form: Request,
     interactions: Annotated[UploadFile, File(description="Parquet: who, which item, when, and a weight or type.")],
     request: Annotated[str, OPTIONS] = "{}",
 ) -> Response:
     """Learn as `/admin/fit` does, from a file."""
+    await check_form(form, "interactions", "request")
     options = of_form(FitOptions, request)
     if kind_of_upload(await interactions.read(1_024)) != PARQUET:
         raise InputError("the log is no Parquet file; give one")

@@ -15,6 +15,7 @@ from retrieval.serving.engine.service import Service, ServiceDep
 from retrieval.serving.events import Event, impressions
 from retrieval.serving.events.event import seconds_of
 from retrieval.serving.http.routes.paths import USER_ID
+from retrieval.serving.http.unreadable import StrictRoute
 from retrieval.serving.schemas.errors import error_responses
 from retrieval.serving.schemas.events import (
     Accepted,
@@ -27,7 +28,7 @@ from retrieval.serving.schemas.events import (
     UserEvents,
 )
 
-router = APIRouter(tags=["events"], responses=error_responses())
+router = APIRouter(route_class=StrictRoute, tags=["events"], responses=error_responses())
 UserId = Annotated[str, Path(min_length=1, max_length=MAX_NAME_CHARACTERS)]
 _EXAMPLES: list[Any] = [
     {"user_id": "ann", "item_id": "mug", "type": "view", "event_id": "e-1"},

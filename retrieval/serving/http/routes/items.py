@@ -16,10 +16,11 @@ from retrieval.serving.engine.served_bundle import Served
 from retrieval.serving.engine.service import ServiceDep
 from retrieval.serving.http.routes.paths import ITEM_ID
 from retrieval.serving.http.routes.reply import reply
+from retrieval.serving.http.unreadable import StrictRoute
 from retrieval.serving.schemas.answers import ItemAnswer, ItemsAnswer
 from retrieval.serving.schemas.errors import error_responses
 
-router = APIRouter(tags=["items"], responses=error_responses())
+router = APIRouter(route_class=StrictRoute, tags=["items"], responses=error_responses())
 
 Attributes = Annotated[
     list[Annotated[str, Query(max_length=MAX_ID_CHARACTERS)]],

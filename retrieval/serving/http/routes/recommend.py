@@ -29,13 +29,14 @@ from retrieval.serving.http.routes.steps import (
     reasons_of_recommendation,
     shown_once,
 )
+from retrieval.serving.http.unreadable import StrictRoute
 from retrieval.serving.observability.metrics import IMPERSONAL
 from retrieval.serving.scenarios.assignment import assign, versions_of
 from retrieval.serving.schemas.answers import Answer
 from retrieval.serving.schemas.errors import error_responses
 from retrieval.serving.schemas.queries import RecommendRequest
 
-router = APIRouter(tags=["recommend"], responses=error_responses(410))
+router = APIRouter(route_class=StrictRoute, tags=["recommend"], responses=error_responses(410))
 NO_OTHERS: Mapping[Version, Served | Unusable] = {}
 
 

@@ -14,11 +14,12 @@ from retrieval.serving.engine.served_bundle import Served
 from retrieval.serving.engine.service import Service, ServiceDep
 from retrieval.serving.http.routes.reply import reply
 from retrieval.serving.http.routes.steps import filters, in_body
+from retrieval.serving.http.unreadable import StrictRoute
 from retrieval.serving.schemas.answers import Answer, UsersAnswer
 from retrieval.serving.schemas.errors import error_responses
 from retrieval.serving.schemas.queries import ComplementsRequest, NextItemsRequest, TrendingRequest, UsersForRequest
 
-router = APIRouter(tags=["recommend"], responses=error_responses(410))
+router = APIRouter(route_class=StrictRoute, tags=["recommend"], responses=error_responses(410))
 
 
 @router.post("/complements", response_model=Answer, summary="Find what users take with baskets")

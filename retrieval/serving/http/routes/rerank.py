@@ -32,11 +32,12 @@ from retrieval.serving.http.routes.steps import (
     reasons_of_search,
     shown_once,
 )
+from retrieval.serving.http.unreadable import StrictRoute
 from retrieval.serving.schemas.answers import Answer
 from retrieval.serving.schemas.errors import error_responses
 from retrieval.serving.schemas.queries import RerankRequest
 
-router = APIRouter(tags=["search"], responses=error_responses(410))
+router = APIRouter(route_class=StrictRoute, tags=["search"], responses=error_responses(410))
 
 
 @router.post("/rerank", response_model=Answer, summary="Order given items for texts or for histories")

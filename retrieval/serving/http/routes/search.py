@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, File, Form, UploadFile
+from fastapi import APIRouter, File, Form, Request, UploadFile
 from fastapi.responses import Response
 
 from indexing.errors import InputError
@@ -20,11 +20,12 @@ from retrieval.serving.engine.service import Service, ServiceDep
 from retrieval.serving.http.routes.queries import queries_of
 from retrieval.serving.http.routes.reply import reply
 from retrieval.serving.http.routes.steps import after_steps, depth, filters, in_body, reasons_of_search, shown_once
+from retrieval.serving.http.unreadable import StrictRoute, check_form
 from retrieval.serving.schemas.answers import Answer
 from retrieval.serving.schemas.errors import error_responses, of_form
 from retrieval.serving.schemas.queries import SearchRequest, SimilarRequest, UploadOptions
 
-router = APIRouter(tags=["search"], responses=error_responses(410))
+router = APIRouter(route_class=StrictRoute, tags=["search"], responses=error_responses(410))
 
 
 @router.post("/search", response_model=Answer, summary="Find the items that answer texts, pictures, sounds or queries")
@@ -39,11 +40,13 @@ async def search(service: ServiceDep, body: SearchRequest) -> Response:
 @router.post("/search/upload", response_model=Answer, summary="Find the items that answer uploaded files")
 async def upload(
     service: ServiceDep,
+    form: Request,
     image: Annotated[list[UploadFile], File(description="Pictures.", max_length=MAX_FILES)] = [],  # noqa: B006
     audio: Annotated[list[UploadFile], File(description="Sounds.", max_length=MAX_FILES)] = [],  # noqa: B006
     request: Annotated[str, Form(description="The other fields of a search, as JSON.", max_length=1_000_000)] = "{}",
 ) -> Response:
     """Files are told by their first bytes; their names are not read. Give pictures or sounds."""
+    await check_form(form, "image", "audio", "request")
     if bool(image) == bool(audio):
         raise InputError("the form has no files, or both pictures and sounds; give some of one kind")
     options = of_form(UploadOptions, request)

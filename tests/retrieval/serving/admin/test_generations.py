@@ -38,7 +38,8 @@ def test_rollback_to_what_is_not_there(admin: AdminClient) -> None:
     assert admin.get("jobs")["jobs"] == []  # nothing has begun
     admin.post("rollback", {})
     assert "that was current before" in admin.post("rollback", {}, 409)["error"]["message"]
-    assert admin.post("rollback", {"generation": "x"}, 422)["error"]["message"].startswith("generation: Extra inputs")
+    error = admin.post("rollback", {"generation": "x"}, 422)["error"]
+    assert error["message"] == "generation: there is no such field, there are to"
 
 
 def staged_copy(admin: AdminClient, *, is_whole: bool = True) -> str:

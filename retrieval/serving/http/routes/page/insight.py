@@ -19,6 +19,7 @@ from retrieval.serving.http.routes.page.media import library_of
 from retrieval.serving.http.routes.queries import queries_of
 from retrieval.serving.http.routes.reply import reply
 from retrieval.serving.http.routes.search import has_files
+from retrieval.serving.http.unreadable import StrictRoute
 from retrieval.serving.insight.facets import facets_of
 from retrieval.serving.insight.space_map import MODALITY, drawing, map_of, points_of
 from retrieval.serving.insight.state_cache import per_state
@@ -38,7 +39,7 @@ from retrieval.serving.schemas.queries import SearchRequest
 
 DRAWING_SECONDS = 0.5  # that a request waits for the map
 
-router = APIRouter(tags=["insight"], responses=error_responses())
+router = APIRouter(route_class=StrictRoute, tags=["insight"], responses=error_responses())
 
 
 @router.get("/facets", response_model=FacetsAnswer, summary="Attributes that make filters")

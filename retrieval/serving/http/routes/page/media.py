@@ -13,11 +13,12 @@ from retrieval.serving.engine.admission import OverloadedError
 from retrieval.serving.engine.request import stage
 from retrieval.serving.engine.service import Service, ServiceDep
 from retrieval.serving.http.routes.paths import ITEM_ID
+from retrieval.serving.http.unreadable import StrictRoute
 from retrieval.serving.insight.media import MediaLibrary
 from retrieval.serving.schemas.errors import error_responses
 from retrieval.serving.schemas.insight import MediaAnswer, MediaRequest
 
-router = APIRouter(tags=["media"], responses=error_responses())
+router = APIRouter(route_class=StrictRoute, tags=["media"], responses=error_responses())
 MAX_WAITING = 500  # pictures
 HEADERS = {
     "content-security-policy": "default-src 'none'; sandbox",
