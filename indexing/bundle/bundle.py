@@ -17,7 +17,7 @@ import pyarrow as pa
 from indexing.arrays import Mask, Rows, Vectors
 from indexing.bundle.change_log import LOG, Batch, acknowledged, digest_of, read_batch
 from indexing.bundle.current import State, is_generation, no_bundle_error, read_state
-from indexing.bundle.generation import Generation, generations
+from indexing.bundle.generation import STAGED, STAGED_ON, Generation, generations
 from indexing.bundle.manifest import Manifest
 from indexing.bundle.updated_items import with_updates
 from indexing.catalogue.item_ids import ItemIds
@@ -64,8 +64,8 @@ class Bundle:
         Args:
             root: Folder of the bundle.
             only: Files of the generation that will be read, for who needs but a few; all when None.
-            generation: Name of a generation that is kept: it is opened as if it were current, with every acknowledged
-                change that it does not contain, as after a `rollback` to it.
+            generation: Name of a generation that is kept, or of the one that is staged: it is opened as if it were
+                current, with every acknowledged change that it does not contain, as after a `rollback` to it.
 
         Raises:
             BundleError: When there is no bundle, or one that this version cannot read.
@@ -258,20 +258,28 @@ def with_current(root: Path, generation: Generation, state: State, read_before: 
 
 
 def _kept_generation(root: Path, name: str, only: Collection[str] | None) -> Generation:
-    """Open a generation by its name.
+    """Open a generation by its name, also the one that is staged.
 
     Raises:
-        GenerationError: When it is not kept.
+        GenerationError: When it is not kept, or that which it was made on is not.
     """
     check_kind(name, str, "generation", "give the name of a generation, or None")
-    try:
-        if is_generation(name) and (root / name).is_dir():
-            return Generation.open(root / name, only=only)
-    except DamagedFileError:
-        if (root / name).is_dir():  # or else it was collected meanwhile
-            raise
-    kept = generations(root)
-    raise GenerationError(f"{root} keeps no generation {name[:60]!r}; it keeps {examples(kept, len(kept))}")
+    kept, staged = root / name, root / f"{STAGED}-{name}"
+    for folder in (kept, staged, kept) if is_generation(name) else ():  # it may be published between two looks
+        try:
+            if folder.is_dir():
+                generation = Generation.open(folder, only=only)
+                break
+        except DamagedFileError:
+            if folder.is_dir():  # or else it was collected or published meanwhile
+                raise
+    else:
+        names = generations(root)
+        raise GenerationError(f"{root} keeps no generation {name[:60]!r}; it keeps {examples(names, len(names))}")
+    base = generation.manifest.learned.get(STAGED_ON)
+    if folder == staged and base not in generations(root):  # changes that it lacks may be gone
+        raise GenerationError(f"{name} is staged, and {base}, which it was made on, is not kept any more; fit again")
+    return generation
 
 
 def _read_batches(root: Path, state: State, manifest: Manifest, read_before: Sequence[Batch] = ()) -> tuple[Batch, ...]:

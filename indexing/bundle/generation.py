@@ -35,6 +35,10 @@ ATTRIBUTES, REJECTS, INDEX, GOLDEN, STORE, BRIDGE, RECALL_CHECK = (
     "bridge.safetensors",
     "promise.safetensors",
 )
+STAGED = "staged"
+"""Begins the name of a folder whose generation waits to be published; see `indexing.bundle.maintenance.staged`."""
+STAGED_ON = "staged_on"
+"""Of what a manifest says of learned parts, the name of the generation that a staged one was made on."""
 _FROM_FROZEN = frozenset({ATTRIBUTES, REJECTS, GOLDEN, STORE, BRIDGE, WORDS})
 _FROM_ITEMS = _FROM_FROZEN | {INDEX, RECALL_CHECK}
 """Parts that a build has before anything is learned; the index is of the vectors that are served."""
@@ -44,13 +48,12 @@ class Generation:
     """A generation, checked at opening and kept on disk for as long as anybody has it open.
 
     Attributes:
-        folder: Where it is.
         manifest: What it says about itself.
         is_whole: Whether it has all of its files; what `unlearned` gives has not.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, *, is_whole: bool = True) -> None:
-        self.folder, self.manifest, self.is_whole = folder, manifest, is_whole
+        self._folder, self.manifest, self.is_whole = folder, manifest, is_whole
         self._checked_encoder: Encoder | None = None
 
     @classmethod
@@ -67,7 +70,7 @@ class Generation:
             DamagedFileError: When a file is missing or is not what was written.
         """
         manifest = Manifest.read(folder / MANIFEST)
-        if manifest.generation != folder.name:
+        if folder.name not in (manifest.generation, f"{STAGED}-{manifest.generation}"):
             raise DamagedFileError(f"{folder / MANIFEST} is that of {manifest.generation!r}; {REPAIR_HINT}")
         generation = cls(folder, manifest)
         if missing := missing_names(manifest):
@@ -78,6 +81,11 @@ class Generation:
             if part not in skip and (only is None or part in only):
                 check_file(folder, record)
         return generation
+
+    @property
+    def folder(self) -> Path:
+        """Where it is; one that was opened while it was staged has moved when it was published."""
+        return self._folder if self._folder.exists() else self._folder.with_name(self.manifest.generation)
 
     @property
     def has_learned(self) -> bool:

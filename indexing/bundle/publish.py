@@ -184,13 +184,18 @@ def collect_garbage(root: Path, state: State) -> None:
         fsops.remove(unfinished_)
     keep = {state.generation, *state.history[-(NUM_KEPT_GENERATIONS - 1) :]}
     for folder in sorted(folder for folder in root.glob("gen-*") if folder.name not in keep):
-        with is_unread(folder / MANIFEST) as is_free:
-            if is_free:
-                # Half removed it must not be taken for a generation, should this end in between.
-                unfinished = root / f"{UNFINISHED}-{folder.name}"
-                fsops.rename_folder(folder, unfinished)
-                fsops.remove(unfinished)
+        remove_unread(root, folder)
     remove_batches_up_to(root, min(_contained_batches(root), default=0))
+
+
+def remove_unread(root: Path, folder: Path) -> None:
+    """Remove the folder of a generation, if nobody reads it."""
+    with is_unread(folder / MANIFEST) as is_free:
+        if is_free:
+            # Half removed it must not be taken for a generation, should this end in between.
+            unfinished = root / f"{UNFINISHED}-gen-{folder.name.partition('gen-')[2]}"
+            fsops.rename_folder(folder, unfinished)
+            fsops.remove(unfinished)
 
 
 @dataclass(frozen=True)

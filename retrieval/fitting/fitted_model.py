@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.bundle.bundle import Bundle
-from indexing.bundle.generation import INDEX, RECALL_CHECK, part_of
+from indexing.bundle.generation import INDEX, RECALL_CHECK, STAGED_ON, part_of
 from indexing.bundle.index_files import held_out_queries, index_items
-from indexing.bundle.maintenance.staged import STAGED_ON, stage
+from indexing.bundle.maintenance.staged import stage
 from indexing.bundle.manifest import Manifest
 from indexing.bundle.publish import FITTING, make_current_when_unlocked, prepare, work_folder
 from indexing.catalogue.item_ids import ItemIds

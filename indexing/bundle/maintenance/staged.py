@@ -2,7 +2,8 @@
 
 shop/staged-gen-<id>/    as a generation; its manifest says on which generation it was made
 
-There is at most one. It can be published as long as the generation that it was made on is current.
+There is at most one, beside earlier ones that somebody still reads. It can be published as long as the generation that
+it was made on is current, and be read by its name as long as that is kept; see `Bundle.open`.
 """
 
 from contextlib import suppress
@@ -13,17 +14,13 @@ from indexing.bundle.bundle import Bundle
 from indexing.bundle.change_log import require_bundle, require_newest
 from indexing.bundle.current import read_state
 from indexing.bundle.edits.edit import LOCK_TIMEOUT
-from indexing.bundle.generation import check_file
+from indexing.bundle.generation import STAGED, STAGED_ON, check_file
 from indexing.bundle.manifest import MANIFEST, Manifest
-from indexing.bundle.publish import NO_TIMEOUT, last_sequence, make_current
+from indexing.bundle.publish import NO_TIMEOUT, last_sequence, make_current, remove_unread
 from indexing.errors import BundleError
 from indexing.filesystem import fsops
 from indexing.filesystem.locks import write_lock
 from indexing.runtime.arguments import check_kind, check_path
-
-STAGED = "staged"
-STAGED_ON = "staged_on"
-"""Of what a manifest says of learned parts, the name of the generation that a staged one was made on."""
 
 
 def stage(root: Path, folder: Path) -> Manifest:
@@ -31,9 +28,7 @@ def stage(root: Path, folder: Path) -> Manifest:
     target = root / f"{STAGED}-{folder.name.split('-', 1)[1]}"
     with write_lock(root, wait=NO_TIMEOUT):  # what is being encoded may take its time: this was more work
         fsops.rename_folder(folder, target)
-        for other in root.glob(f"{STAGED}-gen-*"):
-            if other != target:
-                fsops.remove(other)
+        _remove_all_but(root, target)
     return Manifest.read(target / MANIFEST)
 
 
@@ -83,6 +78,15 @@ def publish_staged(root: Path | str, generation: str | None = None) -> Bundle:
         for record in manifest.files:
             check_file(folder, record)
         numbered = replace(manifest, sequence=1 + last_sequence(root))  # others may have been made since
-        fsops.write_bytes(folder / MANIFEST, numbered.to_bytes())
+        if numbered != manifest:  # readers hold the file as it is
+            fsops.write_bytes(folder / MANIFEST, numbered.to_bytes())
         make_current(root, folder)
+        _remove_all_but(root, folder)
     return Bundle.open(root)
+
+
+def _remove_all_but(root: Path, staged_folder: Path) -> None:
+    """Remove other staged generations that nobody reads."""
+    for other in root.glob(f"{STAGED}-gen-*"):
+        if other != staged_folder:
+            remove_unread(root, other)

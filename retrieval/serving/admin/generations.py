@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from indexing.bundle.current import read_state
-from indexing.bundle.generation import generations
-from indexing.bundle.maintenance.staged import STAGED_ON, staged
+from indexing.bundle.generation import STAGED_ON, generations
+from indexing.bundle.maintenance.staged import staged
 from indexing.bundle.manifest import MANIFEST, Manifest
 from indexing.errors import BundleError, CommonspaceError
 from retrieval.serving.engine.messages import in_words_of_service, without_places
@@ -23,6 +23,8 @@ def check_kept(root: Path, generation: str) -> None:
     """
     kept = generations(root)
     if generation not in kept:
+        if (waiting := staged(root)) is not None and waiting.generation == generation:
+            raise UnknownGenerationError(f"{generation} was never current: it is staged; publish it by /admin/publish")
         raise UnknownGenerationError(
             f"the bundle keeps no generation {generation!r}; it keeps {', '.join(reversed(kept))}"
         )
@@ -40,7 +42,10 @@ def described_generations(root: Path) -> list[dict[str, Any]]:
     if (waiting := staged(root)) is None:
         return kept
     base = waiting.learned.get(STAGED_ON)
-    return [_of(waiting) | {"state": "staged", "made_on": base, "can_be_published": base == current}, *kept]
+    described = _of(waiting) | {"state": "staged", "made_on": base, "can_be_published": base == current}
+    if base not in [one["generation"] for one in kept]:
+        described["problem"] = f"{base}, which it was made on, is not kept any more; fit again"
+    return [described, *kept]
 
 
 def _described(root: Path, name: str, current: str) -> dict[str, Any]:

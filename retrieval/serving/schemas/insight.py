@@ -80,6 +80,7 @@ class AskedGeneration(KeptGeneration):
 
     served: bool = Field(description="Whether requests are answered by it that name none.")
     open: bool = Field(description="Whether it answers at once; others are opened when they are asked for.")
+    staged: bool = Field(description="Whether it was never current, and waits to be published.")
 
 
 class KeptGenerationsAnswer(Named):

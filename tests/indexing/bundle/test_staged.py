@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from indexing import Bundle, add, delete, publish_staged, rollback, verify
-from indexing.bundle.generation import generations
-from indexing.bundle.maintenance.staged import STAGED, STAGED_ON, stage, staged
+from indexing.bundle.generation import STAGED, STAGED_ON, generations
+from indexing.bundle.maintenance.staged import stage, staged
 from indexing.bundle.publish import prepare
 from indexing.catalogue.catalogue import Catalogue
-from indexing.errors import BundleError, DamagedFileError, InputError
+from indexing.errors import BundleError, DamagedFileError, GenerationError, InputError
 from indexing.filesystem import fsops
 from retrieval import compact
 from tests.toy import ToyEncoder, toy_table
@@ -44,6 +44,51 @@ def test_there_is_one_and_the_last_counts_where_two_are_left(own_toy_bundle: Pat
     manifest = staged(own_toy_bundle)
     assert manifest is not None
     assert manifest.generation == second
+
+
+def test_it_is_read_by_its_name_before_and_after_it_is_published(own_toy_bundle: Path) -> None:
+    root, name = own_toy_bundle, staged_copy(own_toy_bundle)
+    before = Bundle.open(root)
+    delete(root, ["red-mug"])
+    by_name = Bundle.open(root, generation=name)
+    assert (by_name.manifest.generation, by_name.state.last, by_name.is_pinned) == (name, 1, True)
+    assert by_name.items.known(["red-mug", "red-lamp"]) == ["red-lamp"]
+    delete(root, ["blue-mug"])
+    assert by_name.latest().items.known(["blue-mug"]) == []
+    assert before.latest().manifest.generation == before.manifest.generation  # which stays current
+    publish_staged(root)
+    assert by_name.folder == root / name
+    assert {part: len(each.labels) for part, each in by_name.parts.items()} == {  # read from disk now
+        part: len(each.labels) for part, each in before.parts.items()
+    }
+    assert Bundle.open(root, generation=name).manifest.generation == name
+
+
+def test_one_that_is_read_stays_until_nobody_does(own_toy_bundle: Path) -> None:
+    root, first = own_toy_bundle, staged_copy(own_toy_bundle)
+    read = Bundle.open(root, generation=first)
+    second = staged_copy(root)
+    assert {path.name for path in root.glob(f"{STAGED}-*")} == {f"{STAGED}-{first}", f"{STAGED}-{second}"}
+    assert (manifest := staged(root)) is not None
+    assert manifest.generation == second
+    assert len(read.parts) == len(Bundle.open(root).parts)
+    del read
+    third = staged_copy(root)
+    assert [path.name for path in root.glob(f"{STAGED}-*")] == [f"{STAGED}-{third}"]
+    with pytest.raises(GenerationError, match=f"keeps no generation '{first}'"):
+        Bundle.open(root, generation=first)
+
+
+def test_one_whose_changes_may_be_gone_is_not_read(own_toy_bundle: Path) -> None:
+    root, name, base = own_toy_bundle, staged_copy(own_toy_bundle), generations(own_toy_bundle)[0]
+    for item in ("red-mug", "blue-mug", "red-lamp"):
+        delete(root, [item])
+        compact(root)
+        if base in generations(root):
+            assert item not in Bundle.open(root, generation=name).items.known([item])
+    assert base not in generations(root)
+    with pytest.raises(GenerationError, match=f"{name} is staged, and {base}, which it was made on, is not kept any"):
+        Bundle.open(root, generation=name)
 
 
 def test_it_is_published_where_it_was_made_alone(own_toy_bundle: Path) -> None:

@@ -1,9 +1,11 @@
 """Generations over HTTP: rollback gives the earlier answers back, and a staged one is published when it is wanted."""
 
+import gc
 from dataclasses import replace
 
 from indexing.bundle.bundle import Bundle
-from indexing.bundle.maintenance.staged import STAGED_ON, stage
+from indexing.bundle.generation import STAGED_ON, generations
+from indexing.bundle.maintenance.staged import stage
 from indexing.bundle.publish import prepare
 from indexing.filesystem import fsops
 from retrieval import compact
@@ -42,10 +44,13 @@ def test_rollback_to_what_is_not_there(admin: AdminClient) -> None:
     assert error["message"] == "generation: there is no such field, there are to"
 
 
-def staged_copy(admin: AdminClient, *, is_whole: bool = True) -> str:
-    """Stage a copy of the current generation; without what was learned its index has too many dimensions."""
-    bundle = Bundle.open(admin.root)
-    manifest = replace(bundle.manifest, learned={**bundle.manifest.learned, STAGED_ON: bundle.manifest.generation})
+def staged_copy(admin: AdminClient, *, is_whole: bool = True, is_learned: bool = True) -> str:
+    """Stage a copy of the current generation, or of the one before, which had learned nothing.
+
+    Without what was learned its index has too many dimensions.
+    """
+    bundle = Bundle.open(admin.root, generation=generations(admin.root)[-1 if is_learned else 0])
+    manifest = replace(bundle.manifest, learned={**bundle.manifest.learned, STAGED_ON: generations(admin.root)[-1]})
     names = [file.name for file in manifest.files]
     if not is_whole:
         names = [name for name in names if name.split(".")[0] not in manifest.features]
@@ -71,6 +76,48 @@ def test_a_staged_generation_is_published(admin: AdminClient) -> None:
     assert "has no staged generation" in admin.post("publish", {}, 409)["error"]["message"]
     admin.post("rollback", {})
     assert answers(admin)[0] == before[0]
+
+
+def test_a_staged_generation_answers_who_asks_for_it_by_name(admin: AdminClient) -> None:
+    before = answers(admin)
+    staged = staged_copy(admin, is_learned=False)
+    admin.put({"item_id": "twin", "title": "red mug"})
+
+    def asked(**version: object) -> tuple[str, list[str], list[float]]:
+        body = {"histories": [["red-mug", "blue-lamp"]], "k": 5, **version}
+        answer = admin.client.post("/recommend", json=body).json()
+        hits = answer["results"][0]["hits"]
+        return answer["generation"], [hit["item_id"] for hit in hits], [round(hit["score"], 4) for hit in hits]
+
+    by_name = asked(generation=staged)
+    assert by_name == (staged, *asked(learned=False)[1:])  # it has learned nothing
+    assert asked()[0] == before[0]
+    found = admin.client.post("/search", json={"texts": ["red mug"], "k": 3, "generation": staged}).json()
+    assert (found["generation"], found["change"]) == (staged, 1)
+    assert "twin" in [hit["item_id"] for hit in found["results"][0]["hits"]]
+    listed = admin.client.get("/generations").json()["generations"]
+    assert [(one["generation"], one["staged"], one["served"], one["open"]) for one in listed[:2]] == [
+        (staged, True, False, True), (before[0], False, True, True),
+    ]  # fmt: skip
+    error = admin.post("rollback", {"to": staged}, 404)["error"]
+    assert error["hint"] == "publish it by /admin/publish"
+    admin.post("publish", {"generation": staged})
+    assert asked() == asked(generation=staged) == by_name
+    assert not admin.client.get("/generations").json()["generations"][0]["staged"]
+
+
+def test_a_staged_generation_whose_base_is_gone_says_so(admin: AdminClient) -> None:
+    base, staged = answers(admin)[0], staged_copy(admin)
+    for item in ("red-lamp", "blue-lamp", "red-shoe"):
+        admin.delete(f"items/{item}")
+        compact(admin.root)
+        admin.client.app.state.service.served.follow()  # type: ignore[attr-defined]
+        gc.collect()  # nobody reads the one before
+    listed = admin.client.get("/generations").json()["generations"]
+    assert listed[0]["problem"] == f"{base}, which it was made on, is not kept any more; fit again"
+    refused = admin.client.post("/search", json={"texts": ["red"], "generation": staged})
+    assert refused.status_code == 410
+    assert f"{staged} is staged, and {base}" in refused.json()["error"]["message"]
 
 
 def test_what_cannot_be_served_is_a_note_of_its_job(admin: AdminClient) -> None:

@@ -1,6 +1,7 @@
 """`/facets`, `/map`, `/tastes`, `/status` and `/generations`: what the page shows beside hits."""
 
 import time
+from collections.abc import Set
 from concurrent.futures import wait
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -37,6 +38,8 @@ from retrieval.serving.schemas.insight import (
 )
 from retrieval.serving.schemas.queries import SearchRequest
 
+OF_ADMIN = ("state", "made_on", "can_be_published")
+"""What `/admin/generations` alone says of a generation."""
 DRAWING_SECONDS = 0.5  # that a request waits for the map
 
 router = APIRouter(route_class=StrictRoute, tags=["insight"], responses=error_responses())
@@ -125,16 +128,24 @@ async def status(service: ServiceDep, request: Request) -> Response:
 
 @router.get("/generations", response_model=KeptGenerationsAnswer, summary="The generations that the bundle keeps")
 async def kept(service: ServiceDep) -> Response:
-    """When they were made, what they learned, and which one is served; requests may name any of them."""
+    """When they were made, what they learned, and which one is served; requests may name any of them.
+
+    The one that a fit with `publish` false staged is among them.
+    """
 
     def work(served: Served) -> dict[str, Any]:
         found = described_generations(served.retriever.bundle.root)
         is_open = service.served.open_generations()
-        kept = [one for one in found if one.pop("state") != "staged"]
-        marks = [{"served": (name := one["generation"]) == served.generation, "open": name in is_open} for one in kept]
-        return {"generations": [one | mark for one, mark in zip(kept, marks, strict=True)]}
+        return {"generations": [_asked(one, served.generation, is_open) for one in found]}
 
     return await reply(service, "search", work)
+
+
+def _asked(described: dict[str, Any], served: str, is_open: Set[str]) -> dict[str, Any]:
+    """Say of a generation what whoever asks by its name must know."""
+    name = described["generation"]
+    marks = {"served": name == served, "open": name in is_open, "staged": described["state"] == "staged"}
+    return {field: value for field, value in described.items() if field not in OF_ADMIN} | marks
 
 
 def _status(service: Service, served: Served) -> dict[str, Any]:

@@ -14,7 +14,7 @@ export async function loadGenerations() {
 
 /** The generations as options: [value, label]; the value of the one that is served is empty. */
 export function generationOptions() {
-  const labels = kept.map((one) => [one.served ? "Served" : "", made(one), one.learned.join(", ") || "nothing learned"].filter(Boolean).join(" · "));
+  const labels = kept.map((one) => [one.served ? "Served" : one.staged ? "Staged" : "", made(one), one.learned.join(", ") || "nothing learned"].filter(Boolean).join(" · "));
   const isOnly = (label) => labels.indexOf(label) === labels.lastIndexOf(label);
   return kept.map((one, at) => [one.served ? "" : one.generation, isOnly(labels[at]) ? labels[at] : `${labels[at]} · ${shortName(one.generation)}`]);
 }
