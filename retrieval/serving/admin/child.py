@@ -27,6 +27,7 @@ from retrieval.serving.admin.jobs import Job, Jobs, error_of
 from retrieval.serving.config import Limits
 
 NICE = 10
+SESSION = Path("/proc/self/autogroup")
 SECONDS_BETWEEN = 0.5  # two records of progress
 GRACE = 20.0  # seconds in which a job that is cancelled may tidy up
 _LOOK = 0.2  # seconds between two looks at whether it is to end
@@ -85,8 +86,7 @@ def main() -> int:
     """Do the job, and give the exit code: 0 when it is done."""
     settings: Settings = json.loads(sys.stdin.read())
     os.set_inheritable(settings["lock"], False)  # to no process that decodes files
-    with suppress(OSError):
-        os.nice(NICE)
+    give_way()
     jobs = Jobs(Path(settings["root"]))
     record = Record(jobs, jobs.get(settings["job_id"]))
     signal.signal(signal.SIGINT, record.interrupt)
@@ -94,6 +94,22 @@ def main() -> int:
     is_done = done(record, lambda: work(record, settings))
     os.close(settings["lock"])  # libraries take their time to end
     return 0 if is_done else 1
+
+
+def give_way() -> None:
+    """Take a low priority, so that answers come first.
+
+    Linux may share a processor between sessions, and then `nice` counts within each of them alone: a process with a
+    session of its own would get as much as the service, whatever its priority. So the session gets the priority too.
+    """
+    with suppress(OSError):
+        os.nice(NICE)
+    with suppress(OSError):
+        setting = os.open(SESSION, os.O_WRONLY)  # of the kernel, and no file
+        try:
+            os.write(setting, str(NICE).encode())
+        finally:
+            os.close(setting)
 
 
 def done(record: Record, task: Callable[[], dict[str, Any]]) -> bool:

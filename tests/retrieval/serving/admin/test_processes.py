@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from indexing.bundle.edits.edit import delete
 from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
 from indexing.filesystem import fsops
+from retrieval.serving.admin.child import NICE, SESSION
 from retrieval.serving.admin.jobs import Jobs
 from retrieval.serving.events import EventLog
 from tests.retrieval.batch.shop import ITEMS, built
@@ -210,3 +212,14 @@ def test_a_toy_encoder_is_not_loaded_by_name(admin: AdminClient) -> None:
     assert (job["state"], job["error"]["type"]) == ("failed", "UnknownEncoderError")
     assert ToyEncoder().info.name in job["error"]["message"]
     assert Bundle.open(admin.root).state.last == 0
+
+
+@pytest.mark.skipif(not SESSION.exists(), reason="sessions share the processor on some Linux alone")
+def test_a_process_gives_way_to_answers_of_another_session() -> None:
+    code = (
+        "import os; from retrieval.serving.admin.child import SESSION, give_way; give_way(); "
+        "print(os.getpriority(os.PRIO_PROCESS, 0) - os.getpriority(os.PRIO_PROCESS, os.getppid()), SESSION.read_text())"
+    )
+    command = [sys.executable, "-c", code]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, start_new_session=True).stdout.split()
+    assert (int(told[0]), told[-2:]) == (NICE, ["nice", str(NICE)])
