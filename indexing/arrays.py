@@ -88,6 +88,21 @@ class Growing:
             return self._buffer[:end]
 
 
+ROWS_PER_SUM = 16_384  # so that nothing of the size of all vectors is copied
+
+
+def masked_sum(vectors: Vectors, mask: Mask) -> NDArray[np.float64]:
+    """Sum the rows of (N, D) vectors that are in the mask, block by block: (D,) float64.
+
+    >>> masked_sum(np.eye(3, dtype=np.float32), np.array([True, False, True])).tolist()
+    [1.0, 0.0, 1.0]
+    """
+    total = np.zeros(vectors.shape[1], np.float64)
+    for start in range(0, len(vectors), ROWS_PER_SUM):
+        total += mask[start : start + ROWS_PER_SUM].astype(np.float32) @ vectors[start : start + ROWS_PER_SUM]
+    return total
+
+
 ITEMS_PER_BATCH = 2048  # items of all histories in a batch; each becomes a vector of some hundred numbers
 
 
@@ -236,6 +251,9 @@ def batched_matmul(left: Vectors, right: Vectors) -> Vectors:
 def gather_into(vectors: Vectors, rows: Rows, buffer: Vectors) -> Vectors:
     """Copy K rows into the first rows of a reused (M, D) buffer, and return these: (K, D) float32."""
     out = buffer[: len(rows)]
+    if not isinstance(vectors, np.ndarray):  # rows that are not in memory
+        read: Vectors = vectors.take_into(rows, out)
+        return read
     if vectors.flags.c_contiguous and vectors.dtype == buffer.dtype:
         return vectors.take(rows, axis=0, out=out, mode="clip")  # any other mode copies twice
     out[:] = vectors[rows]  # `take` would copy all of an array that is not contiguous

@@ -14,8 +14,8 @@ from safetensors.numpy import save
 from indexing.arrays import Rows, Vectors
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.current import read_state
-from indexing.bundle.generation import ATTRIBUTES, BRIDGE, GOLDEN, REJECTS, STORE, Generation
-from indexing.bundle.index_files import index_items
+from indexing.bundle.generation import BRIDGE, GOLDEN, REJECTS, STORE, Generation
+from indexing.bundle.index_files import index_items, item_contents
 from indexing.bundle.manifest import Manifest
 from indexing.bundle.publish import (
     CarriedOver,
@@ -169,7 +169,7 @@ def _publish(
     if learned is not None:
         manifest = replace(manifest, learned=learned.learned, features=learned.features)
     files: dict[str, Content] = {
-        ATTRIBUTES: parquet_bytes(attributes),
+        **item_contents(attributes, items),
         REJECTS: parquet_bytes(catalogue.rejects),
         GOLDEN: save({"golden": golden_vectors(encoder)}),
         **index_files,

@@ -23,10 +23,11 @@ from indexing.bundle.updated_items import with_updates
 from indexing.catalogue.item_ids import ItemIds
 from indexing.encoders.base import Encoder
 from indexing.errors import BundleError, DamagedFileError, GenerationError, InputError, examples
+from indexing.filesystem.file_checks import CHECK_MODES, CheckMode
 from indexing.index import VectorIndex
 from indexing.index.backends.flat import FlatIndex
 from indexing.media.files import Modality
-from indexing.runtime.arguments import check_kind, check_names, check_path
+from indexing.runtime.arguments import check_choice, check_kind, check_names, check_path
 from indexing.store.collect import ModalityVectors
 from indexing.store.store import Parts
 
@@ -43,6 +44,7 @@ class Bundle:
         state: The state that was current when this was opened.
         batches: The changes since that generation, in order.
         is_pinned: Whether it stays with its generation when another one becomes current.
+        check: When the files of its generation, and of one that follows it, are compared with their records.
     """
 
     def __init__(
@@ -53,12 +55,20 @@ class Bundle:
         batches: tuple[Batch, ...],
         *,
         is_pinned: bool = False,
+        check: CheckMode = "all",
     ) -> None:
         self.root, self.generation, self.state, self.batches = root, generation, state, batches
-        self.is_pinned = is_pinned
+        self.is_pinned, self.check = is_pinned, check
 
     @classmethod
-    def open(cls, root: Path | str, *, only: Collection[str] | None = None, generation: str | None = None) -> "Bundle":
+    def open(
+        cls,
+        root: Path | str,
+        *,
+        only: Collection[str] | None = None,
+        generation: str | None = None,
+        check: CheckMode = "all",
+    ) -> "Bundle":
         """Open the current state, and compare its files with what was recorded of them.
 
         Args:
@@ -66,6 +76,9 @@ class Bundle:
             only: Files of the generation that will be read, for who needs but a few; all when None.
             generation: Name of a generation that is kept, or of the one that is staged: it is opened as if it were
                 current, with every acknowledged change that it does not contain, as after a `rollback` to it.
+            check: When the bytes of the files are compared: ``"all"`` now; ``"lazy"`` each before it is first used;
+                ``"background"`` in a thread, and once a damaged file is found the next call is refused;
+                ``generation.checks.progress`` says how far that is. Sizes and changes are compared now in any case.
 
         Raises:
             BundleError: When there is no bundle, or one that this version cannot read.
@@ -75,13 +88,14 @@ class Bundle:
         root = check_path(root, "the folder of the bundle")
         if only is not None:
             check_names(only, "only", ordered=False)
+        check_choice(check, "check", CHECK_MODES)
         state = read_state(root)
         if generation is not None and state is not None:
-            return with_current(root, _kept_generation(root, generation, only), state)
+            return with_current(root, _kept_generation(root, generation, only, check), state)
         while state is not None:
             try:
-                current = Generation.open(root / state.generation, only=only)
-                return cls(root, current, state, _read_batches(root, state, current.manifest))
+                current = Generation.open(root / state.generation, only=only, check=check)
+                return cls(root, current, state, _read_batches(root, state, current.manifest), check=check)
             except (DamagedFileError, FileNotFoundError):
                 previous, state = state, read_state(root)
                 if state == previous:  # or else another became current meanwhile, and the old one collected
@@ -108,15 +122,17 @@ class Bundle:
             batches = _read_batches(self.root, state, self.generation.manifest, self.batches)
         except DamagedFileError:
             return self._newly_opened()
-        return Bundle(self.root, self.generation, state, batches)
+        return Bundle(self.root, self.generation, state, batches, check=self.check)
 
     def _newly_opened(self) -> "Bundle":
-        bundle = Bundle.open(self.root)
+        bundle = Bundle.open(self.root, check=self.check)
         return bundle if self.generation.is_whole else bundle.without_learned()
 
     def pinned(self) -> "Bundle":
         """Return this bundle, staying with its generation when another one becomes current."""
-        return self if self.is_pinned else Bundle(self.root, self.generation, self.state, self.batches, is_pinned=True)
+        if self.is_pinned:
+            return self
+        return Bundle(self.root, self.generation, self.state, self.batches, is_pinned=True, check=self.check)
 
     def without_learned(self) -> "Bundle":
         """Return this bundle without what was learned of users, as it was before `fit`: itself if that is nothing.
@@ -125,7 +141,8 @@ class Bundle:
         """
         if not self.generation.has_learned:
             return self
-        return Bundle(self.root, self.generation.unlearned, self.state, self.batches, is_pinned=self.is_pinned)
+        unlearned = self.generation.unlearned
+        return Bundle(self.root, unlearned, self.state, self.batches, is_pinned=self.is_pinned, check=self.check)
 
     @property
     def folder(self) -> Path:
@@ -246,7 +263,7 @@ def with_current(root: Path, generation: Generation, state: State, read_before: 
     batches = (*read_before, *(read_batch(root / LOG / name) for name in names[len(read_before) :]))
     if state.generation != manifest.generation:
         state = state.succeeded_by(manifest.generation, manifest.batches, digest_of(names), manifest.sequence)
-    bundle = Bundle(root, generation, state, batches, is_pinned=True)
+    bundle = Bundle(root, generation, state, batches, is_pinned=True, check=generation.checks.progress.check)
     try:
         check_encoders(root, manifest, batches)
         _ = bundle.attributes  # which must fit together
@@ -257,7 +274,7 @@ def with_current(root: Path, generation: Generation, state: State, read_before: 
     return bundle
 
 
-def _kept_generation(root: Path, name: str, only: Collection[str] | None) -> Generation:
+def _kept_generation(root: Path, name: str, only: Collection[str] | None, check: CheckMode) -> Generation:
     """Open a generation by its name, also the one that is staged.
 
     Raises:
@@ -268,7 +285,7 @@ def _kept_generation(root: Path, name: str, only: Collection[str] | None) -> Gen
     for folder in (kept, staged, kept) if is_generation(name) else ():  # it may be published between two looks
         try:
             if folder.is_dir():
-                generation = Generation.open(folder, only=only)
+                generation = Generation.open(folder, only=only, check=check)
                 break
         except DamagedFileError:
             if folder.is_dir():  # or else it was collected or published meanwhile

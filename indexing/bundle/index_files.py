@@ -1,19 +1,42 @@
-"""Index the items of a generation: the files that hold the index, and what the manifest says of it."""
+"""Files of a generation that hold its items and their index, and what the manifest says of the index."""
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from indexing.arrays import Rows, Vectors, unit
-from indexing.bundle.generation import INDEX, RECALL_CHECK
+from indexing.arrays import Rows, Vectors, masked_sum, unit
+from indexing.bundle.generation import ATTRIBUTES, CONTENT_SUM, IDS, INDEX, RECALL_CHECK
 from indexing.bundle.publish import Content
 from indexing.filesystem import fsops
+from indexing.filesystem.id_table import hash_table
+from indexing.filesystem.mapped import write_array, write_table
 from indexing.index import IndexConfig, IndexReport, Queries, VectorIndex, build_index
 from indexing.index.config import BUILT_IN_FILES
 from indexing.index.tuning.recall import HeldOutQueries, RecallCheck
-from indexing.store.collect import ModalityVectors
+from indexing.store.collect import ModalityVectors, frozen_contents
+
+
+def item_contents(attributes: pa.Table, frozen: ModalityVectors) -> dict[str, Content]:
+    """Return what writes the items of a generation into files that are mapped: attributes, ids and frozen vectors.
+
+    Args:
+        attributes: One row per item, with its item_id.
+        frozen: Their frozen vectors.
+    """
+
+    def write_ids(path: Path) -> str:
+        table = hash_table(attributes.column("item_id"))
+        return write_array(path, iter(table), table.shape, np.uint64)
+
+    return {ATTRIBUTES: partial(_write_attributes, attributes), IDS: write_ids, **frozen_contents(frozen)}
+
+
+def _write_attributes(attributes: pa.Table, path: Path) -> str:
+    return write_table(path, attributes)
 
 
 def index_items(
@@ -45,7 +68,11 @@ def index_items(
     if index is None or report is None:
         index, report = build_index(vectors, config, queries, work / INDEX)
     recall_check = RecallCheck.of(index, vectors, queries, config.k)
-    files = _file_contents(index, work / INDEX) | {RECALL_CHECK: recall_check.to_bytes()}
+    dim = next(iter(frozen.vectors.values())).shape[1]
+    files = _file_contents(index, work / INDEX) | {
+        RECALL_CHECK: recall_check.to_bytes(),
+        CONTENT_SUM: content_sum_of(vectors, dim),
+    }
     return files, report.to_json() | {"config": asdict(config)}
 
 
@@ -64,6 +91,12 @@ def _extended(
         return index, report
     fsops.remove(path)  # or else it would be brought up to date once more
     return None, None
+
+
+def content_sum_of(vectors: Vectors, dim: int) -> Content:
+    """Return what writes the sum of the content, the first D numbers of (N, E) item vectors."""
+    total = masked_sum(vectors[:, :dim], np.ones(len(vectors), np.bool_))
+    return lambda path: write_array(path, iter([total]), total.shape, np.float64)
 
 
 def _file_contents(index: VectorIndex, path: Path) -> dict[str, Content]:

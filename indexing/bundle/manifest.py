@@ -9,9 +9,11 @@ from typing import Any
 from indexing.encoders.base import EncoderInfo
 from indexing.errors import BundleError, DamagedFileError
 from indexing.filesystem.checked_files import REPAIR_HINT, misfit, seal, unseal
+from indexing.filesystem.file_checks import FileRecord
 from indexing.index.config import IndexConfig
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+READ_VERSIONS = (2, FORMAT_VERSION)  # the former has attributes as Parquet, and vectors in the store alone
 KNOWN_FEATURES = frozenset({"adapter", "behaviour", "profiles", "reranker"})
 MANIFEST = "manifest.json"
 
@@ -49,15 +51,6 @@ _SCHEMA = {
     "sequence?": int,
 }
 _FILE_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*(/[a-z0-9_][a-z0-9_.-]*){0,3}")
-
-
-@dataclass(frozen=True)
-class FileRecord:
-    """Name, size in bytes and sha256 of one file of a generation."""
-
-    name: str
-    size: int
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -121,10 +114,10 @@ class Manifest:
         """
         data = unseal(path, _OF_ALL_VERSIONS)
         version, features = data["format_version"], set(data["features"])
-        if version != FORMAT_VERSION or not features <= KNOWN_FEATURES:
+        if version not in READ_VERSIONS or not features <= KNOWN_FEATURES:
             raise BundleError(
-                f"{path} needs format {version} with features {sorted(features)}; this version reads format "
-                f"{FORMAT_VERSION} with {sorted(KNOWN_FEATURES)}: upgrade commonspace, or build the bundle again"
+                f"{path} needs format {version} with features {sorted(features)}; this version reads formats "
+                f"{READ_VERSIONS} with {sorted(KNOWN_FEATURES)}: upgrade commonspace, or build the bundle again"
             )
         if misfit_ := misfit(data, _SCHEMA):
             raise DamagedFileError(f"{path} cannot be used: {misfit_}; {REPAIR_HINT}")

@@ -25,10 +25,11 @@ from indexing.bundle.change_log import (
     require_newest,
 )
 from indexing.bundle.current import State, read_state, readable_states, write_state
-from indexing.bundle.manifest import MANIFEST, FileRecord, Manifest
+from indexing.bundle.manifest import FORMAT_VERSION, MANIFEST, Manifest
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import BundleError, DamagedFileError
 from indexing.filesystem import fsops
+from indexing.filesystem.file_checks import FileRecord
 from indexing.filesystem.locks import is_unread, write_lock
 from indexing.index.tuning.recall import HeldOutQueries
 from indexing.store.collect import ModalityVectors
@@ -76,6 +77,7 @@ def prepare(root: Path, manifest: Manifest, files: Mapping[str, Content], kind: 
             created=now.isoformat(timespec="seconds"),
             files=records,
             sequence=1 + last_sequence(root),
+            format_version=FORMAT_VERSION,
         )
         fsops.write_bytes(folder / MANIFEST, complete.to_bytes())
     except BaseException:  # on a full disk every byte counts

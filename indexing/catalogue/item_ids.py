@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from difflib import get_close_matches
+from itertools import chain, islice
+from operator import index
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +14,8 @@ import pyarrow.compute as pc
 from indexing.arrays import Mask, Rows
 from indexing.catalogue.arrow_values import require_utf8
 from indexing.errors import InputError, UnknownItemError, examples
-from indexing.runtime.arguments import check_iterable
+from indexing.filesystem.id_table import IdsInMemory, IdTable, MappedIds, iterate, same_ids
+from indexing.runtime.arguments import check_iterable, check_kind
 
 MAX_ITEM_ID_LENGTH = 512
 _MAX_SEARCHED = 200_000  # ids among which one that is spelled alike is looked for
@@ -29,10 +32,18 @@ class ItemIds(Sequence[str]):
     """
 
     def __init__(self, item_ids: Iterable[str]) -> None:
-        self._ids = tuple(check_iterable(item_ids, "item_ids"))
-        _check(self._ids)
-        self._row_of = {item_id: row for row, item_id in enumerate(self._ids)}
-        self._changed_rows: dict[str, int | None] = {}  # what has changed since; the large table is shared
+        ids = tuple(check_iterable(item_ids, "item_ids"))
+        _check(ids)
+        self._table: IdTable = IdsInMemory(ids)  # the large table, which is shared
+        self._added: tuple[str, ...] = ()
+        self._changed_rows: dict[str, int | None] = {}  # what has changed since
+
+    @classmethod
+    def of_table(cls, table: MappedIds) -> "ItemIds":
+        """Return the item_ids of a table, which were checked when it was made."""
+        ids = cls(())
+        ids._table = check_kind(table, MappedIds, "table", "give the MappedIds of a bundle")
+        return ids
 
     def changed(self, *changes: tuple[Iterable[str], Sequence[str]]) -> "ItemIds":
         """Return these items after changes, each of which takes some out and then puts others in at the end.
@@ -45,32 +56,31 @@ class ItemIds(Sequence[str]):
         """
         changed_ids = copy(self)
         changed_ids._changed_rows = dict(self._changed_rows)
-        ids = list(self._ids)
+        added_ids, count = list(self._added), len(self._table)
         for removed, added in changes:
             _check(added)
             changed_ids._changed_rows.update(dict.fromkeys(removed))
-            changed_ids._changed_rows.update({item_id: row for row, item_id in enumerate(added, start=len(ids))})
-            ids += added
-        changed_ids._ids = tuple(ids)
+            start = count + len(added_ids)
+            changed_ids._changed_rows.update({item_id: row for row, item_id in enumerate(added, start=start)})
+            added_ids += added
+        changed_ids._added = tuple(added_ids)
         return changed_ids
 
     @property
     def is_live(self) -> Mask:
         """(N,) bool: the rows that hold an item, all but those taken out or put in again."""
         is_live: Mask = np.ones(len(self), np.bool_)
-        is_live[len(self._row_of) :] = False
-        for item_id, row in self._changed_rows.items():
-            if (old_row := self._row_of.get(item_id)) is not None:
-                is_live[old_row] = False
-            if row is not None:
-                is_live[row] = True
+        is_live[len(self._table) :] = False
+        old_rows = self._table.rows(list(self._changed_rows))
+        is_live[old_rows[old_rows >= 0]] = False
+        is_live[[row for row in self._changed_rows.values() if row is not None]] = True
         return is_live
 
     def row(self, item_id: object) -> int | None:
         """Return the row of an item, or None when it is not among these."""
         if not isinstance(item_id, str):
             return None
-        return self._changed_rows[item_id] if item_id in self._changed_rows else self._row_of.get(item_id)
+        return self._changed_rows[item_id] if item_id in self._changed_rows else self._table.row(item_id)
 
     def rows(self, item_ids: Iterable[str]) -> Rows:
         """Return the row of each item_id.
@@ -79,9 +89,9 @@ class ItemIds(Sequence[str]):
             UnknownItemError: When an id is not among these items.
         """
         requested = list(check_iterable(item_ids, "item_ids"))
-        rows = [self.row(item_id) for item_id in requested]
-        if None in rows:
-            unknown = [item_id for item_id, row in zip(requested, rows, strict=True) if row is None]
+        rows = self.find(requested)
+        if (rows < 0).any():
+            unknown = [requested[position] for position in np.flatnonzero(rows < 0)]
             as_text = [item for item in unknown if not isinstance(item, str) and str(item) in self]
             if as_text:
                 verb = "is" if len(as_text) == 1 else "are"
@@ -96,40 +106,64 @@ class ItemIds(Sequence[str]):
                 cli="check their spelling, or put the items in with `commonspace add`",
                 http="check their spelling",
             )
-        return np.array(rows, np.int64)
+        return rows
+
+    def find(self, item_ids: Iterable[object]) -> Rows:
+        """Return the row of each item_id, -1 where it is not among these items: (len(item_ids),) int64."""
+        requested = list(check_iterable(item_ids, "item_ids"))
+        if self._changed_rows or not all(isinstance(item_id, str) for item_id in requested):
+            return np.array([-1 if (row := self.row(item_id)) is None else row for item_id in requested], np.int64)
+        return self._table.rows(requested)
 
     def suggestion(self, item_id: object) -> str:
         """Ask whether one that is spelled much alike was meant, where there is one; empty otherwise."""
         text = str(item_id)
-        candidates = (known_id for known_id in self._ids[:_MAX_SEARCHED] if abs(len(known_id) - len(text)) <= 2)
+        candidates = (known_id for known_id in islice(self, _MAX_SEARCHED) if abs(len(known_id) - len(text)) <= 2)
         folded = {known_id.casefold(): known_id for known_id in candidates if known_id in self}
         close = get_close_matches(text.casefold(), folded, n=1, cutoff=0.75)
         return f"; did you mean {folded[close[0]]!r}?" if close else ""
 
     def known(self, item_ids: Iterable[str]) -> list[str]:
         """Keep those ids that are among these items, in the order given."""
-        return [item_id for item_id in check_iterable(item_ids, "item_ids") if item_id in self]
+        requested = list(check_iterable(item_ids, "item_ids"))
+        return [item_id for item_id, row in zip(requested, self.find(requested).tolist(), strict=True) if row >= 0]
 
     def __contains__(self, item_id: object) -> bool:
         return self.row(item_id) is not None
 
     def __getitem__(self, row):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN204 - int or slice, as in tuple
-        return self._ids[row]
+        count = len(self._table)
+        if isinstance(row, slice):
+            start, stop, step = row.indices(len(self))
+            if step != 1:
+                return tuple(self[position] for position in range(start, stop, step))
+            ids = tuple(self._table.slice(min(start, count), min(stop, count)))
+            return ids + self._added[max(start - count, 0) : max(stop - count, 0)]
+        position = index(row)
+        position += len(self) if position < 0 else 0
+        if not 0 <= position < len(self):
+            raise IndexError(f"row {row} of {len(self)}")
+        return self._table[position] if position < count else self._added[position - count]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._ids)
+        return chain(iterate(self._table), self._added)
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._table) + len(self._added)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ItemIds) and (self._ids, self._changed_rows) == (other._ids, other._changed_rows)
+        return (
+            isinstance(other, ItemIds)
+            and len(self) == len(other)
+            and self._changed_rows == other._changed_rows
+            and (self._added == other._added and same_ids(self._table, other._table))
+        )
 
     def __hash__(self) -> int:
-        return hash(self._ids)
+        return hash((len(self), *self[:1], *self[-1:]))
 
     def __repr__(self) -> str:
-        return f"ItemIds({len(self)} items: {examples(self._ids)})"
+        return f"ItemIds({len(self)} items: {examples(self[:4])})"
 
 
 def _check(item_ids: Sequence[str]) -> None:

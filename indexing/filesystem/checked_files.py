@@ -77,13 +77,22 @@ def finite_tensors(data: bytes, *, infinite_suffix: str | None = None) -> dict[s
         ValueError: When a number is not; `SafetensorError` when the bytes are no tensors. See `read_as`.
     """
     tensors = load(data)
+    check_finite(tensors, infinite_suffix=infinite_suffix)
+    return tensors
+
+
+def check_finite(tensors: Mapping[str, NDArray[Any]], *, infinite_suffix: str | None = None) -> None:
+    """Check that all numbers of some tensors are finite; see `finite_tensors`.
+
+    Raises:
+        ValueError: When one is not.
+    """
     for name, tensor in tensors.items():
         if not np.issubdtype(tensor.dtype, np.floating):
             continue
         may_be_infinite = infinite_suffix is not None and name.endswith(infinite_suffix)
         if not (~np.isnan(tensor) if may_be_infinite else np.isfinite(tensor)).all():
             raise ValueError(f"{name!r} holds numbers that are not finite")
-    return tensors
 
 
 CHECKSUM = "checksum"

@@ -1,7 +1,8 @@
 """Reading a store: vectors of each modality, memory-mapped and fused, and packed shards of them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from indexing.arrays import Mask, Rows, Vectors, unit
 from indexing.catalogue.item_ids import ItemIds
 from indexing.encoders.base import EncoderInfo
 from indexing.filesystem import fsops
+from indexing.filesystem.mapped import map_array, write_array
 from indexing.media.files import Modality
 from indexing.store.store import EmbeddingStore, parquet_bytes, shard_name, to_table
 
@@ -72,6 +74,47 @@ def collect_vectors(store: EmbeddingStore, items: ItemIds, modalities: tuple[Mod
     by_modality = {modality: store.collect(items, modality) for modality in modalities}
     vectors = {modality: parts[0] for modality, parts in by_modality.items()}
     return ModalityVectors(vectors, {modality: parts[1] for modality, parts in by_modality.items()})
+
+
+FROZEN = "frozen"
+
+
+def frozen_contents(items: ModalityVectors) -> dict[str, Callable[[Path], str]]:
+    """Return what writes the frozen vectors of N items into files that can be mapped, by their names."""
+    contents: dict[str, Callable[[Path], str]] = {}
+    for modality, vectors in items.vectors.items():
+        vectors_name, exists_name = _frozen_names(modality)
+        contents[vectors_name] = partial(_write_blocks, vectors, np.float16)
+        contents[exists_name] = partial(_write_blocks, items.exists[modality], np.bool_)
+    return contents
+
+
+def _write_blocks(rows: Any, dtype: type[np.generic], path: Path) -> str:  # noqa: ANN401 - an array or `LazyRows`
+    blocks = (rows[start : start + BLOCK_ROWS] for start in range(0, len(rows), BLOCK_ROWS))
+    return write_array(path, blocks, rows.shape, dtype)
+
+
+def frozen_names(modalities: Iterable[Modality]) -> list[str]:
+    """Name the files that `frozen_contents` writes for these modalities."""
+    return [name for modality in modalities for name in _frozen_names(modality)]
+
+
+def _frozen_names(modality: Modality) -> tuple[str, str]:
+    return f"{FROZEN}/{modality}.npy", f"{FROZEN}/{modality}.exists.npy"
+
+
+def map_frozen(folder: Path, modalities: Iterable[Modality], count: int, dim: int) -> ModalityVectors:
+    """Map what `frozen_contents` wrote for so many items into a folder.
+
+    Raises:
+        DamagedFileError: When a file holds something else.
+    """
+    vectors, exists = {}, {}
+    for modality in modalities:
+        vectors_name, exists_name = _frozen_names(modality)
+        vectors[modality] = map_array(folder / vectors_name, (count, dim), np.float16)
+        exists[modality] = map_array(folder / exists_name, (count,), np.bool_)
+    return ModalityVectors(vectors, exists)
 
 
 FUSED = "fused.f32"

@@ -6,6 +6,7 @@ query ``[q ; 0]``, so one inner product over one index serves all of them.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,8 @@ from safetensors.numpy import save
 
 from indexing.arrays import Mask, Rows, Vectors, history_batches, lengths_of, steps_back, unit, weighted_sums
 from indexing.errors import DamagedFileError, ShapeError
-from indexing.filesystem.checked_files import finite_tensors, read_as
+from indexing.filesystem.checked_files import check_finite, finite_tensors, read_as
+from indexing.filesystem.mapped import map_tensors
 from retrieval.models.attention import Attention
 from retrieval.models.features.item_features import FeatureMatrix
 from retrieval.models.new_items import ColdStartModel
@@ -24,6 +26,7 @@ BEHAVIOUR = "behaviour.safetensors"
 _TOWER = {"half_lives": "half_lives", "worth": "bin_weights", "start": "start"}  # name on disk: attribute
 _PREDICTOR = ("landmarks", "weights", "offset")
 _ATTENTION = "attention."  # how the names of its tensors begin
+_OF_ITEMS = ("items", "said", "confidence")  # names on disk of tables with a row for each item
 _TABLES = {"items": "items", "said": "context_factors", "confidence": "confidence", "levels": "weight_bins"}
 
 
@@ -320,6 +323,21 @@ class Behaviour:
         """
         with read_as("the behaviour block", "fit again, or go back"):
             return cls._of(finite_tensors(data, infinite_suffix="half_lives"))
+
+    @classmethod
+    def open(cls, path: Path) -> "Behaviour":
+        """Map the file of what `to_bytes` gave: tables with a row an item are not read before rows are asked for.
+
+        Raises:
+            DamagedFileError: When parts are missing or do not fit together.
+        """
+        with read_as("the behaviour block", "fit again, or go back"):
+            tensors = map_tensors(path)
+            check_finite(
+                {name: tensor for name, tensor in tensors.items() if name not in _OF_ITEMS},
+                infinite_suffix="half_lives",
+            )
+            return cls._of(tensors)
 
     @classmethod
     def _of(cls, tensors: Mapping[str, NDArray[Any]]) -> "Behaviour":

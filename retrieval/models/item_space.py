@@ -6,11 +6,9 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from indexing.arrays import Mask, Rows, Vectors
+from indexing.arrays import Mask, Rows, Vectors, masked_sum
 from indexing.errors import ShapeError
-from indexing.store.store import BLOCK_ITEMS
 from retrieval.models.behaviour import Behaviour, QueryWeights
 from retrieval.models.profile_model import ProfileModel
 from retrieval.models.user_model import ALL_ALIKE, UserModel
@@ -186,11 +184,3 @@ class ItemSpace:
         if new is None:
             new = block.popularity_queries(len(histories))
         return QueryParts(served, unweighted, attention_queries, np.pad(new, ((0, 0), (self.dim, 0))))
-
-
-def masked_sum(vectors: Vectors, mask: Mask) -> NDArray[np.float64]:
-    """Sum the rows of (N, D) vectors that are in the mask, block by block: nothing of their size is copied."""
-    total = np.zeros(vectors.shape[1], np.float64)
-    for start in range(0, len(vectors), BLOCK_ITEMS):
-        total += mask[start : start + BLOCK_ITEMS].astype(np.float32) @ vectors[start : start + BLOCK_ITEMS]
-    return total

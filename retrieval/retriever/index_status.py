@@ -1,6 +1,7 @@
 """The recall of an opened index, compared with the recall that it had when it was built."""
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +27,13 @@ class DegradedIndexWarning(CommonspaceWarning):
 
 @dataclass(frozen=True)
 class Status:
-    """The recall of an index, measured when it was opened.
+    """The recall of an index, measured when it was opened or soon after.
 
     Attributes:
         recall: Recall on the stored queries of each kind; empty for a bundle without any.
         degraded: Whether the recall of any kind of query is below its target.
         reasons: The kinds of query that are below, with their recall.
+        measured: Whether it was measured already; in the background it is once all files were compared.
         added: Recall of each kind of query among added rows that are searched by codes; empty where they are scanned
             exactly, as they are where codes would be below the target.
     """
@@ -39,6 +41,7 @@ class Status:
     recall: Mapping[str, float] = field(default_factory=dict)
     degraded: bool = False
     reasons: tuple[str, ...] = ()
+    measured: bool = True
     added: Mapping[str, float] = field(default_factory=dict)
 
     def with_added(self, codes: "AddedCodes | None") -> "Status":
@@ -50,8 +53,35 @@ class Status:
         return asdict(self)
 
 
+class MeasuredRecall:
+    """The status of an index, measured once; safe to share between threads.
+
+    Args:
+        measure: Measures it.
+    """
+
+    def __init__(self, measure: Callable[[], Status]) -> None:
+        self._measure: Callable[[], Status] | None = measure
+        self._lock = threading.Lock()
+        self._status: Status | None = None
+
+    def measure(self) -> Status:
+        """Measure, if that was not done yet."""
+        with self._lock:
+            if self._status is None and self._measure is not None:
+                self._status = self._measure()
+                self._measure = None  # what it holds is free to go
+            return self._status or Status(measured=False)
+
+    def now(self, *, wait: bool) -> Status:
+        """Give the status; without waiting for it what is known, which may be that nothing was measured yet."""
+        if self._status is None and not wait:
+            return Status(measured=False)
+        return self.measure()
+
+
 def measured_status(bundle: Bundle, index: VectorIndex, vectors: Vectors) -> Status:
-    """Measure an index of a bundle over its (N, D) vectors with the queries stored at build.
+    """Measure an index of a bundle over its (N, D) vectors with the queries stored at build; warn when it is degraded.
 
     The stored queries are few. They count as below the target only where their recall is below what it was when the
     index was built.
@@ -73,17 +103,13 @@ def measured_status(bundle: Bundle, index: VectorIndex, vectors: Vectors) -> Sta
         for kind, measured in recall.items()
         if measured < min(target, recall_check.recall[kind]) - SLACK
     ]
-    return Status(recall, bool(reasons), tuple(reasons))
+    status = Status(recall, bool(reasons), tuple(reasons))
+    if status.degraded:
+        message = f"the index of {bundle.root} is degraded: {'; '.join(reasons)}; build the bundle again"
+        warn(message, DegradedIndexWarning)
+    return status
 
 
 def stored_recall_check(bundle: Bundle) -> RecallCheck:
     """Read the queries stored at build; empty for a bundle that has none."""
     return RecallCheck.from_bytes(bundle.read(RECALL_CHECK)) if bundle.has(RECALL_CHECK) else RecallCheck({}, {})
-
-
-def warn_if_degraded(status: Status, bundle: Bundle) -> None:
-    """Warn when the recall of an index is below its target."""
-    if status.degraded:
-        reasons = "; ".join(status.reasons)
-        message = f"the index of {bundle.root} is degraded: {reasons}; build the bundle again"
-        warn(message, DegradedIndexWarning)

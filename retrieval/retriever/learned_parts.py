@@ -9,6 +9,7 @@ import numpy as np
 
 from indexing.arrays import Growing, Rows, Vectors
 from indexing.bundle.bundle import Bundle
+from indexing.bundle.generation import Generation
 from indexing.bundle.index_files import held_out_queries, random_pairs
 from indexing.bundle.maintenance.compact import compact as compact_bundle
 from indexing.bundle.maintenance.repair import RepairReport
@@ -18,6 +19,7 @@ from indexing.errors import DamagedFileError
 from indexing.filesystem.checked_files import REPAIR_HINT, read_as
 from indexing.index import Queries
 from indexing.store.collect import ModalityVectors, fuse
+from indexing.store.lazy_rows import ComputedRows, GrowingRows, LazyRows, SideBySide, fits_in_memory
 from retrieval.interactions.event_types import EventTypes, LearnedEvents, beside_usual
 from retrieval.interactions.item_popularity import POPULARITY, ItemPopularity
 from retrieval.interactions.learned_from import LEARNED_FROM, LearnedFrom
@@ -38,31 +40,48 @@ class LearnedParts:
 
     Attributes:
         dim: D, the dimensions of content.
-        description: How items are described, where something was learned that needs it.
         profiles: What profiles of users say, where that was learned.
-        popularity: How often the items of the generation were taken; None by an earlier state.
-        learned_from: Which interactions it was learned from; None where nothing was, or by an earlier state.
+        describes: Whether it says how items are described; see `description`.
         events: By which types of events their log was read; None where nothing was learned, or by an earlier state.
     """
 
     def __init__(self, bundle: Bundle) -> None:
         self.dim = dim = bundle.manifest.encoder.dim
+        self._generation = bundle.generation
         self.adapter = Adapter.from_bytes(bundle.read(ADAPTER), dim) if bundle.has(ADAPTER) else None
-        self.behaviour = Behaviour.from_bytes(bundle.read(BEHAVIOUR)) if bundle.has(BEHAVIOUR) else None
-        self.description = ItemFeatures.from_bytes(bundle.read(DESCRIPTION)) if bundle.has(DESCRIPTION) else None
+        self.behaviour = _behaviour(bundle) if bundle.has(BEHAVIOUR) else None
+        self.describes = bundle.has(DESCRIPTION)
         self.profiles = self._profiles(bundle)
         told = bundle.manifest.learned.get("user_model")
         with read_as(f"learned.user_model in {bundle.folder / MANIFEST}", REPAIR_HINT):
             self.users = UserModel(min_relevance=None) if told is None else settings_of(UserModel, told)
         self._knows_dislikes = told is not None and not {"min_relevance", "least"}.isdisjoint(told)
         self.events = learned_events(bundle)
-        self.learned_from = LearnedFrom.from_bytes(bundle.read(LEARNED_FROM)) if bundle.has(LEARNED_FROM) else None
-        self.popularity = (
-            ItemPopularity.from_bytes(bundle.read(POPULARITY), len(bundle.generation.items))
-            if bundle.has(POPULARITY)
-            else None
-        )
-        self._reranker = bundle.read(RERANKER) if bundle.has(RERANKER) else None
+        if bundle.check == "all":  # or else each is read when it is first asked for
+            _ = self.description, self.learned_from, self.popularity, self._reranker
+
+    @cached_property
+    def description(self) -> ItemFeatures | None:
+        """How items are described, where something was learned that needs it."""
+        return ItemFeatures.from_bytes(self._generation.read(DESCRIPTION)) if self.describes else None
+
+    @cached_property
+    def learned_from(self) -> LearnedFrom | None:
+        """Which interactions it was learned from; None where nothing was, or by an earlier state."""
+        known = self._generation
+        return LearnedFrom.from_bytes(known.read(LEARNED_FROM)) if known.has(LEARNED_FROM) else None
+
+    @cached_property
+    def popularity(self) -> ItemPopularity | None:
+        """How often the items of the generation were taken; None by an earlier state."""
+        known = self._generation
+        if not known.has(POPULARITY):
+            return None
+        return ItemPopularity.from_bytes(known.read(POPULARITY), known.manifest.items)
+
+    @cached_property
+    def _reranker(self) -> bytes | None:
+        return self._generation.read(RERANKER) if self._generation.has(RERANKER) else None
 
     def min_relevance(self, of_log: float | None) -> float | None:
         """Give the smallest weight that is no dislike: for ratings that of the ratings learned from.
@@ -97,6 +116,14 @@ class LearnedParts:
         """Give the content, (N, D) float32, of frozen vectors."""
         return self.adapter.apply(items) if self.adapter else fuse(items)
 
+    def content_rows(self, generation: Generation) -> LazyRows:
+        """Give the content vectors of the items of a generation, computed from the frozen ones when they are asked for.
+
+        They are the same, to the bit, as those that `content` gives.
+        """
+        frozen = generation.modality_vectors
+        return ComputedRows((frozen.count, self.dim), lambda rows: self.project(frozen.take(rows)))
+
     def content(self, bundle: Bundle, start: int = 0) -> Vectors:
         """Give the content vectors of the rows of a bundle from ``start`` on: (M, D) float32."""
         frozen = bundle.modality_vectors
@@ -104,11 +131,13 @@ class LearnedParts:
 
     def block(self, bundle: Bundle, start: int = 0) -> Behaviour | None:
         """Give the behaviour block of the rows of a bundle from ``start`` on, if there is one."""
-        if self.behaviour is None or self.description is None:
+        if self.behaviour is None or not self.describes:
             return None
-        known = len(bundle.generation.items)
+        known = bundle.manifest.items
         if not bundle.batches:
             return self.behaviour.take(np.arange(start, known)) if start else self.behaviour
+        if self.description is None:
+            raise DamagedFileError("there is a behaviour block, but not how it describes items: fit again, or go back")
         new = np.arange(max(start, known), len(bundle.items))
         described = self.description.of(bundle.modality_vectors.take(new), bundle.put_attributes.take(new))
         later = self.behaviour.with_items(described, bundle.origins[new - known])
@@ -208,11 +237,38 @@ class ItemRows:
     """
 
     def __init__(self, bundle: Bundle, learned: LearnedParts, previous: "ItemRows | None" = None) -> None:
-        start = len(previous.space.indexed) if previous else 0
+        start = len(previous.space.indexed) if previous else bundle.manifest.items
+        self._tables: tuple[GrowingRows | Growing, ...] = (
+            previous._tables if previous else _tables(bundle.generation, learned)
+        )
         content, block = learned.content(bundle, start), learned.block(bundle, start)
-        tables = (content,) if block is None else (block.joined(content), block.context_factors, block.confidence)
-        self._tables: tuple[Growing, ...] = previous._tables if previous else tuple(map(Growing, tables))
-        grown = [table.extended(start, more) for table, more in zip(self._tables, tables, strict=True)]
+        new = (content,) if block is None else (block.joined(content), block.context_factors, block.confidence)
+        grown = [table.extended(start, more) for table, more in zip(self._tables, new, strict=True)]
         if block is not None:
             block = replace(block, items=grown[0][:, learned.dim :], context_factors=grown[1], confidence=grown[2])
         self.space: ItemSpace = ItemSpace(grown[0], learned.dim, learned.users, block, learned.profiles, bundle.is_live)
+
+
+def _tables(generation: Generation, learned: LearnedParts) -> tuple[GrowingRows | Growing, ...]:
+    """Give the vectors of the items of a generation, and what else the behaviour block has of each of them."""
+    content, block = learned.content_rows(generation), learned.behaviour
+    if block is None or not learned.describes:
+        return (GrowingRows(content),)
+    if len(block.confidence) != len(content):
+        raise DamagedFileError(
+            f"the behaviour block knows {len(block.confidence)} items, the bundle {len(content)}: fit again, or go back"
+        )
+    return (
+        GrowingRows(SideBySide(content, block.items)),
+        GrowingRows(block.context_factors),
+        Growing(np.asarray(block.confidence)),
+    )
+
+
+def _behaviour(bundle: Bundle) -> Behaviour:
+    """Read the behaviour block, with tables of its items that are mapped where they are large."""
+    path = bundle.folder / BEHAVIOUR
+    if fits_in_memory(path.stat().st_size):
+        return Behaviour.from_bytes(bundle.read(BEHAVIOUR))
+    bundle.generation.check_part(BEHAVIOUR)
+    return Behaviour.open(path)

@@ -2,23 +2,25 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays import Mask, Rows, Vectors, unit
+from indexing.arrays import Mask, Rows, Vectors, masked_sum, unit
 from indexing.bundle.bundle import Bundle
-from indexing.bundle.generation import BRIDGE
+from indexing.bundle.generation import BRIDGE, WORDS
 from indexing.bundle.word_files import WordSettings, changed_words, read_words, word_settings
 from indexing.encoders import Encoder, load_encoder
 from indexing.errors import DamagedFileError, InputError
 from indexing.filesystem.checked_files import REPAIR_HINT
+from indexing.filesystem.file_checks import CheckMode
 from indexing.index import FlatIndex, VectorIndex
 from indexing.index.delta import DeltaIndex
 from indexing.index.search import retrieve, retrieve_tastes
 from indexing.index.words.word_index import WordIndex
-from indexing.runtime.arguments import check_kind
+from indexing.runtime.arguments import check_flag, check_kind
 from retrieval.candidates import Candidates, require_candidates
 from retrieval.candidates.sources import Source, codes_for
 from retrieval.filters import Where, allowed
@@ -26,18 +28,34 @@ from retrieval.interactions.item_popularity import ItemPopularity
 from retrieval.models.adapter import Adapter
 from retrieval.models.behaviour import Behaviour
 from retrieval.models.features.attribute_values import Attribute
-from retrieval.models.item_space import ItemSpace, masked_sum
+from retrieval.models.item_space import ItemSpace
 from retrieval.models.user_model import UserModel
 from retrieval.postprocess.duplicates import GroupCodes, group_codes
 from retrieval.ranking.confidence import MatchClassifier, fit_match_classifier
 from retrieval.ranking.reranker import Reranker
-from retrieval.retriever.index_status import Status, measured_status, stored_recall_check, warn_if_degraded
+from retrieval.retriever.index_status import MeasuredRecall, Status, measured_status, stored_recall_check
 from retrieval.retriever.learned_parts import ItemRows, LearnedParts
 
 if TYPE_CHECKING:  # FAISS is loaded only by those who search
     from indexing.index.delta_codes import AddedCodes
 
 _SAMPLE = 2_000  # items of which the mean of a modality is taken
+
+
+class HowOpened(TypedDict, total=False):
+    """How a bundle is opened; see `Retriever.open`."""
+
+    generation: str | None
+    learned: bool
+    check: CheckMode
+
+
+def open_bundle(
+    path: Path | str, *, generation: str | None = None, learned: bool = True, check: CheckMode = "all"
+) -> Bundle:
+    """Open a bundle, with what it learned or without; see `Bundle.open` and `Bundle.without_learned`."""
+    bundle = Bundle.open(path, generation=generation, check=check)
+    return bundle if check_flag(learned, "learned") else bundle.without_learned()
 
 
 class LoadedBundle:
@@ -48,8 +66,6 @@ class LoadedBundle:
         encoder: The encoder that built it; loaded by name at the first text or image query when None.
         previous: An earlier state, from which is taken what has not changed; see `Retriever.latest`.
 
-    Attributes:
-        status: What its index finds of the queries stored at build, measured when it was opened.
     """
 
     def __init__(
@@ -82,12 +98,26 @@ class LoadedBundle:
                 f"the index of {bundle.root} holds vectors of length {dim}, its items have "
                 f"{self.indexed.shape[1]}; {REPAIR_HINT}"
             )
-        self.reranker: Reranker = self.learned.reranker(self.space, bundle)
-        self.status: Status = previous.status if previous else measured_status(bundle, self._base, self.indexed)
-        if previous is None:
-            warn_if_degraded(self.status, bundle)
         self._codes: AddedCodes | None = self._coded(previous._codes if previous else None)
-        self.status = self.status.with_added(self._codes)
+        self._recall: MeasuredRecall = (
+            previous._recall if previous else MeasuredRecall(lambda: measured_status(bundle, self._base, self.indexed))
+        )
+        if bundle.check == "all":  # or else each is opened or measured when it is first asked for
+            _ = self.reranker, self.status
+        elif bundle.check == "background":
+            bundle.generation.checks.start(self._recall.measure)
+
+    @property
+    def status(self) -> Status:
+        """The recall of the index on the queries stored at build."""
+        self._refuse_damage()
+        measured = self._recall.now(wait=self.bundle.check != "background")
+        return measured.with_added(self._codes)
+
+    @cached_property
+    def reranker(self) -> Reranker:
+        """What orders candidates."""
+        return self.learned.reranker(self.space, self.bundle)
 
     @property
     def _base(self) -> VectorIndex:
@@ -96,11 +126,24 @@ class LoadedBundle:
 
     @cached_property
     def _frozen(self) -> FlatIndex:
-        return FlatIndex(self.indexed[: len(self.bundle.generation.items)])
+        return FlatIndex(self.indexed[: self.bundle.manifest.items])
 
-    @cached_property
+    @property
     def index(self) -> VectorIndex:
         """The index over all items, changes included."""
+        self._refuse_damage()
+        return self._index
+
+    def _refuse_damage(self) -> None:
+        """Refuse to answer when a file was found to be damaged since this was opened.
+
+        Raises:
+            DamagedFileError: When one was.
+        """
+        self.bundle.generation.checks.raise_if_damaged()
+
+    @cached_property
+    def _index(self) -> VectorIndex:
         bundle = self.bundle
         if not bundle.batches:
             return self._base
@@ -109,7 +152,7 @@ class LoadedBundle:
             from indexing.index.delta_codes import CodedRows
 
             coded = CodedRows(self._codes, self.indexed[self._codes.start : self._codes.stop])
-        return DeltaIndex(self._base, self.indexed[len(bundle.generation.items) :], bundle.is_live, coded)
+        return DeltaIndex(self._base, self.indexed[bundle.manifest.items :], bundle.is_live, coded)
 
     @cached_property
     def words(self) -> WordIndex:
@@ -118,6 +161,7 @@ class LoadedBundle:
         Raises:
             InputError: When the bundle has none.
         """
+        self._refuse_damage()
         if self._word_settings is None:
             raise InputError(
                 f"{self.bundle.root} has no index of words",
@@ -126,7 +170,8 @@ class LoadedBundle:
                 http='search with "mode": "vector"',
             )
         if not self._words:
-            self._words.append(read_words(self.bundle.folder, len(self.bundle.generation.items)))
+            self.bundle.generation.check_part(WORDS)
+            self._words.append(read_words(self.bundle.folder, self.bundle.manifest.items))
         return changed_words(self.bundle, self._words[0], self._word_settings.columns)
 
     @property
@@ -152,6 +197,7 @@ class LoadedBundle:
     @property
     def space(self) -> ItemSpace:
         """Item vectors, and what makes queries that fit them."""
+        self._refuse_damage()
         return self.rows.space
 
     @property
@@ -161,7 +207,10 @@ class LoadedBundle:
 
     @property
     def indexed(self) -> Vectors:
-        """What the index holds of every row, content and then behaviour: (N, D + R) float32."""
+        """What the index holds of every row, content and then behaviour: (N, D + R) float32.
+
+        Of many items these are `LazyRows`, which stand for an array of which rows are read.
+        """
         return self.space.indexed
 
     @property
@@ -198,9 +247,13 @@ class LoadedBundle:
     def _total(self) -> NDArray[np.float64]:
         """The sum of the content of all items: (D,)."""
         is_live, vectors = self.bundle.is_live, self.vectors
-        if self._before is None:
+        known_sum, count = self.bundle.generation.content_sum, self.bundle.manifest.items
+        if self._before is not None:
+            was, total = self._before
+        elif known_sum is not None:
+            was, total = np.ones(count, np.bool_), known_sum
+        else:
             return masked_sum(vectors, is_live)
-        was, total = self._before
         known = np.zeros(len(is_live), np.bool_)
         known[: len(was)] = was
         come, gone = np.flatnonzero(is_live & ~known), np.flatnonzero(known & ~is_live)

@@ -8,7 +8,7 @@ from indexing.arrays import Vectors
 from indexing.bundle.bundle import Bundle
 from indexing.encoders import Encoder
 from indexing.index import VectorIndex
-from indexing.runtime.arguments import check_flag, check_kind, renamed_arguments
+from indexing.runtime.arguments import check_kind, renamed_arguments
 from retrieval.candidates import Candidates
 from retrieval.filters import Where
 from retrieval.interactions.context import ContextLike
@@ -26,7 +26,8 @@ from retrieval.ranking.reranker import Reranker
 from retrieval.retriever import after_retrieval as after
 from retrieval.retriever import search as searching
 from retrieval.retriever.fallback.top_items import Order, top_items
-from retrieval.retriever.loaded_bundle import LoadedBundle
+from retrieval.retriever.index_status import Status
+from retrieval.retriever.loaded_bundle import HowOpened, LoadedBundle, open_bundle
 from retrieval.retriever.queries import Query
 from retrieval.retriever.queries.compose import Contribution, contributions
 from retrieval.retriever.queries.documented import documented
@@ -50,8 +51,7 @@ class Retriever:
         previous: A retriever of an earlier state, whose unchanged parts are reused; see `latest`.
 
     Attributes:
-        state: The bundle in memory: vectors, index and learned parts.
-        bundle, items, status, learned, adapter, users, vectors, indexed, behaviour: Those of the state.
+        bundle, items, learned, adapter, users, vectors, indexed, behaviour: Those of the state.
 
     Example::
 
@@ -64,25 +64,23 @@ class Retriever:
         if previous is not None:
             check_kind(previous, Retriever, "previous", "give a retriever, or None")
         self.state: LoadedBundle = LoadedBundle(bundle, encoder, previous=None if previous is None else previous.state)
-        self.bundle, self.items, self.status = bundle, bundle.items, self.state.status
+        self.bundle, self.items = bundle, bundle.items
         self.learned, self.adapter, self.users = self.state.learned, self.state.adapter, self.state.users
         self.vectors, self.indexed, self.behaviour = self.state.vectors, self.state.indexed, self.state.behaviour
 
     @classmethod
-    def open(
-        cls, path: Path | str, encoder: Encoder | None = None, *, generation: str | None = None, learned: bool = True
-    ) -> "Retriever":
+    def open(cls, path: Path | str, encoder: Encoder | None = None, **how: Unpack[HowOpened]) -> "Retriever":
         """Open a bundle; `load` is another name for it.
 
         ``generation`` names an earlier one that is kept, which answers with the changes since. ``learned=False`` leaves
-        out what `fit` learned: answers are those of the frozen vectors, searched exactly.
+        out what `fit` learned: answers are those of the frozen vectors, searched exactly. ``check`` says when files are
+        compared with what was written, see `Bundle.open`.
 
         Raises:
             BundleError: When there is no bundle or no such generation, or it is damaged or of a newer version.
             EncoderMismatchError: When ``encoder`` is not the one that built the bundle.
         """
-        bundle = Bundle.open(path, generation=generation)
-        return cls(bundle if check_flag(learned, "learned") else bundle.without_learned(), encoder)
+        return cls(open_bundle(path, **how), encoder)
 
     load = open
 
@@ -375,6 +373,11 @@ class Retriever:
     def nearest_parts(self, candidates: Candidates) -> list[list[after.Part | None]]:
         """Give for each hit which of its texts, images, audio clips or frames is nearest to the query, if any."""
         return after.matched_parts(self.state, candidates)
+
+    @property
+    def status(self) -> Status:
+        """The recall of the index on the queries stored at build."""
+        return self.state.status
 
     @property
     def reranker(self) -> Reranker:

@@ -23,7 +23,7 @@ from indexing.bundle.change_log import (
 )
 from indexing.bundle.current import write_state
 from indexing.bundle.edits.unchanged_items import check_nothing_lost, contents_of, unchanged
-from indexing.bundle.generation import ATTRIBUTES, BRIDGE, GOLDEN
+from indexing.bundle.generation import ATTRIBUTES, BRIDGE, GOLDEN, IDS
 from indexing.bundle.updated_items import known_embeddings
 from indexing.catalogue.attribute_types import in_words
 from indexing.catalogue.catalogue import Catalogue, as_catalogue
@@ -187,7 +187,7 @@ def locked_bundle(bundle: Bundle | Path | str) -> Iterator[Bundle]:
         if isinstance(bundle, Bundle) and not bundle.is_pinned:  # a change is one of the generation that is current
             yield bundle.latest()
         else:
-            yield Bundle.open(root, only=(ATTRIBUTES, BRIDGE, GOLDEN))
+            yield Bundle.open(root, only=(ATTRIBUTES, IDS, BRIDGE, GOLDEN))
 
 
 def _put_items(

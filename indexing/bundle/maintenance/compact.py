@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from indexing.arrays import Vectors
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.change_log import require_bundle, require_newest
-from indexing.bundle.generation import ATTRIBUTES, INDEX, RECALL_CHECK, STORE, WORDS, Generation, part_of
-from indexing.bundle.index_files import index_items
+from indexing.bundle.generation import CONTENT_SUM, INDEX, RECALL_CHECK, STORE, WORDS, Generation, part_of
+from indexing.bundle.index_files import index_items, item_contents
 from indexing.bundle.manifest import MANIFEST, Manifest
 from indexing.bundle.publish import COMPACTING, Content, make_current_when_unlocked, prepare, work_folder
 from indexing.bundle.word_files import word_contents, word_settings
@@ -126,7 +126,7 @@ def _fold_items(bundle: Bundle, learned: Learned) -> tuple[Manifest, dict[str, C
     live, old = bundle.is_live, bundle.manifest
     attributes, words = bundle.attributes.filter(pa.array(live)).combine_chunks(), word_settings(bundle)
     rewritten: dict[str, Content] = {
-        ATTRIBUTES: parquet_bytes(attributes),
+        **item_contents(attributes, bundle.modality_vectors.take(live)),
         **(word_contents(attributes, words) if words else {}),
         **learned.files(bundle),
         **{f"{STORE}/{name}": content for name, content in _shards(bundle)},
@@ -134,7 +134,7 @@ def _fold_items(bundle: Bundle, learned: Learned) -> tuple[Manifest, dict[str, C
     kept = {
         record.name: bundle.folder / record.name
         for record in old.files
-        if part_of(record.name) not in {*rewritten, INDEX, RECALL_CHECK, STORE, WORDS}
+        if part_of(record.name) not in {*map(part_of, rewritten), INDEX, RECALL_CHECK, CONTENT_SUM, STORE, WORDS}
     }
     counts = dict(old.counts) | {
         "embeddings": {

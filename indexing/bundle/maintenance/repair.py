@@ -20,10 +20,18 @@ from indexing.bundle.change_log import (
     why_outdated,
 )
 from indexing.bundle.current import CURRENT, State, read_state, readable_states, write_state
-from indexing.bundle.generation import Generation, generations, part_of
-from indexing.bundle.index_files import index_items
+from indexing.bundle.generation import (
+    ATTRIBUTES,
+    CONTENT_SUM,
+    COPIED,
+    FORMER_ATTRIBUTES,
+    Generation,
+    generations,
+    part_of,
+)
+from indexing.bundle.index_files import content_sum_of, index_items, item_contents
 from indexing.bundle.maintenance.compact import Learned, fold_changes
-from indexing.bundle.maintenance.verify import REBUILDABLE, Problem, verify
+from indexing.bundle.maintenance.verify import INDEXED, REBUILDABLE, Problem, verify
 from indexing.bundle.publish import Content, last_number, publish, work_folder
 from indexing.bundle.word_files import WordSettings, word_contents, word_settings
 from indexing.errors import BundleError, DamagedFileError
@@ -71,7 +79,8 @@ def repair(root: Path | str, learned: Callable[[Bundle], Learned], *, drop_chang
     require_bundle(root)
     with write_lock(root):
         actions: list[str] = []
-        steps = [partial(_restore_current, root), partial(_rebuild_index, root, learned)]
+        rebuild = partial(_rebuild_index, root, learned)
+        steps = [partial(_restore_current, root), rebuild, partial(_copy_items, root, learned)]
         if drop_changes:
             steps.insert(1, partial(_drop_changes, root, learned))
         try:
@@ -160,7 +169,7 @@ def _rebuild_index(root: Path, learned: Callable[[Bundle], Learned]) -> list[str
     if state is None:
         return []
     with suppress(DamagedFileError):
-        Generation.open(root / state.generation, only=REBUILDABLE)
+        Generation.open(root / state.generation, only=INDEXED)
         return []
     generation = Generation.open(root / state.generation, skip=REBUILDABLE)
     bundle, manifest = Bundle(root, generation, state, ()), generation.manifest
@@ -170,8 +179,31 @@ def _rebuild_index(root: Path, learned: Callable[[Bundle], Learned]) -> list[str
     index_files, index_section = index_items(bundle.modality_vectors, vectors, config, work_folder(root), queries)
     kept_files = [record.name for record in manifest.files if part_of(record.name) not in REBUILDABLE]
     files: dict[str, Content] = {name: generation.folder / name for name in kept_files}
+    files |= item_contents(bundle.attributes, bundle.modality_vectors)
+    files.pop(FORMER_ATTRIBUTES, None)
     publish(root, replace(manifest, index=index_section), {**files, **index_files, **_rebuilt_words(bundle)})
     return [f"the index was built again from the vectors, into {_current_generation(root)}"]
+
+
+def _copy_items(root: Path, learned: Callable[[Bundle], Learned]) -> list[str]:
+    """Write the items of the current generation into files that are mapped, if it lacks one or one is damaged."""
+    state = read_state(root)
+    if state is None:
+        return []
+    generation = Generation.open(root / state.generation, skip=COPIED)
+    manifest = generation.manifest
+    names = {part_of(record.name) for record in manifest.files}
+    with suppress(DamagedFileError):
+        if names.issuperset(COPIED):
+            Generation.open(root / state.generation, only=COPIED)
+            return []
+    bundle = Bundle(root, generation, state, ())
+    kept = [record.name for record in manifest.files if part_of(record.name) not in (*COPIED, ATTRIBUTES)]
+    files: dict[str, Content] = {name: generation.folder / name for name in kept}
+    files |= item_contents(bundle.attributes, bundle.modality_vectors)
+    files[CONTENT_SUM] = content_sum_of(learned(bundle).item_vectors(bundle), manifest.encoder.dim)
+    publish(root, manifest, files)
+    return [f"the items were written into files that are mapped, in {_current_generation(root)}"]
 
 
 def _rebuilt_words(bundle: Bundle) -> dict[str, Content]:

@@ -14,11 +14,12 @@ from indexing.bundle.bundle import Bundle
 from indexing.bundle.change_log import require_bundle, require_newest
 from indexing.bundle.current import read_state
 from indexing.bundle.edits.edit import LOCK_TIMEOUT
-from indexing.bundle.generation import STAGED, STAGED_ON, check_file
+from indexing.bundle.generation import STAGED, STAGED_ON
 from indexing.bundle.manifest import MANIFEST, Manifest
 from indexing.bundle.publish import NO_TIMEOUT, last_sequence, make_current, remove_unread
 from indexing.errors import BundleError
 from indexing.filesystem import fsops
+from indexing.filesystem.file_checks import check_file
 from indexing.filesystem.locks import write_lock
 from indexing.runtime.arguments import check_kind, check_path
 

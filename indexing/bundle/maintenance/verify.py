@@ -8,10 +8,10 @@ from indexing.bundle.bundle import Bundle
 from indexing.bundle.change_log import LOG, OUTDATED_HINT, acknowledged, batches_between, read_batch, why_outdated
 from indexing.bundle.current import COPY, CURRENT, State, read_state
 from indexing.bundle.generation import (
+    COPIED,
     INDEX,
     RECALL_CHECK,
     WORDS,
-    check_file,
     generations,
     missing_names,
     part_of,
@@ -20,10 +20,13 @@ from indexing.bundle.generation import (
 from indexing.bundle.manifest import MANIFEST, Manifest
 from indexing.bundle.publish import last_number
 from indexing.errors import BundleError, DamagedFileError
+from indexing.filesystem.file_checks import check_file
 from indexing.runtime.arguments import check_call, check_path
 
-REBUILDABLE = (INDEX, RECALL_CHECK, WORDS)
+INDEXED = (INDEX, RECALL_CHECK, WORDS)
+REBUILDABLE = (*INDEXED, *COPIED)
 REBUILD_HINT = "`commonspace repair` builds the index again from the vectors"
+COPY_HINT = "`commonspace repair` makes the file again from the store"
 REWRITE_HINT = "`commonspace repair` makes the newest intact generation current"
 ROLLBACK_HINT = "`commonspace rollback` to a whole generation, or build (and fit) again"
 REMOVE_HINT = "delete it, or move it to where it belongs"
@@ -110,7 +113,8 @@ def _check_generation(root: Path, name: str, serving: bool, report: Callable[[st
         try:
             check_file(folder, record)
         except DamagedFileError as error:
-            hint = REBUILD_HINT if part_of(record.name) in REBUILDABLE else ROLLBACK_HINT
+            part = part_of(record.name)
+            hint = REBUILD_HINT if part in INDEXED else COPY_HINT if part in COPIED else ROLLBACK_HINT
             yield Problem(f"{name}/{record.name}", str(error), hint, serving)
 
 

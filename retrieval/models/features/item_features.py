@@ -23,6 +23,7 @@ from indexing.catalogue.columns import VECTOR
 from indexing.filesystem.checked_files import finite_tensors, read_as
 from indexing.media.files import Modality
 from indexing.store.collect import ModalityVectors
+from indexing.store.lazy_rows import ComputedRows, LazyRows, as_vectors, fits_in_memory
 from retrieval.models.features.column_encoders import (
     AttributeColumn,
     Categories,
@@ -284,6 +285,11 @@ def _unit_deviations(frozen: ModalityVectors, modality: Modality, mean: Vectors,
     return deviations
 
 
+def _deviation_rows(frozen: ModalityVectors, modality: Modality, mean: Vectors) -> LazyRows:
+    """Give what `_unit_deviations` does, computed when rows are asked for."""
+    return ComputedRows((frozen.count, len(mean)), lambda rows: _unit_deviations(frozen.take(rows), modality, mean))
+
+
 def views_of(description: ItemFeatures, frozen: ModalityVectors, attributes: pa.Table) -> dict[str, Vectors]:
     """Give the views of N items, by name: (N, D) float32 of length 1, or 0 where an item lacks it.
 
@@ -294,7 +300,10 @@ def views_of(description: ItemFeatures, frozen: ModalityVectors, attributes: pa.
     """
     views: dict[str, Vectors] = {}
     for modality, mean in description.means.items():
-        views[str(modality)] = _unit_deviations(frozen, modality, mean)
+        if fits_in_memory(4 * frozen.count * len(mean)):
+            views[str(modality)] = _unit_deviations(frozen, modality, mean)
+        else:
+            views[str(modality)] = as_vectors(_deviation_rows(frozen, modality, mean))
     for encoder in description.columns:
         rows = encoder.encode(column_of(attributes, encoder.column))
         name = encoder.column if encoder.column not in views else f"{encoder.column} (attribute)"

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from indexing.bundle.bundle import Bundle
-from indexing.bundle.generation import ATTRIBUTES, BRIDGE, GOLDEN
+from indexing.bundle.generation import ATTRIBUTES, BRIDGE, GOLDEN, IDS
 from indexing.errors import CommonspaceError, CommonspaceWarning
 from indexing.filesystem import fsops
 from indexing.runtime.progress import ProgressStep, progress, progress_to
@@ -160,7 +160,7 @@ def work(record: Record, settings: Settings) -> dict[str, Any]:
         case "add" | "upsert" | "update":
             from retrieval.serving.admin.edits import edit_items, encoding
 
-            bundle = Bundle.open(root, only=(ATTRIBUTES, BRIDGE, GOLDEN))
+            bundle = Bundle.open(root, only=(ATTRIBUTES, IDS, BRIDGE, GOLDEN))
             limits = encoding(Limits(**settings["limits"]), here=False)
             with progress_to(lambda step: record.progress(_in_words(step))):
                 return edit_items(job.kind, files[0], bundle, None, limits, progress=True)

@@ -21,6 +21,7 @@ from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import BundleError, DamagedFileError
 from indexing.filesystem import fsops
 from indexing.filesystem import locks as lock
+from indexing.filesystem.file_checks import CheckMode
 from indexing.filesystem.locks import write_lock
 from indexing.media.files import Modality
 from indexing.store.encode import EncodeConfig
@@ -115,11 +116,11 @@ def test_a_folder_moved_while_it_is_open_is_reported_and_not_made_again(root: Pa
     assert not root.exists()
 
 
-@pytest.mark.parametrize("name", ["index.bin", "attributes.parquet", "golden.safetensors"])
+@pytest.mark.parametrize("name", ["index.bin", "attributes.arrow", "golden.safetensors"])
 def test_a_bad_sector_is_named_and_verify_continues(root: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     bad = Bundle.open(root).folder / name
     other = Bundle.open(root).folder / "rejects.parquet"
-    other.write_bytes(b"damage")
+    other.write_bytes(bytes(other.stat().st_size))
     whole = fsops.sha256
 
     def reading(path: Path) -> str:
@@ -191,7 +192,7 @@ def test_a_full_disk_is_named_with_bytes_before_anything_is_written(
     assert not [path.name for path in root.iterdir() if "-gen-" in path.name]
 
 
-@pytest.mark.parametrize("at", ["attributes.parquet", "index.bin", "manifest.json"])
+@pytest.mark.parametrize("at", ["attributes.arrow", "index.bin", "manifest.json"])
 def test_a_disk_that_fills_up_is_left_as_it_was(root: Path, at: str, monkeypatch: pytest.MonkeyPatch) -> None:
     class Full(fsops.Disk):
         def create(self, path: Path) -> int:
@@ -268,13 +269,13 @@ def test_a_generation_collected_while_it_was_opened_is_opened_anew(root: Path, m
     first = Bundle.open(root).manifest.generation
     whole, tried = Generation.open, []
 
-    def opening(folder: Path, *, only: Collection[str] | None = None) -> Generation:
+    def opening(folder: Path, *, only: Collection[str] | None = None, check: CheckMode = "all") -> Generation:
         tried.append(folder.name)
         if len(tried) == 1:
             monkeypatch.setattr(Generation, "open", whole)
             compact(root)
             shutil.rmtree(root / first)
-        return whole(folder, only=only)
+        return whole(folder, only=only, check=check)
 
     monkeypatch.setattr(Generation, "open", opening)
     opened = Bundle.open(root)

@@ -100,10 +100,10 @@ def test_a_damaged_current_names_the_newest_whole_generation_again(root: Path, d
 
 def test_what_cannot_be_repaired_is_named_with_a_way_out(root: Path) -> None:
     bundle = Bundle.open(root)
-    (bundle.folder / "attributes.parquet").unlink()
+    (bundle.folder / "attributes.arrow").unlink()
     report = repair(root)
     assert report.done == ()
-    assert [problem.path for problem in report.left] == [f"{bundle.manifest.generation}/attributes.parquet"]
+    assert [problem.path for problem in report.left] == [f"{bundle.manifest.generation}/attributes.arrow"]
     assert "rollback" in report.left[0].hint
 
 

@@ -85,7 +85,7 @@ MANIFESTS: list[Callable[[dict[str, Any]], object]] = [
     lambda content: content["files"].append({"name": 3, "size": 1, "sha256": ""}),
     lambda content: content["files"][0].update(size="9"),
     lambda content: content["files"].pop(0),
-    lambda content: content["files"].__setitem__(0, "attributes.parquet"),
+    lambda content: content["files"].__setitem__(0, "attributes.arrow"),
     lambda content: content["encoder"].update(dim=0),
     lambda content: content["encoder"].update(dim="16"),
     lambda content: content["encoder"].update(modalities=["smell"]),

@@ -1,0 +1,75 @@
+"""Ids are found by their hashes as they are by a dictionary, also where hashes are equal."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from indexing.catalogue.item_ids import ItemIds
+from indexing.errors import UnknownItemError
+from indexing.filesystem import id_table
+from indexing.filesystem.id_table import IdsInMemory, MappedIds, hash_table
+from indexing.filesystem.mapped import map_array, map_table, write_array, write_table
+
+IDS = [f"item-{row}" for row in range(300)] + ["Größe", "日本", "x" * 500]
+
+
+@pytest.fixture(params=["hashes", "few hashes", "one hash"])
+def mapped(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MappedIds:
+    monkeypatch.setattr(id_table, "PIECE", 64)
+    whole = id_table.hash_of
+    if request.param == "few hashes":
+        monkeypatch.setattr(id_table, "hash_of", lambda item_id: whole(item_id) % 7)
+    if request.param == "one hash":
+        monkeypatch.setattr(id_table, "hash_of", lambda _: 2**64 - 1)
+    chunks = pa.chunked_array([pa.array(IDS[:100]), pa.array(IDS[100:])])
+    write_table(tmp_path / "ids.arrow", pa.table({"item_id": chunks}))
+    table = hash_table(chunks)
+    write_array(tmp_path / "ids.npy", iter(table), table.shape, np.uint64)
+    ids = map_table(tmp_path / "ids.arrow").column("item_id")
+    return MappedIds(ids, map_array(tmp_path / "ids.npy", (2, len(IDS)), np.uint64))
+
+
+def test_every_id_is_found_in_its_row_and_no_other(mapped: MappedIds) -> None:
+    in_memory = IdsInMemory(tuple(IDS))
+    asked = [*reversed(IDS), "item-300", "", "ITEM-1", "größe"]
+    for table in (mapped, in_memory):
+        assert table.rows(asked).tolist() == [*range(len(IDS) - 1, -1, -1), -1, -1, -1, -1]
+        assert [table.row(item_id) for item_id in asked] == [*range(len(IDS) - 1, -1, -1), None, None, None, None]
+        assert table.rows([]).tolist() == []
+        assert [table[row] for row in range(len(IDS))] == IDS
+        assert list(table.slice(3, 200)) == IDS[3:200]
+
+
+def test_items_of_mapped_ids_are_those_in_memory_also_when_they_change(mapped: MappedIds) -> None:
+    changes = [(["item-7", "Größe"], ["new", "item-7"]), (["new"], ["item-9"])]
+    pairs = [(ItemIds.of_table(mapped), ItemIds(IDS))]
+    pairs.append((pairs[0][0].changed(*changes), pairs[0][1].changed(*changes)))
+    pairs.append((pairs[1][0].changed((["日本"], ["last"])), pairs[1][1].changed((["日本"], ["last"]))))
+    for found, expected in pairs:
+        assert list(found) == list(expected)
+        assert found == expected
+        assert hash(found) == hash(expected)
+        np.testing.assert_array_equal(found.is_live, expected.is_live)
+        for ids in ({"item-7", "new", "Größe", "item-9", "last", "日本", "item-1"}, IDS):
+            assert found.known(ids) == expected.known(ids)
+            np.testing.assert_array_equal(found.find(list(ids)), expected.find(list(ids)))
+        for rows in (slice(None), slice(290, None), slice(-4, -1), slice(0, 300, 50), slice(9, 2)):
+            assert found[rows] == expected[rows]
+        assert (found[-1], found[np.int64(2)]) == (expected[-1], expected[2])
+        with pytest.raises(IndexError, match=f"row 999 of {len(expected)}"):
+            found[999]
+        with pytest.raises(UnknownItemError, match=r"1 of 2 item ids .*'item-1x'.*did you mean 'item-1"):
+            found.rows(["item-1", "item-1x"])
+    assert pairs[0][0] != pairs[1][0]
+    assert pairs[0][0] != ItemIds([*IDS[:-1], "another"])
+
+
+def test_rows_of_a_damaged_table_lead_nowhere(mapped: MappedIds) -> None:
+    chunks = pa.chunked_array([pa.array(IDS)])
+    table = hash_table(chunks)
+    table[1] += 10**12
+    found = MappedIds(chunks, table)
+    assert found.row("item-3") is None
+    assert found.rows(["item-3"]).tolist() == [-1]
