@@ -107,6 +107,14 @@ def test_words_find_what_is_written_and_vectors_find_what_is_near(retriever: Ret
     assert both.query_ids == ("0",)
 
 
+@pytest.mark.parametrize("text", ["einer fuer alle", "?!", "красная кружка", "一只红杯"])
+def test_where_no_item_has_a_word_the_vectors_order_alone(retriever: Retriever, text: str) -> None:
+    words, vectors, both = (retriever.search([text], 20, mode=mode) for mode in ("words", "vector", "hybrid"))
+    assert len(words[0]) == 0
+    assert [hit.item_id for hit in both[0]] == [hit.item_id for hit in vectors[0]]
+    assert {hit.source for hit in both[0]} == {"content"}
+
+
 @pytest.mark.parametrize("mode", ["words", "hybrid"])
 def test_filters_hold_for_words_too(retriever: Retriever, mode: str) -> None:
     found = retriever.search(["red shoe"], k=20, mode=mode, where="tags contains blue")  # type: ignore[arg-type]
