@@ -205,7 +205,8 @@ class Generation:
         # A damaged graph would lead a search out of its memory, which ends the process.
         self.checks.use(lambda name: part_of(name) == INDEX, whole="hnsw" in section.get("kind", ""))
         with read_as(str(self.folder / INDEX), REPAIR_HINT):
-            index = load_index(self.folder / INDEX, section["kind"], section.get("efforts"))
+            path, moved = self.folder / INDEX, self.folder.with_name(self.manifest.generation) / INDEX
+            index = load_index(path, section["kind"], section.get("efforts"), moved=moved)
             if len(index) != self.manifest.items:
                 raise ValueError(f"it holds {len(index)} items of which the manifest names {self.manifest.items}")
             return index

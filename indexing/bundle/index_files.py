@@ -80,7 +80,7 @@ def _extended(
     vectors: Vectors, config: IndexConfig, queries: HeldOutQueries, path: Path, before: Path | None
 ) -> tuple[VectorIndex | None, IndexReport | None]:
     """Bring the table of the generation before up to date, unless it would then miss a goal."""
-    from indexing.index.backends.lance import copy_table, table_folder
+    from indexing.index.backends.lance_table import copy_table, table_folder
 
     if config.kind != "lancedb" or before is None or not table_folder(before).exists():
         return None, None
@@ -101,7 +101,8 @@ def content_sum_of(vectors: Vectors, dim: int) -> Content:
 
 def _file_contents(index: VectorIndex, path: Path) -> dict[str, Content]:
     """Return the files of an index: those built in files are at a path, but for the efforts chosen since."""
-    from indexing.index.backends.lance import LanceIndex, table_files
+    from indexing.index.backends.lance import LanceIndex
+    from indexing.index.backends.lance_table import table_files
     from indexing.index.backends.sharded import ShardedIndex, shard_files  # FAISS is loaded only by those who build
 
     match index:

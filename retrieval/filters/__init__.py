@@ -2,6 +2,7 @@
 
 from retrieval.filters.expressions import And, Compare, Condition, Expression, Field, Not, Or, Where, field
 from retrieval.filters.matching import UnknownValueWarning, allowed, matching, selected
+from retrieval.filters.sql import to_sql
 from retrieval.filters.text import parse_filter
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "matching",
     "parse_filter",
     "selected",
+    "to_sql",
 ]

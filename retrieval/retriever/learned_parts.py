@@ -214,6 +214,12 @@ def behaviour_queries(
     return found
 
 
+def queries_for(bundle: Bundle) -> dict[str, Queries]:
+    """Give the held-out queries of each kind that an index over the served vectors of a bundle is tuned on."""
+    parts = LearnedParts(bundle)
+    return parts.queries(bundle, parts.item_vectors(bundle), bundle.manifest.index_config().sample)
+
+
 def compact(root: Path | str) -> Bundle:
     """Fold the changes since the current generation into a new one; see `indexing.bundle.maintenance.compact`."""
     return compact_bundle(root, LearnedParts)

@@ -19,16 +19,8 @@ from numpy.typing import NDArray
 from indexing.arrays import Vectors, check_vectors
 from indexing.errors import BundleError, import_extra
 from indexing.filesystem import fsops
-from indexing.index.backends.lance import (
-    DIGEST,
-    EXTRA,
-    KEY,
-    SCAN_ROWS,
-    VECTOR,
-    Contents,
-    LanceIndex,
-    table_files,
-)
+from indexing.index.backends.lance import SCAN_ROWS, LanceIndex
+from indexing.index.backends.lance_table import DIGEST, EXTRA, KEY, MAX_TABLES, VECTOR, Contents, table_files
 from indexing.runtime.threads import about_to_compute, cores
 
 ROWS_PER_LIST = 2048
@@ -36,7 +28,6 @@ TRAINING_ROUNDS = 10
 # Lists and codes are trained anew once more rows than this share of those they were trained on came or went.
 MAX_CHANGED_SHARE = 0.1
 KEYS_AT_ONCE = 10_000  # named in one deletion
-MAX_TABLES = 10_000  # of a database, looked through for one of a name
 
 Digests = NDArray[np.int64]
 """(N,) int64: 64 bits of a hash of each row."""

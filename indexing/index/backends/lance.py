@@ -8,9 +8,10 @@ LanceDB does it. Exact search, and search among few allowed rows, reads vectors 
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from copy import copy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,23 @@ from indexing.errors import DamagedFileError, FilterError, InputError, import_ex
 from indexing.filesystem import fsops
 from indexing.filesystem.checked_files import read_as, read_whole
 from indexing.index.backends.flat import exact_search
+from indexing.index.backends.lance_table import (
+    DIGEST,
+    EXTRA,
+    KEY,
+    MAX_CONTENTS,
+    VECTOR,
+    Contents,
+    copy_table,
+    open_table,
+    query_numbers,
+    read_keys,
+    table_folder,
+)
 from indexing.index.base import check_search, no_answers, ordered, padded
 from indexing.index.config import SearchParams, SearchParamsByKind
 from indexing.runtime.threads import about_to_compute, cores
 
-EXTRA = "lancedb"
-FOLDER_SUFFIX = ".lance"
-KEY, VECTOR, DIGEST = "row_key", "vector", "row_digest"
-MAX_CONTENTS = 1 << 20
 SCAN_ROWS = 8192  # rows of a block that is read and scored
 QUERIES_AT_ONCE = 64  # more in one call of LanceDB are no faster
 # Below this share of allowed rows they are fetched one by one, above it all are read.
@@ -38,37 +48,6 @@ TAKE_BELOW_FRACTION = 1 / 16
 # So many allowed rows are scored exactly rather than found by an approximate search that is filtered.
 FILTER_OVERHEAD_ROWS = 5_000
 CODE_COST = 1 / 16  # of a four-bit code, where a vector that is scored costs 1
-
-
-@dataclass(frozen=True)
-class Contents:
-    """What a table holds.
-
-    Attributes:
-        rows: Number N of vectors.
-        dim: Their length D. In the table they may be followed by zeros.
-        version: The version of the table that is this index.
-        lists: How many inverted lists there are; 0 where every search is exact.
-        trained: On how many rows lists and codes were trained.
-    """
-
-    rows: int
-    dim: int
-    version: int
-    lists: int
-    trained: int
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "Contents":
-        """Read what `asdict` gave.
-
-        Raises:
-            ValueError: When it is something else.
-        """
-        contents = cls(**{name: int(value) for name, value in data.items()})
-        if min(contents.rows, contents.dim, contents.version) < 1 or contents.lists < 0:
-            raise ValueError(f"it says {data}")
-        return contents
 
 
 class LanceIndex:
@@ -79,6 +58,7 @@ class LanceIndex:
         contents: What it holds.
         efforts: How hard to search for each kind of query; exactly when None.
         path: Where its files are, see `load`; None where they are not on this machine.
+        moved: Where they are once they were moved.
 
     Raises:
         DamagedFileError: When the table holds something else.
@@ -90,11 +70,20 @@ class LanceIndex:
         contents: Contents,
         efforts: SearchParamsByKind | None = None,
         path: Path | None = None,
+        moved: Path | None = None,
     ) -> None:
-        self.table, self.contents, self.path = table, contents, path
+        self._table, self.contents, self.path, self._moved = table, contents, path, moved
         self.efforts = efforts or SearchParamsByKind(default=SearchParams(contents.lists, contents.rows))
-        self._keys = _read_keys(table, contents)
+        self._keys = read_keys(table, contents)
         self._stored_dim = int(table.schema.field(VECTOR).type.list_size)
+
+    @property
+    def table(self) -> Any:  # noqa: ANN401
+        """The table at the version, opened again once its files were moved: LanceDB opens them when it reads."""
+        if self._moved is not None and self.path != self._moved and not table_folder(self.path or self._moved).exists():
+            self.path = self._moved
+            self._table = open_table(self.path, self.contents)
+        return self._table
 
     @property
     def kind(self) -> str:
@@ -213,7 +202,7 @@ class LanceIndex:
         for start in range(0, len(queries), QUERIES_AT_ONCE):
             found = self._ask(asked[start : start + QUERIES_AT_ONCE], k, effort, where)
             # Answers come query by query, the best first: what is before the first of a query is not its own.
-            lines = start + _query_numbers(found)
+            lines = start + query_numbers(found)
             places = np.arange(len(lines)) - np.searchsorted(lines, lines)
             scores[lines, places] = norms[lines] * (np.float32(1) - found.column("_distance").to_numpy())
             rows[lines, places] = self._rows_of(found.column(KEY).to_numpy())
@@ -229,7 +218,12 @@ class LanceIndex:
         else:
             factor = max(1, ceil(min(effort.candidates, len(self)) / k))
             question = question.nprobes(max(1, effort.lists)).refine_factor(factor)
-        return question.select([KEY, "_distance"]).to_arrow()
+        with self._reading():
+            return question.select([KEY, "_distance"]).to_arrow()
+
+    def _reading(self) -> AbstractContextManager[None]:
+        """Turn what LanceDB raises when it cannot read into an error that says so."""
+        return read_as(f"the table {self._table.uri}", "if it can be reached, it is damaged: build the index again")
 
     def _scan(self, queries: Vectors, k: int, allow: Mask | None) -> tuple[Vectors, Rows]:
         """Find the best k of the allowed rows exactly."""
@@ -247,15 +241,17 @@ class LanceIndex:
     def _blocks(self, allow: Mask | None = None) -> Iterator[Vectors]:
         """Read the vectors, or those of the allowed rows, in order and some at a time."""
         start = 0
-        for batch in self.table.search(None).select([KEY, VECTOR]).limit(len(self)).to_batches(SCAN_ROWS):
-            rows = np.arange(start, start + len(batch))
-            chosen = np.ones(len(batch), np.bool_) if allow is None else allow[rows]
-            yield self._checked_vectors(batch, rows)[chosen]
-            start += len(batch)
+        with self._reading():
+            for batch in self.table.search(None).select([KEY, VECTOR]).limit(len(self)).to_batches(SCAN_ROWS):
+                rows = np.arange(start, start + len(batch))
+                chosen = np.ones(len(batch), np.bool_) if allow is None else allow[rows]
+                yield self._checked_vectors(batch, rows)[chosen]
+                start += len(batch)
 
     def _take(self, rows: Rows) -> Vectors:
         """Read the vectors of rows (M,): (M, D) float32."""
-        batch = self.table.take_offsets(rows.tolist()).select([KEY, VECTOR]).to_arrow().combine_chunks()
+        with self._reading():
+            batch = self.table.take_offsets(rows.tolist()).select([KEY, VECTOR]).to_arrow().combine_chunks()
         return self._checked_vectors(batch, rows)
 
     def _checked_vectors(self, batch: Any, rows: Rows) -> Vectors:  # noqa: ANN401 - Arrow ships no types
@@ -297,45 +293,23 @@ class LanceIndex:
         return fsops.write_stream(path, lambda write: write(data))
 
     @classmethod
-    def load(cls, path: Path) -> "LanceIndex":
+    def load(cls, path: Path, moved: Path | None = None) -> "LanceIndex":
         """Open what `save` wrote: nothing may write into its files while the index lives.
+
+        Args:
+            path: The file.
+            moved: Where it may be moved to, with its table, while the index lives.
 
         Raises:
             DamagedFileError: When it cannot be read.
             MissingExtraError: When lancedb is not installed.
         """
-        lancedb = import_extra("lancedb", EXTRA)
+        import_extra("lancedb", EXTRA)
         with read_as(f"{path}", "build the index again"):
             data = json.loads(read_whole(path, MAX_CONTENTS))
             efforts = SearchParamsByKind(default=SearchParams(**data.pop("effort")))
             contents = Contents.from_json(data)
-            table = lancedb.connect(str(path.parent)).open_table(path.name)
-            table.checkout(contents.version)
-            return cls(table, contents, efforts, path)
-
-
-def _read_keys(table: Any, contents: Contents) -> Rows | None:  # noqa: ANN401
-    """Read the keys of the rows, which rise; None where each is the number of its row.
-
-    Raises:
-        DamagedFileError: When they are not as many as there should be, or do not rise.
-    """
-    keys: Rows = table.search(None).select([KEY]).limit(contents.rows + 1).to_arrow().column(KEY).to_numpy()
-    if len(keys) != contents.rows or (np.diff(keys) <= 0).any():
-        raise DamagedFileError(
-            f"{table.uri} holds {table.count_rows()} rows, expected {contents.rows} in order; build the index again"
-        )
-    return None if keys[0] == 0 and keys[-1] == len(keys) - 1 else keys
-
-
-def _query_numbers(found: pa.Table) -> Rows:
-    """Return the number of the query that each answer is for: (M,) int64."""
-    if "query_index" not in found.column_names:  # there was but one
-        return np.zeros(len(found), np.int64)
-    numbers: Rows = found.column("query_index").to_numpy().astype(np.int64)
-    if (np.diff(numbers) < 0).any():
-        raise DamagedFileError("the table gives answers out of order; build the index again")
-    return numbers
+            return cls(open_table(path, contents), contents, efforts, path, moved)
 
 
 def _only(scores: Vectors, rows: Rows, allow: Mask, k: int) -> tuple[Vectors, Rows]:
@@ -344,23 +318,3 @@ def _only(scores: Vectors, rows: Rows, allow: Mask, k: int) -> tuple[Vectors, Ro
     order = np.argsort(dropped, axis=1, kind="stable")[:, :k]
     scores, rows = np.where(dropped, np.float32(-np.inf), scores), np.where(dropped, -1, rows)
     return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
-
-
-def table_folder(path: Path) -> Path:
-    """Return where the table of the index at a path is."""
-    return path.with_name(path.name + FOLDER_SUFFIX)
-
-
-def table_files(path: Path) -> list[Path]:
-    """Return the files of the table of the index at a path, in order."""
-    return sorted(file for file in table_folder(path).rglob("*") if file.is_file())
-
-
-def copy_table(source: Path, target: Path, copy_file: Callable[[Path, Path], None]) -> None:
-    """Copy the table of an index to another path, first removing what is there."""
-    fsops.remove(target)
-    fsops.remove(table_folder(target))
-    for file in table_files(source):
-        copied = table_folder(target) / file.relative_to(table_folder(source))
-        fsops.make_folder(copied.parent)
-        copy_file(file, copied)

@@ -99,7 +99,9 @@ def build_index(
     return best.index, report
 
 
-def load_index(path: Path, kind: str, efforts: Mapping[str, Mapping[str, int]] | None = None) -> VectorIndex:
+def load_index(
+    path: Path, kind: str, efforts: Mapping[str, Mapping[str, int]] | None = None, *, moved: Path | None = None
+) -> VectorIndex:
     """Open the file of an index of a kind named in a manifest.
 
     Args:
@@ -107,6 +109,7 @@ def load_index(path: Path, kind: str, efforts: Mapping[str, Mapping[str, int]] |
         kind: The type of index.
         efforts: How hard to search for each kind of query, as in `IndexReport.efforts`; without, as hard as the file
             says, which is the greatest of them.
+        moved: Where the file may be moved to while the index lives.
 
     Raises:
         InputError: For an unknown kind.
@@ -130,7 +133,7 @@ def load_index(path: Path, kind: str, efforts: Mapping[str, Mapping[str, int]] |
         case "lancedb-flat" | "lancedb-ivf":
             from indexing.index.backends.lance import LanceIndex
 
-            index = LanceIndex.load(path)
+            index = LanceIndex.load(path, moved)
         case _:
             raise InputError(
                 f"index kind {kind!r} is unknown; this version reads flat, faiss-flat, faiss-hnsw, faiss-ivf, "

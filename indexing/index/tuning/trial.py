@@ -174,7 +174,18 @@ def run_trial(
     """
     started = perf_counter()
     index = _build_family(family, vectors, config, path)
-    build_seconds = perf_counter() - started
+    return tune(family, index, vectors, config, ground_truth, perf_counter() - started)
+
+
+def tune(
+    family: Family,
+    index: TunableIndex,
+    vectors: Vectors,
+    config: IndexConfig,
+    ground_truth: Mapping[str, GroundTruth],
+    build_seconds: float,
+) -> Trial:
+    """Tune an index over (N, D) vectors for every kind of query, and measure it; see `run_trial`."""
     best: dict[str, Point] = {}
     points: dict[str, list[Point]] = {}
     for kind, truth in ground_truth.items():

@@ -14,16 +14,17 @@ from indexing.bundle.maintenance.rollback import rollback as roll_back
 from indexing.bundle.maintenance.staged import publish_staged
 from indexing.bundle.maintenance.verify import Problem
 from indexing.bundle.maintenance.verify import verify as find_problems
-from indexing.exchange import export_faiss, write_clip_retrieval, write_mmrec
+from indexing.exchange import export_faiss, export_lance, write_clip_retrieval, write_mmrec
 from indexing.runtime.progress import progress
 from retrieval.cli.display.terminal import Cell, UsageError, say, show_json, show_pairs
 from retrieval.cli.options.items import word_columns
 from retrieval.cli.options.log import LogOption, LogOptions
-from retrieval.cli.options.output import Json, OutFolder
+from retrieval.cli.options.output import Json, OutFolderOrUrl
 from retrieval.cli.options.search import BundleFolder
 from retrieval.cli.runs.histories import match_items
 from retrieval.cli.runs.words_weight import weight_for
 from retrieval.retriever.learned_parts import compact as compact_bundle
+from retrieval.retriever.learned_parts import queries_for
 from retrieval.retriever.learned_parts import repair as repair_bundle
 from retrieval.retriever.retriever import Retriever
 
@@ -33,6 +34,7 @@ class Format(StrEnum):
 
     CLIP_RETRIEVAL = "clip-retrieval"
     FAISS = "faiss"
+    LANCEDB = "lancedb"
     MMREC = "mmrec"
 
 
@@ -126,13 +128,18 @@ def repair(bundle: BundleFolder, drop_changes: DropChanges = False, as_json: Jso
 def export(
     bundle: BundleFolder,
     form: FormatOption,
-    out: OutFolder,
+    out: OutFolderOrUrl,
     log: LogOptions,
     interactions: LogOption = None,
     flat: Flat = False,
     as_json: Json = False,
 ) -> None:
-    """Write a bundle in the layout of another tool."""
+    """Write a bundle in the layout of another tool.
+
+    For lancedb --out may be a URL as s3://bucket/shop; the environment says how to reach it.
+    """
+    if isinstance(out, str) and form is not Format.LANCEDB:
+        raise UsageError(f"{out} is a URL, and --format {form} writes a folder; name one, or take --format lancedb")
     if (interactions is None) != (form is not Format.MMREC):
         raise UsageError("give --interactions LOG with --format mmrec, and only then")
     opened = Bundle.open(bundle)
@@ -141,6 +148,8 @@ def export(
             report = write_clip_retrieval(opened, out).to_json()
         case Format.FAISS:
             report = export_faiss(opened, out, kind="flat" if flat else "own").to_json()
+        case Format.LANCEDB:
+            report = export_lance(opened, out, queries=queries_for(opened)).to_json()
         case Format.MMREC:
             users, _ = match_items(log.open(interactions or ""), opened.items)
             report = write_mmrec(opened, users.table, out, name=out.name).to_json()

@@ -44,6 +44,14 @@ def _file_or_table(text: str) -> Path | str:
     return text if is_sql_url(text) else Path(text)
 
 
+def _folder_or_url(text: str) -> Path | str:
+    return text if "://" in text else Path(text)
+
+
+def _checked_folder(out: Path | str) -> Path | str:
+    return out if isinstance(out, str) else FOLDER(out)
+
+
 Out = Annotated[
     Any,  # a path, or the URL of a table
     typer.Option(
@@ -56,6 +64,10 @@ Out = Annotated[
     ),
 ]
 OutFolder = Annotated[Path, typer.Option("--out", callback=FOLDER, help="Folder to write.")]
+OutFolderOrUrl = Annotated[
+    Any,  # a path, or a URL as text
+    typer.Option("--out", parser=_folder_or_url, metavar="PATH", callback=_checked_folder, help="Folder to write."),
+]
 OutJson = Annotated[Path, typer.Option("--out", callback=JSON_FILE, help="JSON file to write.")]
 OutTable = Annotated[Path, typer.Argument(callback=TABLE, help="The .parquet, .csv or .jsonl file to write.")]
 Html = Annotated[

@@ -15,7 +15,8 @@ from indexing.index import FlatIndex, IndexConfig, Queries, build_index, load_in
 from indexing.index.backends import build_lance as building
 from indexing.index.backends import lance
 from indexing.index.backends.build_lance import build_lance
-from indexing.index.backends.lance import LanceIndex, copy_table, table_files
+from indexing.index.backends.lance import LanceIndex
+from indexing.index.backends.lance_table import Contents, copy_table, table_files
 from indexing.index.config import SearchParams, SearchParamsByKind
 from indexing.index.tuning.families import LANCE, LANCE_LISTS, shortlist
 from tests.agree import assert_lists_agree
@@ -162,7 +163,7 @@ def test_rows_that_came_elsewhere_are_found_before_they_are_in_the_lists(
     added = clustered(40, 8, DIM)
     table.add(building._batches(added, None, np.zeros(40, np.int64), COUNT))
     assert table.index_stats("vector_idx").num_unindexed_rows == 40
-    contents = lance.Contents(COUNT + 40, DIM, int(table.version), 1, COUNT)
+    contents = Contents(COUNT + 40, DIM, int(table.version), 1, COUNT)
     index = LanceIndex(table, contents).with_efforts(SearchParamsByKind(default=SearchParams(1, 50)))
     np.testing.assert_array_equal(index.search(added, 1)[1][:, 0], np.arange(COUNT, COUNT + 40))
     assert not building._is_whole(table, contents)
@@ -199,6 +200,20 @@ def test_the_short_list_says_what_is_built() -> None:
     assert LANCE_LISTS.estimated_bytes(10**6, 512, 16) == 10**6 * 136
     with pytest.raises(InputError, match="kind 'lancedb' is built in files"):
         build_index(clustered(50, 0, DIM), CONFIG, {})
+
+
+def test_an_index_that_is_moved_while_it_is_open_answers_on(built: Path, tmp_path: Path, queries: Vectors) -> None:
+    (tmp_path / "staged").mkdir()
+    LanceIndex.load(built).save(tmp_path / "staged" / "index.bin")
+    index = load_index(tmp_path / "staged" / "index.bin", "lancedb-ivf", moved=tmp_path / "named" / "index.bin")
+    before = index.search(queries, 5)
+    (tmp_path / "staged").rename(tmp_path / "named")
+    for own, other in zip(index.search(queries, 5), before, strict=True):
+        np.testing.assert_array_equal(own, other)
+    for file in (tmp_path / "named" / "index.bin.lance" / "data").iterdir():
+        file.unlink()
+    with pytest.raises(DamagedFileError, match="cannot be read"):
+        load_index(tmp_path / "named" / "index.bin", "lancedb-ivf").search(queries, 5)
 
 
 def test_what_is_no_table_is_refused(built: Path, tmp_path: Path) -> None:
