@@ -23,7 +23,7 @@ from indexing.bundle.updated_items import with_updates
 from indexing.catalogue.item_ids import ItemIds
 from indexing.encoders.base import Encoder
 from indexing.errors import BundleError, DamagedFileError, GenerationError, InputError, examples
-from indexing.filesystem.file_checks import CHECK_MODES, CheckMode
+from indexing.filesystem.file_checks import CHECKS, Check
 from indexing.index import VectorIndex
 from indexing.index.backends.flat import FlatIndex
 from indexing.media.files import Modality
@@ -55,7 +55,7 @@ class Bundle:
         batches: tuple[Batch, ...],
         *,
         is_pinned: bool = False,
-        check: CheckMode = "all",
+        check: Check = "all",
     ) -> None:
         self.root, self.generation, self.state, self.batches = root, generation, state, batches
         self.is_pinned, self.check = is_pinned, check
@@ -67,7 +67,7 @@ class Bundle:
         *,
         only: Collection[str] | None = None,
         generation: str | None = None,
-        check: CheckMode = "all",
+        check: Check = "all",
     ) -> "Bundle":
         """Open the current state, and compare its files with what was recorded of them.
 
@@ -77,8 +77,9 @@ class Bundle:
             generation: Name of a generation that is kept, or of the one that is staged: it is opened as if it were
                 current, with every acknowledged change that it does not contain, as after a `rollback` to it.
             check: When the bytes of the files are compared: ``"all"`` now; ``"lazy"`` each before it is first used;
-                ``"background"`` in a thread, and once a damaged file is found the next call is refused;
-                ``generation.checks.progress`` says how far that is. Sizes and changes are compared now in any case.
+                ``"background"`` in a thread, and once a damaged file is found the next call is refused; ``"auto"`` now
+                if they are up to 1 GiB, or else in the background. ``generation.checks.progress`` says how far that is.
+                Sizes and changes are compared now in any case.
 
         Raises:
             BundleError: When there is no bundle, or one that this version cannot read.
@@ -88,10 +89,10 @@ class Bundle:
         root = check_path(root, "the folder of the bundle")
         if only is not None:
             check_names(only, "only", ordered=False)
-        check_choice(check, "check", CHECK_MODES)
+        check_choice(check, "check", CHECKS)
         state = read_state(root)
         if generation is not None and state is not None:
-            return with_current(root, _kept_generation(root, generation, only, check), state)
+            return with_current(root, _kept_generation(root, generation, only, check), state, (), check)
         while state is not None:
             try:
                 current = Generation.open(root / state.generation, only=only, check=check)
@@ -115,7 +116,7 @@ class Bundle:
             if state.last == self.state.last:
                 return self
             known = self.batches if state.last > self.state.last else ()
-            return with_current(self.root, self.generation, state, known)
+            return with_current(self.root, self.generation, state, known, self.check)
         if state is None or state.generation != self.state.generation or state.last < self.state.last:
             return self._newly_opened()
         try:
@@ -245,7 +246,9 @@ class Bundle:
         return self
 
 
-def with_current(root: Path, generation: Generation, state: State, read_before: Sequence[Batch] = ()) -> Bundle:
+def with_current(
+    root: Path, generation: Generation, state: State, read_before: Sequence[Batch] = (), check: Check = "all"
+) -> Bundle:
     """Return a bundle in which a generation is current, with every acknowledged change that it does not contain.
 
     Args:
@@ -253,6 +256,7 @@ def with_current(root: Path, generation: Generation, state: State, read_before: 
         generation: An opened generation.
         state: The current state, which may name another.
         read_before: The first of these changes, if they are known.
+        check: How the generation was opened.
 
     Raises:
         GenerationError: When it cannot take a change that came after it.
@@ -263,7 +267,7 @@ def with_current(root: Path, generation: Generation, state: State, read_before: 
     batches = (*read_before, *(read_batch(root / LOG / name) for name in names[len(read_before) :]))
     if state.generation != manifest.generation:
         state = state.succeeded_by(manifest.generation, manifest.batches, digest_of(names), manifest.sequence)
-    bundle = Bundle(root, generation, state, batches, is_pinned=True, check=generation.checks.progress.check)
+    bundle = Bundle(root, generation, state, batches, is_pinned=True, check=check)
     try:
         check_encoders(root, manifest, batches)
         _ = bundle.attributes  # which must fit together
@@ -274,7 +278,7 @@ def with_current(root: Path, generation: Generation, state: State, read_before: 
     return bundle
 
 
-def _kept_generation(root: Path, name: str, only: Collection[str] | None, check: CheckMode) -> Generation:
+def _kept_generation(root: Path, name: str, only: Collection[str] | None, check: Check) -> Generation:
     """Open a generation by its name, also the one that is staged.
 
     Raises:

@@ -18,7 +18,7 @@ from indexing.catalogue.item_ids import ItemIds
 from indexing.encoders.base import Encoder, check_encoder, check_golden
 from indexing.errors import BundleError, DamagedFileError, EncoderMismatchError
 from indexing.filesystem.checked_files import REPAIR_HINT, finite_tensors, read_as, read_whole
-from indexing.filesystem.file_checks import CheckMode, FileChecks
+from indexing.filesystem.file_checks import Check, FileChecks
 from indexing.filesystem.id_table import MappedIds
 from indexing.filesystem.locks import hold_read_lock
 from indexing.filesystem.mapped import map_array, map_table
@@ -73,7 +73,7 @@ class Generation:
         *,
         only: Collection[str] | None = None,
         skip: Collection[str] = (),
-        check: CheckMode = "all",
+        check: Check = "all",
     ) -> "Generation":
         """Compare files with their recorded sizes and sha256.
 

@@ -3,8 +3,11 @@
 Sizes are compared in any case before anything is read: a file that is mapped and too short would end the process.
 """
 
+import os
+import tempfile
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from stat import S_ISREG
@@ -13,9 +16,14 @@ from typing import Any, Literal
 from indexing.errors import DamagedFileError
 from indexing.filesystem import fsops
 from indexing.filesystem.checked_files import REPAIR_HINT
+from indexing.filesystem.locks import write_lock
 
 CheckMode = Literal["all", "lazy", "background"]
-CHECK_MODES: tuple[CheckMode, ...] = ("all", "lazy", "background")
+Check = Literal["auto", "all", "lazy", "background"]
+CHECKS: tuple[Check, ...] = ("auto", "all", "lazy", "background")
+AUTO_BYTES = 1 << 30  # compared within about a second; ``"auto"`` leaves more to the background
+SHARED = "COMMONSPACE_CHECKED_FILES"
+"""Names a folder in which processes that serve one bundle leave the names of files that one of them compared."""
 SMALL_BYTES = 4 << 20  # compared within some milliseconds: before use also in the background
 
 
@@ -58,6 +66,10 @@ class CheckProgress:
         """Return the fields as plain JSON values."""
         return asdict(self)
 
+    def counts(self) -> dict[str, str | int]:
+        """Return how far it is, without the name of a file, for those who may not know where the bundle is."""
+        return {name: value for name, value in self.to_json().items() if name != "damaged"}
+
 
 class FileChecks:
     """Compares the files of a folder with their records; safe to share between threads.
@@ -65,25 +77,31 @@ class FileChecks:
     Args:
         folder: Where they are.
         records: Size and sha256 of each.
-        mode: When the bytes are compared.
+        check: When the bytes are compared; ``"auto"`` is ``"all"`` for up to `AUTO_BYTES`, and ``"background"`` beyond.
         moved: Where the folder may be later, under another name.
+
+    Attributes:
+        mode: When the bytes are compared.
 
     Raises:
         DamagedFileError: When a file is missing or has another size; with ``"all"`` when any byte differs.
     """
 
     def __init__(
-        self, folder: Path, records: Iterable[FileRecord], mode: CheckMode = "all", moved: Path | None = None
+        self, folder: Path, records: Iterable[FileRecord], check: Check = "all", moved: Path | None = None
     ) -> None:
-        self._folders, self._mode = (folder, moved or folder), mode
+        self._folders = folder, moved or folder
         self._records = {record.name: record for record in records}
+        num_bytes = sum(record.size for record in self._records.values())
+        usual: CheckMode = "all" if num_bytes <= AUTO_BYTES else "background"
+        self.mode: CheckMode = usual if check == "auto" else check
         self._checked: set[str] = set()
         self._damaged: str | None = None
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         for record in self._records.values():
             check_size(folder, record)
-        if mode == "all":
+        if self.mode == "all":
             for record in self._records.values():
                 self._check(record)
 
@@ -93,7 +111,7 @@ class FileChecks:
         checked = [self._records[name] for name in tuple(self._checked)]
         sizes = [record.size for record in self._records.values()]
         num_bytes = sum(record.size for record in checked)
-        return CheckProgress(self._mode, len(sizes), len(checked), sum(sizes), num_bytes, self._damaged)
+        return CheckProgress(self.mode, len(sizes), len(checked), sum(sizes), num_bytes, self._damaged)
 
     def use(self, is_used: Callable[[str], bool], *, whole: bool = False) -> None:
         """Compare files that will be read, as far as the mode asks for it before their use.
@@ -110,7 +128,7 @@ class FileChecks:
         if len(self._checked) == len(self._records):
             return
         for name, record in self._records.items():
-            now = whole or self._mode != "background" or record.size <= SMALL_BYTES
+            now = whole or self.mode != "background" or record.size <= SMALL_BYTES
             if name not in self._checked and now and is_used(name):
                 with self._lock:
                     if name not in self._checked:
@@ -132,7 +150,7 @@ class FileChecks:
             then: Called in the thread when no file is damaged.
         """
         with self._lock:
-            if self._mode != "background" or self._thread is not None:
+            if self.mode != "background" or self._thread is not None:
                 return
             work = threading.Thread(target=self._run, args=(then,), name="file-checks", daemon=True)
             self._thread = work
@@ -158,15 +176,45 @@ class FileChecks:
         first, moved = self._folders
         try:
             try:
-                check_file(first, record)
+                _check_once(first, record)
             except DamagedFileError:
                 if first.is_dir():
                     raise
-                check_file(moved, record)
+                _check_once(moved, record)
         except DamagedFileError as error:
             self._damaged = str(error)
             raise
         self._checked.add(record.name)
+
+
+@contextmanager
+def shared_outcomes() -> Iterator[None]:
+    """Let the processes that are started within the block compare each file once for all of them."""
+    with tempfile.TemporaryDirectory(prefix="commonspace-checked-") as folder:
+        os.environ[SHARED] = folder
+        try:
+            yield
+        finally:
+            del os.environ[SHARED]
+
+
+def _check_once(folder: Path, record: FileRecord) -> None:
+    """Compare one file, unless another process that shares its outcomes has; who comes meanwhile waits for it.
+
+    Raises:
+        DamagedFileError: When it is missing or differs.
+    """
+    shared = os.environ.get(SHARED)
+    if shared is None:
+        check_file(folder, record)
+        return
+    check_size(folder, record)
+    stat = (folder / record.name).stat()
+    compared = Path(shared) / f"{record.sha256}-{stat.st_dev}-{stat.st_ino}-{stat.st_mtime_ns}"
+    with write_lock(compared.parent, wait=-1, name=f"{compared.name}.lock", activity="comparing a file named in"):
+        if not compared.exists():
+            check_file(folder, record)
+            fsops.write_bytes(compared, b"")
 
 
 def check_size(folder: Path, record: FileRecord) -> None:

@@ -57,7 +57,7 @@ class LearnedParts:
             self.users = UserModel(min_relevance=None) if told is None else settings_of(UserModel, told)
         self._knows_dislikes = told is not None and not {"min_relevance", "least"}.isdisjoint(told)
         self.events = learned_events(bundle)
-        if bundle.check == "all":  # or else each is read when it is first asked for
+        if bundle.generation.checks.mode == "all":  # or else each is read when it is first asked for
             _ = self.description, self.learned_from, self.popularity, self._reranker
 
     @cached_property

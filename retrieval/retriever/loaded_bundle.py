@@ -15,7 +15,7 @@ from indexing.bundle.word_files import WordSettings, changed_words, read_words, 
 from indexing.encoders import Encoder, load_encoder
 from indexing.errors import DamagedFileError, InputError
 from indexing.filesystem.checked_files import REPAIR_HINT
-from indexing.filesystem.file_checks import CheckMode
+from indexing.filesystem.file_checks import Check
 from indexing.index import FlatIndex, VectorIndex
 from indexing.index.delta import DeltaIndex
 from indexing.index.search import retrieve, retrieve_tastes
@@ -47,11 +47,11 @@ class HowOpened(TypedDict, total=False):
 
     generation: str | None
     learned: bool
-    check: CheckMode
+    check: Check
 
 
 def open_bundle(
-    path: Path | str, *, generation: str | None = None, learned: bool = True, check: CheckMode = "all"
+    path: Path | str, *, generation: str | None = None, learned: bool = True, check: Check = "all"
 ) -> Bundle:
     """Open a bundle, with what it learned or without; see `Bundle.open` and `Bundle.without_learned`."""
     bundle = Bundle.open(path, generation=generation, check=check)
@@ -102,16 +102,16 @@ class LoadedBundle:
         self._recall: MeasuredRecall = (
             previous._recall if previous else MeasuredRecall(lambda: measured_status(bundle, self._base, self.indexed))
         )
-        if bundle.check == "all":  # or else each is opened or measured when it is first asked for
+        if bundle.generation.checks.mode == "all":  # or else each is opened or measured when it is first asked for
             _ = self.reranker, self.status
-        elif bundle.check == "background":
+        else:
             bundle.generation.checks.start(self._recall.measure)
 
     @property
     def status(self) -> Status:
-        """The recall of the index on the queries stored at build."""
-        self._refuse_damage()
-        measured = self._recall.now(wait=self.bundle.check != "background")
+        """The recall of the index on the queries stored at build; not measured by files that are damaged."""
+        checks = self.bundle.generation.checks
+        measured = self._recall.now(wait=checks.mode != "background" and checks.progress.damaged is None)
         return measured.with_added(self._codes)
 
     @cached_property

@@ -121,7 +121,7 @@ def _add_mcp(app: FastAPI, service: Service) -> Any:  # noqa: ANN401 - of a pack
 def service_for(config: ServiceConfig, encoder: Encoder | None = None) -> Service:
     """Open what the routes share."""
     meter = Metrics()
-    served = ServedBundle(config.bundle, encoder, meter, open_versions=config.limits.open_versions)
+    served = ServedBundle(config.bundle, encoder, meter, open_versions=config.limits.open_versions, check=config.check)
     service = Service(config, served, Admission(config.limits, meter), meter, (meter.answered, log_answered))
     if config.image_hosts:
         service.image_urls = ImageUrls(config.image_hosts, config.limits)

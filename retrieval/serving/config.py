@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from indexing.errors import InputError, import_extra
-from indexing.runtime.arguments import check_kind, check_number, check_path, check_whole, shown
+from indexing.filesystem.file_checks import CHECKS, Check
+from indexing.runtime.arguments import check_choice, check_kind, check_number, check_path, check_whole, shown
 
 READ_TOKEN, WRITE_TOKEN = "COMMONSPACE_READ_TOKEN", "COMMONSPACE_WRITE_TOKEN"
 ADMIN_TOKEN = "COMMONSPACE_ADMIN_TOKEN"  # noqa: S105 - a name
@@ -109,6 +110,9 @@ class ServiceConfig:
         image_hosts: Hosts from whose URLs pictures of queries are fetched, as ``"images.example.org"``, or with a port
             other than 80 and 443 as ``"images.example.org:8080"``; no URL is fetched when empty.
         traces: Send a span of each request and stage to where the variables OTEL_… of the environment say.
+        check: When the files of the bundle are compared with what was written, see `Bundle.open`: ``"auto"`` before
+            anything is answered for up to 1 GiB of them, in the background beyond; ``"all"``, ``"lazy"``,
+            ``"background"``.
         mcp: Whether assistants are answered at `/mcp`: ``"off"``, ``"beside"`` the other routes, or ``"alone"``.
 
     Raises:
@@ -132,6 +136,7 @@ class ServiceConfig:
     admin_port: int | None = None
     admin_host: str = "127.0.0.1"
     mcp: Literal["off", "beside", "alone"] = "off"
+    check: Check = "auto"
 
     def __post_init__(self) -> None:
         check_path(self.bundle, "the folder of the bundle")
@@ -146,6 +151,7 @@ class ServiceConfig:
         if check_number(self.poll_seconds, "poll_seconds", "give seconds above 0") <= 0:
             raise InputError(f"poll_seconds is {self.poll_seconds}; give seconds above 0")
         allowed_ports(self.image_hosts)
+        check_choice(self.check, "check", CHECKS)
         if self.mcp not in ("off", "beside", "alone"):
             raise InputError(f"mcp is {shown(self.mcp)}; give 'off', 'beside' or 'alone'")
         self._check_tokens()

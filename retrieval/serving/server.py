@@ -15,6 +15,7 @@ from uvicorn.supervisors import Multiprocess
 
 from indexing.bundle.bundle import Bundle
 from indexing.errors import InputError
+from indexing.filesystem.file_checks import shared_outcomes
 from retrieval.serving.app import create_app
 from retrieval.serving.config import ServiceConfig
 from retrieval.serving.observability.logs import LogConfig
@@ -99,7 +100,8 @@ def serve(
 
     Args:
         config: The settings.
-        workers: Processes that answer; each opens the bundle, and they share the memory of files that are mapped.
+        workers: Processes that answer; each opens the bundle, and they share the memory of files that are mapped, and
+            which files one of them has compared.
         ready: Called with the address, and that of `/admin` where it has one of its own, when the ports are taken and
             the bundle and all else that the settings name is open; with several workers, when there is a bundle.
         log: How the log is written to standard error; `LogConfig.for_stderr` when None.
@@ -124,7 +126,7 @@ def serve(
             uvicorn.Server(uvicorn_config(app)).run(sockets)
         else:
             settings = uvicorn_config(functools.partial(worker_app, config, log), workers=workers, factory=True)
-            with shared_metrics():
+            with shared_metrics(), shared_outcomes():
                 Workers(settings, sockets=sockets).run()
 
 

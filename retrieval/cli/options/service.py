@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from indexing.filesystem.file_checks import Check
 from retrieval.cli.options.live import OptionalEventsUrl, ScenariosFile
 from retrieval.cli.options.search import CrossEncoderName
 from retrieval.serving.config import Limits
@@ -142,6 +143,15 @@ class ServingWith(AnsweringWith):
         bool, typer.Option("--mcp", rich_help_panel=SERVICE, help="Answer assistants at /mcp, as `mcp` does.")
     ] = False
 
+    check: Annotated[
+        Check,
+        typer.Option(
+            "--check",
+            rich_help_panel=SERVICE,
+            help="When files are compared with what was written: all before the first answer, lazy each before its "
+            "first use, in the background; auto is all up to 1 GiB, and the background beyond.",
+        ),
+    ] = "auto"
     admin_port: Annotated[
         int | None,
         typer.Option(

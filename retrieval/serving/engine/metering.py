@@ -11,7 +11,8 @@ Reason = Literal[
 ]
 REASONS: tuple[Reason, ...] = get_args(Reason)
 Problem = Literal["bundle", "recall", "scenarios"]
-"""Why a service is degraded: the bundle cannot be followed, its index finds too little, or scenarios cannot answer."""
+"""Why a service is degraded: the bundle cannot be followed or is damaged, its index finds too little, or scenarios
+cannot answer."""
 
 Observer = Callable[[RequestContext, str, int], None]
 """Is called with each request when it was answered, with the template of its route and its status."""

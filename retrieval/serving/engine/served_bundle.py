@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 from indexing.bundle.bundle import Bundle
 from indexing.encoders import Encoder
 from indexing.errors import CommonspaceError, GenerationError
+from indexing.filesystem.file_checks import Check, CheckProgress
 from retrieval.retriever.loaded_bundle import encoder_of
 from retrieval.retriever.retriever import Retriever
 from retrieval.serving.engine.admission import OverloadedError
@@ -103,6 +104,7 @@ class ServedBundle:
         encoder: The encoder that built it; loaded by name when None.
         meter: Is given which state is served.
         open_versions: How many versions that requests ask for are open at once, beside the pinned ones.
+        check: When the files of generations are compared with their records; see `Bundle.open`.
 
     Attributes:
         view: What is served now; replaced as a whole.
@@ -119,6 +121,7 @@ class ServedBundle:
         meter: Meter | None = None,
         *,
         open_versions: int = 2,
+        check: Check = "all",
     ) -> None:
         self.thread, self._meter = EncoderThread(), meter or NoMeter()
         self._following = threading.Lock()
@@ -127,7 +130,7 @@ class ServedBundle:
         self._pins: frozenset[Version] = frozenset()
         self._encoders: WeakValueDictionary[str, SharedEncoder] = WeakValueDictionary()
         self.root = Path(path).absolute()  # one name of it in all messages
-        bundle = Bundle.open(self.root)
+        bundle = Bundle.open(self.root, check=check)
         shared = None if encoder is None else self._shared(encoder)
         self.view = View(Served.of(Retriever(bundle, shared or self._encoder_of(bundle))), {})
         self.problem: str | None = None
@@ -137,6 +140,11 @@ class ServedBundle:
     def current(self) -> Served:
         """The current state."""
         return self.view.current
+
+    @property
+    def files(self) -> CheckProgress:
+        """How far the files of the current generation were compared, and what is damaged."""
+        return self.current.retriever.bundle.generation.checks.progress
 
     @property
     def degraded(self) -> str | None:
@@ -150,7 +158,7 @@ class ServedBundle:
         Args:
             brief: Only name what a check finds, for those who may not know what the bundle holds.
         """
-        found = [problem for problem in (self.problem, self.degraded) if problem is not None]
+        found = [problem for problem in (self.files.damaged, self.problem, self.degraded) if problem is not None]
         checked = [one for check in self.checks for one in check(self.view).items()]
         return [*found, *(f"{name} cannot answer; /status says why" if brief else why for name, why in checked)]
 
@@ -225,7 +233,7 @@ class ServedBundle:
         self.problem = problem
         served, recall = self.current, self.current.retriever.status.recall
         problems: dict[Problem, bool] = {
-            "bundle": problem is not None,
+            "bundle": problem is not None or self.files.damaged is not None,
             "recall": self.degraded is not None,
             "scenarios": any(check(self.view) for check in self.checks),
         }
@@ -266,7 +274,8 @@ class ServedBundle:
                 return self._followed(one)
         whole = next((one.retriever.bundle for one in same if one.retriever.bundle.generation.is_whole), None)
         if whole is None:
-            bundle = Bundle.open(current.retriever.bundle.root, generation=version.generation)
+            opened = current.retriever.bundle
+            bundle = Bundle.open(opened.root, generation=version.generation, check=opened.check)
         else:
             bundle = whole.pinned().latest()
         if not version.learned:

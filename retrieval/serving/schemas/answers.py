@@ -185,10 +185,11 @@ class Live(Body):
 class Ready(Body):
     """Whether the service can answer queries, and how well."""
 
-    status: str = Field(description="'ready', 'degraded' or 'stopping'.")
+    status: str = Field(description="'ready', 'degraded', 'damaged' or 'stopping'.")
     generation: str
     change: int = Field(description="Number of the last change of the bundle that answers know.")
     problems: list[str]
+    files: dict[str, str | int] = Field(description="When and how far the files were compared with what was written.")
 
 
 class Info(Named):
@@ -198,6 +199,7 @@ class Info(Named):
     items: int
     encoder: dict[str, Any]
     index: dict[str, Any]
+    files: dict[str, str | int] = Field(description="When and how far the files were compared with what was written.")
     learned: dict[str, bool]
     attributes: dict[str, str]
     limits: dict[str, float]

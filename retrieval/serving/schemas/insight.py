@@ -96,6 +96,7 @@ class StatusAnswer(Named):
     promised_recall: float = Field(description="Of the nearest items, the share that a search is to find.")
     recall: dict[str, float] = Field(description="What it found of each kind of query when it was opened.")
     problems: list[str]
+    files: dict[str, str | int] = Field(description="When and how far the files were compared with what was written.")
     learned: dict[str, Any] | None = Field(description="What was learned, from how much, and until when.")
     event_lag_seconds: float | None = Field(
         description="Seconds since the last live event; null without a log, and while the log is empty."

@@ -21,7 +21,7 @@ from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import BundleError, DamagedFileError
 from indexing.filesystem import fsops
 from indexing.filesystem import locks as lock
-from indexing.filesystem.file_checks import CheckMode
+from indexing.filesystem.file_checks import Check
 from indexing.filesystem.locks import write_lock
 from indexing.media.files import Modality
 from indexing.store.encode import EncodeConfig
@@ -269,7 +269,7 @@ def test_a_generation_collected_while_it_was_opened_is_opened_anew(root: Path, m
     first = Bundle.open(root).manifest.generation
     whole, tried = Generation.open, []
 
-    def opening(folder: Path, *, only: Collection[str] | None = None, check: CheckMode = "all") -> Generation:
+    def opening(folder: Path, *, only: Collection[str] | None = None, check: Check = "all") -> Generation:
         tried.append(folder.name)
         if len(tried) == 1:
             monkeypatch.setattr(Generation, "open", whole)

@@ -14,7 +14,7 @@ from indexing.bundle.maintenance.verify import verify
 from indexing.errors import DamagedFileError, InputError
 from indexing.filesystem import file_checks, fsops
 from indexing.filesystem.checked_files import seal, unseal
-from indexing.filesystem.file_checks import CHECK_MODES, CheckMode, FileChecks, FileRecord
+from indexing.filesystem.file_checks import CHECKS, Check, FileChecks, FileRecord, shared_outcomes
 from retrieval.retriever.learned_parts import repair
 from retrieval.retriever.retriever import Retriever
 from tests.toy import ToyEncoder
@@ -35,13 +35,14 @@ def asked(retriever: Retriever) -> list[tuple[str, ...]]:
     return [tuple(hit.item_id for hit in hits) for found in (searched, similar, recommended) for hits in found]
 
 
-@pytest.mark.parametrize("check", CHECK_MODES)
-def test_answers_are_the_same_and_progress_is_told(toy_bundle: Path, check: CheckMode) -> None:
+@pytest.mark.parametrize("check", CHECKS)
+def test_answers_are_the_same_and_progress_is_told(toy_bundle: Path, check: Check) -> None:
     retriever = Retriever.open(toy_bundle, ToyEncoder(), check=check)
     assert asked(retriever) == asked(Retriever.open(toy_bundle, ToyEncoder()))
     checks, records = retriever.bundle.generation.checks, retriever.bundle.manifest.files
     progress = checks.wait()
-    assert (progress.check, progress.files, progress.damaged) == (check, len(records), None)
+    assert progress.check == ("all" if check == "auto" else check)
+    assert (progress.files, progress.damaged) == (len(records), None)
     assert progress.bytes == sum(record.size for record in records)
     assert progress.complete == (check != "lazy")  # the quarantine was not used
     assert 0 < progress.bytes_checked <= progress.bytes
@@ -80,15 +81,20 @@ def test_what_the_background_finds_ends_the_answers(own_toy_bundle: Path, monkey
     assert retriever.bundle.generation.checks.progress.checked == 0
     hold.set()
     assert "rejects.parquet" in str(retriever.bundle.generation.checks.wait(60).damaged)
-    for verb in (lambda: retriever.search_texts(["red"]), lambda: retriever.status, lambda: retriever.index):
+    for verb in (
+        lambda: retriever.search_texts(["red"]),
+        lambda: retriever.similar_items(["red-mug"]),
+        lambda: retriever.index,
+    ):
         with pytest.raises(DamagedFileError, match=r"rejects.parquet is damaged"):
             verb()
+    assert not retriever.status.measured
     monkeypatch.setattr(fsops, "sha256", whole)
 
 
-@pytest.mark.parametrize("check", CHECK_MODES)
+@pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("name", NAMES)
-def test_a_file_that_is_cut_or_gone_is_refused_at_opening(own_toy_bundle: Path, name: str, check: CheckMode) -> None:
+def test_a_file_that_is_cut_or_gone_is_refused_at_opening(own_toy_bundle: Path, name: str, check: Check) -> None:
     path = Bundle.open(own_toy_bundle).folder / name
     data = path.read_bytes()
     path.write_bytes(data[:-1])
@@ -149,10 +155,39 @@ def test_files_are_compared_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert checks.progress.complete
 
 
+def test_processes_that_share_outcomes_compare_a_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").write_bytes(b"one")
+    records = [FileRecord("a", 3, fsops.sha256(tmp_path / "a"))]
+    compared: list[str] = []
+    whole = fsops.sha256
+
+    def counted(path: Path) -> str:
+        compared.append(path.name)
+        return whole(path)
+
+    monkeypatch.setattr(fsops, "sha256", counted)
+    with shared_outcomes():
+        for _ in range(3):  # as processes do
+            assert FileChecks(tmp_path, records).progress.complete
+        assert compared == ["a"]
+        (tmp_path / "a").write_bytes(b"two")  # another time of change: another file
+        for _ in range(2):
+            with pytest.raises(DamagedFileError, match="a is damaged"):
+                FileChecks(tmp_path, records)
+    with pytest.raises(DamagedFileError, match="a is damaged"):
+        FileChecks(tmp_path, records)
+
+
+def test_much_is_left_to_the_background_unless_it_is_said(toy_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_checks, "AUTO_BYTES", 1000)
+    assert Bundle.open(toy_bundle, check="auto").generation.checks.mode == "background"
+    assert Bundle.open(toy_bundle).generation.checks.mode == "all"
+
+
 def test_a_bundle_of_the_former_format_opens(own_toy_bundle: Path) -> None:
     before = asked(Retriever.open(own_toy_bundle, ToyEncoder()))
     as_former_format(own_toy_bundle)
-    for check in CHECK_MODES:
+    for check in CHECKS:
         assert asked(Retriever.open(own_toy_bundle, ToyEncoder(), check=check)) == before
     assert repair(own_toy_bundle).done != ()
     assert Bundle.open(own_toy_bundle).has("frozen/image.npy")

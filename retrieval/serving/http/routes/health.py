@@ -27,13 +27,16 @@ async def live() -> Response:
 
 @router.get("/ready", response_model=Ready, summary="Whether queries are answered", responses={503: {"model": Ready}})
 async def ready(service: ServiceDep) -> Response:
-    """Outside of the queues; 503 while the service stops."""
+    """Outside of the queues; 503 while the service stops, and once a file of the bundle is found to be damaged."""
     problems = [service.without_places(problem) for problem in service.served.problems(brief=True)]
     stopping = service.admission.stopping
-    status = "stopping" if stopping else "degraded" if problems else "ready"
+    files = service.served.files
+    damaged = files.damaged is not None
+    status = "stopping" if stopping else "damaged" if damaged else "degraded" if problems else "ready"
     served = service.served.current
     body = {"status": status, "generation": served.generation, "change": served.change, "problems": problems}
-    return Response(to_json(body), 503 if stopping else 200, media_type="application/json")
+    body |= {"files": files.counts()}
+    return Response(to_json(body), 503 if stopping or damaged else 200, media_type="application/json")
 
 
 @router.get(
@@ -64,7 +67,13 @@ def described(service: Service, served: Served) -> dict[str, Any]:
         "version": metadata.version("commonspace"),
         "items": int(bundle.is_live.sum()),
         "encoder": {name: encoder[name] for name in ("name", "dim", "modalities")},
-        "index": {"kind": bundle.index.kind, "recall": recall, "degraded": retriever.status.degraded},
+        "index": {
+            "kind": bundle.index.kind,
+            "recall": recall,
+            "degraded": retriever.status.degraded,
+            "measured": retriever.status.measured,
+        },
+        "files": bundle.generation.checks.progress.counts(),
         "learned": {
             "adapter": retriever.adapter is not None,
             "behaviour": retriever.behaviour is not None,

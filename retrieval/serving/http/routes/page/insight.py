@@ -164,6 +164,7 @@ def _status(service: Service, served: Served) -> dict[str, Any]:
         "promised_recall": bundle.manifest.index_config().min_recall,
         "recall": {str(kind): float(value) for kind, value in retriever.status.recall.items()},
         "problems": [service.without_places(problem) for problem in service.served.problems()],
+        "files": service.served.files.counts(),
         "learned": learned,
         "words": word_settings(bundle) is not None,
         "scenarios": [] if service.scenarios is None else sorted(service.scenarios.settings),

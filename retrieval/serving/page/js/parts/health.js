@@ -83,16 +83,22 @@ function lastEvent(without) {
   return ago(new Date(Date.now() - 1000 * seconds).toISOString());
 }
 
+function filesCompared(files) {
+  const when = { all: "before the first answer", lazy: "each before its first use", background: "in the background" }[files.check];
+  return `${files.checked} of ${files.files} (${share(files.bytes ? files.bytes_checked / files.bytes : 1)} of the bytes), ${when}`;
+}
+
 export function draw() {
   const { status } = state;
-  const worst = Math.min(1, ...Object.values(status.recall));
+  const found = Object.values(status.recall);
   const search = timings.get("search") || [];
   const entries = [
     ["Generation", status.generation.split("-").slice(-1)[0] + (status.change ? ` + ${status.change}` : "")],
-    ["Recall", `${share(worst)} found, ${share(status.promised_recall)} promised`],
+    ["Recall", `${found.length ? share(Math.min(1, ...found)) : "not measured yet"}${found.length ? " found" : ""}, ${share(status.promised_recall)} promised`],
     ["Search", searchTimes(search)],
     ["Learned", status.learned ? `${(status.learned.interactions || 0).toLocaleString("en")} interactions` : "nothing"],
     ["Events", lastEvent("off")],
+    ...(status.files.checked < status.files.files ? [["Files", filesCompared(status.files)]] : []),
   ];
   byId("health").replaceChildren(
     el("span", { class: "clip" }, el("i", { class: `dot${status.problems.length ? " bad" : ""}` }), status.problems.length ? "degraded" : "well"),
@@ -105,7 +111,7 @@ function details() {
   const facts = [["Generation", status.generation], ["Changes since", String(status.change)], ["Made", `${status.created.replace("T", " ").slice(0, 16)}, ${ago(status.created)}`],
     ["Learned", status.learned ? `${status.learned.parts.join(", ")}; from ${(status.learned.interactions || 0).toLocaleString("en")} interactions` : "nothing yet"],
     ["Log until", status.learned?.until ? `${status.learned.until.slice(0, 10)}, ${ago(status.learned.until)}` : "–"],
-    ["Last event", lastEvent("this service takes no events")]];
+    ["Last event", lastEvent("this service takes no events")], ["Files compared", filesCompared(status.files)]];
   const recall = Object.entries(status.recall).map(([kind, value]) => el("tr", {}, el("th", { scope: "row" }, `${kind} queries`), el("td", {}, el("span", { class: "meter" }, el("i", { vars: { width: `${100 * value}%` } }))), el("td", { class: "number" }, share(value)), el("td", { class: "number" }, share(status.promised_recall)), el("td", {}, value >= status.promised_recall ? "kept" : "not kept")));
   const rows = stages
     ? stages.map((one) => [one.stage, one.count, one.p50, one.p99])
