@@ -99,7 +99,7 @@ def write_table(
     mode = "overwrite" if name in database.list_tables(limit=MAX_TABLES).tables else "create"
     table = database.create_table(name, _batches(vectors, columns, digests, 0), mode=mode)
     if lists:
-        table.create_index(VECTOR, config=_list_config(vectors.shape[1], num_lists))
+        table.create_index(VECTOR, config=_list_config(num_lists))
     if not _is_whole(table, contents):
         raise BundleError(f"{table.uri} was changed by another process while it was written; run this again")
     return table, replace(contents, version=int(table.version))
@@ -154,20 +154,16 @@ def _is_whole(table: Any, contents: Contents) -> bool:  # noqa: ANN401
     return table.count_rows() == contents.rows and indexed == ([(contents.rows, 0)] if contents.lists else [])
 
 
-def _list_config(dim: int, lists: int) -> Any:  # noqa: ANN401
-    """Return the settings of lists of codes: four bits for two dimensions."""
-    return import_extra("lancedb.index", EXTRA).IvfPq(
-        distance_type="dot",
-        num_partitions=lists,
-        num_sub_vectors=_stored_dim(dim) // 2,
-        num_bits=4,
-        max_iterations=TRAINING_ROUNDS,
+def _list_config(lists: int) -> Any:  # noqa: ANN401
+    """Return the settings of lists of codes, of two bits a dimension (RaBitQ, Gao and others, arXiv:2409.09913)."""
+    return import_extra("lancedb.index", EXTRA).IvfRq(
+        distance_type="dot", num_partitions=lists, num_bits=2, max_iterations=TRAINING_ROUNDS
     )
 
 
 def _stored_dim(dim: int) -> int:
-    """Return the length of stored vectors: an even number of codes for two dimensions each."""
-    return dim + -dim % 4
+    """Return the length of stored vectors: codes take whole bytes of dimensions."""
+    return dim + -dim % 8
 
 
 def _schema(vectors: Vectors, columns: pa.Table | None) -> pa.Schema:

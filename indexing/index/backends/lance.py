@@ -3,8 +3,9 @@
 PATH         what the table holds, as JSON
 PATH.lance/  the table
 
-Approximate search scans four-bit product codes in inverted lists, and scores the best of them anew on the vectors, as
-LanceDB does it. Exact search, and search among few allowed rows, reads vectors from the table and multiplies matrices.
+Approximate search scans codes of two bits a dimension in inverted lists, and scores the best of them anew on the
+vectors, as LanceDB does it. Exact search, and search among few allowed rows, reads vectors from the table and
+multiplies matrices.
 """
 
 import json
@@ -47,7 +48,7 @@ QUERIES_AT_ONCE = 64  # more in one call of LanceDB are no faster
 TAKE_BELOW_FRACTION = 1 / 16
 # So many allowed rows are scored exactly rather than found by an approximate search that is filtered.
 FILTER_OVERHEAD_ROWS = 5_000
-CODE_COST = 1 / 16  # of a four-bit code, where a vector that is scored costs 1
+CODE_COST = 1 / 16  # of a code, where a vector that is scored costs 1
 
 
 class LanceIndex:

@@ -14,9 +14,10 @@ FLAT_UP_TO = 50_000
 LANCE_LISTS_FROM = 2_000
 
 # Bits a dimension.
-_BITS = {"fp32": 32, "fp16": 16, "sq8": 8, "pq4": 2, "pq8": 2, None: 0}
+_BITS = {"fp32": 32, "fp16": 16, "sq8": 8, "pq4": 2, "pq8": 2, "rq2": 2, None: 0}
 # Bytes an entry beside its code: an id; rows that fill a block of 32.
 _ID, _PADDING = 8, 16
+_FACTORS = 16  # of a code of RaBitQ, by which its estimate is corrected
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,13 @@ class Family:
 
     Attributes:
         kind: ``"flat"``, ``"hnsw"``, ``"ivf"``, ``"sharded"`` or ``"lancedb"``.
-        codec: The format of the vectors that are searched: ``"fp32"``, ``"fp16"``, ``"sq8"``, ``"pq4"`` or ``"pq8"``.
+        codec: The format of the vectors that are searched: ``"fp32"``, ``"fp16"``, ``"sq8"``, ``"pq4"``, ``"pq8"`` or
+            ``"rq2"``.
         refine: What the best are scored on anew, or None.
     """
 
     kind: Literal["flat", "hnsw", "ivf", "sharded", "lancedb"]
-    codec: Literal["fp32", "fp16", "sq8", "pq4", "pq8"]
+    codec: Literal["fp32", "fp16", "sq8", "pq4", "pq8", "rq2"]
     refine: Literal["fp32", "fp16", "sq8"] | None = None
 
     @property
@@ -68,7 +70,7 @@ class Family:
             case "sharded":  # finer vectors stay in the files
                 return size * (code + _ID) if self.codec == "pq4" else 0
             case "lancedb":  # vectors stay in the table
-                return size * (code + _ID) if self.refine else 0
+                return size * (code + _ID + _FACTORS) if self.refine else 0
             case _:
                 assert_never(self.kind)
 
@@ -78,7 +80,7 @@ GRAPH, GRAPH_BYTE = Family("hnsw", "fp32"), Family("hnsw", "sq8", "fp16")
 LISTS_PQ, LISTS_PQ_BYTE, LISTS_BYTE = Family("ivf", "pq4", "fp16"), Family("ivf", "pq4", "sq8"), Family("ivf", "sq8")
 
 SHARDED, SHARDED_ON_DISK = Family("sharded", "pq4", "fp16"), Family("sharded", "pq8", "fp16")
-LANCE, LANCE_LISTS = Family("lancedb", "fp32"), Family("lancedb", "pq4", "fp32")
+LANCE, LANCE_LISTS = Family("lancedb", "fp32"), Family("lancedb", "rq2", "fp32")
 
 FLATS = (FLAT, FLAT_HALF, FLAT_BYTE)
 GRAPHS = (GRAPH, GRAPH_BYTE)

@@ -1,6 +1,6 @@
 """Queries a second at a recall promised to text queries, against others and against an exhaustive search, in one run.
 
-    pip install hnswlib usearch
+    pip install hnswlib usearch lancedb
     python -m scripts.benchmarks.index.index --pairs PAIRS [--count 200000] [--autofaiss ENVIRONMENT/bin/python]
     python -m scripts.benchmarks.index.index --vectors BUNDLE_OR_NPZ --name index_fashion
 
@@ -12,6 +12,7 @@ tuner comes to the best of them for each kind of query.
 """
 
 import argparse
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -23,9 +24,9 @@ import numpy as np
 
 from indexing.arrays import Vectors
 from indexing.index import IndexConfig, Queries
-from indexing.index.tuning.families import EVERY, FLAT_UP_TO, LARGE, SMALL
+from indexing.index.tuning.families import EVERY, FLAT_UP_TO, LANCE_LISTS, LARGE, SMALL
 from indexing.index.tuning.recall import GroundTruth
-from indexing.index.tuning.trial import Trial, rank_trials
+from indexing.index.tuning.trial import Trial, rank_trials, run_trial
 from indexing.runtime.threads import cores
 from scripts.benchmarks.index.catalogues import Catalogue, K, drawn_catalogue, real_catalogue
 from scripts.benchmarks.index.exhaustive import swept
@@ -52,6 +53,8 @@ def main() -> None:
             result["peers"][name] = {"could not run": str(error)[:500]}
         print(name, result["peers"][name], flush=True)
     result["families"], trials = families(catalogue, given.families)
+    result["lancedb, tuned our way"] = tuned_table(catalogue)
+    print(LANCE_LISTS.name, result["lancedb, tuned our way"], flush=True)
     result |= verdict(result["families"], trials, len(catalogue.items))
     exact = faiss.IndexFlatIP(catalogue.items.shape[1])
     exact.add(catalogue.items)
@@ -133,6 +136,32 @@ def families(catalogue: Catalogue, only: Sequence[str] | None) -> tuple[dict[str
         rows[family.name]["meets the goal"] = not trial.unmet
         print(family.name, rows[family.name], flush=True)
     return rows, contenders
+
+
+def tuned_table(catalogue: Catalogue) -> dict[str, Any]:
+    """Build and tune the table of LanceDB of this project; no effort but the chosen ones is timed."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "index.bin")
+        config = IndexConfig(min_recall=TARGET, k=K, kind="lancedb")
+        try:
+            trial = run_trial(LANCE_LISTS, catalogue.items, config, catalogue.tune, path)
+        except ImportError as error:
+            return {"could not run": str(error)}
+        on_disk = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
+        row: dict[str, Any] = {
+            "bytes a vector": round(trial.index.nbytes / len(catalogue.items)),
+            "bytes a vector on disk": round(on_disk / len(catalogue.items)),
+            "build seconds": trial.build_seconds,
+        }
+        for kind, asked in catalogue.report.items():
+            found, per_second = asked.measure(trial.index, catalogue.items, kind)
+            row[kind] = {
+                "chosen effort": trial.index.efforts.of(kind).to_json(),
+                "recall": round(found, 4),
+                "queries/s": round(per_second),
+                "ms a query by itself": trial.latency_ms[kind],
+            }
+        return row
 
 
 def verdict(rows: dict[str, Any], contenders: list[Trial], size: int) -> dict[str, Any]:

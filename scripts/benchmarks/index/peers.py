@@ -1,9 +1,11 @@
 """Other people's indexes behind one small interface: build, set the effort, search."""
 
+import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -14,6 +16,7 @@ import numpy as np
 from indexing.arrays import Rows, Vectors
 
 K, M = 10, 16
+QUERIES_AT_ONCE = 64  # more in one call of LanceDB are no faster
 AUTOFAISS = Path(__file__).parent / "autofaiss_alone.py"
 Search = Callable[[Vectors], Rows]
 
@@ -71,6 +74,40 @@ def usearch(items: Vectors, threads: int) -> Built:
     return Built(set_effort, search, index.serialized_length, seconds)
 
 
+def lancedb(items: Vectors, threads: int, codes: str) -> Built:
+    """A table of LanceDB with the settings that it comes with: so many of the best codes are scored on the vectors."""
+    os.environ.setdefault("LANCE_CPU_THREADS", str(threads))  # read once, by the first that uses it
+    import lancedb as library
+    import pyarrow as pa
+
+    configs = {"IvfPq": {}, "IvfRq": {}, "HnswSq": {"m": M}}
+    folder = tempfile.TemporaryDirectory()
+    started = perf_counter()
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(items.ravel()), items.shape[1])
+    rows = pa.table({"row": np.arange(len(items)), "vector": vectors})
+    table = library.connect(folder.name).create_table("items", rows)
+    table.create_index("vector", config=getattr(library.index, codes)(distance_type="dot", **configs[codes]))
+    seconds = perf_counter() - started
+    size = sum(file.stat().st_size for file in Path(folder.name).rglob("*") if file.is_file())
+    state = {"refine": 1}
+
+    def set_effort(effort: int) -> None:
+        state["refine"] = max(1, -(-effort // K))
+
+    def search(queries: Vectors) -> Rows:
+        found = []
+        for start in range(0, len(queries), QUERIES_AT_ONCE):
+            question = table.search(queries[start : start + QUERIES_AT_ONCE]).distance_type("dot").limit(K)
+            question = question.refine_factor(state["refine"])
+            if codes == "HnswSq":
+                question = question.ef(K * state["refine"])
+            found.append(question.select(["row", "_distance"]).to_arrow().column("row").to_numpy().reshape(-1, K))
+        _ = folder.name  # the folder is removed with the last that searches it
+        return np.concatenate(found)
+
+    return Built(set_effort, search, size, seconds)
+
+
 def autofaiss(python: Path, items: Vectors, threads: int) -> Built:
     """What autofaiss builds in an environment of its own: it needs NumPy 1, this project NumPy 2."""
     with tempfile.TemporaryDirectory() as folder:
@@ -104,6 +141,7 @@ def peers(python: Path | None) -> dict[str, Callable[[Vectors, int], Built]]:
         "FAISS HNSW": faiss_hnsw,
         "hnswlib": hnswlib,
         "usearch": usearch,
+        **{f"LanceDB {codes}": partial(lancedb, codes=codes) for codes in ("IvfPq", "IvfRq", "HnswSq")},
     }
     if python is None:
         print("autofaiss is left out: name the interpreter of its environment with --autofaiss", file=sys.stderr)

@@ -82,7 +82,7 @@ def check(root: Path) -> None:
 def test_its_files_are_listed_and_it_keeps_its_promise(built: Path) -> None:
     bundle = Bundle.open(built)
     info = bundle.manifest.index
-    assert (info["kind"], info["family"], info["unmet"]) == ("lancedb-ivf", "lancedb pq4 + fp32", [])
+    assert (info["kind"], info["family"], info["unmet"]) == ("lancedb-ivf", "lancedb rq2 + fp32", [])
     assert min(info["recall"].values()) >= RECALL
     names = [record.name for record in bundle.manifest.files if part_of(record.name) == INDEX]
     on_disk = [path.relative_to(bundle.folder).as_posix() for path in bundle.folder.rglob("*") if path.is_file()]
@@ -124,6 +124,21 @@ def test_damage_to_its_files_is_found_and_mended(root: Path) -> None:
         Retriever.load(root)
     report = repair(root)
     assert report.done == (f"the index was built again from the vectors, into {generations(root)[-1]}",)
+    check(root)
+
+
+def test_learning_keeps_it_in_a_table(root: Path) -> None:
+    from retrieval import FitConfig, Interactions, fit
+
+    rows = [
+        {"user_id": f"u{user}", "item_id": f"i{7 * user + step}", "timestamp": 1_700_000_000 + 60 * step}
+        for user in range(30)
+        for step in range(8)
+    ]
+    log = Interactions.from_arrow(pa.Table.from_pylist(rows))
+    fit(root, log, FitConfig(adapter=None, behaviour=None, reranker=None))
+    assert len(generations(root)) == 2
+    assert len(table(root)) == COUNT
     check(root)
 
 

@@ -176,7 +176,7 @@ def test_the_promise_is_measured_again_after_rows_came(vectors: Vectors, tmp_pat
     path = tmp_path / "index.bin"
     for now in (vectors, changed(vectors, 120)):
         index, report = build_index(now, CONFIG, asked, path)
-        assert (report.kind, report.family, report.target_met) == ("lancedb-ivf", "lancedb pq4 + fp32", True)
+        assert (report.kind, report.family, report.target_met) == ("lancedb-ivf", "lancedb rq2 + fp32", True)
         assert index.kind == report.kind
         loaded = load_index(path, report.kind, report.efforts)
         exact = FlatIndex(now).search(asked["text"].vectors, 10)[0][:, -1:]
@@ -197,7 +197,7 @@ def test_a_goal_that_codes_miss_is_met_by_an_exact_search(vectors: Vectors, tmp_
 def test_the_short_list_says_what_is_built() -> None:
     assert shortlist(CONFIG, 1999, DIM) == [LANCE]
     assert shortlist(CONFIG, 2000, DIM) == [LANCE_LISTS]
-    assert LANCE_LISTS.estimated_bytes(10**6, 512, 16) == 10**6 * 136
+    assert LANCE_LISTS.estimated_bytes(10**6, 512, 16) == 10**6 * 152
     with pytest.raises(InputError, match="kind 'lancedb' is built in files"):
         build_index(clustered(50, 0, DIM), CONFIG, {})
 
