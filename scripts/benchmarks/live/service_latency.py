@@ -1,11 +1,16 @@
 """What a request costs over HTTP and in Python, and what a service does when it is asked for more than it can do.
 
     python -m scripts.benchmarks.live.service_latency BUNDLE [--texts FILE] [--requests 500] [--overload 60]
+        [--products ITEMS] [--work FOLDER]
 
 The service is a process of its own on this machine; HTTP and Python are asked in turn, so that both see the same load
-of the machine. ``--overload`` asks at five times the measured capacity for so many seconds, at fixed times, whether
-answers have come or not. For this the last core is of the clients alone, and the others of the service, also while its
-capacity and its latency without load are measured; with a single core they share it. It needs Linux.
+of the machine. Python computes in one thread of BLAS, as the service does: spinning threads of the one would take the
+cores of the other. ITEMS is the Parquet file of fashion_15k, which is not shipped: a second bundle, which FOLDER keeps
+for another run, asked with descriptions like "navy blue shirts for men, casual".
+
+``--overload`` asks at five times the measured capacity for so many seconds, at fixed times, whether answers have come
+or not. For this the last core is of the clients alone, and the others of the service, also while its capacity and its
+latency without load are measured; with a single core they share it. It needs Linux.
 """
 
 import argparse
@@ -15,6 +20,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,13 +29,18 @@ from typing import Any
 
 import httpx2
 import numpy as np
+import pyarrow as pa
+from threadpoolctl import threadpool_limits
 
 from retrieval.retriever.retriever import Retriever
 from scripts.benchmarks.live.open_loop import at_rate, one_by_one, post_bytes
 from scripts.benchmarks.record import keep
+from scripts.benchmarks.search.products import read, retriever_of
+from scripts.benchmarks.search.words import ATTRIBUTES, description
 
 TIMES_CAPACITY = 5
 WARM = 20
+TEXTS = 50  # that products are asked with
 FIRST_SECOND = 1.0  # in which what an overload begins with is still taken for a burst
 Call = Callable[[int], object]
 WORDS = "red mug, blue shoe, a dog, a slice of fruit, old car, tree in autumn, small house, bird, ball, cup of coffee"
@@ -42,20 +53,44 @@ def main() -> None:
     parser.add_argument("--texts", type=Path, help="a query a line")
     parser.add_argument("--requests", type=int, default=500, help="of each kind")
     parser.add_argument("--overload", type=float, default=0.0, help="seconds")
+    parser.add_argument("--products", type=Path, help="the Parquet file of fashion_15k")
+    parser.add_argument("--work", type=Path, help="folder in which the bundle of products is kept")
     parser.add_argument("--name", default="service_latency", help="of the file of results")
     given = parser.parse_args()
     texts = given.texts.read_text().splitlines() if given.texts else WORDS.split(", ")
-    with service(given.bundle) as (_, url), httpx2.Client(base_url=url, timeout=30) as client:
-        retriever = Retriever.open(given.bundle)
-        kinds = compared(retriever, client, texts)
-        result: dict[str, Any] = {
-            "items": len(retriever.items),
-            "encoder": retriever.bundle.manifest.encoder.name,
-            "ms": {kind: in_turn(calls, given.requests) for kind, calls in kinds.items()},
-        }
+    result = latency(given.bundle, texts, given.requests)
+    if given.products is not None and given.products.exists():
+        result["products"] = latency_of_products(read(given.products), given.work, given.requests)
+    else:
+        print(f"not measured: products, as there is no file {given.products or '(give --products)'}")
     if given.overload:
         result["overload"] = overload(given.bundle, texts, given.overload)
     keep(given.name, result, 0)
+
+
+def latency(bundle: Path, texts: list[str], requests: int) -> dict[str, Any]:
+    """Time requests of each kind over HTTP and in Python, in turn."""
+    with service(bundle) as (_, url), httpx2.Client(base_url=url, timeout=30) as client:
+        retriever = Retriever.open(bundle)
+        kinds = compared(retriever, client, texts)
+        with threadpool_limits(1, "blas"):
+            ms = {kind: in_turn(calls, requests) for kind, calls in kinds.items()}
+        return {
+            "items": len(retriever.items),
+            "encoder": retriever.bundle.manifest.encoder.name,
+            "learned": sorted(retriever.bundle.manifest.learned),
+            "ms": ms,
+        }
+
+
+def latency_of_products(products: pa.Table, work: Path | None, requests: int) -> dict[str, Any]:
+    """Build the bundle of products where it is not there, and time requests."""
+    rows = products.select(ATTRIBUTES).slice(0, 1000).to_pylist()
+    texts = list(dict.fromkeys(description(list(row.values())) for row in rows if all(row.values())))[:TEXTS]
+    with contextlib.ExitStack() as stack:
+        folder = work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        retriever_of(products, folder / "bundle")
+        return latency(folder / "bundle", texts, requests)
 
 
 @contextlib.contextmanager
