@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from indexing.arrays import Mask, Rows
 from indexing.catalogue.arrow_values import require_utf8
 from indexing.errors import InputError, UnknownItemError, examples
-from indexing.filesystem.id_table import IdsInMemory, IdTable, MappedIds, iterate, same_ids
+from indexing.filesystem.id_table import IdsInMemory, IdTable, MappedIds, same_ids
 from indexing.runtime.arguments import check_iterable, check_kind
 
 MAX_ITEM_ID_LENGTH = 512
@@ -58,7 +58,8 @@ class ItemIds(Sequence[str]):
         changed_ids._changed_rows = dict(self._changed_rows)
         added_ids, count = list(self._added), len(self._table)
         for removed, added in changes:
-            _check(added)
+            if not isinstance(added, ItemIds):  # which were checked when they were made
+                _check(added)
             changed_ids._changed_rows.update(dict.fromkeys(removed))
             start = count + len(added_ids)
             changed_ids._changed_rows.update({item_id: row for row, item_id in enumerate(added, start=start)})
@@ -111,9 +112,14 @@ class ItemIds(Sequence[str]):
     def find(self, item_ids: Iterable[object]) -> Rows:
         """Return the row of each item_id, -1 where it is not among these items: (len(item_ids),) int64."""
         requested = list(check_iterable(item_ids, "item_ids"))
-        if self._changed_rows or not all(isinstance(item_id, str) for item_id in requested):
+        if not all(isinstance(item_id, str) for item_id in requested):
             return np.array([-1 if (row := self.row(item_id)) is None else row for item_id in requested], np.int64)
-        return self._table.rows(requested)
+        rows = self._table.rows(requested)
+        for position, item_id in enumerate(requested) if self._changed_rows else ():
+            if item_id in self._changed_rows:
+                row = self._changed_rows[item_id]
+                rows[position] = -1 if row is None else row
+        return rows
 
     def suggestion(self, item_id: object) -> str:
         """Ask whether one that is spelled much alike was meant, where there is one; empty otherwise."""
@@ -146,7 +152,7 @@ class ItemIds(Sequence[str]):
         return self._table[position] if position < count else self._added[position - count]
 
     def __iter__(self) -> Iterator[str]:
-        return chain(iterate(self._table), self._added)
+        return chain(self._table, self._added)
 
     def __len__(self) -> int:
         return len(self._table) + len(self._added)

@@ -7,7 +7,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from stat import S_ISREG
@@ -24,6 +24,7 @@ CHECKS: tuple[Check, ...] = ("auto", "all", "lazy", "background")
 AUTO_BYTES = 1 << 30  # compared within about a second; ``"auto"`` leaves more to the background
 SHARED = "COMMONSPACE_CHECKED_FILES"
 """Names a folder in which processes that serve one bundle leave the names of files that one of them compared."""
+BACKGROUND_NICENESS = 10
 SMALL_BYTES = 4 << 20  # compared within some milliseconds: before use also in the background
 
 
@@ -163,6 +164,8 @@ class FileChecks:
         return self.progress
 
     def _run(self, then: Callable[[], object] | None) -> None:
+        with suppress(OSError, AttributeError):  # requests come first, where threads have a rank of their own
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BACKGROUND_NICENESS)
         try:
             for record in sorted(self._records.values(), key=lambda record: record.size):
                 if record.name not in self._checked:

@@ -24,6 +24,10 @@ class IdTable(Protocol):
         """Return the item_id of a row from 0 to N - 1."""
         ...
 
+    def __iter__(self) -> Iterator[str]:
+        """Go through the item_ids in row order."""
+        ...
+
     def slice(self, start: int, stop: int) -> Sequence[str]:
         """Return the item_ids of consecutive rows."""
         ...
@@ -49,6 +53,9 @@ class IdsInMemory:
 
     def __getitem__(self, row: int) -> str:
         return self._ids[row]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ids)
 
     def slice(self, start: int, stop: int) -> Sequence[str]:
         """Return the item_ids of consecutive rows."""
@@ -82,6 +89,10 @@ class MappedIds:
         item_id: str = self._ids[row].as_py()
         return item_id
 
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), PIECE):
+            yield from self.slice(start, start + PIECE)
+
     def slice(self, start: int, stop: int) -> Sequence[str]:
         """Return the item_ids of consecutive rows."""
         ids: list[str] = self._ids.slice(start, max(0, stop - start)).to_pylist()
@@ -104,12 +115,13 @@ class MappedIds:
             return np.full(len(item_ids), -1, np.int64)
         hashed = np.fromiter(map(hash_of, item_ids), np.uint64, len(item_ids))
         positions = np.minimum(self._hashes.searchsorted(hashed), len(self) - 1)
-        rows: Rows = np.minimum(self._rows[positions], np.uint64(len(self) - 1)).astype(np.int64)
-        found = [self._ids[row].as_py() for row in rows.tolist()]
-        wrong = [number for number, item_id in enumerate(item_ids) if found[number] != item_id]
-        for number in wrong:  # unknown, or the second of two ids of one hash
-            row = self.row(item_ids[number])
-            rows[number] = -1 if row is None else row
+        has_hash = self._hashes[positions] == hashed
+        rows: Rows = np.where(has_hash, np.minimum(self._rows[positions], np.uint64(len(self) - 1)), 0).astype(np.int64)
+        rows[~has_hash] = -1
+        for number in np.flatnonzero(has_hash).tolist():
+            if self._ids[int(rows[number])].as_py() != item_ids[number]:  # another id of the same hash
+                row = self.row(item_ids[number])
+                rows[number] = -1 if row is None else row
         return rows
 
 
@@ -128,12 +140,6 @@ def hash_table(ids: pa.ChunkedArray) -> NDArray[np.uint64]:
     hashed = np.fromiter((hash_of(item_id) for piece in pieces for item_id in piece), np.uint64, len(ids))
     order = np.argsort(hashed, kind="stable")
     return np.stack([hashed[order], order.astype(np.uint64)])
-
-
-def iterate(table: IdTable) -> Iterator[str]:
-    """Go through the item_ids in row order."""
-    for start in range(0, len(table), PIECE):
-        yield from table.slice(start, min(start + PIECE, len(table)))
 
 
 def same_ids(left: IdTable, right: IdTable) -> bool:

@@ -97,6 +97,8 @@ def unchanged(bundle: Bundle, attributes: pa.Table, before: Contents, records: I
     for record in records:
         after.setdefault(record.item_id, {})[str(record.modality), record.part] = (record.content_hash, record.reason)
     candidates = [item_id for item_id in bundle.items.known(before) if before[item_id] == after.get(item_id)]
+    if not candidates:  # to take no row of many costs more than it seems
+        return []
     new_rows = {item_id: row for row, item_id in enumerate(attributes.column("item_id").to_pylist())}
     new = python_rows(attributes.take(pa.array([new_rows[item_id] for item_id in candidates], pa.int64())))
     old = python_rows(bundle.attributes.take(pa.array(bundle.items.rows(candidates), pa.int64())))

@@ -13,6 +13,7 @@ import numpy as np
 from indexing.arrays import Vectors, unit
 
 ITEMS_PER_CLUSTER = 100
+ITEMS_AT_ONCE = 200_000  # drawn in double precision
 SHARED = 0.6  # of the variance of a picture lies in its cluster's centre
 RIDGE = 0.1
 HEAD = slice(9, 150)  # axes whose variances a power law is fitted to; those beyond are too few samples to be seen
@@ -43,7 +44,11 @@ def draw(images: Vectors, texts: Vectors, count: int, queries: int, seed: int = 
         own = rng.normal(size=(number, len(deviations))) * deviations * (1 - SHARED) ** 0.5
         return np.asarray(centres[chosen] + own, np.float32)
 
-    items, asked = pictures(count), pictures(queries)
+    drawn_items = np.empty((count, len(axes)), np.float32)
+    for start in range(0, count, ITEMS_AT_ONCE):
+        raw = pictures(min(ITEMS_AT_ONCE, count - start))
+        drawn_items[start : start + len(raw)] = unit(raw @ axes.astype(np.float32) + centre)
+    asked = pictures(queries)
     image_queries = unit(asked @ axes.astype(np.float32) + centre)
     # What of a text follows from its picture, and what does not.
     coordinates = (images - centre) @ axes.T
@@ -56,7 +61,6 @@ def draw(images: Vectors, texts: Vectors, count: int, queries: int, seed: int = 
     strengths = np.linspace(0.3, 3, 28)
     tried = [unit(text_centre + strength * (asked @ learned) + noise) for strength in strengths]
     text_queries = min(tried, key=lambda one: abs(float((one * image_queries).sum(axis=1).mean()) - wanted))
-    drawn_items = unit(items @ axes.astype(np.float32) + centre)
     fit = {"real": _figures(images, images, texts), "drawn": _figures(drawn_items, image_queries, text_queries)}
     return Drawn(drawn_items, image_queries, text_queries, fit)
 

@@ -1,4 +1,4 @@
-"""What changes cost as a bundle grows: adding, deleting, following, searching and compaction, with fitted exponents.
+"""What opening and changes cost as a bundle grows: memory, adding, deleting, following, searching and compaction.
 
     python -m scripts.benchmarks.live.live --pairs PAIRS [--largest 200000]
     python -m scripts.benchmarks.live.live --pairs PAIRS --sizes 1000000 --name live_1m
@@ -6,8 +6,9 @@
 
 The last compares a bundle of 10,000 items to which 50,000 were added with a fresh one of 60,000; the first does so too.
 
-Items are vectors drawn from the geometry of real pairs (see `scripts.benchmarks.index.index`), put in by the encoder
-``vectors:``, so that no model's time is in the figures. Every add and delete is durable when it returns.
+Exponents are fitted over the sizes. Items are vectors drawn from the geometry of real pairs (see
+`scripts.benchmarks.index.index`), put in by the encoder ``vectors:``, so that no model's time is in the figures. Every
+add and delete is durable when it returns.
 """
 
 import argparse
@@ -37,17 +38,22 @@ from retrieval.retriever.learned_parts import compact
 from retrieval.retriever.retriever import Retriever
 from scripts.benchmarks.index.geometry import Drawn, draw, read_pairs
 from scripts.benchmarks.index.index_curves import exponent
+from scripts.benchmarks.live.opening import opening, opening_at_once
 from scripts.benchmarks.record import keep
 
 SIZES = (10_000, 30_000, 100_000, 200_000, 1_000_000)
 BATCHES = (1, 100, 10_000)
 REPEATS = 5
+PROCESSES = 8  # that have one bundle open at once
 FIRST, ADDED, UNCHANGED = 10_000, 50_000, 1_500
 SLOPES = (
     "add 100 items, s",
     "delete 100 items, s",
     "follow 100 items, s",
     "open, s",
+    "open s, background",
+    "first query ms, background",
+    "MiB dirty after queries, background",
     "compact, s",
     "search ms, nothing pending",
 )
@@ -135,6 +141,10 @@ def measured(folder: Path, vectors: Vectors, queries: Vectors, size: int) -> dic
     root, encoder = folder / "bundle", load_encoder("vectors:")
     build_bundle(catalogue(folder, vectors[:size], 0), encoder, root)
     row: dict[str, Any] = {"items": size}
+    for check in ("all", "background"):
+        found = opening(root, check)
+        row |= {f"{name}, {check}": value for name, value in found.items() if name != "check"}
+    row["at once"] = opening_at_once(root, PROCESSES)
     row["open, s"], retriever = timed(lambda: Retriever.open(root))
     row["index"] = retriever.bundle.manifest.index["family"]
     row["search ms, nothing pending"] = latency(retriever, queries)

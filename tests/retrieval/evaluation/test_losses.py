@@ -49,7 +49,7 @@ def retriever(bundle: Bundle) -> Retriever:
 
 def forgetful(retriever: Retriever) -> Forgetful:
     index = Forgetful(FlatIndex(retriever.vectors))
-    retriever.state.__dict__["index"] = cast("VectorIndex", index)  # in the place of the cached property
+    retriever.state.__dict__["_index"] = cast("VectorIndex", index)  # in the place of the cached property
     return index
 
 
