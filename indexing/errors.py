@@ -173,7 +173,7 @@ def import_extra(module: str, extra: str) -> Any:  # noqa: ANN401 - a module
     >>> import_extra("no_such_module", "audio")
     Traceback (most recent call last):
         ...
-    indexing.errors.MissingExtraError: no_such_module cannot be imported: pip install "commonspace[audio]"
+    indexing.errors.MissingExtraError: no_such_module cannot be imported: pip install ".[audio]" in a clone
     """
     try:
         return importlib.import_module(module)
@@ -192,4 +192,4 @@ def require_extra(module: str, extra: str) -> None:
 
 
 def _missing(module: str, extra: str) -> MissingExtraError:
-    return MissingExtraError(f'{module} cannot be imported: pip install "commonspace[{extra}]"')
+    return MissingExtraError(f'{module} cannot be imported: pip install ".[{extra}]" in a clone')

@@ -6,6 +6,7 @@ It needs Node and the npm registry, and runs openapi-typescript of the version b
 what it was made of; a test compares it, and fails when routes or fields have changed since.
 """
 
+import argparse
 import hashlib
 import json
 import subprocess
@@ -66,6 +67,7 @@ def generated(described: dict[str, Any]) -> str:
 
 def main() -> None:
     """Write the file."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     described = description()
     FILE.write_text(HEADER.format(fingerprint(described)) + generated(described))
     print(FILE)

@@ -23,7 +23,7 @@ from retrieval.filters.values import attribute_type
 
 MIN_SIMILARITY = 0.98  # for want of a better one: see docs/decisions/0025
 _TOLERANCE = 1e-6  # cosines of equal float32 vectors differ from 1 by this much
-_AT_ONCE = 4_000_000  # numbers of vectors held at a time
+_AT_ONCE = 8_000_000  # numbers of vectors held at a time
 
 Duplicates = Literal["show", "collapse"]
 GroupCodes = NDArray[np.int64]
@@ -163,38 +163,40 @@ def _leaders(
 ) -> NDArray[np.int64]:
     """Give the position of the hit that represents each hit: (B, K); -1 for padding, and beyond the k shown."""
     leaders = np.full(rows.shape, -1, np.int64)
-    queries = np.arange(len(rows))
-    free: Mask = rows >= 0
-    for _ in range(rows.shape[1] if k is None else k):
-        is_open: Mask = np.asarray(free.any(axis=1))
-        if not is_open.any():
-            break
-        first = free.argmax(axis=1)
-        leading = rows[queries, first]
-        same: Mask = np.zeros(rows.shape, np.bool_)
-        if codes is not None:
-            same |= (codes[rows] == codes[leading][:, None]) & (codes[leading] >= 0)[:, None]
-        if near is not None:
-            same |= _similar(rows, leading, free & ~same, near)
-        is_first = np.arange(rows.shape[1]) == first[:, None]
-        same = (same | is_first) & free & is_open[:, None]
-        leaders = np.where(same, first[:, None], leaders)
-        free = free & ~same
+    for query, all_rows in enumerate(rows):
+        positions = np.flatnonzero(all_rows >= 0)
+        of_query = all_rows[positions]
+        units = None if near is None else _units(near[0], of_query)
+        groups = None if codes is None else codes[of_query]
+        free: Mask = np.ones(len(of_query), np.bool_)
+        for _ in range(len(of_query) if k is None else k):
+            if not free.any():
+                break
+            first = int(free.argmax())
+            same: Mask = np.zeros(len(of_query), np.bool_)
+            if groups is not None and groups[first] >= 0:
+                same |= groups == groups[first]
+            if near is not None:
+                same |= _similar(near, of_query, units, first)
+            same[first] = True
+            leaders[query, positions[same & free]] = positions[first]
+            free &= ~same
     return leaders
 
 
-def _similar(rows: Rows, leading: Rows, mask: Mask, near: tuple[Vectors, float]) -> Mask:
-    """Mark the hits, of some, whose cosine with the hit that leads is large enough: (B, K) bool."""
+def _units(vectors: Vectors, rows: Rows) -> Vectors | None:
+    """Give the vectors of the hits of a query, of unit length, where they are few enough to be held at once."""
+    return unit(vectors[rows]) if len(rows) * vectors.shape[1] <= _AT_ONCE else None
+
+
+def _similar(near: tuple[Vectors, float], rows: Rows, units: Vectors | None, first: int) -> Mask:
+    """Mark the hits whose cosine with the hit that leads is large enough: (K,) bool."""
     vectors, min_similarity = near
-    similar = np.zeros(rows.shape, np.bool_)
-    queries, positions = np.nonzero(mask)
-    step = max(1, _AT_ONCE // max(1, vectors.shape[1]))
-    units = unit(vectors[leading])
-    for start in range(0, len(queries), step):
-        part = slice(start, start + step)
-        cosines = np.vecdot(unit(vectors[rows[queries[part], positions[part]]]), units[queries[part]])
-        similar[queries[part], positions[part]] = are_near(cosines, min_similarity)
-    return similar
+    if units is not None:
+        return are_near(units @ units[first], min_similarity)
+    leader, step = unit(vectors[rows[first]][None])[0], max(1, _AT_ONCE // vectors.shape[1])
+    parts = (unit(vectors[rows[start : start + step]]) @ leader for start in range(0, len(rows), step))
+    return are_near(np.concatenate(list(parts)), min_similarity)
 
 
 def are_near(cosines: Vectors, min_similarity: float) -> Mask:

@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import functools
+import multiprocessing
 import socket
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +15,9 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
-from indexing.bundle.bundle import Bundle
 from indexing.errors import InputError
 from indexing.filesystem.file_checks import shared_outcomes
-from retrieval.serving.app import create_app
+from retrieval.serving.app import create_app, service_for
 from retrieval.serving.config import ServiceConfig
 from retrieval.serving.observability.logs import LogConfig
 from retrieval.serving.observability.workers import shared_metrics
@@ -103,7 +104,7 @@ def serve(
         workers: Processes that answer; each opens the bundle, and they share the memory of files that are mapped, and
             which files one of them has compared.
         ready: Called with the address, and that of `/admin` where it has one of its own, when the ports are taken and
-            the bundle and all else that the settings name is open; with several workers, when there is a bundle.
+            the bundle and all else that the settings name is open; with several workers, when it could be opened.
         log: How the log is written to standard error; `LogConfig.for_stderr` when None.
 
     Raises:
@@ -119,15 +120,35 @@ def serve(
         log.apply()
         app = create_app(config) if workers == 1 else None
         if app is None:  # workers open it, each for itself
-            Bundle.open(config.bundle, only=())
+            stack.enter_context(shared_outcomes())
+            check_elsewhere(config)
         if ready is not None:
             ready(_url(sockets[0]), _url(sockets[1]) if len(sockets) > 1 else None)
         if app is not None:
             uvicorn.Server(uvicorn_config(app)).run(sockets)
         else:
             settings = uvicorn_config(functools.partial(worker_app, config, log), workers=workers, factory=True)
-            with shared_metrics(), shared_outcomes():
+            with shared_metrics():
                 Workers(settings, sockets=sockets).run()
+
+
+def check_elsewhere(config: ServiceConfig) -> None:
+    """Open once, in a process that ends then, what each worker will open: none of them could tell what is wrong.
+
+    Raises:
+        CommonspaceError: As `create_app`.
+    """
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        process.submit(open_and_close, config).result()
+
+
+def open_and_close(config: ServiceConfig) -> None:
+    """Open a service, and close it."""
+    service = service_for(config)
+    service.admission.close()
+    service.served.close()
+    if service.events is not None:
+        service.events.close()
 
 
 class Workers(Multiprocess):

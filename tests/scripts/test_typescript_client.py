@@ -8,6 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from retrieval.serving import ServiceConfig, create_app
+from scripts import typescript_client
 from scripts.typescript_client import FILE, HEADER, description, fingerprint, shorter
 from tests.toy import ToyEncoder
 
@@ -54,3 +55,11 @@ def test_errors_are_given_once_and_properties_named_title_stay() -> None:
             "schema": {"properties": {"title": {"type": "string"}}},
         }
     ]
+
+
+def test_help_makes_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(typescript_client, "generated", lambda _: pytest.fail("the types were made"))
+    monkeypatch.setattr("sys.argv", ["typescript_client", "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        typescript_client.main()
+    assert "python -m scripts.typescript_client" in capsys.readouterr().out

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, Literal, Unpack
 
+from indexing.errors import InputError
+from indexing.runtime.arguments import check_names
 from retrieval.filters import Where
 from retrieval.serving.client.calls import Call, per_call_of, posting, reading
 from retrieval.serving.client.json_values import AnyQuery, filter_texts, queries_field
@@ -46,10 +48,31 @@ def items_page(
     *,
     where: Where = (),
     attributes: Attributes = "all",
+    vectors: bool = False,
     **options: Unpack[PerCall],
 ) -> Call[ItemsAnswer]:
     """Give a page of items, in the order in which the bundle has them; see `items`, which gives all."""
-    params = {"cursor": cursor, "limit": limit, "where": filter_texts(where), "attributes": _names(attributes)}
+    params = {
+        "cursor": cursor,
+        "limit": limit,
+        "where": filter_texts(where),
+        "attributes": _names(attributes),
+        "vectors": vectors,
+    }
+    return Call("GET", "/items", reading(ItemsAnswer), per_call_of(options), params=params)
+
+
+def items_of(
+    item_ids: Sequence[str],
+    *,
+    attributes: Attributes = "all",
+    vectors: bool = False,
+    **options: Unpack[PerCall],
+) -> Call[ItemsAnswer]:
+    """Give items that are named, in their order; those that the bundle lacks are in ``unknown`` of the answer."""
+    if not (names := check_names(item_ids, "item_ids")):
+        raise InputError("item_ids is empty; name at least one item")
+    params = {"ids": names, "attributes": _names(attributes), "vectors": vectors}
     return Call("GET", "/items", reading(ItemsAnswer), per_call_of(options), params=params)
 
 

@@ -64,6 +64,7 @@ class Verbs:
     events_of = Verb(users.events_of)
     item = Verb(catalogue.item)
     items_page = Verb(catalogue.items_page)
+    items_of = Verb(catalogue.items_of)
     info = Verb(catalogue.info)
     live = Verb(catalogue.live)
     ready = Verb(catalogue.ready)

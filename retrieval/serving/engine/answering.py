@@ -15,7 +15,7 @@ from retrieval.postprocess.titles import titles_at
 from retrieval.ranking.confidence import MatchConfidence
 from retrieval.ranking.fusion import Fused
 from retrieval.retriever.retriever import Retriever
-from retrieval.serving.config import MAX_HITS, MAX_VECTOR_NUMBERS
+from retrieval.serving.config import MAX_ALL_CANDIDATES, MAX_COMPARED, MAX_EXPLAINED, MAX_HITS, MAX_VECTOR_NUMBERS
 
 ITEM_ID = "item_id"
 
@@ -37,7 +37,7 @@ class Answers:
     confidence: MatchConfidence | None = None
 
 
-def check_size(retriever: Retriever, queries: int, k: int, *, vectors: bool = False) -> None:
+def check_size(retriever: Retriever, queries: int, k: int, *, vectors: bool = False, candidates: int = 0) -> None:
     """Refuse an answer that would take too much memory, and time to write, before it is worked on.
 
     Args:
@@ -45,9 +45,10 @@ def check_size(retriever: Retriever, queries: int, k: int, *, vectors: bool = Fa
         queries: Lists of hits of the answer.
         k: Hits of each.
         vectors: Whether each hit has its vector.
+        candidates: What later steps choose from, of all queries together.
 
     Raises:
-        InputError: When there are too many hits, or numbers of vectors.
+        InputError: When there are too many hits, candidates, or numbers of vectors.
     """
     hits, dim = queries * k, retriever.vectors.shape[1]
     asked = f"{queries} queries, users or items with a k of {k} ask for up to {hits} hits"
@@ -55,10 +56,41 @@ def check_size(retriever: Retriever, queries: int, k: int, *, vectors: bool = Fa
         raise InputError(
             f"{asked}, and an answer has at most {MAX_HITS}; give at most {MAX_HITS // k} of them, or a smaller k"
         )
+    if candidates > MAX_ALL_CANDIDATES:
+        raise InputError(
+            f"{queries} queries, users or items choose from {candidates} candidates in all, and a request has at most "
+            f"{MAX_ALL_CANDIDATES}; give fewer of them, or at most {MAX_ALL_CANDIDATES // queries} candidates for each"
+        )
     if vectors and hits * dim > MAX_VECTOR_NUMBERS:
         raise InputError(
             f"{asked} with vectors of {dim} numbers, and an answer has at most {MAX_VECTOR_NUMBERS} of these; "
             f"leave vectors out, or ask for at most {MAX_VECTOR_NUMBERS // dim} hits in all"
+        )
+
+
+def check_compared(count: int, what: str) -> None:
+    """Refuse to compare the vectors of more pairs of candidates than a request may, as each step of a choice does.
+
+    Raises:
+        InputError: Then.
+    """
+    if count > MAX_COMPARED:
+        raise InputError(
+            f"{what} compares {count} pairs of candidates, and a request has at most {MAX_COMPARED}; ask for fewer "
+            "hits, of fewer candidates, or for fewer queries at once"
+        )
+
+
+def check_explained(count: int, of: str) -> None:
+    """Refuse to explain more than a request may: each hit by each part of its query, or item of its history.
+
+    Raises:
+        InputError: Then.
+    """
+    if count > MAX_EXPLAINED:
+        raise InputError(
+            f"explain weighs {count} {of}, and a request has at most {MAX_EXPLAINED}; ask for fewer hits, or explain "
+            "fewer queries at once"
         )
 
 

@@ -174,6 +174,7 @@ class ItemsAnswer(Named):
 
     items: list[Item]
     next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null after the last one.")
+    unknown: list[str] | None = Field(default=None, description="Of `ids`, those that the bundle lacks.")
 
 
 class Live(Body):

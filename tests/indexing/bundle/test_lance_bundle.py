@@ -152,7 +152,7 @@ def test_the_command_line_names_the_extra_before_anything_is_encoded(
     with pytest.raises(SystemExit) as stopped:
         main([*arguments, "--index", "lancedb"])
     assert stopped.value.code == 1
-    assert 'pip install "commonspace[lancedb]"' in capsys.readouterr().err
+    assert 'pip install ".[lancedb]"' in capsys.readouterr().err
     assert not (tmp_path / "shop").exists()
     with pytest.raises(MissingExtraError, match="lancedb cannot be imported"):
         build_bundle(Catalogue.from_arrow(items), "vectors:", tmp_path / "shop", index=IndexConfig(kind="lancedb"))

@@ -223,7 +223,7 @@ def test_code_and_other_models_are_refused(tmp_path: Path, text: Path, monkeypat
     with pytest.raises(EncoderError, match="'nothing' is neither a folder nor a model of the form ORG/REPO"):
         load_encoder("st:nothing")
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    with pytest.raises(MissingExtraError, match=r'pip install "commonspace\[st\]"'):
+    with pytest.raises(MissingExtraError, match=r'pip install "\.\[st\]"'):
         load(text)
 
 

@@ -246,5 +246,5 @@ def test_lancedb_is_imported_by_nobody_else_and_named_when_it_is_missing(
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     monkeypatch.setitem(sys.modules, "lancedb", None)
-    with pytest.raises(MissingExtraError, match=r'lancedb cannot be imported: pip install "commonspace\[lancedb\]"'):
+    with pytest.raises(MissingExtraError, match=r'lancedb cannot be imported: pip install "\.\[lancedb\]"'):
         build_lance(vectors, tmp_path / "index.bin")

@@ -212,5 +212,5 @@ def test_recordings_of_every_form_rate_and_number_of_channels_sound_the_same(
 
 def test_without_the_extra_there_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "soxr", None)
-    with pytest.raises(MissingExtraError, match=r'soxr cannot be imported: pip install "commonspace\[audio\]"'):
+    with pytest.raises(MissingExtraError, match=r'soxr cannot be imported: pip install "\.\[audio\]"'):
         decode_sound(encoded(tone()), RATE, LIMITS)

@@ -106,7 +106,7 @@ def test_heic_is_read_with_its_extra_and_asks_for_it_without(monkeypatch: pytest
     assert picture.size == (64, 48)
     np.testing.assert_allclose(np.asarray(picture)[20, 20], [30, 30, 200], atol=8)
     monkeypatch.setitem(__import__("sys").modules, "pillow_heif", None)
-    with pytest.raises(UnusableImage, match=r'image is HEIF: .* pip install "commonspace\[heif\]"'):
+    with pytest.raises(UnusableImage, match=r'image is HEIF: .* pip install "\.\[heif\]"'):
         decode_picture(file.getvalue(), LIMITS)
 
 

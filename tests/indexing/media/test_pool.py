@@ -131,7 +131,7 @@ def test_a_file_that_ends_its_process_twice_is_to_blame(monkeypatch: pytest.Monk
 
 def test_without_its_package_a_sound_stops_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "soundfile", None)
-    with DecodePool(TASK, workers=1) as pool, pytest.raises(MissingExtraError, match=r"commonspace\[audio\]"):
+    with DecodePool(TASK, workers=1) as pool, pytest.raises(MissingExtraError, match=r"\.\[audio\]"):
         pool.submit(Kind.AUDIO, b"RIFF")
 
 

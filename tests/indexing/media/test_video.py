@@ -201,5 +201,5 @@ def test_damaged_bytes_give_frames_or_a_verdict(form: str, cut: float, flips: li
 
 def test_without_the_extra_there_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(MissingExtraError, match=r'av cannot be imported: pip install "commonspace\[video\]"'):
+    with pytest.raises(MissingExtraError, match=r'av cannot be imported: pip install "\.\[video\]"'):
         frames_of(FILMS["mp4"])

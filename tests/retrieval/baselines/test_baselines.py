@@ -214,7 +214,7 @@ def test_without_the_extra_there_is_a_way_out(past: Interactions, monkeypatch: p
         monkeypatch.setitem(sys.modules, module, None)
     fits: Sequence[object] = (ItemKNN.fit, ImplicitALS.fit)
     for fit in fits:
-        with pytest.raises(MissingExtraError, match=r'pip install "commonspace\[baselines\]"'):
+        with pytest.raises(MissingExtraError, match=r'pip install "\.\[baselines\]"'):
             fit(past, ITEMS)  # type: ignore[operator]
 
 

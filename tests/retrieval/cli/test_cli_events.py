@@ -7,11 +7,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from retrieval import Impressions, Interactions
+from retrieval import FitConfig, Impressions, Interactions, fit
 from retrieval.cli.options.live import VARIABLE
+from retrieval.fitting.selection.validation import Gain, Validation
 from retrieval.interactions.event_types import EventTypes
 from retrieval.serving.events import Event, EventLog, impressions
+from retrieval.training.config import BehaviourConfig
 from tests.cli_run import Run, json_lines, runner
+from tests.retrieval.batch.shop import shop_log
 
 OLD = 1_700_000_000
 LOG = pa.table(
@@ -146,6 +149,25 @@ def test_compare_counts_the_types_that_it_is_given(run: Run, url: str) -> None:
         (line,) = json_lines(out, "variants")
         assert [rate["taken"] for rate in line["rates"]] == [taken]
         assert ("events of the type 'booked', which has no weight, are not counted: 1" in err) is is_said
+
+
+def test_compare_counts_the_types_that_a_bundle_has_learned(run: Run, url: str, own_toy_bundle: Path) -> None:
+    weights = EventTypes.open("booked=3,view=1")
+    table = shop_log().drop_columns(["weight"])
+    events = pa.array(["booked" if row % 3 else "view" for row in range(len(table))])
+    log = Interactions.from_arrow(table.append_column("event", events), events=weights)
+    behaviour = BehaviourConfig(ease_dims=4, next_items=None)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Validation, "gain", lambda *_: Gain(32, 0.5, 1.0, 0.5, 0.4, 0.6))
+        fit(own_toy_bundle, log, FitConfig(adapter=None, behaviour=behaviour, reranker=None))
+    with EventLog.open(url, weights) as live:
+        live.append(impressions(["i0", "i1"], "r1", user_id="ann", time=OLD, variant="a"))
+        live.append([Event("i0", "booked", user_id="ann", time=OLD, request_id="r1")])
+    code, out, err = run("compare", "--events", url, "--bundle", own_toy_bundle, "--json")
+    assert code == 0, err
+    (line,) = json_lines(out, "variants")
+    assert [(rate["shown"], rate["taken"]) for rate in line["rates"]] == [(2, 1)]
+    assert "which has no weight" not in err
 
 
 def test_compare_gives_take_rates_of_variants(run: Run, url: str) -> None:

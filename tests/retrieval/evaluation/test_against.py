@@ -172,7 +172,7 @@ def test_what_is_missing_is_said(bare: Interactions) -> None:
     found = compared(wanted(), bare)
     assert [row.baseline.name for row in found.rows] == ["EASE", "popularity"]
     for name in ("item-kNN", "iALS"):
-        assert 'pip install "commonspace[baselines]"' in found.baselines.left_out[name]
+        assert 'pip install ".[baselines]"' in found.baselines.left_out[name]
     notes = "\n".join(found.notes())
     assert "content left out: there are no content vectors" in notes
     assert "item-kNN left out" in notes

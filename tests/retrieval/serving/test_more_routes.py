@@ -139,7 +139,7 @@ def test_uploaded_pictures(client: TestClient, retriever: Retriever) -> None:
 
 
 @pytest.mark.parametrize(("files", "data", "what"), [
-    ([], {}, "no files"),
+    ([], {}, "other: there is no such field"),
     ([("image", ("a", b"no picture"))], {}, "picture 0"),
     ([("image", ("a", b""))], {}, "picture 0"),
     ([("audio", ("a", b"no sound"))], {}, "audio"),

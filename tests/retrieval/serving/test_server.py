@@ -19,7 +19,7 @@ import pytest
 from indexing.bundle.build import build_bundle
 from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
-from indexing.errors import BundleError, InputError
+from indexing.errors import BundleError, CommonspaceError, InputError
 from retrieval.serving import ServiceConfig
 from retrieval.serving import server as module
 from retrieval.serving.server import serve
@@ -134,4 +134,27 @@ def test_a_port_that_is_taken(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_nothing_is_said_to_be_served_that_cannot_be(workers: int, tmp_path: Path) -> None:
     config = ServiceConfig(tmp_path / "nothing", port=0)
     with pytest.raises(BundleError, match="nothing"):
+        serve(config, workers, ready=lambda *_: pytest.fail("it was said to be served"))
+
+
+UNKNOWN: dict[str, Any] = {"kk": 3}
+NOT_KEPT = {"generation": "gen-20260102t030405000000z-0123abcd"}
+
+
+@pytest.mark.parametrize(
+    ("workers", "scenario", "said"),
+    [
+        (1, UNKNOWN, "scenario 'plain': kk: there is no such field"),
+        (1, NOT_KEPT, "keeps no generation"),
+        (2, NOT_KEPT, "keeps no generation"),
+    ],
+)
+def test_scenarios_that_cannot_be_used_are_said_before(
+    bundle: Path, workers: int, scenario: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    """Also what is found only when the bundle is open, as a generation that it does not keep."""
+    path = tmp_path / "scenarios.json"
+    path.write_text(json.dumps({"scenarios": {"plain": scenario}, "default": "plain", "seed": "a"}))
+    config = ServiceConfig(bundle, port=0, scenarios=path)
+    with pytest.raises(CommonspaceError, match=said):
         serve(config, workers, ready=lambda *_: pytest.fail("it was said to be served"))

@@ -8,7 +8,18 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from pydantic_core import to_json
 
-from retrieval.serving.config import MAX_BATCH, MAX_CANDIDATES, MAX_HITS, MAX_K, MAX_TEXT_BYTES, MAX_VECTOR_NUMBERS
+from retrieval.serving.config import (
+    MAX_ALL_CANDIDATES,
+    MAX_BATCH,
+    MAX_CANDIDATES,
+    MAX_COMPARED,
+    MAX_EXPLAINED,
+    MAX_HITS,
+    MAX_K,
+    MAX_TEXT_BYTES,
+    MAX_VECTOR_NUMBERS,
+    Limits,
+)
 from retrieval.serving.engine.served_bundle import Served
 from retrieval.serving.engine.service import Service, ServiceDep
 from retrieval.serving.http.routes.reply import reply
@@ -80,22 +91,30 @@ def described(service: Service, served: Served) -> dict[str, Any]:
             "second_stage": retriever.reranker.__class__.__name__ == "SecondStage",
         },
         "attributes": {name: str(table.schema.field(name).type) for name in table.column_names},
-        "limits": {
-            "k": MAX_K,
-            "candidates": MAX_CANDIDATES,
-            "batch": MAX_BATCH,
-            "hits": MAX_HITS,
-            "vector_numbers": MAX_VECTOR_NUMBERS,
-            "text_bytes": MAX_TEXT_BYTES,
-            "body_bytes": limits.body_bytes,
-            "upload_bytes": limits.upload_bytes,
-            "image_bytes": limits.image_bytes,
-            "image_pixels": limits.image_pixels,
-            "audio_bytes": limits.audio_bytes,
-            "audio_seconds": limits.audio_seconds,
-            "queue": limits.queue,
-            "deadline_seconds": limits.deadline,
-        },
+        "limits": _bounds(limits),
         "writes": service.config.write_token is not None,
         "events": service.events is not None,
+    }
+
+
+def _bounds(limits: Limits) -> dict[str, float]:
+    """Give what a request may be."""
+    return {
+        "k": MAX_K,
+        "candidates": MAX_CANDIDATES,
+        "all_candidates": MAX_ALL_CANDIDATES,
+        "batch": MAX_BATCH,
+        "hits": MAX_HITS,
+        "compared": MAX_COMPARED,
+        "explained": MAX_EXPLAINED,
+        "vector_numbers": MAX_VECTOR_NUMBERS,
+        "text_bytes": MAX_TEXT_BYTES,
+        "body_bytes": limits.body_bytes,
+        "upload_bytes": limits.upload_bytes,
+        "image_bytes": limits.image_bytes,
+        "image_pixels": limits.image_pixels,
+        "audio_bytes": limits.audio_bytes,
+        "audio_seconds": limits.audio_seconds,
+        "queue": limits.queue,
+        "deadline_seconds": limits.deadline,
     }

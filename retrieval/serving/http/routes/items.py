@@ -8,10 +8,10 @@ import numpy as np
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
-from indexing.errors import CommonspaceError, UnknownItemError
+from indexing.errors import CommonspaceError, InputError, UnknownItemError
 from retrieval.postprocess.titles import titles_at
 from retrieval.serving.config import MAX_ID_CHARACTERS, MAX_PAGE, MAX_TEXT_BYTES
-from retrieval.serving.engine.answering import attributes_at
+from retrieval.serving.engine.answering import attributes_at, check_size
 from retrieval.serving.engine.served_bundle import Served
 from retrieval.serving.engine.service import ServiceDep
 from retrieval.serving.http.routes.paths import ITEM_ID
@@ -26,6 +26,7 @@ Attributes = Annotated[
     list[Annotated[str, Query(max_length=MAX_ID_CHARACTERS)]],
     Query(description="Attributes to give, 'all' for all.", max_length=100),
 ]
+Vectors = Annotated[bool, Query(description="Give the content vector of each item.")]
 ALL, NONE = ["all"], list[str]()  # FastAPI gives a copy to each request
 
 
@@ -39,20 +40,41 @@ async def items(
     cursor: Annotated[str, Query(max_length=200, description="That of the page before.")] = "",
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
     where: Annotated[list[str], Query(max_length=100, description="Filters, as 'price < 20'.")] = NONE,
+    ids: Annotated[
+        list[Annotated[str, Query(max_length=MAX_ID_CHARACTERS)]],
+        Query(description="These items alone, in this order: `ids=mug&ids=cup`.", max_length=MAX_PAGE),
+    ] = NONE,
     attributes: Attributes = ALL,
+    vectors: Vectors = False,
 ) -> Response:
-    """Items are in the order in which the bundle has them; a page may end with the last item."""
+    """Items are in the order in which the bundle has them; a page may end with the last item.
+
+    With `ids` there are no pages: those that the bundle lacks are in `unknown`.
+    """
+    if ids and (cursor or where):
+        raise InputError(f"ids and {'a cursor' if cursor else 'where'} are given; name items, or list them by pages")
 
     def work(served: Served) -> dict[str, Any]:
+        check_size(served.retriever, 1, len(ids) or limit, vectors=vectors)
+        if ids:
+            return _named(served, ids, attributes, vectors=vectors)
         start = _start(served, cursor)
         mask = served.retriever.state.allowed_rows(where)
         count = len(served.retriever.items)
         rows = np.arange(start, count) if mask is None else start + np.flatnonzero(mask[start:])
         page = rows[:limit]
         following = _cursor(served, int(page[-1]) + 1) if len(rows) > limit else None
-        return {"items": _described(served, page, attributes), "next_cursor": following}
+        return {"items": _described(served, page, attributes, vectors=vectors), "next_cursor": following}
 
     return await reply(service, "search", work)
+
+
+def _named(served: Served, ids: list[str], attributes: list[str], *, vectors: bool) -> dict[str, Any]:
+    """Describe items that are named, and name those that are not there."""
+    known = served.retriever.items
+    rows = known.rows([one for one in ids if one in known])
+    unknown = {"unknown": missing} if (missing := [one for one in ids if one not in known]) else {}
+    return {"items": _described(served, rows, attributes, vectors=vectors), "next_cursor": None, **unknown}
 
 
 @router.get(f"/items/{ITEM_ID}", response_model=ItemAnswer, summary="Give an item", responses=error_responses(404))
@@ -60,7 +82,7 @@ async def item(
     service: ServiceDep,
     item_id: str,
     attributes: Attributes = ALL,
-    vectors: bool = False,
+    vectors: Vectors = False,
 ) -> Response:
     """Its attributes and, if asked for, its content vector."""
 
@@ -68,21 +90,24 @@ async def item(
         if len(item_id.encode("utf-8", "replace")) > MAX_TEXT_BYTES or item_id not in served.retriever.items:
             raise UnknownItemError(f"no item {item_id[:100]!r} is in this bundle")
         rows = served.retriever.items.rows([item_id])
-        (found,) = _described(served, rows, attributes)
-        if vectors:
-            found["vector"] = served.retriever.vectors[rows[0]].tolist()
-        return {"item": found}
+        return {"item": _described(served, rows, attributes, vectors=vectors)[0]}
 
     return await reply(service, "search", work)
 
 
-def _described(served: Served, rows: np.ndarray[Any, Any], attributes: list[str]) -> list[dict[str, Any]]:
+def _described(
+    served: Served, rows: np.ndarray[Any, Any], attributes: list[str], *, vectors: bool
+) -> list[dict[str, Any]]:
     retriever = served.retriever
     wanted = attributes_at(retriever, rows, "all" if "all" in attributes else attributes)
-    return [
+    found = [
         {"item_id": retriever.items[row], "title": title, "attributes": values}
         for row, title, values in zip(rows.tolist(), titles_at(retriever.bundle, rows), wanted, strict=True)
     ]
+    if not vectors:
+        return found
+    numbers = retriever.vectors[rows].tolist()
+    return [item | {"vector": vector} for item, vector in zip(found, numbers, strict=True)]
 
 
 def _cursor(served: Served, row: int) -> str:

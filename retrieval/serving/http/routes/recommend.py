@@ -23,6 +23,7 @@ from retrieval.serving.engine.versions import AS_SERVED, Version
 from retrieval.serving.http.routes.reply import names_of, reply
 from retrieval.serving.http.routes.steps import (
     after_steps,
+    check_collapse,
     depth,
     filters,
     in_body,
@@ -71,7 +72,9 @@ def recommended_to(
 
     assigned = assign(service.scenarios, service.events, of_each_user(body), served_by)
     for one in assigned:
-        check_size(one.served.retriever, body.size, one.body.k, vectors=one.body.vectors)
+        wanted = depth(one.body)
+        check_size(one.served.retriever, body.size, one.body.k, vectors=one.body.vectors, candidates=body.size * wanted)
+        check_collapse(one.body, body.size, wanted)
         check_reader(one.body)
     answers = [answered(service, one.served.retriever, one.body) for one in assigned]
     if len(assigned) == 1:

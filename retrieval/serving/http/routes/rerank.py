@@ -17,7 +17,7 @@ from retrieval.retriever.queries import Query
 from retrieval.retriever.queries.compose import compose, encoded_queries
 from retrieval.retriever.query_inputs import UserHistories
 from retrieval.retriever.retriever import Retriever
-from retrieval.serving.engine.answering import Answers, check_size
+from retrieval.serving.engine.answering import Answers, check_compared, check_size
 from retrieval.serving.engine.cross_encoding import cross_encoded
 from retrieval.serving.engine.histories import known_of
 from retrieval.serving.engine.request import stage
@@ -59,7 +59,8 @@ async def rerank(service: ServiceDep, body: RerankRequest) -> Response:
 def reranked(service: Service, served: Served, body: RerankRequest) -> dict[str, Any]:
     """Order candidates as a request says."""
     retriever = served.retriever
-    check_size(retriever, len(body.candidates), body.k, vectors=body.vectors)
+    count, candidates = len(body.candidates), sum(map(len, body.candidates))
+    check_size(retriever, count, body.k, vectors=body.vectors, candidates=candidates)
     rows = _rows(retriever, body)
     why = None
     if body.texts is None:
@@ -103,6 +104,8 @@ def folded(retriever: Retriever, found: Candidates, body: RerankRequest) -> Cand
     once = Collapse.of(shown_once(body))
     if not once:
         return found
+    if once.min_similarity is not None:
+        check_compared(sum(len(hits) ** 2 for hits in body.candidates), "finding near-duplicates")
     return retriever.collapse(found, group_by=once.group_by, min_similarity=once.min_similarity)
 
 

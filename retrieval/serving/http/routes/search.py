@@ -1,6 +1,5 @@
 """`/search`, also with files of a form, and `/similar`."""
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, Request, UploadFile
@@ -8,8 +7,6 @@ from fastapi.responses import Response
 
 from indexing.errors import InputError
 from retrieval.candidates import Candidates
-from retrieval.retriever.queries import Query
-from retrieval.retriever.retriever import Retriever
 from retrieval.serving.config import MAX_FILES
 from retrieval.serving.engine.admission import Kind
 from retrieval.serving.engine.answering import Answers, check_size
@@ -19,7 +16,15 @@ from retrieval.serving.engine.served_bundle import Served
 from retrieval.serving.engine.service import Service, ServiceDep
 from retrieval.serving.http.routes.queries import queries_of
 from retrieval.serving.http.routes.reply import reply
-from retrieval.serving.http.routes.steps import after_steps, depth, filters, in_body, reasons_of_search, shown_once
+from retrieval.serving.http.routes.steps import (
+    after_steps,
+    check_collapse,
+    depth,
+    filters,
+    in_body,
+    reasons_of_search,
+    shown_once,
+)
 from retrieval.serving.http.unreadable import StrictRoute, check_form
 from retrieval.serving.schemas.answers import Answer
 from retrieval.serving.schemas.errors import error_responses, of_form
@@ -79,10 +84,13 @@ def has_files(body: SearchRequest) -> bool:
 def searched(service: Service, served: Served, body: SearchRequest) -> dict[str, Any]:
     """Search as a request says."""
     retriever = served.retriever
-    check_size(retriever, body.size, body.k, vectors=body.vectors)
+    wanted = depth(body, reranked=body.rerank or body.cross_encoder)
+    check_size(retriever, body.size, body.k, vectors=body.vectors, candidates=body.size * wanted)
+    check_collapse(body, body.size, wanted)
     with stage("encode"):
         queries = queries_of(service, retriever, body)
-    found = _found(retriever, body, queries)
+    with stage("search"):
+        found = retriever.search(queries, wanted, mode=body.mode, where=filters(body), **shown_once(body))
     before: tuple[Candidates, ...] = ()
     if body.cross_encoder and body.texts is not None:
         with stage("cross_encoder"):
@@ -96,17 +104,13 @@ def searched(service: Service, served: Served, body: SearchRequest) -> dict[str,
 def similar_to(served: Served, body: SimilarRequest) -> dict[str, Any]:
     """Find what is near to items, as a request says."""
     retriever = served.retriever
-    check_size(retriever, len(body.item_ids), body.k, vectors=body.vectors)
+    count, wanted = len(body.item_ids), depth(body)
+    check_size(retriever, count, body.k, vectors=body.vectors, candidates=count * wanted)
+    check_collapse(body, count, wanted)
     with stage("search"):
-        found = retriever.similar_items(body.item_ids, depth(body), body.by, where=filters(body), **shown_once(body))
+        found = retriever.similar_items(body.item_ids, wanted, body.by, where=filters(body), **shown_once(body))
     hits, earlier = after_steps(retriever, found.named(body.item_ids), body)
     return in_body(retriever, Answers(hits, earlier), body)
-
-
-def _found(retriever: Retriever, body: SearchRequest, queries: Sequence[Query]) -> Candidates:
-    wanted = depth(body, reranked=body.rerank or body.cross_encoder)
-    with stage("search"):
-        return retriever.search(queries, wanted, mode=body.mode, where=filters(body), **shown_once(body))
 
 
 def _kind(body: SearchRequest) -> str:

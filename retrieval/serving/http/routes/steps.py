@@ -9,13 +9,15 @@ import numpy as np
 
 from retrieval.candidates import Candidates
 from retrieval.interactions.impressions import Impressions
-from retrieval.postprocess.duplicates import ShowOnce
+from retrieval.postprocess.duplicates import Collapse, ShowOnce
 from retrieval.postprocess.rules import Rules
-from retrieval.ranking.explain import Explanation
+from retrieval.ranking.explain import MAX_HISTORY, Explanation
 from retrieval.ranking.fusion import Fused
 from retrieval.retriever.queries import Query
+from retrieval.retriever.queries.query import as_queries
 from retrieval.retriever.retriever import Retriever
-from retrieval.serving.engine.answering import Answers, results_of
+from retrieval.retriever.search import DEEPER
+from retrieval.serving.engine.answering import Answers, check_compared, check_explained, results_of
 from retrieval.serving.engine.request import stage
 from retrieval.serving.schemas.base import Strict
 from retrieval.serving.schemas.queries import Answering, Postprocessed, Retrieved, ShownOnce
@@ -27,6 +29,16 @@ def shown_once(body: ShownOnce) -> ShowOnce:
     if body.min_similarity is not None:
         once["min_similarity"] = body.min_similarity
     return once
+
+
+def check_collapse(body: ShownOnce, queries: int, candidates: int) -> None:
+    """Check how much it takes to find near-duplicates, which are sought among four times as many candidates.
+
+    Raises:
+        InputError: When it is more than a request may ask for.
+    """
+    if Collapse.of(shown_once(body)).min_similarity is not None:
+        check_compared(queries * candidates * DEEPER * candidates, "finding near-duplicates")
 
 
 def filters(body: Answering) -> list[Any]:
@@ -63,6 +75,7 @@ def after_steps(
         if body.blend:
             stages.append(retriever.blend(stages[-1], body.blend))
         if body.diversify is not None:
+            check_compared(int(np.count_nonzero(stages[-1].rows >= 0)) * body.k, "diversify")
             arguments = without_defaults(body.diversify)
             stages.append(retriever.diversify(stages[-1], None if body.rules else body.k, **arguments))
         if body.rules:
@@ -88,6 +101,10 @@ def reasons_of_search(
     retriever: Retriever, queries: Sequence[str | Query], found: Candidates
 ) -> list[list[dict[str, Any]]]:
     """Say of each hit what each part of its query adds, or its place in each list that was fused."""
+    check_explained(
+        sum(len(hits) * len(query.parts) for hits, query in zip(found, as_queries(queries), strict=True)),
+        "parts of queries for hits",
+    )
     if isinstance(found, Fused):
         return [
             [{"lists": {name: at._asdict() for name, at in places.items()}} for places in found.places_of(query)]
@@ -110,6 +127,8 @@ def reasons_of_recommendation(retriever: Retriever, found: Candidates) -> list[l
     explained = [at for at, history in enumerate(found.histories) if len(history) or asks_behaviour[at]]
     reasons: list[list[dict[str, Any]]] = [[{} for _ in hits] for hits in found]
     if explained:
+        counts = [len(found[at]) * min(len(found.histories[at]), MAX_HISTORY) for at in explained]
+        check_explained(sum(counts), "items of histories for hits")
         with stage("explain"):
             explanations = retriever.explain(found.take(explained))
         for at, hits in zip(explained, explanations, strict=True):

@@ -34,7 +34,7 @@ except ImportError as error:
     print(error)
 """
     said = subprocess.run([sys.executable, "-c", probe], capture_output=True, check=True, text=True).stdout
-    assert said == f'{package} cannot be imported: pip install "commonspace[client]"\n'
+    assert said == f'{package} cannot be imported: pip install ".[client]" in a clone\n'
 
 
 def test_help_of_a_method_says_what_it_gives() -> None:

@@ -117,6 +117,10 @@ JSON: dict[str, tuple[Question, str]] = {
         lambda client: client.items_page("", 3, where=[("price", "<", 20)], attributes=["price"]),
         "/items?limit=3&where=price < 20&attributes=price",
     ),
+    "items_of": (
+        lambda client: client.items_of(["red-shoe", "gone", "red-mug"], attributes=["price"], vectors=True),
+        "/items?ids=red-shoe&ids=gone&ids=red-mug&attributes=price&vectors=true",
+    ),
 }
 OTHERS: dict[str, Question] = {
     "search_image_urls": lambda client: client.search_image_urls(["https://images.example.org/mug.jpg"], 3),

@@ -156,5 +156,5 @@ def test_requests_are_counted_under_their_route(started: Started, shop: Path) ->
 
 def test_a_missing_package_is_named(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("indexing.errors.find_spec", lambda _: None)
-    with pytest.raises(MissingExtraError, match=r'pip install "commonspace\[mcp\]"'):
+    with pytest.raises(MissingExtraError, match=r'pip install "\.\[mcp\]"'):
         create_app(ServiceConfig(shop, mcp="beside"), encoder=ToyEncoder())

@@ -123,7 +123,7 @@ def test_off_unless_the_environment_names_a_collector(started: Started, shop: Pa
 
 def test_without_the_extra_it_is_named(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
-    with pytest.raises(MissingExtraError, match=r"commonspace\[otel\]"):
+    with pytest.raises(MissingExtraError, match=r"\.\[otel\]"):
         ServiceConfig.from_environment(shop, environment={"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"})
 
 

@@ -115,3 +115,34 @@ def test_the_live_log_is_of_one_person(live: Watched, has_no_violations: Callabl
     box.click()
     expect(history).to_contain_text(first)
     expect(history.locator("li .clip")).to_have_count(1)
+
+
+def test_the_history_of_a_user_of_the_log_has_titles(live: Watched) -> None:
+    """Also of items that no answer has brought; those that the catalogue lost stay ids."""
+    page = live.page
+    page.get_by_role("tab", name="Users").click()
+    page.locator("#pane-users .card").first.wait_for()
+    events = [{"user_id": "page-visitor", "item_id": item, "type": "like"} for item in ("white-book", "gone-1")]
+    answer = page.request.post(
+        f"{page.url.partition('#')[0]}events", data={"events": events}, headers={"authorization": f"Bearer {WRITE}"}
+    )
+    assert answer.ok, answer.text()
+    page.evaluate("import('./page/js/parts/card.js').then(({ titles }) => titles.clear())")
+    page.evaluate("(token) => sessionStorage.setItem('commonspace-token', token)", WRITE)
+    page.get_by_label("Write to the live log").click()
+    expect(page.locator("#user-heading")).to_have_text("Recommendations for page-visitor")
+    history = page.get_by_role("list", name="History, the latest first")
+    expect(history.locator("li .clip")).to_have_text(["gone-1", "white book"])
+
+
+def test_pictures_are_promised_where_the_encoder_takes_them(watched: Watched) -> None:
+    hint = watched.page.locator(".hint", has_text="Press")
+    expect(hint).to_have_text("Press / to type, drop or paste a picture")
+    watched.page.evaluate(
+        """async () => {
+            const { state, changed } = await import("./page/js/store.js");
+            state.info.encoder.modalities = ["text"];
+            changed("catalogue");
+        }"""
+    )
+    expect(hint).to_have_text("Press / to type")

@@ -92,7 +92,8 @@ export function queryBuilder(root) {
 }
 
 /** Whether the encoder of the bundle takes a modality; before that is known, words alone are promised. */
-const takes = (modality) => (state.info?.encoder.modalities || ["text"]).includes(modality);
+/** Whether the encoder takes queries of a modality. */
+export const takes = (modality) => (state.info?.encoder.modalities || ["text"]).includes(modality);
 
 function promised(pictures, sounds) {
   const kinds = ["words", pictures && "a picture", sounds && "a sound"].filter(Boolean);

@@ -64,10 +64,20 @@ export function liveLog(onChange) {
   };
 }
 
+/** Ask for titles that no answer has brought yet; items that the catalogue lost stay ids. */
+async function learnTitles(itemIds) {
+  const unknown = itemIds.filter((itemId) => !titles.has(itemId));
+  if (!unknown.length) return;
+  const query = new URLSearchParams([...unknown.map((itemId) => ["ids", itemId]), ["attributes", "item_id"]]);
+  const { items } = await get(`items?${query}`);
+  for (const item of items) if (item.title) titles.set(item.item_id, item.title);
+}
+
 /** What the log has of a user as a history, each item once by its last event. */
 async function eventsOf(user) {
   const { events } = await get(`users/${encodeURIComponent(user)}/events?limit=${MOST}`);
   const last = new Map();
   for (const event of events) if (event.type !== "impression" && !last.has(event.item_id)) last.set(event.item_id, event.type === "hide" || event.type === "dislike" ? SKIPPED : TAKEN);
+  await learnTitles([...last.keys()]);
   return [...last].reverse().map(([itemId, weight]) => ({ item_id: itemId, title: titles.get(itemId) || itemId, weight }));
 }

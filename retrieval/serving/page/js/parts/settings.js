@@ -2,6 +2,7 @@
 
 import { el, segmented } from "../dom.js";
 import { changed, on, state } from "../store.js";
+import { takes } from "./chips.js";
 
 const NO_WORDS = "This bundle has no index of words; `commonspace words` makes one";
 
@@ -20,7 +21,7 @@ export function settingsRow(foot) {
       el("label", { class: "switch", title: "Pick hits that differ from each other" }, "Variety", spread),
       check("Fold alike", "fold", "Show near-duplicates as one hit"),
       state.info?.learned.second_stage === undefined ? null : check("Rerank", "rerank", "Order the candidates by the published head, or by the exact score"),
-      el("span", { class: "hint" }, "Press ", el("kbd", {}, "/"), " to type, drop or paste a picture"));
+      el("span", { class: "hint" }, "Press ", el("kbd", {}, "/"), takes("image") ? " to type, drop or paste a picture" : " to type"));
   };
   on("catalogue", draw);
   draw();
