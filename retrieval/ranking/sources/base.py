@@ -38,6 +38,7 @@ class UserBatch:
     idle: Vectors | None = None
     context: Context | None = None
     _queries: dict[ItemSpace, QueryParts] = field(init=False, repr=False, default_factory=dict)
+    _liked: dict[UserModel, "UserBatch"] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         if list(map(len, self.weights)) != list(map(len, self.histories)) or len(self.times) != len(self.histories):
@@ -50,6 +51,8 @@ class UserBatch:
         return len(self.histories)
 
     def __getitem__(self, rows: slice) -> "UserBatch":
+        if rows.indices(len(self)) == (0, len(self), 1):  # all of them, with the queries computed until now
+            return self
         new, idle = (None if array is None else array[rows] for array in (self.new, self.idle))
         context = None if self.context is None else self.context[rows]
         return UserBatch(self.histories[rows], self.weights[rows], self.times[rows], new, idle, context)
@@ -93,11 +96,13 @@ class UserBatch:
         return cls(candidates.histories, weights, times, candidates.new, candidates.idle, candidates.context)
 
     def liking(self, users: UserModel | None) -> "UserBatch":
-        """Keep the liked items of each user, with their interaction weights."""
+        """Keep the liked items of each user, with their interaction weights; whenever asked for, the same batch."""
         if users is None:
             return self
-        histories, weights = users.liked_items(self.histories, self.weights)
-        return replace(self, histories=histories, weights=weights or [])
+        if users not in self._liked:
+            histories, weights = users.liked_items(self.histories, self.weights)
+            self._liked[users] = replace(self, histories=histories, weights=weights or [])
+        return self._liked[users]
 
     def with_profiles(
         self, taste: ProfileModel | None, profiles: Profiles | None, user_ids: Sequence[str]

@@ -79,6 +79,23 @@ def test_the_head_does_better_than_any_source(stage: SecondStage) -> None:
         assert ours >= found_alone, source.name
 
 
+def test_a_recommendation_makes_the_queries_of_its_users_once(
+    stage: SecondStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    queries = ItemSpace.query_parts
+
+    def counted(space: ItemSpace, histories: Sequence[np.ndarray], *rest: object) -> object:
+        made.append(len(histories))
+        return queries(space, histories, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ItemSpace, "query_parts", counted)
+    batch = asked()
+    pool = stage.pool(batch, ItemIds(ITEMS), 10)
+    assert made == [len(batch)]
+    np.testing.assert_array_equal(pool.queries, stage.queries(asked()))
+
+
 def test_a_stored_stage_ranks_alike(stage: SecondStage) -> None:
     late = replace(asked(), times=np.full(20, stage.features.statistics.now))  # a stored one serves later users
     pool = stage.pool(late, ItemIds(ITEMS), 10)
