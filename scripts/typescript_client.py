@@ -18,6 +18,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from retrieval.serving.app import ROUTERS, TITLE
+from retrieval.serving.http.openapi import with_whole_examples
 
 GENERATOR = "openapi-typescript@7.13.0"
 ERROR = "#/components/schemas/ErrorBody"
@@ -30,6 +31,7 @@ def description() -> dict[str, Any]:
     app = FastAPI(title=TITLE)
     for router in ROUTERS:
         app.include_router(router)
+    with_whole_examples(app)
     return {name: value for name, value in app.openapi().items() if name in ("openapi", "paths", "components")}
 
 

@@ -38,6 +38,7 @@ from retrieval.serving.engine.request import AccessError
 from retrieval.serving.engine.served_bundle import ServedBundle
 from retrieval.serving.engine.service import Service, running, service_of
 from retrieval.serving.http.middleware import RefusedBodyError, Surroundings, overloaded
+from retrieval.serving.http.openapi import with_whole_examples
 from retrieval.serving.http.routes import admin, events, health, items, recommend, related, rerank, search
 from retrieval.serving.http.routes.page import files, insight, media
 from retrieval.serving.http.unreadable import unreadable
@@ -99,6 +100,7 @@ def create_app(
     app.state.media = None if config.catalogue is None else MediaLibrary(config.catalogue, config.limits)
     for router in ROUTERS if config.mcp != "alone" else ALONE:
         app.include_router(router)
+    with_whole_examples(app)
     app.state.mcp = None if config.mcp == "off" else _add_mcp(app, service)
     app.add_middleware(Surroundings, service=service)
     app.add_exception_handler(RequestValidationError, unreadable)

@@ -115,10 +115,16 @@ def top_items(
     *,
     by: str | None = None,
     date: str | None = None,
+    user_id: str | None = None,
+    history: Sequence[str] | None = None,
     **options: Unpack[Answering],
 ) -> Call[Answer]:
-    """Give the k items that are trending, popular or newest, of all or of each value of the attribute ``by``."""
-    return posting("/trending", Answer, {"order": order, "k": k, "by": by, "date": date}, options)
+    """Give the k items that are trending, popular or newest, of all or of each value of the attribute ``by``.
+
+    What a user of the log of live events has seen, or the items of a history, are left out.
+    """
+    fields = {"order": order, "k": k, "by": by, "date": date, "user_id": user_id, "history": history}
+    return posting("/trending", Answer, fields, options)
 
 
 def rerank(

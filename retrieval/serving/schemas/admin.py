@@ -8,6 +8,7 @@ from retrieval.fitting.fit_config import Effort
 from retrieval.fitting.selection.temporal_split import SplitMethod
 from retrieval.serving.admin.edits import Mode
 from retrieval.serving.admin.jobs import Kind, State
+from retrieval.serving.schemas import answer_examples
 from retrieval.serving.schemas.answers import Body
 from retrieval.serving.schemas.base import Id, Strict, examples
 
@@ -147,12 +148,18 @@ class JobOut(Body):
 class JobAnswer(Body):
     """A job: it has ended (200), or runs (202)."""
 
+    model_config = examples(answer_examples.JOB)
+
     request_id: str
     job: JobOut
 
 
 class JobsAnswer(Body):
     """Jobs, the latest first."""
+
+    model_config = examples(
+        [{"request_id": answer_examples.REQUEST, "jobs": [one["job"] for one in answer_examples.JOB]}]
+    )
 
     request_id: str
     jobs: list[JobOut]
@@ -181,6 +188,8 @@ class Generation(KeptGeneration):
 
 class GenerationsAnswer(Body):
     """The generations of the bundle, the newest first."""
+
+    model_config = examples(answer_examples.GENERATIONS)
 
     request_id: str
     generations: list[Generation]

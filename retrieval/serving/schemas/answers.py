@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from indexing.errors import import_extra
 from retrieval.candidates import FOLDED
+from retrieval.serving.schemas import answer_examples
+from retrieval.serving.schemas.base import examples
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +31,8 @@ class Error(Body):
 
 class ErrorBody(Body):
     """The body of every answer that is an error."""
+
+    model_config = examples(answer_examples.ERROR)
 
     error: Error
 
@@ -89,6 +93,8 @@ class OfVersion(Named):
 class Answer(OfVersion):
     """Hits of each query."""
 
+    model_config = examples(answer_examples.HITS)
+
     results: list[Result]
 
     def to_arrow(self) -> pa.Table:
@@ -139,6 +145,8 @@ class UsersResult(Body):
 class UsersAnswer(OfVersion):
     """Users of each item."""
 
+    model_config = examples(answer_examples.USERS)
+
     results: list[UsersResult]
 
     def to_arrow(self) -> pa.Table:
@@ -166,11 +174,15 @@ class Item(Body):
 class ItemAnswer(Named):
     """One item."""
 
+    model_config = examples(answer_examples.ITEM)
+
     item: Item
 
 
 class ItemsAnswer(Named):
     """A page of items."""
+
+    model_config = examples(answer_examples.ITEMS)
 
     items: list[Item]
     next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null after the last one.")
@@ -180,11 +192,15 @@ class ItemsAnswer(Named):
 class Live(Body):
     """The process answers."""
 
+    model_config = examples(answer_examples.LIVE)
+
     status: str = "live"
 
 
 class Ready(Body):
     """Whether the service can answer queries, and how well."""
+
+    model_config = examples(answer_examples.READY)
 
     status: str = Field(description="'ready', 'degraded', 'damaged' or 'stopping'.")
     generation: str
@@ -195,6 +211,8 @@ class Ready(Body):
 
 class Info(Named):
     """What is served."""
+
+    model_config = examples(answer_examples.INFO)
 
     version: str
     items: int

@@ -5,8 +5,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Discriminator, Field, Tag
 
 from retrieval.serving.config import MAX_K, MAX_NAME_CHARACTERS, MAX_POSITION
+from retrieval.serving.schemas import answer_examples
 from retrieval.serving.schemas.answers import Body
-from retrieval.serving.schemas.base import Strict, Time
+from retrieval.serving.schemas.base import Strict, Time, examples
 
 MAX_EVENTS = 1_000
 _Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)]
@@ -61,12 +62,15 @@ EventsBody = Annotated[
 class MergeIn(Strict):
     """Two names of one person."""
 
+    model_config = examples([{"anonymous": "session:s-1", "known": "ann"}])
     anonymous: _Name = Field(description="The name until now, as an anonymous user or 'session:ID'.")
     known: _Name = Field(description="To whom all of it belongs from now on.")
 
 
 class Accepted(Body):
     """What became of events; they are on disk, and the next answer reflects them."""
+
+    model_config = examples(answer_examples.ACCEPTED)
 
     request_id: str
     accepted: int
@@ -78,6 +82,8 @@ class Accepted(Body):
 class MergedUsers(Body):
     """To whom everything belongs."""
 
+    model_config = examples(answer_examples.MERGED)
+
     request_id: str
     user_id: str
     events: int = Field(description="How many events of the other name there were.")
@@ -85,6 +91,8 @@ class MergedUsers(Body):
 
 class ForgottenUser(Body):
     """What was removed of a user."""
+
+    model_config = examples(answer_examples.FORGOTTEN)
 
     request_id: str
     events: int
@@ -110,6 +118,8 @@ class EventOut(Body):
 
 class UserEvents(Body):
     """The last events of a user, the latest first."""
+
+    model_config = examples(answer_examples.USER_EVENTS)
 
     request_id: str
     events: list[EventOut]

@@ -5,9 +5,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from retrieval.serving.config import MAX_HISTORY
+from retrieval.serving.schemas import answer_examples
 from retrieval.serving.schemas.admin import KeptGeneration
 from retrieval.serving.schemas.answers import Body, Named, OfVersion
-from retrieval.serving.schemas.base import Id, Strict, Weight
+from retrieval.serving.schemas.base import Id, Strict, Weight, examples
 
 MAX_MEDIA = 1_000
 MAX_TASTES = 50
@@ -16,6 +17,8 @@ MAX_TASTES = 50
 class FacetsAnswer(Named):
     """Attributes as filters."""
 
+    model_config = examples(answer_examples.FACETS)
+
     facets: list[dict[str, Any]] = Field(
         description="Of each attribute its values with their numbers of items, or its smallest and largest number."
     )
@@ -23,6 +26,8 @@ class FacetsAnswer(Named):
 
 class MapAnswer(Named):
     """The space of items in two dimensions."""
+
+    model_config = examples(answer_examples.MAP)
 
     item_ids: list[str]
     titles: list[str | None]
@@ -36,12 +41,17 @@ class MapAnswer(Named):
 class PlacesAnswer(OfVersion):
     """Where queries lie on the map: 0 to 1 on either axis within it."""
 
+    model_config = examples(answer_examples.PLACES)
+
     places: list[Annotated[list[float], Field(min_length=2, max_length=2)]]
 
 
 class TasteRequest(Strict):
     """A history, and perhaps what each of its items weighs: below 0 for a dislike."""
 
+    model_config = examples(
+        [{"history": ["mug", "croissant"]}, {"history": ["mug", "cup"], "weights": [1, -1], "k": 3}]
+    )
     history: Annotated[list[Id], Field(max_length=MAX_HISTORY)]
     weights: Annotated[list[Weight], Field(max_length=MAX_HISTORY)] | None = None
     k: Annotated[int, Field(ge=1, le=MAX_TASTES)] = 8
@@ -59,6 +69,8 @@ class Taste(Body):
 class TasteAnswer(Named):
     """What a history has in common."""
 
+    model_config = examples(answer_examples.TASTES)
+
     near: list[Taste]
     far: list[Taste]
 
@@ -66,11 +78,14 @@ class TasteAnswer(Named):
 class MediaRequest(Strict):
     """Items whose pictures and sounds may be asked for."""
 
+    model_config = examples([{"item_ids": ["mug", "elephant"]}])
     item_ids: Annotated[list[Id], Field(min_length=1, max_length=MAX_MEDIA)]
 
 
 class MediaAnswer(Body):
     """Which items have a picture and a sound."""
+
+    model_config = examples(answer_examples.MEDIA)
 
     media: dict[str, list[Literal["image", "audio"]]]
 
@@ -86,11 +101,15 @@ class AskedGeneration(KeptGeneration):
 class KeptGenerationsAnswer(Named):
     """The generations that the bundle keeps, the newest first."""
 
+    model_config = examples(answer_examples.KEPT)
+
     generations: list[AskedGeneration]
 
 
 class StatusAnswer(Named):
     """How well the service does."""
+
+    model_config = examples(answer_examples.STATUS)
 
     created: str = Field(description="When the generation was made.")
     promised_recall: float = Field(description="Of the nearest items, the share that a search is to find.")

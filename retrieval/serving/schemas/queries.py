@@ -296,6 +296,14 @@ class TrendingRequest(Answering):
     order: Literal["trending", "popular", "newest"] = "trending"
     by: Id | None = Field(default=None, description="Give a list for each value of this attribute.")
     date: Id | None = Field(default=None, description="The attribute by which items are new.")
+    user_id: Id | None = Field(default=None, description="Leave out what this user of the log of live events has seen.")
+    history: History | None = Field(default=None, description="Leave out these items; unknown ones are passed over.")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "TrendingRequest":
+        if self.user_id is not None and self.history is not None:
+            raise ValueError("the request has user_id and history; give one of them")
+        return self
 
 
 class RerankRequest(Postprocessed):
@@ -323,7 +331,7 @@ class RerankRequest(Postprocessed):
 class UsersForRequest(Versioned):
     """Which of some users of the log of live events items suit."""
 
-    model_config = examples([{"item_ids": ["mug"], "user_ids": ["ann", "bob"], "k": 1}])
+    model_config = examples([{"item_ids": ["croissant"], "user_ids": ["ann", "bob"], "k": 1}])
 
     item_ids: Annotated[list[Id], Batch]
     user_ids: Annotated[list[Id], Field(min_length=1, max_length=MAX_USERS)]

@@ -13,7 +13,7 @@ from indexing.arrays import Vectors
 from retrieval import Retriever
 from retrieval.serving.engine.cross_encoding import OneAtATime
 from retrieval.serving.events.event_log import EventLog
-from tests.retrieval.serving.conftest import Started
+from tests.retrieval.serving.conftest import WRITE, Started
 from tests.retrieval.serving.test_search_routes import hits_in, hits_of
 from tests.toy import picture
 
@@ -205,3 +205,25 @@ def test_weights_that_single_precision_cannot_hold(
     answer = client.post("/recommend", json={"histories": [["red-mug", "blue-book"]], "weights": weights})
     assert answer.status_code == 422
     assert answer.json()["error"]["message"] == message
+
+
+@pytest.mark.parametrize("more", [{}, {"by": "price"}, {"where": ["price > 5"]}])
+def test_what_a_user_has_seen_is_left_out_of_what_is_popular(
+    started: Started, shop: Path, tmp_path: Path, more: dict[str, Any]
+) -> None:
+    client = started(shop, events=f"sqlite:///{tmp_path / 'events.db'}", write_token=WRITE)
+    client.headers["authorization"] = f"Bearer {WRITE}"
+    asked: dict[str, Any] = {"order": "popular", "k": 1_000, **more}
+    everything = hits_in(client.post("/trending", json=asked).json())
+    seen = [hits[0][0] for hits in everything[:2]] if more else [hit[0] for hit in everything[0][:3]]
+    events = [{"user_id": "ann", "item_id": item, "type": "view"} for item in [*seen, "gone"]]
+    assert client.post("/events", json={"events": events}).status_code == 200
+    expected = [[hit for hit in hits if hit[0] not in seen] for hits in everything]
+    for whose in ({"user_id": "ann"}, {"history": [*seen, "nope"]}):
+        found = hits_in(client.post("/trending", json=asked | whose).json())
+        assert [[hit[0] for hit in hits] for hits in found if hits] == [
+            [hit[0] for hit in hits] for hits in expected if hits
+        ]
+    assert hits_in(client.post("/trending", json=asked | {"user_id": "nobody"}).json()) == everything
+    error = client.post("/trending", json=asked | {"user_id": "ann", "history": []}).json()["error"]
+    assert error["message"] == "the request has user_id and history; give one of them"

@@ -56,7 +56,8 @@ MEDIA_TYPES = {"parquet": "application/vnd.apache.parquet", "csv": "text/csv", "
 router = APIRouter(route_class=StrictRoute, prefix="/admin", tags=["admin"], responses=error_responses(404, 409))
 NOTHING = CompactRequest()
 JobId = Annotated[str, Path(min_length=1, max_length=100)]
-OPTIONS = Form(description="The options, as JSON.", max_length=100_000)
+ITEMS_OPTIONS = Form(description="The options, as JSON.", max_length=100_000, examples=['{"mode": "upsert"}'])
+FIT_OPTIONS = Form(description="The options, as JSON.", max_length=100_000, examples=['{"effort": "fast"}'])
 
 
 @router.post("/items", response_model=JobAnswer, summary="Add, replace or change items", responses=RUNS)
@@ -80,7 +81,7 @@ async def upload_items(
     service: ServiceDep,
     form: Request,
     items: Annotated[UploadFile, File(description="Parquet, or JSON lines; paths in it are not followed.")],
-    request: Annotated[str, OPTIONS] = "{}",
+    request: Annotated[str, ITEMS_OPTIONS] = "{}",
 ) -> Response:
     """The file is told by its first bytes. It is read by a process of its own."""
     await check_form(form, "items", "request")
@@ -98,7 +99,7 @@ async def take_items_out(service: ServiceDep, body: DeleteRequest) -> Response:
 
 @router.delete(f"/items/{ITEM_ID}", response_model=JobAnswer, summary="Take an item out", responses=RUNS)
 async def take_item_out(
-    service: ServiceDep, item_id: Annotated[str, Path(min_length=1, max_length=MAX_ID_CHARACTERS)]
+    service: ServiceDep, item_id: Annotated[str, Path(min_length=1, max_length=MAX_ID_CHARACTERS, examples=["mug-9"])]
 ) -> Response:
     """It is found no more when this answers."""
     return await _deleted(service, [item_id], missing_ok=False)
@@ -120,7 +121,7 @@ async def fit_upload(
     service: ServiceDep,
     form: Request,
     interactions: Annotated[UploadFile, File(description="Parquet: who, which item, when, and a weight or type.")],
-    request: Annotated[str, OPTIONS] = "{}",
+    request: Annotated[str, FIT_OPTIONS] = "{}",
 ) -> Response:
     """Learn as `/admin/fit` does, from a file."""
     await check_form(form, "interactions", "request")

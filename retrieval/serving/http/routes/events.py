@@ -29,9 +29,15 @@ from retrieval.serving.schemas.events import (
 )
 
 router = APIRouter(route_class=StrictRoute, tags=["events"], responses=error_responses())
-UserId = Annotated[str, Path(min_length=1, max_length=MAX_NAME_CHARACTERS)]
+UserId = Annotated[str, Path(min_length=1, max_length=MAX_NAME_CHARACTERS, examples=["ann"])]
 _EXAMPLES: list[Any] = [
     {"user_id": "ann", "item_id": "mug", "type": "view", "event_id": "e-1"},
+    {
+        "events": [
+            {"session_id": "s-1", "item_id": "cup", "type": "cart"},
+            {"user_id": "ann", "item_id": "cup", "type": "buy"},
+        ]
+    },
     {"impressions": [{"user_id": "ann", "request_id": "r-1", "item_ids": ["mug", "cup"]}]},
 ]
 _NUM_UNKNOWN = 3  # items that an answer names

@@ -5,7 +5,7 @@ import binascii
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 
 from indexing.errors import CommonspaceError, InputError, UnknownItemError
@@ -24,7 +24,7 @@ router = APIRouter(route_class=StrictRoute, tags=["items"], responses=error_resp
 
 Attributes = Annotated[
     list[Annotated[str, Query(max_length=MAX_ID_CHARACTERS)]],
-    Query(description="Attributes to give, 'all' for all.", max_length=100),
+    Query(description="Attributes to give, 'all' for all.", max_length=100, examples=[["category", "price"]]),
 ]
 Vectors = Annotated[bool, Query(description="Give the content vector of each item.")]
 ALL, NONE = ["all"], list[str]()  # FastAPI gives a copy to each request
@@ -39,10 +39,16 @@ async def items(
     service: ServiceDep,
     cursor: Annotated[str, Query(max_length=200, description="That of the page before.")] = "",
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
-    where: Annotated[list[str], Query(max_length=100, description="Filters, as 'price < 20'.")] = NONE,
+    where: Annotated[
+        list[str], Query(max_length=100, description="Filters, as 'price < 20'.", examples=[["price < 20"]])
+    ] = NONE,
     ids: Annotated[
         list[Annotated[str, Query(max_length=MAX_ID_CHARACTERS)]],
-        Query(description="These items alone, in this order: `ids=mug&ids=cup`.", max_length=MAX_PAGE),
+        Query(
+            description="These items alone, in this order: `ids=mug&ids=cup`.",
+            max_length=MAX_PAGE,
+            examples=[["mug", "cup"], ["mug", "nope"]],
+        ),
     ] = NONE,
     attributes: Attributes = ALL,
     vectors: Vectors = False,
@@ -80,7 +86,7 @@ def _named(served: Served, ids: list[str], attributes: list[str], *, vectors: bo
 @router.get(f"/items/{ITEM_ID}", response_model=ItemAnswer, summary="Give an item", responses=error_responses(404))
 async def item(
     service: ServiceDep,
-    item_id: str,
+    item_id: Annotated[str, Path(examples=["mug"])],
     attributes: Attributes = ALL,
     vectors: Vectors = False,
 ) -> Response:

@@ -7,9 +7,10 @@ from fastapi.responses import Response
 
 from indexing.errors import examples
 from retrieval.interactions.parse_values import request_seconds
+from retrieval.retriever.retriever import Retriever
 from retrieval.serving.engine.answering import Answers, check_size
-from retrieval.serving.engine.histories import histories_of, known_of
-from retrieval.serving.engine.request import current_request
+from retrieval.serving.engine.histories import histories_of, histories_of_users, known_of
+from retrieval.serving.engine.request import current_request, stage
 from retrieval.serving.engine.served_bundle import Served
 from retrieval.serving.engine.service import Service, ServiceDep
 from retrieval.serving.http.routes.reply import reply
@@ -61,14 +62,29 @@ async def next_items(service: ServiceDep, body: NextItemsRequest) -> Response:
 
 @router.post("/trending", response_model=Answer, summary="Give what is trending, popular or newest")
 async def trending(service: ServiceDep, body: TrendingRequest) -> Response:
-    """See `Retriever.top_items`; one list, or one for each value of an attribute."""
+    """See `Retriever.top_items`; one list, or one for each value of an attribute.
+
+    Items that a named user has in the log of live events, or those of a history, are left out.
+    """
 
     def work(served: Served) -> dict[str, Any]:
-        found = served.retriever.top_items(body.order, body.k, where=filters(body), by=body.by, date=body.date)
+        where = [*filters(body), *not_seen(service, served.retriever, body)]
+        found = served.retriever.top_items(body.order, body.k, where=where, by=body.by, date=body.date)
         check_size(served.retriever, len(found), body.k, vectors=body.vectors)
         return in_body(served.retriever, Answers(found), body)
 
     return await reply(service, "recommend", work, version=body.version)
+
+
+def not_seen(service: Service, retriever: Retriever, body: TrendingRequest) -> list[Any]:
+    """Give the filter that leaves out what a user has seen, if one is named."""
+    if body.user_id is not None:
+        with stage("history"):
+            (rows,) = histories_of_users(retriever.state, service.log, [body.user_id]).rows
+        seen = [retriever.items[row] for row in rows.tolist()]
+    else:
+        seen = [item for item in body.history or () if item in retriever.items]
+    return [("item_id", "not in", seen)] if seen else []
 
 
 @router.post("/users-for", response_model=UsersAnswer, summary="Find the users whom items suit")

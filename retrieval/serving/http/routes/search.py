@@ -48,7 +48,14 @@ async def upload(
     form: Request,
     image: Annotated[list[UploadFile], File(description="Pictures.", max_length=MAX_FILES)] = [],  # noqa: B006
     audio: Annotated[list[UploadFile], File(description="Sounds.", max_length=MAX_FILES)] = [],  # noqa: B006
-    request: Annotated[str, Form(description="The other fields of a search, as JSON.", max_length=1_000_000)] = "{}",
+    request: Annotated[
+        str,
+        Form(
+            description="The other fields of a search, as JSON.",
+            max_length=1_000_000,
+            examples=['{"k": 5, "where": ["category = food"]}'],
+        ),
+    ] = "{}",
 ) -> Response:
     """Files are told by their first bytes; their names are not read. Give pictures or sounds."""
     await check_form(form, "image", "audio", "request")

@@ -198,7 +198,7 @@ def test_every_operation_has_a_method(service: TestClient) -> None:
         (schemas.RecommendRequest, options.RecommendOptions, {"histories", "user_ids", "session", "k"}),
         (schemas.RerankRequest, options.RerankOptions, {"candidates", "texts", "histories", "k"}),
         (schemas.ComplementsRequest, options.Answering, {"baskets", "k"}),
-        (schemas.TrendingRequest, options.Answering, {"order", "k", "by", "date"}),
+        (schemas.TrendingRequest, options.Answering, {"order", "k", "by", "date", "user_id", "history"}),
         (admin_schemas.FitRequest, options.FitOptions, {"resume", "replace"}),
     ],
     ids=lambda one: getattr(one, "__name__", ""),

@@ -65,7 +65,8 @@ async def facets(service: ServiceDep) -> Response:
 async def space(
     service: ServiceDep,
     colour: Annotated[
-        str | None, Query(max_length=MAX_ID_CHARACTERS, description="What points are coloured by.")
+        str | None,
+        Query(max_length=MAX_ID_CHARACTERS, description="What points are coloured by.", examples=["category"]),
     ] = None,
 ) -> Response:
     """All items, or 20,000 of them; places and colours are numbers of few bytes in base64.

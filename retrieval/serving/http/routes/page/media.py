@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 from pydantic_core import to_json
 
@@ -71,7 +71,7 @@ async def media(request: Request, body: MediaRequest) -> Response:
 async def medium(
     service: ServiceDep,
     request: Request,
-    item_id: str,
+    item_id: Annotated[str, Path(examples=["mug"])],
     kind: Literal["image", "audio"] = "image",
     size: Annotated[Literal["160", "320", "640"], Query(description="Pixels of the longer side.")] = "320",
 ) -> Response:
