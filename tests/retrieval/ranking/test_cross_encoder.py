@@ -104,5 +104,5 @@ def test_a_bundle_is_searched_and_read_anew(
 def test_a_bundle_without_texts_has_none_to_read(tmp_path: Path) -> None:
     catalogue = Catalogue.from_parquet(toy_file(tmp_path), columns=NamedColumns(text=()))
     bundle = build_bundle(catalogue, ToyEncoder(), tmp_path / "bundle")
-    with pytest.raises(InputError, match="has no texts of items: build it with a text column"):
+    with pytest.raises(InputError, match="has no texts of items; build it with a text column"):
         ItemTexts(bundle)

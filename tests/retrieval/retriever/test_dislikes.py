@@ -181,7 +181,7 @@ def test_a_line_without_weights_likes_its_history_though_other_lines_have_weight
 
 @pytest.mark.filterwarnings("ignore::retrieval.ranking.published_heads.ReturningUsersWarning")
 def test_what_is_said_of_the_last_times_is_read_or_refused(retriever: Retriever) -> None:
-    with pytest.raises(InputError, match=r"give the times of the requests, too, as times="):
+    with pytest.raises(InputError, match=r"give the times of the requests, too, as times"):
         retriever.recommend([ITEMS], 5, last_times=[CLOCK])
     with pytest.raises(
         InputError, match=r"lists of items do not say when .*; give last_times, too, or 'in_visit' as last_times"

@@ -195,7 +195,7 @@ def test_merge_refuses_circles_and_second_owners(log: EventLog) -> None:
         ({"type": "viw"}, r"event 1 \(from 0\): type is 'viw', which has no weight; give one of 'impression', 'view'"),
         ({"user_id": "nan"}, "user_id is 'nan', a word for nobody"),
         ({"user_id": ""}, "neither a user_id nor a session_id"),
-        ({"user_id": " "}, "user_id is ' ' of type str, which is no text"),
+        ({"user_id": " "}, "user_id is ' ', which is no text"),
         ({"user_id": "a\0b"}, "with a character that cannot be printed"),
         ({"user_id": "a\ud800"}, "with a character that cannot be printed"),
         ({"item_id": 7}, "item_id is 7 of type int, which is no text"),
