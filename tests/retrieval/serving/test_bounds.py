@@ -13,6 +13,7 @@ from tests.retrieval.serving.test_search_routes import hits_in, hits_of
 
 MANY = {"k": 10, "num_candidates": 126}
 STEPS = {"diversify": {"strength": 0.5}}
+BURY = {"rule": "bury", "where": "price > 5"}
 
 
 def refused(client: TestClient, path: str, body: dict[str, Any]) -> tuple[str, str]:
@@ -29,7 +30,7 @@ def refused(client: TestClient, path: str, body: dict[str, Any]) -> tuple[str, s
         ("/search", {"texts": ["red"] * 256, **STEPS, **MANY}),
         ("/similar", {"item_ids": ["red-mug"] * 256, "blend": {"price": 0.1}, **MANY}),
         ("/recommend", {"histories": [["red-mug"]] * 256, **STEPS, **MANY}),
-        ("/recommend", {"histories": [["red-mug"]] * 256, "rules": [{"rule": "bury", "where": "price > 5"}], **MANY}),
+        ("/recommend", {"histories": [["red-mug"]] * 256, "rules": [BURY], **MANY}),
     ],
 )
 def test_candidates_of_all_queries_are_bounded(client: TestClient, path: str, body: dict[str, Any]) -> None:
@@ -56,6 +57,7 @@ def test_candidates_to_rerank_are_bounded(client: TestClient) -> None:
     [
         ("/search", {"texts": ["red", "blue"], "k": 5, "num_candidates": 15, **STEPS}, 2 * 15 * 5, "diversify"),
         ("/rerank", {"texts": ["red"], "candidates": [ITEMS[:12]], "k": 4, **STEPS}, 12 * 4, "diversify"),
+        ("/rerank", {"texts": ["red"], "candidates": [ITEMS[:12]], "k": 4, **STEPS, "rules": [BURY]}, 12**2, "div"),
         ("/search", {"texts": ["red"], "k": 8, "duplicates": "collapse"}, 8 * 4 * 8, "finding near-duplicates"),
         ("/similar", {"item_ids": ITEMS[:3], "k": 4, "duplicates": "collapse"}, 3 * 4 * 4 * 4, "finding near-"),
         ("/recommend", {"histories": [["red-mug"]], "k": 5, "duplicates": "collapse"}, 5 * 4 * 5, "finding near-"),

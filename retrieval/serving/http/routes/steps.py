@@ -75,7 +75,9 @@ def after_steps(
         if body.blend:
             stages.append(retriever.blend(stages[-1], body.blend))
         if body.diversify is not None:
-            check_compared(int(np.count_nonzero(stages[-1].rows >= 0)) * body.k, "diversify")
+            counts = np.count_nonzero(stages[-1].rows >= 0, axis=1)
+            chosen = counts if body.rules else np.minimum(counts, body.k)  # rules need all of them in order
+            check_compared(int(counts @ chosen), "diversify")
             arguments = without_defaults(body.diversify)
             stages.append(retriever.diversify(stages[-1], None if body.rules else body.k, **arguments))
         if body.rules:
