@@ -237,7 +237,7 @@ def test_fields_of_a_newer_service_are_kept() -> None:
 
 
 def test_a_stopping_service_says_so_without_an_error() -> None:
-    stopping = {"status": "stopping", "generation": "gen-1", "change": 0, "problems": []}
+    stopping = {"status": "stopping", "generation": "gen-1", "change": 0, "problems": [], "files": {"check": "all"}}
     client, _ = client_of([(503, stopping, {}), refusal(503, 1), (503, b"<html>", {})], retries=0)
     assert client.ready().status == "stopping"
     with pytest.raises(OverloadedError, match="ask again"):
