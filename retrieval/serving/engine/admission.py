@@ -17,7 +17,7 @@ from retrieval.serving.engine.request import RequestContext, current_request, st
 T = TypeVar("T")
 Kind = Literal["search", "recommend", "upload", "events", "admin"]
 LONG = 5  # a wait is long if it is for the time that so many requests take
-BURST = 0.03  # seconds for which requests may come that have long to wait
+WINDOW = 0.2  # seconds after which it is seen whether fewer wait, at least; as long as a long wait where that is longer
 SPARE = 0.2  # share of the time for which a place must be free, so that an overload is over
 MOST_OVERLOAD = 40  # an overload counts for the time of so many requests, so that it is over soon after it ends
 FRESH = 0.5  # share of the time that a request takes for which one that waits in an overload is not replaced early
@@ -141,10 +141,11 @@ class Admission:
 class WorkQueue:
     """The queue of one kind of work, first come, first served; used by the thread of the event loop alone.
 
-    A burst may wait. Where requests that come have had long to wait for a while, more is asked for than can be done,
-    and a queue would only make all answers late. Then, if as many wait as compute at once, one that comes replaces the
-    one that has waited for longest, which is refused: whoever gets a place has waited for a moment. That ends when
-    places have been free for a share of the time: one that is free for a moment is chance.
+    A burst may wait: what came at once is done one after the other, and fewer and fewer wait. Where waits are long and
+    as many or more wait at the end of a window of time as at its beginning, more is asked for than can be done, and a
+    queue would only make all answers late. Then no more wait than compute at once, and one that comes replaces the one
+    that has waited for longest, which is refused: whoever gets a place has waited for a moment. That ends when places
+    have been free for a share of the time: one that is free for a moment is chance.
 
     Args:
         kind: Its name.
@@ -160,7 +161,8 @@ class WorkQueue:
         self._waiters: deque[tuple[asyncio.Future[bool], int]] = deque()  # told whether they got a place
         self._seconds_each = 0.0  # of a query, a moving average
         self._seconds = 0.0  # of a request
-        self._long_since = math.inf  # since when waits are long; later by the time for which a place was free
+        self._window: tuple[float, float] | None = None  # while waits are long: when it began, how many waited then
+        self._overload_since = math.inf  # later by the time for which a place was free
         self._came = -math.inf  # when the last that had to wait came
         self._free_since = -math.inf  # since when a place is free, if one is; later where that was counted
 
@@ -172,14 +174,15 @@ class WorkQueue:
         """
         now = time.perf_counter()
         if self.running < self.at_once and not self._waiters:
-            since = max(self._long_since, now - BURST - MOST_OVERLOAD * self._seconds)
+            since = max(self._overload_since, now - MOST_OVERLOAD * self._seconds)
             since += (now - self._free_since) / SPARE
-            self._long_since = since if since < now else math.inf
-            self._free_since = now
+            self._overload_since = since if since < now else math.inf
+            self._free_since, self._window = now, None
             self.running += 1
             return
-        if self._is_overload(now) and len(self._waiters) >= self.at_once:
-            self._take_next().set_result(False)
+        if self._is_overload(now):
+            while len(self._waiters) >= self.at_once:
+                self._take_next().set_result(False)
         if self.waiting >= self.most_waiting or self._expected_seconds() > request.seconds_left:
             raise OverloadedError(429, "queue_full", self.seconds_waiting())
         place: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -200,7 +203,7 @@ class WorkQueue:
         """Say whether, in an overload, as many wait as compute at once, and the last of them has only just come."""
         now = time.perf_counter()
         is_fresh = len(self._waiters) >= self.at_once and now - self._came < FRESH * self._seconds
-        return is_fresh and now - self._long_since > BURST
+        return is_fresh and self._overload_since < math.inf
 
     def leave(self, seconds: float | None, cost: int) -> None:
         """Give a place to the next that waits; ``seconds`` is how long the work took, None for work not done."""
@@ -220,11 +223,20 @@ class WorkQueue:
 
     def _is_overload(self, now: float) -> bool:
         """Say whether more is asked for than can be done, as far as a request that comes now and must wait can tell."""
-        if now - self._long_since > BURST:
+        if self._overload_since < math.inf:
             return True
-        is_long = self._expected_seconds() > LONG * self._seconds
-        self._long_since = min(self._long_since, now) if is_long else math.inf
-        return False
+        most = LONG * self._seconds
+        if self._expected_seconds() <= most:
+            self._window = None
+            return False
+        if self._window is None:
+            self._window = (now, math.inf)  # a burst may still be coming
+        began, waited = self._window
+        if now - began > max(WINDOW, most):
+            self._window = (now, self.waiting)
+            if self.waiting >= waited:
+                self._overload_since = began
+        return self._overload_since < math.inf
 
     def _expected_seconds(self) -> float:
         return self._seconds_each * self.waiting / self.at_once

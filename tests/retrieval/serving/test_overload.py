@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrieval.serving.engine.admission import LONG, OverloadedError, WorkQueue
+from retrieval.serving.engine.admission import LONG, WINDOW, OverloadedError, WorkQueue
 from retrieval.serving.engine.metering import NoMeter
 from retrieval.serving.engine.request import RequestContext
 from tests.retrieval.serving.conftest import Started
@@ -91,6 +91,45 @@ def test_a_burst_is_served_in_order_while_nothing_else_comes(monkeypatch: pytest
     asked = run_in_virtual_time(run(), monkeypatch)
     assert asked.refused == []
     np.testing.assert_allclose([seconds for _, seconds in asked.admitted], TAKES * np.arange(1, 61))
+
+
+@pytest.mark.parametrize(("at_once", "takes"), [(1, TAKES), (2, TAKES), (2, 0.1), (4, 0.3)])
+@pytest.mark.parametrize("spread", [0.0, 0.1, 0.2])
+def test_a_burst_is_not_refused_while_little_else_comes(
+    at_once: int, takes: float, spread: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> Asked:
+        asked = Asked(at_once)
+        asked.ask(takes)
+        await asyncio.sleep(1.1 * takes)
+        for _ in range(60):
+            asked.ask(takes)
+            await asyncio.sleep(spread / 60)
+        while asked.queue.waiting:  # a third of what can be done
+            asked.ask(takes)
+            await asyncio.sleep(3 * takes / at_once)
+        await asked.end()
+        return asked
+
+    asked = run_in_virtual_time(run(), monkeypatch)
+    assert asked.refused == []
+    assert max(seconds for _, seconds in asked.admitted) > 5 * takes
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 4])
+def test_an_overload_is_seen_after_two_windows_and_whoever_has_waited_is_refused_then(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> Asked:
+        asked = Asked(at_once)
+        await asked.at_rate(3 * at_once / TAKES, 1)
+        await asked.end()
+        return asked
+
+    asked = run_in_virtual_time(run(), monkeypatch)
+    seen = min(came + waited for came, waited, _ in asked.refused if waited)
+    assert 2 * WINDOW < seen < 2 * WINDOW + 10 * TAKES
+    assert max(came + waited for came, waited in asked.admitted if waited > 2 * TAKES + 1e-9) < seen + 2 * TAKES
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 4])
