@@ -1,11 +1,13 @@
 """What an index in shards costs: peak memory and time of the build, bytes, recall, latency; and how these grow.
 
     OMP_NUM_THREADS=1 python -m scripts.benchmarks.index.sharded PAIRS [--counts 25000 50000 …]
-    [--max-memory 256M] [--seed 0]
+    [--max-memory 256M] [--codes memory disk] [--folder FOLDER] [--name sharded] [--seed 0]
 
 PAIRS is a folder with `image_emb.npy` and `text_emb.npy` of some hundred real pairs; items and queries are drawn from
-their geometry (`geometry`) and written to a file that the build reads block by block. Each build
+their geometry (`geometry`), and items are written to a file in half precision, which the build reads block by block:
+neither it nor this keeps all of them in memory. FOLDER has room for it and for the index, 2.2 kB a vector. Each build
 and each search runs in a process of its own. Half of the text queries choose the effort, the other half is reported.
+Ten million: ``--counts 10000000 --max-memory 6G --codes memory --name sharded_10m``, an hour or less.
 """
 
 import argparse
@@ -24,14 +26,14 @@ from indexing.index.backends.build_sharded import Plan, build_sharded, lists_for
 from indexing.index.backends.flat import exact_search
 from indexing.index.backends.sharded import ShardedIndex, shard_files
 from indexing.index.config import SearchParams, parse_bytes
-from scripts.benchmarks.index.geometry import draw, read_pairs
+from scripts.benchmarks.index.geometry import Drawer, read_pairs
 from scripts.benchmarks.memory import memory
 from scripts.benchmarks.record import keep
 
-K, TARGET, QUERIES, BLOCK = 10, 0.95, 1000, 4096
+K, TARGET, QUERIES, BLOCK, TRUTH_BLOCK = 10, 0.95, 1000, 4096, 100_000
 PROJECTED = 100_000_000
-LISTS = (8, 16, 32, 48, 64, 96, 128, 192, 256, 384)
-CANDIDATES = (25, 50, 100, 200)
+LISTS = (8, 16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768)
+CANDIDATES = (25, 50, 100, 200, 400)
 
 
 def main() -> None:
@@ -40,34 +42,43 @@ def main() -> None:
     parser.add_argument("pairs", type=Path)
     parser.add_argument("--counts", type=int, nargs="+", default=[25_000, 50_000, 100_000, 200_000])
     parser.add_argument("--max-memory", default="256M")
+    parser.add_argument("--codes", nargs="+", choices=["memory", "disk"], default=["memory", "disk"], help="kept there")
+    parser.add_argument("--folder", type=Path, help="for the files, which are removed at the end")
+    parser.add_argument("--name", default="sharded", help="of the file of results")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    drawn = draw(*read_pairs(given.pairs), max(given.counts), QUERIES, given.seed)
-    dim = drawn.items.shape[1]
+    drawer = Drawer(*read_pairs(given.pairs), max(given.counts), given.seed)
+    dim = drawer.images.shape[1]
     sizes: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        vectors, path = Path(folder, "vectors.f32"), Path(folder, "index.bin")
-        drawn.items.tofile(vectors)
+    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+        vectors, path = Path(folder, "vectors.f16"), Path(folder, "index.bin")
+        with vectors.open("wb") as drawn:
+            for block in drawer.items():
+                drawn.write(block.astype(np.float16).data)
+        _, texts = drawer.queries(QUERIES)
         for count in given.counts:
-            exact = exact_search(read_blocks(vectors, count, dim), drawn.texts, K)[0]
-            for on_disk in (False, True) if count >= max(given.counts) / 2 else (False,):
+            exact = exact_search(read_blocks(vectors, count, dim, TRUTH_BLOCK), texts, K)[0]
+            for on_disk in [place == "disk" for place in given.codes]:
+                if on_disk and count < max(given.counts) / 2:
+                    continue
                 built = alone(build, vectors, count, dim, path, given.max_memory, on_disk)
-                searched = alone(search, path, drawn.texts, exact)
+                searched = alone(search, path, texts, exact)
                 sizes.append({"items": count, "codes on disk": on_disk, **built, **searched})
                 print(sizes[-1], flush=True)
                 for file in (*shard_files(path), path):
                     file.unlink()
     result = {"max_memory": given.max_memory, "dim": dim, "sizes": sizes, "growth": growth(sizes)}
     result["projected"] = projected(sizes, dim, given.max_memory)
-    keep("sharded", result, given.seed)
+    keep(given.name, result, given.seed)
 
 
-def read_blocks(path: Path, count: int, dim: int) -> Iterator[Vectors]:
+def read_blocks(path: Path, count: int, dim: int, block: int = BLOCK) -> Iterator[Vectors]:
     """Give the first vectors of a file block by block, without mapping it: pages would count as memory."""
     with path.open("rb") as file:
-        for start in range(0, count, BLOCK):
-            rows = min(BLOCK, count - start)
-            yield np.frombuffer(file.read(rows * dim * 4), np.float32).reshape(rows, dim)
+        for start in range(0, count, block):
+            rows = min(block, count - start)
+            halves = np.frombuffer(file.read(rows * dim * 2), np.float16).reshape(rows, dim)
+            yield halves.astype(np.float32)
 
 
 def alone(work: Callable[..., dict[str, Any]], *arguments: object) -> dict[str, Any]:
@@ -108,9 +119,9 @@ def search(path: Path, texts: Vectors, exact: Vectors) -> dict[str, Any]:
         started = perf_counter()
         index.search(query[None], K)
         times.append(perf_counter() - started)
-    spent = process_time()
+    spent, started = process_time(), perf_counter()
     index.search(texts[half:], K)
-    spent, after = process_time() - spent, memory()
+    spent, batch, after = process_time() - spent, perf_counter() - started, memory()
     return {
         "open ms": round(opened * 1000, 1),
         "lists": effort.lists,
@@ -118,6 +129,7 @@ def search(path: Path, texts: Vectors, exact: Vectors) -> dict[str, Any]:
         "text recall": round(share(found, exact[half:]), 4),
         "ms a query": round(median(times) * 1000, 3),
         "CPU ms a query of a batch": round(spent / half * 1000, 3),
+        "queries a second of a batch": round(half / batch),
         "MiB of its own while searching": after.own,
         "MiB of files while searching": after.files,
     }
