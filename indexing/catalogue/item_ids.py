@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from indexing.arrays import Mask, Rows
 from indexing.catalogue.arrow_values import require_utf8
 from indexing.errors import InputError, UnknownItemError, examples
-from indexing.filesystem.id_table import IdsInMemory, IdTable, MappedIds, same_ids
+from indexing.filesystem.id_table import HASHED_ROWS, HASHES, IdsInMemory, IdTable, MappedIds, hashes_of, same_ids
 from indexing.runtime.arguments import check_iterable, check_kind
 
 MAX_ITEM_ID_LENGTH = 512
@@ -170,6 +170,38 @@ class ItemIds(Sequence[str]):
 
     def __repr__(self) -> str:
         return f"ItemIds({len(self)} items: {examples(self[:4])})"
+
+
+def sampled_rows(ids: ItemIds, size: int, among: Mask) -> Rows:
+    """Return rows that are drawn by the hashes of their item_ids, the smallest first: (min(size, n),), ascending.
+
+    They are the same on every machine and in every state: one item more or less changes at most one of them.
+
+    Args:
+        ids: N items.
+        size: How many.
+        among: (N,) bool, the n rows that may be drawn: no item is in two of them.
+
+    >>> ids = ItemIds(map(str, range(9)))
+    >>> more = ids.changed(([], ["9"]))
+    >>> [[one[row] for row in sampled_rows(one, 3, one.is_live)] for one in (ids, more)]
+    [['2', '3', '6'], ['3', '6', '9']]
+    """
+    if np.count_nonzero(among) <= size:
+        return np.flatnonzero(among)
+    start, table = len(ids._table), ids._table.by_hash
+    length = size
+    while True:  # of the whole table as little as is needed
+        rows = np.minimum(table[HASHED_ROWS, :length], np.uint64(max(start, 1) - 1)).astype(np.int64)
+        is_drawn = among[rows]
+        if length >= start or np.count_nonzero(is_drawn) >= size:
+            break
+        length *= 4
+    added = start + np.flatnonzero(among[start:])
+    hashes = hashes_of((ids._added[row - start] for row in added), len(added))
+    hashes = np.concatenate([table[HASHES, :length][is_drawn], hashes])
+    drawn = np.concatenate([rows[is_drawn], added])[np.argsort(hashes, kind="stable")[:size]]
+    return np.sort(drawn)
 
 
 def _check(item_ids: Sequence[str]) -> None:

@@ -1,7 +1,8 @@
 """Where each item_id is: tables from item_id to row, in memory or in mapped files without a Python string an item."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -40,6 +41,11 @@ class IdTable(Protocol):
         """Return the row of each item_id, -1 where there is none: (len(item_ids),) int64."""
         ...
 
+    @property
+    def by_hash(self) -> NDArray[np.uint64]:
+        """The hashes of the item_ids, sorted, and below each its row: (2, N) uint64; see `hash_table`."""
+        ...
+
 
 class IdsInMemory:
     """An `IdTable` of Python strings."""
@@ -70,6 +76,11 @@ class IdsInMemory:
         find = self._row_of.get
         return np.fromiter((find(item_id, -1) for item_id in item_ids), np.int64, len(item_ids))
 
+    @cached_property
+    def by_hash(self) -> NDArray[np.uint64]:
+        """The hashes of the item_ids, sorted, and below each its row; made when first asked for."""
+        return _sorted_hashes(self._ids, len(self._ids))
+
 
 class MappedIds:
     """An `IdTable` over an Arrow column, found by sorted hashes of 64 bits; what is found is compared as text.
@@ -80,6 +91,7 @@ class MappedIds:
     """
 
     def __init__(self, ids: pa.ChunkedArray, table: NDArray[np.uint64]) -> None:
+        self.by_hash = table
         self._ids, self._hashes, self._rows = ids, table[HASHES], table[HASHED_ROWS]
 
     def __len__(self) -> int:
@@ -113,7 +125,7 @@ class MappedIds:
         """Return the row of each item_id, -1 where there is none."""
         if not len(item_ids) or not len(self):
             return np.full(len(item_ids), -1, np.int64)
-        hashed = np.fromiter(map(hash_of, item_ids), np.uint64, len(item_ids))
+        hashed = hashes_of(item_ids, len(item_ids))
         positions = np.minimum(self._hashes.searchsorted(hashed), len(self) - 1)
         has_hash = self._hashes[positions] == hashed
         rows: Rows = np.where(has_hash, np.minimum(self._rows[positions], np.uint64(len(self) - 1)), 0).astype(np.int64)
@@ -137,7 +149,16 @@ def hash_of(item_id: str) -> int:
 def hash_table(ids: pa.ChunkedArray) -> NDArray[np.uint64]:
     """Return the hashes of N item_ids, sorted, and below each its row: (2, N) uint64."""
     pieces = (ids.slice(start, PIECE).to_pylist() for start in range(0, len(ids), PIECE))
-    hashed = np.fromiter((hash_of(item_id) for piece in pieces for item_id in piece), np.uint64, len(ids))
+    return _sorted_hashes((item_id for piece in pieces for item_id in piece), len(ids))
+
+
+def hashes_of(item_ids: Iterable[str], count: int) -> NDArray[np.uint64]:
+    """Return the `hash_of` of each of so many item_ids: (count,) uint64."""
+    return np.fromiter(map(hash_of, item_ids), np.uint64, count)
+
+
+def _sorted_hashes(item_ids: Iterable[str], count: int) -> NDArray[np.uint64]:
+    hashed = hashes_of(item_ids, count)
     order = np.argsort(hashed, kind="stable")
     return np.stack([hashed[order], order.astype(np.uint64)])
 

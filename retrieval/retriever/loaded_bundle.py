@@ -12,6 +12,7 @@ from indexing.arrays import Mask, Rows, Vectors, masked_sum, unit
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.generation import BRIDGE, WORDS
 from indexing.bundle.word_files import WordSettings, changed_words, read_words, word_settings
+from indexing.catalogue.item_ids import sampled_rows
 from indexing.encoders import Encoder, load_encoder
 from indexing.errors import DamagedFileError, InputError
 from indexing.filesystem.checked_files import REPAIR_HINT
@@ -40,6 +41,7 @@ if TYPE_CHECKING:  # FAISS is loaded only by those who search
     from indexing.index.delta_codes import AddedCodes
 
 _SAMPLE = 2_000  # items of which the mean of a modality is taken
+_SCORED = 1_024  # items whose scores stand for those of all
 
 
 class HowOpened(TypedDict, total=False):
@@ -224,6 +226,11 @@ class LoadedBundle:
         mean: Vectors = (self._total / np.count_nonzero(self.bundle.is_live)).astype(np.float32)
         return mean
 
+    @cached_property
+    def sampled_rows(self) -> Rows:
+        """Rows whose scores stand for those of all items; one item more or less changes at most one of them."""
+        return sampled_rows(self.items, _SCORED, self.bundle.is_live)
+
     def modality_statistics(self, kind: str) -> tuple[Vectors, float]:
         """Give the mean vector, (D,) float32, of a sample of the items' texts, pictures or sounds, and their scale.
 
@@ -238,10 +245,17 @@ class LoadedBundle:
             modality = next((modality for modality in frozen.modalities if modality == kind), None)
             exists = is_live if modality is None else is_live & frozen.exists[modality]
             if modality is None or not exists.any():
-                self._statistics[kind] = _statistics(self.vectors, is_live, self.vectors, is_live)
+                self._statistics[kind] = self._statistics_of(self.vectors, is_live)
             else:
-                self._statistics[kind] = _statistics(frozen.vectors[modality], exists, self.vectors, is_live)
+                self._statistics[kind] = self._statistics_of(frozen.vectors[modality], exists)
         return self._statistics[kind]
+
+    def _statistics_of(self, queries: NDArray[Any], asking: Mask) -> tuple[Vectors, float]:
+        asking_rows, rows = (sampled_rows(self.items, _SAMPLE, mask) for mask in (asking, self.bundle.is_live))
+        sample = unit(queries[asking_rows])
+        mean: Vectors = sample.mean(axis=0)
+        scale = float((sample @ self.vectors[rows].T).std(axis=1).mean())
+        return mean, scale if scale > 0 else 1.0
 
     @cached_property
     def _total(self) -> NDArray[np.float64]:
@@ -360,18 +374,6 @@ class LoadedBundle:
         """Give candidates with the rows that their items have in this state; those of this state as they are."""
         require_candidates(candidates, name)
         return candidates.pointing_into(self.items)
-
-
-def _statistics(queries: NDArray[Any], asking: Mask, items: Vectors, is_live: Mask) -> tuple[Vectors, float]:
-    rng = np.random.default_rng(0)
-    query_rows, item_rows = (
-        np.sort(rng.choice(rows, min(_SAMPLE, len(rows)), replace=False))
-        for rows in (np.flatnonzero(asking), np.flatnonzero(is_live))
-    )
-    sample = unit(queries[query_rows])
-    mean: Vectors = sample.mean(axis=0)
-    scale = float((sample @ items[item_rows].T).std(axis=1).mean())
-    return mean, scale if scale > 0 else 1.0
 
 
 def encoder_of(bundle: Bundle) -> Encoder:

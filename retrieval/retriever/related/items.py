@@ -23,7 +23,6 @@ from retrieval.retriever.search import shown_once, take_queries
 By: TypeAlias = Literal["content", "behaviour", "both"]
 BY: tuple[By, ...] = ("content", "behaviour", "both")
 
-_SAMPLED = 1024  # rows of which the mean and the standard deviation of scores are taken
 # Candidates by behaviour, for each answer and at least, among which the complements of a basket are.
 _DEPTH, _MIN_DEPTH = 10, 200
 # How much the likeness of a candidate to an item of the basket counts against it, both in standard deviations; chosen
@@ -84,7 +83,7 @@ def complements(state: LoadedBundle, baskets: Sequence[Sequence[str]], k: int, w
     depth = max(_DEPTH * k, _MIN_DEPTH)
     found = state.search(queries, depth, where, rows, kind="history")
     dim = state.space.dim
-    sample = _sampled_rows(state)
+    sample = state.sampled_rows
     behaviour = _Sample.of(state.indexed[sample, dim:]).moments(queries[:, dim:])
     likeness = _likeness(state, rows, found.rows, _Sample.of(state.vectors[sample]))
     scores = (found.scores - behaviour.mean) / behaviour.std - np.float32(LIKENESS_PENALTY) * likeness
@@ -207,7 +206,7 @@ def _standardised(state: LoadedBundle, rows: Rows) -> tuple[Vectors, Vectors]:
     """
     dim = state.space.dim
     content, behaviour = state.vectors[rows], association_queries(state, list(rows[:, None]))[:, dim:]
-    sample = _sampled_rows(state)
+    sample = state.sampled_rows
     moments = (
         _Sample.of(state.vectors[sample]).moments(content),
         _Sample.of(state.indexed[sample, dim:]).moments(behaviour),
@@ -241,11 +240,3 @@ class _Sample(NamedTuple):
         variance = np.einsum("bd,bd->b", queries @ self.covariance, queries)[:, None]
         std = np.sqrt(np.maximum(variance, 0)).astype(np.float32)
         return _Moments((queries @ self.mean)[:, None], np.where(std > 0, std, np.float32(1)))
-
-
-def _sampled_rows(state: LoadedBundle) -> Rows:
-    """Give the rows whose scores stand for those of all items: always the same of a state."""
-    is_live = np.flatnonzero(state.bundle.is_live)
-    if len(is_live) <= _SAMPLED:
-        return is_live
-    return np.sort(np.random.default_rng(0).choice(is_live, _SAMPLED, replace=False))

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from indexing.catalogue.item_ids import ItemIds
+from indexing.catalogue.item_ids import ItemIds, sampled_rows
 from indexing.errors import UnknownItemError
 from indexing.filesystem import id_table
 from indexing.filesystem.id_table import IdsInMemory, MappedIds, hash_table
@@ -73,3 +73,26 @@ def test_rows_of_a_damaged_table_lead_nowhere(mapped: MappedIds) -> None:
     found = MappedIds(chunks, table)
     assert found.row("item-3") is None
     assert found.rows(["item-3"]).tolist() == [-1]
+
+
+def test_a_sample_changes_by_the_item_that_comes_or_goes_alone(mapped: MappedIds) -> None:
+    """In files as in memory, in a bundle that was changed as in one that was built so."""
+    changes = [([f"item-{row}"], [f"new-{row}"] if row % 3 else [f"item-{row}"]) for row in range(60)]
+    for ids in (ItemIds.of_table(mapped), ItemIds(IDS)):
+        before: set[str] = set()
+        for step in range(len(changes) + 1):
+            changed = ids.changed(*changes[:step])
+            rows = sampled_rows(changed, 40, changed.is_live)
+            drawn = {changed[row] for row in rows}
+            assert len(drawn) == len(rows) == 40
+            assert (np.diff(rows) > 0).all()
+            assert not step or len(before - drawn) <= 2  # one goes, and another comes
+            live = [changed[row] for row in np.flatnonzero(changed.is_live)]
+            if len({*map(id_table.hash_of, IDS[:9])}) > 7:  # of equal hashes the first row comes first
+                smallest = sorted(live, key=id_table.hash_of)[:40]
+                again = ItemIds(live)
+                assert drawn == {*smallest} == {again[row] for row in sampled_rows(again, 40, again.is_live)}
+            before = drawn
+        few = np.zeros(len(ids), np.bool_)
+        few[[5, 2]] = True
+        assert (sampled_rows(ids, 2, few).tolist(), sampled_rows(ids, 0, few).tolist()) == ([2, 5], [])

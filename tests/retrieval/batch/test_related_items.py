@@ -1,16 +1,22 @@
 """What goes with a basket, and what comes next, against scores of all items."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from indexing.bundle.edits.edit import add
+from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import InputError, UnknownItemError
 from retrieval import Retriever
 from retrieval.filters import field
+from retrieval.retriever import loaded_bundle
 from retrieval.retriever.related.items import LIKENESS_PENALTY
 from tests.cli_run import runner
+from tests.toy import ToyEncoder, toy_table
 
 BASKETS = [["red-mug"], ["blue-lamp", "green-lamp", "blue-lamp"]]
 
@@ -33,6 +39,35 @@ def test_complements_are_the_best_by_behaviour_less_likeness(retriever: Retrieve
         np.testing.assert_allclose(found.scores[query], -np.sort(-scores)[:4], rtol=1e-3, atol=1e-3)
         np.testing.assert_allclose(scores[found.rows[query]], found.scores[query], rtol=1e-3, atol=1e-3)
         assert not set(basket) & {names[row] for row in found.rows[query]}
+
+
+def test_an_added_item_changes_no_score_unless_it_is_drawn(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loaded_bundle, "_SCORED", 8)
+    shutil.copytree(bundle, tmp_path / "bundle")
+    retriever, drawn = Retriever.open(tmp_path / "bundle", ToyEncoder()), list[bool]()
+    for number in range(6):
+        before, sample = answers_of(retriever), sampled(retriever)
+        twin = toy_table().slice(number, 1).set_column(0, "item_id", pa.array([f"twin-{number}"]))
+        add(tmp_path / "bundle", Catalogue.from_arrow(twin), ToyEncoder())
+        retriever = retriever.latest()
+        after = sampled(retriever)
+        drawn.append(f"twin-{number}" in after)
+        assert after - sample == ({f"twin-{number}"} if drawn[-1] else set())
+        if not drawn[-1]:
+            for one, other in zip(before, answers_of(retriever), strict=True):
+                assert {item: other[item] for item in one} == pytest.approx(one, abs=1e-5)  # products of other shapes
+    assert not all(drawn)
+
+
+def sampled(retriever: Retriever) -> set[str]:
+    return {retriever.items[row] for row in retriever.state.sampled_rows}
+
+
+def answers_of(retriever: Retriever) -> list[dict[str, float]]:
+    both = retriever.similar_items(["red-mug"], k=50, by="both")
+    return [{hit.item_id: hit.score for hit in one[0]} for one in (retriever.complements([["red-mug"]], 50), both)]
 
 
 def test_complements_keep_filters_and_deletions(changed: Retriever) -> None:
