@@ -121,7 +121,8 @@ def top_items(
 ) -> Call[Answer]:
     """Give the k items that are trending, popular or newest, of all or of each value of the attribute ``by``.
 
-    What a user of the log of live events has seen, or the items of a history, are left out.
+    What a user of the log of live events has seen, for which the client needs a token, or the items of a history, are
+    left out.
     """
     fields = {"order": order, "k": k, "by": by, "date": date, "user_id": user_id, "history": history}
     return posting("/trending", Answer, fields, options)

@@ -86,6 +86,21 @@ def current_request() -> RequestContext:
     return CURRENT.get() or RequestContext.begin(60.0)
 
 
+def check_reads_users(told: str, instead: str) -> None:
+    """Check that what is known of users of the log of live events goes to who may read it.
+
+    Args:
+        told: What an answer would tell, for the message.
+        instead: What to ask for without a token.
+
+    Raises:
+        AccessError: When the request has no token that allows it.
+    """
+    refused = current_request().users_refused
+    if refused is not None:
+        raise AccessError(refused.status, f"{told}, and {refused}, or {instead}")
+
+
 class stage:  # noqa: N801 - used as a function
     """Counts the time until the end of the block for a stage of the request that is being answered, if there is one."""
 

@@ -296,7 +296,9 @@ class TrendingRequest(Answering):
     order: Literal["trending", "popular", "newest"] = "trending"
     by: Id | None = Field(default=None, description="Give a list for each value of this attribute.")
     date: Id | None = Field(default=None, description="The attribute by which items are new.")
-    user_id: Id | None = Field(default=None, description="Leave out what this user of the log of live events has seen.")
+    user_id: Id | None = Field(
+        default=None, description="Leave out what this user of the log of live events has seen; needs a token."
+    )
     history: History | None = Field(default=None, description="Leave out these items; unknown ones are passed over.")
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ from starlette.routing import Route
 from indexing.errors import InputError
 from retrieval.serving import ServiceConfig
 from retrieval.serving.app import ROUTERS
+from retrieval.serving.events import Event, EventLog
 from retrieval.serving.http.security import OPEN_PATHS, Access, access_of, refusal
 from tests.retrieval.serving.conftest import READ, WRITE, Started
 
@@ -119,3 +120,23 @@ def test_what_users_took_is_explained_to_those_with_a_token_alone(
     assert open_.post("/recommend", json=explained).headers["www-authenticate"] == "Bearer"
     headers = {"authorization": f"Bearer {WRITE}"}
     assert open_.post("/recommend", json=explained, headers=headers).status_code == 200
+
+
+def test_what_a_user_has_seen_cannot_be_told_from_what_is_left_out(
+    started: Started, shop: Path, database: str, log: EventLog
+) -> None:
+    log.append([Event("red-mug", "view", user_id="ann")])
+    closed, open_ = started(shop, events=database), started(shop, events=database, write_token=WRITE)
+    asked = {"order": "popular", "user_id": "ann"}
+    for service, status in ((closed, 403), (open_, 401)):
+        answer = service.post("/trending", json=asked)
+        assert (answer.status_code, answer.json()["error"]["type"]) == (status, "AccessError")
+        assert answer.json()["error"]["message"].startswith("a list without what a user of the log took tells what")
+        assert answer.json()["error"]["hint"].endswith(", or give items as a history")
+        assert service.post("/trending", json={"order": "popular"}).status_code == 200
+        assert service.post("/trending", json={"order": "popular", "history": ["red-mug"]}).status_code == 200
+    read = started(shop, events=database, read_token=READ)
+    for service, token in ((open_, WRITE), (read, READ)):
+        answer = service.post("/trending", json=asked, headers={"authorization": f"Bearer {token}"})
+        assert answer.status_code == 200
+        assert "red-mug" not in [hit["item_id"] for hit in answer.json()["results"][0]["hits"]]

@@ -16,7 +16,7 @@ from retrieval.retriever.recommend import recommended_once, request_of
 from retrieval.retriever.retriever import Retriever
 from retrieval.serving.engine.answering import Answers, check_size
 from retrieval.serving.engine.histories import histories_of_session, histories_of_users, known_and_weights
-from retrieval.serving.engine.request import AccessError, current_request, stage
+from retrieval.serving.engine.request import check_reads_users, stage
 from retrieval.serving.engine.served_bundle import Served, Unusable, usable
 from retrieval.serving.engine.service import Service, ServiceDep
 from retrieval.serving.engine.versions import AS_SERVED, Version
@@ -75,7 +75,8 @@ def recommended_to(
         wanted = depth(one.body)
         check_size(one.served.retriever, body.size, one.body.k, vectors=one.body.vectors, candidates=body.size * wanted)
         check_collapse(one.body, body.size, wanted)
-        check_reader(one.body)
+        if one.body.explain and one.body.histories is None:
+            check_reads_users("explain names what users of the log took", "leave explain out")
     answers = [answered(service, one.served.retriever, one.body) for one in assigned]
     if len(assigned) == 1:
         variant = {} if assigned[0].variant is None else {"variant": assigned[0].variant}
@@ -86,19 +87,6 @@ def recommended_to(
         for place, result in zip(one.places, answer["results"], strict=True):
             results[place] = {"query_id": result["query_id"]} | names | result
     return {"results": [results[place] for place in sorted(results)]}
-
-
-def check_reader(body: RecommendRequest) -> None:
-    """Check that reasons of users of the log, which name items of their histories, go to who may read these.
-
-    Raises:
-        AccessError: When the request has no token that allows it.
-    """
-    refused = current_request().users_refused
-    if body.explain and body.histories is None and refused is not None:
-        raise AccessError(
-            refused.status, f"explain names what users of the log took, and {refused}, or leave explain out"
-        )
 
 
 def of_each_user(body: RecommendRequest) -> RecommendRequest:

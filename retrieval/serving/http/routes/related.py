@@ -10,7 +10,7 @@ from retrieval.interactions.parse_values import request_seconds
 from retrieval.retriever.retriever import Retriever
 from retrieval.serving.engine.answering import Answers, check_size
 from retrieval.serving.engine.histories import histories_of, histories_of_users, known_of
-from retrieval.serving.engine.request import current_request, stage
+from retrieval.serving.engine.request import check_reads_users, current_request, stage
 from retrieval.serving.engine.served_bundle import Served
 from retrieval.serving.engine.service import Service, ServiceDep
 from retrieval.serving.http.routes.reply import reply
@@ -64,8 +64,11 @@ async def next_items(service: ServiceDep, body: NextItemsRequest) -> Response:
 async def trending(service: ServiceDep, body: TrendingRequest) -> Response:
     """See `Retriever.top_items`; one list, or one for each value of an attribute.
 
-    Items that a named user has in the log of live events, or those of a history, are left out.
+    Items that a named user has in the log of live events, or those of a history, are left out. A list without them
+    tells what they are, so a `user_id` needs a token.
     """
+    if body.user_id is not None:
+        check_reads_users("a list without what a user of the log took tells what that is", "give items as a history")
 
     def work(served: Served) -> dict[str, Any]:
         where = [*filters(body), *not_seen(service, served.retriever, body)]
