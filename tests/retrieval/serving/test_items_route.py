@@ -30,13 +30,17 @@ def test_items_that_are_not_there_are_named(client: TestClient) -> None:
     body = items_of(client, ids=["nope", "red-mug", "a,b"])
     assert [item["item_id"] for item in body["items"]] == ["red-mug"]
     assert body["unknown"] == ["nope", "a,b"]
+    assert body["notes"] == ["no item is named 'a,b'; if these are several items, repeat ids: ?ids=a&ids=b"]
     assert items_of(client, ids=["nope"])["items"] == []
+    assert "notes" not in items_of(client, ids=["nope", "red-mug"])
 
 
 @pytest.mark.parametrize(
-    ("more", "said"), [({"cursor": "x"}, "ids and a cursor"), ({"where": "price < 9"}, "and where")]
+    ("more", "said"),
+    [({"cursor": "x"}, "ids and a cursor"), ({"where": "price < 9"}, "and where"), ({"limit": "100"}, "and a limit")],
 )
 def test_named_items_have_no_pages(client: TestClient, more: dict[str, str], said: str) -> None:
+    """Not even a page of the usual length: it would seem to bound what is named."""
     error = items_of(client, 422, ids="red-mug", **more)["error"]
     assert said in error["message"]
     assert error["hint"] == "name items, or list them by pages"

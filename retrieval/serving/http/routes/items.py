@@ -5,13 +5,14 @@ import binascii
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
 from indexing.errors import CommonspaceError, InputError, UnknownItemError
 from retrieval.postprocess.titles import titles_at
 from retrieval.serving.config import MAX_ID_CHARACTERS, MAX_PAGE, MAX_TEXT_BYTES
 from retrieval.serving.engine.answering import attributes_at, check_size
+from retrieval.serving.engine.request import current_request
 from retrieval.serving.engine.served_bundle import Served
 from retrieval.serving.engine.service import ServiceDep
 from retrieval.serving.http.routes.paths import ITEM_ID
@@ -37,6 +38,7 @@ class ExpiredCursorError(CommonspaceError):
 @router.get("/items", response_model=ItemsAnswer, summary="List items", responses=error_responses(410))
 async def items(
     service: ServiceDep,
+    asked: Request,
     cursor: Annotated[str, Query(max_length=200, description="That of the page before.")] = "",
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
     where: Annotated[
@@ -55,10 +57,11 @@ async def items(
 ) -> Response:
     """Items are in the order in which the bundle has them; a page may end with the last item.
 
-    With `ids` there are no pages: those that the bundle lacks are in `unknown`.
+    With `ids` there are no pages, and so no `limit`: those that the bundle lacks are in `unknown`.
     """
-    if ids and (cursor or where):
-        raise InputError(f"ids and {'a cursor' if cursor else 'where'} are given; name items, or list them by pages")
+    beside = "a cursor" if cursor else "where" if where else "a limit" if "limit" in asked.query_params else None
+    if ids and beside is not None:
+        raise InputError(f"ids and {beside} are given; name items, or list them by pages")
 
     def work(served: Served) -> dict[str, Any]:
         check_size(served.retriever, 1, len(ids) or limit, vectors=vectors)
@@ -80,6 +83,11 @@ def _named(served: Served, ids: list[str], attributes: list[str], *, vectors: bo
     known = served.retriever.items
     rows = known.rows([one for one in ids if one in known])
     unknown = {"unknown": missing} if (missing := [one for one in ids if one not in known]) else {}
+    if lists := [one for one in missing if "," in one]:
+        several = "&".join(f"ids={part}" for part in lists[0][:100].split(","))
+        current_request().note(
+            f"no item is named {lists[0][:100]!r}; if these are several items, repeat ids: ?{several}"
+        )
     return {"items": _described(served, rows, attributes, vectors=vectors), "next_cursor": None, **unknown}
 
 
