@@ -199,7 +199,6 @@ def context_of(
 
 def recommended(state: LoadedBundle, request: Request, k: int, stages: Stages) -> Candidates:
     """Recommend by the published stages, or by the index alone, and fill lists of fewer than k hits."""
-    note_unknown(state, request.users.rows)
     found = by_stages(state, request, k, stages)
 
     def tastes(lines: Rows) -> Vectors:
@@ -227,6 +226,7 @@ def by_stages(state: LoadedBundle, request: Request, k: int, stages: Stages) -> 
 def recommended_once(state: LoadedBundle, request: Request, k: int, stages: Stages, once: ShowOnce) -> Candidates:
     """Answer as `recommended` does, with some hits shown once."""
     check_choice(stages, "stages", get_args(Stages))
+    note_unknown(state, request.users.rows)  # once, and not of each depth of those with too few hits
     return shown_once(state, lambda depth, at: recommended(state, request.take(at), depth, stages), k, once)
 
 

@@ -132,6 +132,12 @@ def test_only_short_lists_are_filled(retrievers: dict[str, Retriever]) -> None:
     assert [hit.item_id for hit in both[1]] == ALL[: -K - 1 : -1]  # of one build the last rows come first
 
 
+def test_users_without_a_history_are_counted_once_however_deep_is_searched(retrievers: dict[str, Retriever]) -> None:
+    with pytest.warns(FallbackWarning) as caught:
+        retrievers["plain"].recommend([["i000"], [], []], K, group_by="shelf")
+    assert [str(one.message).partition(",")[0] for one in caught] == ["2 of 3 users have an empty history"]
+
+
 def test_an_unknown_item_is_still_an_error_and_left_out_of_a_log(retrievers: dict[str, Retriever]) -> None:
     with pytest.raises(UnknownItemError, match="never"):
         retrievers["learned"].recommend([["never"]], K)

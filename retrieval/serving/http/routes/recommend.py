@@ -1,6 +1,7 @@
 """`/recommend`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,7 @@ from retrieval.retriever.recommend import recommended_once, request_of
 from retrieval.retriever.retriever import Retriever
 from retrieval.serving.engine.answering import Answers, check_size
 from retrieval.serving.engine.histories import histories_of_session, histories_of_users, known_and_weights
-from retrieval.serving.engine.request import check_reads_users, stage
+from retrieval.serving.engine.request import check_reads_users, current_request, stage
 from retrieval.serving.engine.served_bundle import Served, Unusable, usable
 from retrieval.serving.engine.service import Service, ServiceDep
 from retrieval.serving.engine.versions import AS_SERVED, Version
@@ -77,16 +78,27 @@ def recommended_to(
         check_collapse(one.body, body.size, wanted)
         if one.body.explain and one.body.histories is None:
             check_reads_users("explain names what users of the log took", "leave explain out")
-    answers = [answered(service, one.served.retriever, one.body) for one in assigned]
     if len(assigned) == 1:
         variant = {} if assigned[0].variant is None else {"variant": assigned[0].variant}
-        return names_of(assigned[0].served) | variant | answers[0]
+        answer = answered(service, assigned[0].served.retriever, assigned[0].body)
+        return names_of(assigned[0].served) | variant | answer
     results: dict[int, Any] = {}
-    for one, answer in zip(assigned, answers, strict=True):
+    for one in assigned:
+        with _notes_of_some(f"{len(one.places)} of {body.size} users have the variant {one.variant!r}, and of these: "):
+            answer = answered(service, one.served.retriever, one.body)
         names = {"variant": one.variant} | ({} if one.served == served else names_of(one.served))
         for place, result in zip(one.places, answer["results"], strict=True):
             results[place] = {"query_id": result["query_id"]} | names | result
     return {"results": [results[place] for place in sorted(results)]}
+
+
+@contextmanager
+def _notes_of_some(who: str) -> Iterator[None]:
+    """Say in the notes of a block which users of the request they speak of, and count."""
+    notes = current_request().notes
+    before = len(notes)
+    yield
+    notes[before:] = [f"{who}{note}" for note in notes[before:]]
 
 
 def of_each_user(body: RecommendRequest) -> RecommendRequest:

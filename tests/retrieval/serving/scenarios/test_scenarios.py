@@ -257,6 +257,10 @@ def test_a_service_without_scenarios_refuses_names_and_names_no_variant(started:
 
 
 VERSIONS: dict[str, Any] = {"plain": {}, "frozen": {"learned": False}}
+NOBODY_KNOWN = (
+    "1 of 1 users have an empty history, and this bundle has not learned what is popular: they are answered with what "
+    "was added last; learn from a log with `fit`"
+)
 LIST: dict[str, Any] = {"histories": [["red-mug", "red-shoe"]], "k": 6}
 
 
@@ -288,6 +292,9 @@ def test_a_scenario_names_a_generation_and_whether_what_was_learned_counts(start
         {"variant": "plain", "generation": None, "learned": None},
         {"variant": "frozen", "generation": second, "learned": False},
         {"variant": "before", "generation": first, "learned": None},
+    ]
+    assert [note.partition(",")[0::2] for note in together["notes"]] == [
+        (f"1 of 3 users have the variant '{name}'", f" and of these: {NOBODY_KNOWN}") for name in ("frozen", "before")
     ]
     for place, user in enumerate(users):
         assert items(together, place) == items(ask(client, user_ids=[user]))
