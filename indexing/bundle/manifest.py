@@ -49,6 +49,7 @@ _SCHEMA = {
     "files": [{"name": str, "size": int, "sha256": str}],
     "batches?": int,
     "sequence?": int,
+    "compacts?": [str],
 }
 _FILE_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*(/[a-z0-9_][a-z0-9_.-]*){0,3}")
 
@@ -71,6 +72,7 @@ class Manifest:
         batches: Number of the last batch of changes that it contains.
         sequence: How many generations of the bundle were made up to this one; 0 where not counted.
         format_version: Version of the layout.
+        compacts: The generations that it is, but for changes that it contains and they do not, oldest first.
     """
 
     generation: str
@@ -86,6 +88,7 @@ class Manifest:
     batches: int = 0
     sequence: int = 0
     format_version: int = FORMAT_VERSION
+    compacts: tuple[str, ...] = ()
 
     def to_bytes(self) -> bytes:
         """Return the manifest as JSON with a checksum."""
@@ -124,7 +127,8 @@ class Manifest:
         try:
             files = tuple(FileRecord(**record) for record in data.pop("files"))
             encoder = EncoderInfo.from_json(data.pop("encoder"))
-            manifest = cls(encoder=encoder, files=files, **{**data, "features": tuple(data["features"])})
+            lists = {name: tuple(data.get(name, ())) for name in ("features", "compacts")}
+            manifest = cls(encoder=encoder, files=files, **{**data, **lists})
         except (KeyError, TypeError, ValueError) as error:
             raise DamagedFileError(f"{path} lacks a field or has one too many ({error}); {REPAIR_HINT}") from error
         if min(manifest.items, encoder.dim) < 1 or min(manifest.batches, manifest.sequence) < 0:

@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -25,6 +25,7 @@ from indexing.bundle.change_log import (
     require_newest,
 )
 from indexing.bundle.current import State, read_state, readable_states, write_state
+from indexing.bundle.generation import generations
 from indexing.bundle.manifest import FORMAT_VERSION, MANIFEST, Manifest
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import BundleError, DamagedFileError
@@ -62,8 +63,17 @@ def work_folder(root: Path, kind: str = UNFINISHED) -> Path:
     return root / f"{kind}-gen-files"
 
 
-def prepare(root: Path, manifest: Manifest, files: Mapping[str, Content], kind: str = UNFINISHED) -> Path:
-    """Write a new generation under a temporary name, and return its folder; see `publish`."""
+def prepare(
+    root: Path,
+    manifest: Manifest,
+    files: Mapping[str, Content],
+    kind: str = UNFINISHED,
+    compacts: Sequence[str] = (),
+) -> Path:
+    """Write a new generation under a temporary name, and return its folder; see `publish`.
+
+    ``compacts`` names what it is a compaction of, as its manifest says then; whatever the given one says.
+    """
     now = datetime.now(UTC)
     generation = f"gen-{now:%Y%m%dt%H%M%S%fz}-{secrets.token_hex(4)}"
     folder = root / f"{kind}-{generation}"
@@ -78,6 +88,7 @@ def prepare(root: Path, manifest: Manifest, files: Mapping[str, Content], kind: 
             files=records,
             sequence=1 + last_sequence(root),
             format_version=FORMAT_VERSION,
+            compacts=tuple(compacts),
         )
         fsops.write_bytes(folder / MANIFEST, complete.to_bytes())
     except BaseException:  # on a full disk every byte counts
@@ -122,10 +133,33 @@ def make_current(root: Path, folder: Path) -> None:
     collect_garbage(root, state)
 
 
+def may_follow(root: Path, base: str) -> bool:
+    """Whether what was made of a generation may become current: that one is, or a compaction of it.
+
+    A compaction differs by changes alone, which stay changes of what becomes current: they are kept as long as the
+    generation is.
+
+    Raises:
+        BundleError: When the manifest of the current generation cannot be read.
+    """
+    state = read_state(root)
+    if state is None or state.generation == base:
+        return state is not None
+    return base in generations(root) and base in Manifest.read(root / state.generation / MANIFEST).compacts
+
+
+def numbered(root: Path, folder: Path) -> None:
+    """Give what `prepare` wrote the next number, where others were made since. The caller holds the lock."""
+    manifest = Manifest.read(folder / MANIFEST)
+    last = replace(manifest, sequence=1 + last_sequence(root))
+    if last != manifest:  # readers hold the file as it is
+        fsops.write_bytes(folder / MANIFEST, last.to_bytes())
+
+
 def make_current_when_unlocked(root: Path, folder: Path, generation: str, work: str) -> None:
     """Publish a generation that was prepared without the lock of a bundle, once nobody else is writing to it.
 
-    What was added to the bundle meanwhile stays a change of the new generation.
+    What was added to the bundle meanwhile stays a change of the new generation, also where a compaction folded it in.
 
     Args:
         root: Folder of the bundle.
@@ -138,9 +172,9 @@ def make_current_when_unlocked(root: Path, folder: Path, generation: str, work: 
     """
     try:
         with write_lock(root, wait=NO_TIMEOUT):  # what is being encoded may take its time: this was more work
-            state = read_state(root)
-            if state is None or state.generation != generation:
+            if not may_follow(root, generation):
                 raise BundleError(f"{root} has got another generation during {work}; run it again if it is due")
+            numbered(root, folder)
             make_current(root, folder)
     except BaseException:
         fsops.remove(folder)

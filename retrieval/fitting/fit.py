@@ -105,7 +105,7 @@ def fit(
             that was taken is weighted by inverse propensity; another is a negative. A refresh takes no impressions.
         refresh: Continue from the published parts, on users with new interactions and some others, in fewer passes.
         publish: Make the new generation current. Without it, it is staged, in place of an earlier one that is: as long
-            as the generation that it was made on is current, `publish_staged` publishes it.
+            as the generation that it was made on, or a compaction of that, is current, `publish_staged` publishes it.
         work: Folder for checkpoints, which stays: after a kill the same call continues, and publishes the same bits.
             When None, a folder inside the bundle, which is removed afterwards.
         progress: Called with each `Step`.
@@ -115,7 +115,7 @@ def fit(
         InputError: When a refresh has other dimensions than the published parts, or lacks the profiles that they were
             trained on.
         BundleLockedError: When the bundle is being fitted or compacted already.
-        BundleError: When another generation became current meanwhile; that one stays.
+        BundleError: When another generation but a compaction became current meanwhile; that one stays.
     """
     root = check_path(bundle, "the folder of the bundle")
     known, shown = check_fit_arguments(config, profiles, impressions, refresh)

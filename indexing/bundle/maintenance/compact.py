@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from indexing.arrays import Vectors
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.change_log import require_bundle, require_newest
+from indexing.bundle.current import MAX_HISTORY
 from indexing.bundle.generation import CONTENT_SUM, INDEX, RECALL_CHECK, STORE, WORDS, Generation, part_of
 from indexing.bundle.index_files import index_items, item_contents
 from indexing.bundle.manifest import MANIFEST, Manifest
@@ -69,7 +70,8 @@ def compact(root: Path | str, learned: Callable[[Bundle], Learned]) -> Bundle:
         sizes = (record.size for record in bundle.manifest.files if not record.name.startswith(f"{STORE}/"))
         fsops.require_space(root, sum(sizes))
         try:
-            folder = prepare(root, *fold_changes(bundle, learned(bundle), work), COMPACTING)
+            compacts = [*bundle.manifest.compacts, bundle.state.generation][-MAX_HISTORY:]
+            folder = prepare(root, *fold_changes(bundle, learned(bundle), work), COMPACTING, compacts)
         finally:
             fsops.remove(work)
         make_current_when_unlocked(root, folder, bundle.state.generation, "compaction")

@@ -3,20 +3,19 @@
 shop/staged-gen-<id>/    as a generation; its manifest says on which generation it was made
 
 There is at most one, beside earlier ones that somebody still reads. It can be published as long as the generation that
-it was made on is current, and be read by its name as long as that is kept; see `Bundle.open`.
+it was made on is current, or a compaction of that, and be read by its name as long as that is kept; see `Bundle.open`.
 """
 
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.change_log import require_bundle, require_newest
 from indexing.bundle.current import read_state
 from indexing.bundle.edits.edit import LOCK_TIMEOUT
-from indexing.bundle.generation import STAGED, STAGED_ON
+from indexing.bundle.generation import STAGED, STAGED_ON, generations
 from indexing.bundle.manifest import MANIFEST, Manifest
-from indexing.bundle.publish import NO_TIMEOUT, last_sequence, make_current, remove_unread
+from indexing.bundle.publish import NO_TIMEOUT, make_current, may_follow, numbered, remove_unread
 from indexing.errors import BundleError
 from indexing.filesystem import fsops
 from indexing.filesystem.file_checks import check_file
@@ -43,7 +42,7 @@ def staged(root: Path | str) -> Manifest | None:
 
 
 def publish_staged(root: Path | str, generation: str | None = None) -> Bundle:
-    """Make the staged generation current; what was added and deleted meanwhile stays a change.
+    """Make the staged generation current; what was added and deleted meanwhile, compacted or not, stays a change.
 
     Args:
         root: Folder of the bundle.
@@ -70,17 +69,16 @@ def publish_staged(root: Path | str, generation: str | None = None) -> Bundle:
                 + (f"; {manifest.generation} is staged" if manifest else "; fit without publishing stages one")
             )
         base = manifest.learned.get(STAGED_ON)
-        if state is None or state.generation != base:
+        if not isinstance(base, str) or not may_follow(root, base):
+            gone = "" if base in generations(root) else ", which is not kept any more"
             raise BundleError(
-                f"{manifest.generation} was made on {base}, and {state.generation if state else 'nothing'} is current "
-                "since; fit again"
+                f"{manifest.generation} was made on {base}{gone}, and {state.generation if state else 'nothing'} is "
+                "current since; fit again"
             )
         folder = root / f"{STAGED}-{manifest.generation}"
         for record in manifest.files:
             check_file(folder, record)
-        numbered = replace(manifest, sequence=1 + last_sequence(root))  # others may have been made since
-        if numbered != manifest:  # readers hold the file as it is
-            fsops.write_bytes(folder / MANIFEST, numbered.to_bytes())
+        numbered(root, folder)
         make_current(root, folder)
         _remove_all_but(root, folder)
     return Bundle.open(root)

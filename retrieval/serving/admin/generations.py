@@ -1,5 +1,6 @@
 """The generations of a bundle: those that are kept, and the one that waits to be published."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ from indexing.bundle.current import read_state
 from indexing.bundle.generation import STAGED_ON, generations
 from indexing.bundle.maintenance.staged import staged
 from indexing.bundle.manifest import MANIFEST, Manifest
+from indexing.bundle.publish import may_follow
 from indexing.errors import BundleError, CommonspaceError
 from retrieval.serving.engine.messages import in_words_of_service, without_places
 
@@ -42,7 +44,10 @@ def described_generations(root: Path) -> list[dict[str, Any]]:
     if (waiting := staged(root)) is None:
         return kept
     base = waiting.learned.get(STAGED_ON)
-    described = _of(waiting) | {"state": "staged", "made_on": base, "can_be_published": base == current}
+    may_be_published = False
+    with suppress(BundleError):  # `_described` says what is wrong with the current one
+        may_be_published = may_follow(root, str(base))
+    described = _of(waiting) | {"state": "staged", "made_on": base, "can_be_published": may_be_published}
     if base not in [one["generation"] for one in kept]:
         described["problem"] = f"{base}, which it was made on, is not kept any more; fit again"
     return [described, *kept]

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from indexing import Bundle, add, delete, publish_staged, rollback, verify
+from indexing import Bundle, add, delete, index_words, publish_staged, rollback, verify
 from indexing.bundle.generation import STAGED, STAGED_ON, generations
 from indexing.bundle.maintenance.staged import stage, staged
+from indexing.bundle.manifest import MANIFEST, Manifest
 from indexing.bundle.publish import prepare
 from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import BundleError, DamagedFileError, GenerationError, InputError
@@ -101,16 +102,51 @@ def test_it_is_published_where_it_was_made_alone(own_toy_bundle: Path) -> None:
         publish_staged(root, "gen-x")
     with pytest.raises(InputError, match="give the name of the staged generation"):
         publish_staged(root, 3)  # type: ignore[arg-type]
+    with_words = index_words(root, ["title"]).manifest
+    delete(root, ["red-mug"])
+    for make_another in (Bundle.open, compact):  # a compaction, but of another generation
+        current = make_another(root).manifest
+        with pytest.raises(BundleError, match=rf"{name} was made on gen-.*, and {current.generation} is current since"):
+            publish_staged(root)
+    rollback(root, generations(root)[0])
+    published = publish_staged(root)
+    assert published.manifest.sequence > with_words.sequence
+    assert published.items.known(["red-mug", "blue-mug"]) == ["blue-mug"]
+    assert generations(root)[-1] == name
+
+
+def test_a_compaction_leaves_it_to_be_published(own_toy_bundle: Path) -> None:
+    """What was folded in meanwhile is a change of it."""
+    root, name = own_toy_bundle, staged_copy(own_toy_bundle)
     twin = toy_table().slice(0, 1).drop(["item_id"]).append_column("item_id", [["twin"]])
     add(root, Catalogue.from_arrow(twin), ToyEncoder())
+    compact(root)
+    delete(root, ["red-mug"])
     compacted = compact(root).manifest
-    with pytest.raises(BundleError, match=rf"{name} was made on gen-.*, and {compacted.generation} is current since"):
-        publish_staged(root)
-    rollback(root)
+    assert len(compacted.compacts) == 2
+    assert Manifest.read(root / compacted.generation / MANIFEST).compacts == compacted.compacts
+    delete(root, ["blue-mug"])
+    before = Bundle.open(root)
     published = publish_staged(root)
+    assert (published.manifest.generation, published.manifest.compacts) == (name, ())
     assert published.manifest.sequence > compacted.sequence
-    assert published.items.known(["twin"])
-    assert generations(root)[-1] == name
+    assert [batch.number for batch in published.batches] == [1, 2, 3]
+    for bundle in (published, compact(root)):
+        assert sorted(bundle.items.known(list(bundle.items))) == sorted(before.items.known(list(before.items)))
+        assert bundle.items.known(["twin", "red-mug", "blue-mug"]) == ["twin"]
+    assert verify(root) == []
+    assert rollback(root, compacted.generation).items.known(["twin", "blue-mug"]) == ["twin"]
+
+
+def test_one_whose_changes_may_be_gone_is_not_published(own_toy_bundle: Path) -> None:
+    root, name = own_toy_bundle, staged_copy(own_toy_bundle)
+    base = generations(root)[0]
+    for item in ("red-mug", "blue-mug", "red-lamp"):
+        delete(root, [item])
+        compact(root)
+    assert base not in generations(root)
+    with pytest.raises(BundleError, match=rf"{name} was made on {base}, which is not kept any more, .*; fit again"):
+        publish_staged(root)
 
 
 def test_damage_is_found_before_it_is_current(own_toy_bundle: Path) -> None:

@@ -1,5 +1,6 @@
 """A bundle is changed while `fit` learns from a log: changes last, and another generation is not overwritten."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from indexing.bundle.build import build_bundle
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.edits.edit import add, delete
+from indexing.bundle.maintenance.index_words import index_words
+from indexing.bundle.maintenance.verify import verify
 from indexing.encoders import load_encoder
 from indexing.errors import BundleError, BundleLockedError
 from retrieval import Retriever, fit
@@ -82,14 +85,33 @@ def test_a_second_fit_of_a_bundle_is_refused_at_once(root: Path) -> None:
 
 
 def test_another_generation_that_was_put_in_force_meanwhile_stays(root: Path) -> None:
-    def folds() -> None:
+    def other() -> None:
         changes(root)
-        compact(root)
+        index_words(root, ["shelf"])
 
     with pytest.raises(BundleError, match=r"bundle has got another generation during fit; run it again if it is due"):
-        fit(root, log(), SMALL, progress=once(folds))
+        fit(root, log(), SMALL, progress=once(other))
     bundle = Bundle.open(root)
     assert bundle.manifest.features == ()
     assert "i120" in list(bundle.items)
     assert not list(root.glob("fitting-*"))
     assert fit(root, log(), SMALL).published == ("behaviour",)
+
+
+def test_a_compaction_meanwhile_does_not_void_a_fit(root: Path, tmp_path: Path) -> None:
+    """What it folded in is a change of what is published, as if it had not been."""
+
+    def folds() -> None:
+        changes(root)
+        compact(root)
+
+    quiet = tmp_path / "quiet"
+    shutil.copytree(root, quiet)
+    report = fit(root, log(), SMALL, progress=once(folds))
+    bundle = Bundle.open(root)
+    assert (report.published, bundle.manifest.generation) == (("behaviour",), report.generation)
+    assert [(list(batch.item_ids), list(batch.removed)) for batch in bundle.batches] == [(["i120"], []), ([], ["i049"])]
+    assert verify(root) == []
+    fit(quiet, log(), SMALL, progress=once(lambda: changes(quiet)))
+    expected, found = (Retriever.load(folder).recommend([["i048", "i050"]], 20) for folder in (quiet, root))
+    assert found[0] == expected[0]
