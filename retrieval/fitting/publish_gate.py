@@ -10,13 +10,15 @@ from typing import Any
 
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.generation import part_of
+from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import CommonspaceWarning
 from retrieval.fitting.fit_config import FitConfig, same_config
 from retrieval.fitting.fitted_model import LEARNED
 from retrieval.fitting.selection.behaviour_selection import sample_users, validation_users
 from retrieval.fitting.selection.temporal_split import split_at
 from retrieval.fitting.selection.validation import MIN_USERS, Gain, Validation
-from retrieval.interactions.histories import History
+from retrieval.interactions.histories import History, all_histories
+from retrieval.interactions.interactions import Interactions
 from retrieval.models.item_space import ItemSpace
 from retrieval.retriever.learned_parts import LearnedParts
 
@@ -34,20 +36,25 @@ def num_learned(bundle: Bundle) -> int:
     return int(bundle.manifest.learned.get("interactions", 0)) if bundle.manifest.features else 0
 
 
+def num_interactions(log: Interactions, items: ItemIds) -> int:
+    """Count interactions as training does: a user's with an item once, and none with items that the bundle lacks."""
+    return len(all_histories(log, items).rows)
+
+
 def why_smaller(bundle: Bundle, interactions: int) -> str:
     """Return how a log is smaller than that of the published parts, or "" where it is not.
 
     Args:
         bundle: With the published parts.
-        interactions: How many the log has.
+        interactions: How many the log has; see `num_interactions`.
     """
     learned = num_learned(bundle)
     if interactions >= learned:
         return ""
     parts = ", ".join(_IN_WORDS.get(name, name) for name in bundle.manifest.features)
     return (
-        f"the log has {interactions:,} interactions, and the published parts ({parts}) were trained on {learned:,}: a "
-        "fit from scratch loses what it learned from the others"
+        f"the log has {interactions:,} interactions, and the published parts ({parts}) were trained on {learned:,}, "
+        "where an item of a user counts once: a fit from scratch loses what it learned from the others"
     )
 
 

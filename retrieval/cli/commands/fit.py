@@ -6,6 +6,7 @@ from pathlib import Path
 import typer
 
 from indexing.bundle.bundle import Bundle
+from indexing.bundle.generation import ATTRIBUTES, IDS
 from indexing.errors import TrainingError
 from indexing.runtime.progress import progress
 from retrieval.cli.display.curves import write_losses
@@ -19,7 +20,7 @@ from retrieval.cli.options.search import BundleFolder
 from retrieval.cli.runs.live_log import read_live, url_for
 from retrieval.fitting.fit import fit as fit_bundle
 from retrieval.fitting.fit_config import Effort, FitConfig
-from retrieval.fitting.publish_gate import why_smaller
+from retrieval.fitting.publish_gate import num_interactions, why_smaller
 from retrieval.fitting.tuning import tune as tune_bundle
 from retrieval.interactions.impressions import Impressions
 from retrieval.interactions.interactions import Interactions
@@ -107,7 +108,10 @@ def _check_size(bundle: Path, live: Interactions, learning: FitOptions) -> None:
     Raises:
         TrainingError: When it has fewer, and they are neither to be refreshed nor replaced.
     """
-    if not (learning.refresh or learning.replace) and (why := why_smaller(Bundle.open(bundle, only=()), len(live))):
+    if learning.refresh or learning.replace:
+        return
+    opened = Bundle.open(bundle, only=(ATTRIBUTES, IDS))
+    if why := why_smaller(opened, num_interactions(live, opened.items)):
         raise TrainingError(why, cli=WAYS_OUT)
 
 

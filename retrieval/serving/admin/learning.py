@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from indexing.bundle.bundle import Bundle
+from indexing.bundle.generation import ATTRIBUTES, IDS
 from indexing.errors import InputError, TrainingError
 from retrieval.fitting.fit import fit
 from retrieval.fitting.fit_config import FitConfig
-from retrieval.fitting.publish_gate import why_smaller
+from retrieval.fitting.publish_gate import num_interactions, why_smaller
 from retrieval.fitting.steps import Step
 from retrieval.interactions.event_types import EventTypes, beside_usual
 from retrieval.interactions.impressions import Impressions
@@ -52,7 +53,7 @@ def fit_bundle(
         TrainingError: When live events are fewer than the published parts were trained on, and are not to replace them.
         CommonspaceError: As `fit` does.
     """
-    bundle = Bundle.open(root, only=())
+    bundle = Bundle.open(root, only=(ATTRIBUTES, IDS))
     learned = learned_events(bundle)
     types = beside_usual(None if learned is None else learned.types)
     context = tuple(asked.get("context", ()))
@@ -62,7 +63,8 @@ def fit_bundle(
         interactions, impressions = Interactions.open(log, default_events=types, context=context), None
     else:
         interactions, impressions = _live(events, types, context, asked.get("up_to"))
-        if not (asked.get("refresh") or asked.get("replace")) and (why := why_smaller(bundle, len(interactions))):
+        alone = not (asked.get("refresh") or asked.get("replace"))
+        if alone and (why := why_smaller(bundle, num_interactions(interactions, bundle.items))):
             raise TrainingError(f"{why}; {WAYS_OUT}")
     refresh, settings = bool(asked.get("refresh")), {name: asked[name] for name in SETTINGS if name in asked}
     report = fit(

@@ -50,7 +50,7 @@ def young(tmp_path: Path) -> str:
 
 
 def test_a_fit_on_fewer_interactions_warns_and_its_report_says_so(root: Path) -> None:
-    said = rf"the log has 480 interactions, and the published parts \(behaviour\) were trained on {LEARNED}: a fit from"
+    said = rf"the log has 480 interactions, and the published parts \(behaviour\) were trained on {LEARNED}, where"
     with pytest.warns(SmallerLogWarning, match=said):
         report = fit(root, log(60, CLOCK), SMALL)
     assert report.published == ("behaviour",)
@@ -81,6 +81,19 @@ def test_parts_without_a_successor_are_named(root: Path) -> None:
     assert why_smaller(bundle, 8_038) == ""
     manifest.features = ()  # nothing was learned that could be lost
     assert why_smaller(bundle, 0) == ""
+
+
+def test_a_log_of_many_repeated_events_is_refused_by_the_count_of_training(
+    root: Path, young: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two items of one user, and one that is not in the bundle, however often they were seen."""
+    seen = [Event(f"i00{n % 2}", "view", user_id="ann", time=CLOCK + n) for n in range(LEARNED)]
+    with EventLog.open(young) as live:
+        live.append([*seen, Event("gone", "view", user_id="ann", time=CLOCK)])
+    with pytest.raises(TrainingError, match=rf"has 2 interactions, .* trained on {LEARNED}, where an item of a user"):
+        learning.fit_bundle(root, {}, None, young, lambda _: None)
+    code, _, error = runner(capsys)("fit", root, "--events", young)
+    assert (code, "the log has 2 interactions, and" in error) == (1, True)
 
 
 @pytest.mark.parametrize("asked", [{}, {"publish": False}, {"replace": False}])

@@ -139,7 +139,7 @@ async def compact(service: ServiceDep, body: CompactRequest = NOTHING) -> Respon
 
 @router.post("/publish", response_model=JobAnswer, summary="Publish the staged generation", responses=RUNS)
 async def publish(service: ServiceDep, body: PublishRequest) -> Response:
-    """The one that a fit with `publish` false made, as long as the one that it was made on is current."""
+    """The one that a fit with `publish` false made, while what it was made on, or a compaction of that, is current."""
     root = _runner(service).root
     return await _here(
         service, "publish", _given(body), lambda: _made_current(lambda: publish_staged(root, body.generation))
