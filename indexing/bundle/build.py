@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -36,7 +37,7 @@ from indexing.catalogue.readers.arrow_tables import ArrowStream
 from indexing.encoders import load_encoder
 from indexing.encoders.base import Encoder, EncoderInfo, HasBridge, check_encoder, golden_vectors
 from indexing.encoders.precomputed import VectorsEncoder
-from indexing.errors import BundleError, CatalogueError, require_extra
+from indexing.errors import BundleError, CatalogueError, DamagedFileError, require_extra
 from indexing.filesystem import fsops
 from indexing.filesystem.locks import write_lock
 from indexing.index import IndexConfig
@@ -45,7 +46,7 @@ from indexing.runtime.arguments import check_call, check_flag, check_kind, check
 from indexing.runtime.progress import progress as working
 from indexing.store.collect import ModalityVectors, collect_vectors, fuse, map_vectors, pack
 from indexing.store.encode import EncodeConfig, EncodeReport, check_encoding, embed
-from indexing.store.store import EmbeddingStore, parquet_bytes
+from indexing.store.store import EmbeddingStore, parquet_bytes, read_shard
 
 
 def build_bundle(
@@ -112,7 +113,7 @@ def build_bundle(
 
 
 def _reuse_embeddings(root: Path, work: Path, fingerprint: str) -> None:
-    """Start from the embeddings of the current generation, if the same encoder made them."""
+    """Start from the embeddings of the current generation that are whole, if the same encoder made them."""
     if work.exists():
         return
     try:
@@ -126,7 +127,9 @@ def _reuse_embeddings(root: Path, work: Path, fingerprint: str) -> None:
         return
     fsops.make_folder(work)
     for shard in generation.shards:
-        fsops.link_or_copy(shard, work / shard.name)
+        with suppress(DamagedFileError):  # its items are encoded anew
+            read_shard(shard)
+            fsops.link_or_copy(shard, work / shard.name)
 
 
 def _publish(

@@ -97,7 +97,7 @@ def check_finite(tensors: Mapping[str, NDArray[Any]], *, infinite_suffix: str | 
 
 CHECKSUM = "checksum"
 MAX_SEALED_BYTES = 10_000_000
-REPAIR_HINT = "try `commonspace repair`, or build the bundle again (what is encoded already is kept)"
+REPAIR_HINT = "try `commonspace repair`, which mends it or says what does"
 
 
 def seal(content: Mapping[str, Any]) -> bytes:

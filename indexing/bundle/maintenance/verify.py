@@ -11,6 +11,7 @@ from indexing.bundle.generation import (
     COPIED,
     INDEX,
     RECALL_CHECK,
+    STORE,
     WORDS,
     generations,
     missing_names,
@@ -20,6 +21,7 @@ from indexing.bundle.generation import (
 from indexing.bundle.manifest import MANIFEST, Manifest
 from indexing.bundle.publish import last_number
 from indexing.errors import BundleError, DamagedFileError
+from indexing.filesystem.checked_files import REPAIR_HINT
 from indexing.filesystem.file_checks import check_file
 from indexing.runtime.arguments import check_call, check_path
 
@@ -28,7 +30,8 @@ REBUILDABLE = (*INDEXED, *COPIED)
 REBUILD_HINT = "`commonspace repair` builds the index again from the vectors"
 COPY_HINT = "`commonspace repair` makes the file again from the store"
 REWRITE_HINT = "`commonspace repair` makes the newest intact generation current"
-ROLLBACK_HINT = "`commonspace rollback` to a whole generation, or build (and fit) again"
+ROLLBACK_HINT = "put it back from a copy, `commonspace rollback` to a whole generation, or build (and fit) again"
+STORE_HINT = "put it back from a copy, or build (and fit) again, which encodes the items of damaged shards alone"
 REMOVE_HINT = "delete it, or move it to where it belongs"
 DROP_HINT = "`commonspace repair --drop-changes` gives up this batch and those after it; or build again"
 
@@ -76,13 +79,13 @@ def verify(root: Path | str, progress: Callable[[str], None] | None = None) -> l
         if state is None and not generations(root):
             Bundle.open(root)  # says that there is no bundle
     except DamagedFileError as error:
-        problems.append(Problem(CURRENT, str(error), REWRITE_HINT, True))
+        problems.append(Problem(CURRENT, _what(error), REWRITE_HINT, True))
     if state is None and not problems:
         problems.append(Problem(CURRENT, "it is missing, though there are generations", REWRITE_HINT, True))
     try:
         read_state(root, COPY)
     except DamagedFileError as error:
-        problems.append(Problem(COPY, str(error), "the next change writes it again", False))
+        problems.append(Problem(COPY, _what(error), "the next change writes it again", False))
     if outdated := why_outdated(root):
         problems.append(Problem(CURRENT, outdated, OUTDATED_HINT, True))
     serving = state.generation if state else ""
@@ -100,7 +103,7 @@ def _check_generation(root: Path, name: str, serving: bool, report: Callable[[st
     try:
         manifest = Manifest.read(folder / MANIFEST)
     except BundleError as error:
-        yield Problem(f"{name}/{MANIFEST}", str(error), ROLLBACK_HINT, serving)
+        yield Problem(f"{name}/{MANIFEST}", _what(error), ROLLBACK_HINT, serving)
         return
     if manifest.generation != name:
         yield Problem(f"{name}/{MANIFEST}", f"it is that of {manifest.generation!r}", ROLLBACK_HINT, serving)
@@ -115,7 +118,13 @@ def _check_generation(root: Path, name: str, serving: bool, report: Callable[[st
         except DamagedFileError as error:
             part = part_of(record.name)
             hint = REBUILD_HINT if part in INDEXED else COPY_HINT if part in COPIED else ROLLBACK_HINT
-            yield Problem(f"{name}/{record.name}", str(error), hint, serving)
+            hint = STORE_HINT if part == STORE else hint
+            yield Problem(f"{name}/{record.name}", _what(error), hint, serving)
+
+
+def _what(error: BundleError) -> str:
+    """Say what is wrong, without the hint to `repair`: that of the problem takes its place."""
+    return str(error).removesuffix(f"; {REPAIR_HINT}")
 
 
 def _check_log(root: Path, state: State | None, report: Callable[[str], None]) -> Iterator[Problem]:
@@ -131,12 +140,12 @@ def _check_log(root: Path, state: State | None, report: Callable[[str], None]) -
         if state:
             acknowledged(root, state, state.contains)
     except DamagedFileError as error:
-        yield Problem(LOG, str(error), DROP_HINT, True)
+        yield Problem(LOG, _what(error), DROP_HINT, True)
         return
     try:
         names = batches_between(root, after, last)
     except DamagedFileError as error:
-        yield Problem(LOG, str(error), DROP_HINT, state is None)
+        yield Problem(LOG, _what(error), DROP_HINT, state is None)
         return
     for name in names:
         report(f"{LOG}/{name}")
@@ -144,4 +153,4 @@ def _check_log(root: Path, state: State | None, report: Callable[[str], None]) -
             read_batch(root / LOG / name)
         except DamagedFileError as error:
             serving = state is None or int(name[:12]) > state.contains
-            yield Problem(f"{LOG}/{name}", str(error), DROP_HINT, serving)
+            yield Problem(f"{LOG}/{name}", _what(error), DROP_HINT, serving)

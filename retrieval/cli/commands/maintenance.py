@@ -1,6 +1,6 @@
 """`commonspace compact`, `publish`, `rollback`, `verify`, `repair` and `export`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, assert_never
@@ -10,6 +10,7 @@ import typer
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.generation import generations
 from indexing.bundle.maintenance.index_words import index_words
+from indexing.bundle.maintenance.repair import RepairReport
 from indexing.bundle.maintenance.rollback import rollback as roll_back
 from indexing.bundle.maintenance.staged import publish_staged
 from indexing.bundle.maintenance.verify import Problem
@@ -111,16 +112,18 @@ def verify(bundle: BundleFolder, as_json: Json = False) -> None:
 
 
 def repair(bundle: BundleFolder, drop_changes: DropChanges = False, as_json: Json = False) -> None:
-    """Repair the pointer to the current generation, and its index."""
+    """Repair the pointer to the current generation, and its index.
+
+    The exit code is 1 when the current state is still damaged.
+    """
     report = repair_bundle(bundle, drop_changes=drop_changes)
     if as_json:
         show_json("repair", {"bundle": str(bundle), **report.to_json()})
     else:
+        _show_each(report.left)
         if report.done:
             show_pairs(f"{bundle}: repaired", {str(number): step for number, step in enumerate(report.done, start=1)})
-        else:
-            say(f"{bundle}: nothing had to be repaired")
-        _show_problems(bundle, list(report.left))
+        say(f"{bundle}: {_outcome(report)}")
     if any(problem.serving for problem in report.left):
         raise typer.Exit(1)
 
@@ -175,9 +178,23 @@ def _show(bundle: Bundle, as_json: bool) -> None:
         show_pairs(str(bundle.root), about | {"kept": ", ".join(generations(bundle.root))})
 
 
+def _outcome(report: RepairReport) -> str:
+    """Say in the end how a bundle is."""
+    serving, left = sum(problem.serving for problem in report.left), len(report.left)
+    if serving:
+        return f"it is still damaged: repair cannot mend {serving} of what is named above; do what the hints say"
+    if left:
+        return f"the current state is whole; {left} of what is kept beside it is damaged, as named above"
+    return f"{'' if report.done else 'nothing had to be repaired, '}every byte is as it was written"
+
+
 def _show_problems(bundle: Path, problems: list[Problem]) -> None:
     if not problems:
         say(f"{bundle}: every byte is as it was written")
+    _show_each(problems)
+
+
+def _show_each(problems: Sequence[Problem]) -> None:
     for problem in problems:
         where = "current" if problem.serving else "kept"
         show_pairs(problem.path, {where: problem.message, "hint": problem.hint})

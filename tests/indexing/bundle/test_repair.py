@@ -4,11 +4,13 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from indexing.bundle.build import build_bundle
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.current import CURRENT
-from indexing.bundle.edits.edit import delete, upsert
+from indexing.bundle.edits.edit import add, delete, upsert
 from indexing.bundle.generation import generations
 from indexing.bundle.maintenance.rollback import rollback
 from indexing.bundle.maintenance.verify import verify
@@ -16,7 +18,7 @@ from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import BundleError
 from retrieval.retriever.learned_parts import compact, repair
 from retrieval.retriever.retriever import Retriever
-from tests.toy import ToyEncoder, dearer_file
+from tests.toy import ToyEncoder, dearer_file, toy_table
 
 FLIPS = 200
 
@@ -105,6 +107,31 @@ def test_what_cannot_be_repaired_is_named_with_a_way_out(root: Path) -> None:
     assert report.done == ()
     assert [problem.path for problem in report.left] == [f"{bundle.manifest.generation}/attributes.arrow"]
     assert "rollback" in report.left[0].hint
+
+
+def test_a_build_takes_over_the_shards_that_are_whole(toy_bundle: Path, tmp_path: Path) -> None:
+    root, items = tmp_path / "bundle", toy_table()
+    shutil.copytree(toy_bundle, root)
+    twins = items.slice(0, 3)
+    twins = twins.set_column(0, "item_id", pa.array(["one", "two", "three"]))
+    twins = twins.set_column(1, "title", pa.array(["a first pot", "a second pot", "a third pot"]))
+    add(root, Catalogue.from_arrow(twins), ToyEncoder())
+    compact(root)
+    _, second = Bundle.open(root).generation.shards
+    content = second.read_bytes()
+    second.unlink()  # it may be a link
+    second.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    (problem,) = [problem for problem in repair(root).left if problem.serving]
+    assert problem.path.endswith(f"store/{second.name}")
+    assert problem.hint.startswith("put it back from a copy, or build (and fit) again")
+    assert "repair" not in problem.message
+    encoder = ToyEncoder()
+    build_bundle(Catalogue.from_arrow(pa.concat_tables([items, twins])), encoder, root)
+    assert sorted({*encoder.encoded} & {*items["title"].to_pylist(), *twins["title"].to_pylist()}) == [
+        "a first pot", "a second pot", "a third pot",
+    ]  # fmt: skip
+    assert not [problem for problem in verify(root) if problem.serving]
+    assert Retriever.open(root, ToyEncoder()).search_texts(["a second pot"], 1)[0][0].item_id == "two"
 
 
 def test_changes_are_given_up_only_when_asked_to(root: Path) -> None:

@@ -12,7 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from indexing.bundle.bundle import Bundle
 from indexing.catalogue.item_ids import ItemIds
+from indexing.filesystem import fsops
 from retrieval.cli.display.output import counted
 from tests.cli_run import Run, json_lines, toy_runner
 from tests.paths import ROOT
@@ -233,10 +235,33 @@ def test_a_bundle_that_is_being_built_is_distinguished_from_none(tmp_path: Path,
 def test_nothing_to_repair_is_said_without_an_empty_box(bundle: Path, run: Run) -> None:
     code, out, _ = run("repair", bundle)
     assert code == 0
-    assert out.splitlines() == [
-        f"{bundle}: nothing had to be repaired",
-        f"{bundle}: every byte is as it was written",
-    ]
+    assert out.splitlines() == [f"{bundle}: nothing had to be repaired, every byte is as it was written"]
+
+
+def test_repair_names_damage_first_and_says_in_the_end_what_it_cannot_mend(bundle: Path, run: Run) -> None:
+    folder = Bundle.open(bundle).folder
+    (shard,) = (folder / "store").iterdir()
+    content = shard.read_bytes()
+    damage(shard)
+    code, out, _ = run("repair", bundle)
+    lines = out.splitlines()
+    assert (code, f"store/{shard.name}" in lines[0]) == (1, True)
+    assert lines[-1].startswith(f"{bundle}: it is still damaged: repair cannot mend 1 of what is named above; do what")
+    assert "put it back from a copy, or build (and fit) again" in " ".join(out.split())
+    assert "nothing had to be repaired" not in out
+    assert "try `commonspace repair`" not in out
+    shard.write_bytes(content)
+    damage(folder / "index.bin")
+    code, out, _ = run("repair", bundle)  # of the generation that is kept
+    lines = out.splitlines()
+    assert (code, "index.bin" in lines[0], "built again" in out) == (0, True, True)
+    assert lines[-1] == f"{bundle}: the current state is whole; 1 of what is kept beside it is damaged, as named above"
+
+
+def damage(path: Path) -> None:
+    content = path.read_bytes()
+    fsops.remove(path)  # it may be a link
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
 
 
 @pytest.mark.parametrize("command", ["search", "similar"])
