@@ -133,10 +133,10 @@ class LoadedBundle:
     @property
     def index(self) -> VectorIndex:
         """The index over all items, changes included."""
-        self._refuse_damage()
+        self.refuse_damage()
         return self._index
 
-    def _refuse_damage(self) -> None:
+    def refuse_damage(self) -> None:
         """Refuse to answer when a file was found to be damaged since this was opened.
 
         Raises:
@@ -163,7 +163,7 @@ class LoadedBundle:
         Raises:
             InputError: When the bundle has none.
         """
-        self._refuse_damage()
+        self.refuse_damage()
         if self._word_settings is None:
             raise InputError(
                 f"{self.bundle.root} has no index of words",
@@ -199,7 +199,7 @@ class LoadedBundle:
     @property
     def space(self) -> ItemSpace:
         """Item vectors, and what makes queries that fit them."""
-        self._refuse_damage()
+        self.refuse_damage()
         return self.rows.space
 
     @property

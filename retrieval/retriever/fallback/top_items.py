@@ -43,6 +43,7 @@ class ItemOrder(NamedTuple):
 def top_items(state: LoadedBundle, order: Order, k: int, where: Where, by: str | None, date: str | None) -> Candidates:
     """Give the k items that come first, or those of each value of an attribute; see `Retriever.top_items`."""
     check_choice(order, "order", get_args(Order))
+    state.refuse_damage()
     k = check_k(k)
     if date is not None and order != "newest":
         raise InputError(f"date says what is newest, but the order is {order!r}; leave it out, or ask for 'newest'")

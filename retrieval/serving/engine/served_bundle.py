@@ -45,6 +45,14 @@ class Served(NamedTuple):
         state = retriever.bundle.state
         return cls(retriever, state.generation, state.last, learned)
 
+    def refuse_damage(self) -> None:
+        """Refuse to answer once a file of the generation is known to be damaged, also where the answer is of others.
+
+        Raises:
+            DamagedFileError: When one is.
+        """
+        self.retriever.bundle.generation.checks.raise_if_damaged()
+
 
 class Unusable(NamedTuple):
     """Why a version cannot be served."""

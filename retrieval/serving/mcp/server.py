@@ -91,6 +91,7 @@ async def called(service: Service, tool: Tool, given: dict[str, Any]) -> CallToo
 
         def job() -> dict[str, Any]:
             served = service.served.current  # one for the whole answer
+            served.refuse_damage()
             body = named(served, tool.work(service, served, arguments))
             found: dict[str, Any] = to_jsonable_python(body, inf_nan_mode="null", serialize_unknown=True)
             return found

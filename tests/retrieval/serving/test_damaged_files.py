@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from indexing.bundle.bundle import Bundle
-from indexing.errors import InputError
+from indexing.errors import DamagedFileError, InputError
 from indexing.filesystem import file_checks, fsops
 from retrieval.retriever.learned_parts import repair
 from retrieval.serving import ServiceConfig
@@ -44,6 +44,30 @@ def test_damage_that_the_background_finds_ends_the_answers_until_it_is_mended(
     refused = client.post("/similar", json={"item_ids": ["red-mug"]})
     assert (refused.status_code, refused.json()["error"]["type"]) == (503, "DamagedFileError")
     assert "promise.safetensors is damaged" in client.get("/status").json()["problems"][0]
+    for path in (
+        "/items",
+        "/items/red-mug",
+        "/items?ids=red-mug",
+        "/facets",
+        "/map",
+        "/info",
+        "/generations",
+        "/metrics",
+    ):
+        status = 200 if path in ("/info", "/generations", "/metrics") else 503
+        assert client.get(path).status_code == status, path
+    for path, body in (
+        ("/search", {"texts": ["red"], "mode": "words"}),
+        ("/recommend", {"histories": [[]]}),
+        ("/complements", {"baskets": [["red-mug"]]}),
+        ("/next-items", {"item_ids": ["red-mug"]}),
+        ("/trending", {"order": "popular"}),
+        ("/rerank", {"texts": ["red"], "candidates": [["red-mug"]]}),
+        ("/tastes", {"history": []}),
+    ):
+        assert client.post(path, json=body).status_code == 503, path
+    with pytest.raises(DamagedFileError, match=r"promise\.safetensors is damaged"):
+        service.served.current.retriever.top_items("popular")
     monkeypatch.setattr(fsops, "sha256", whole)
     repair(own_shop)
     assert service.served.follow()

@@ -65,7 +65,7 @@ async def metrics(service: ServiceDep) -> Response:
 @router.get("/info", response_model=Info, summary="What is served", responses=error_responses())
 async def info(service: ServiceDep) -> Response:
     """The encoder, the index, what was learned, the attributes and the limits."""
-    return await reply(service, "search", lambda served: described(service, served))
+    return await reply(service, "search", lambda served: described(service, served), of_health=True)
 
 
 def described(service: Service, served: Served) -> dict[str, Any]:

@@ -21,15 +21,22 @@ async def reply(
     *,
     cost: int = 1,
     version: Version = AS_SERVED,
+    of_health: bool = False,
 ) -> Response:
     """Run work when its turn comes, and give what it gives together with the names of request and state.
 
-    Another version than the one that is served is opened before, outside of the queues.
+    Another version than the one that is served is opened before, outside of the queues. Nothing is answered of files
+    that are known to be damaged, but what says how the service is (``of_health``).
+
+    Raises:
+        DamagedFileError: When one is.
     """
     other = None if version == AS_SERVED else await service.served.opened(version)
 
     def job() -> bytes:
         served = other or service.served.current  # one for the whole request
+        if not of_health:
+            served.refuse_damage()
         return in_json(named(served, work(served)))
 
     return Response(await service.admission.run(kind, job, cost=cost), media_type="application/json")

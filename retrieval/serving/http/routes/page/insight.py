@@ -124,7 +124,7 @@ async def tastes(service: ServiceDep, body: TasteRequest) -> Response:
 async def status(service: ServiceDep, request: Request) -> Response:
     """Recall as promised and as found, what was learned and until when, and the age of the last live event."""
     beside = {"media": library_of(request) is not None, "routes": sorted(request.app.openapi()["paths"])}
-    return await reply(service, "search", lambda served: _status(service, served) | beside)
+    return await reply(service, "search", lambda served: _status(service, served) | beside, of_health=True)
 
 
 @router.get("/generations", response_model=KeptGenerationsAnswer, summary="The generations that the bundle keeps")
@@ -139,7 +139,7 @@ async def kept(service: ServiceDep) -> Response:
         is_open = service.served.open_generations()
         return {"generations": [_asked(one, served.generation, is_open) for one in found]}
 
-    return await reply(service, "search", work)
+    return await reply(service, "search", work, of_health=True)
 
 
 def _asked(described: dict[str, Any], served: str, is_open: Set[str]) -> dict[str, Any]:
