@@ -1,4 +1,4 @@
-"""The README's table of results, and the one of films in docs/reference/benchmarks.md, from scripts/benchmarks/results.
+"""Tables of results in the README and in two pages of docs/reference, from scripts/benchmarks/results.
 
     python -m scripts.benchmarks.readme_table [--check]
 
@@ -20,6 +20,15 @@ BENCHMARKS = ROOT / "scripts" / "benchmarks"
 RESULTS = BENCHMARKS / "results"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 HEAD = ("task", "data", "measure", "ours", "best peer", "interval", "command")
+INDEX_HEAD = (
+    "items",
+    "index",
+    *(f"{kind}: {cell}" for kind in ("texts", "pictures") for cell in ("recall@10", "a second", "ms for one")),
+    "bytes a vector",
+    "build, s",
+    "memory, MiB",
+    "about",
+)
 MADE_BY_FIT = "lists by commits"
 MINUS = "\N{MINUS SIGN}"
 NDCG = "ndcg@20"
@@ -109,6 +118,37 @@ def films(results: Path) -> str:
                 ]
             lines.append(tuple(row))
     return markdown(lines)
+
+
+def index_peers(results: Path) -> str:
+    """Make the table of tuned indexes: by size, the most texts a second first; then what was not measured, and why."""
+    lines: list[tuple[str, ...]] = [INDEX_HEAD, ("---",) * len(INDEX_HEAD)]
+    for path in (results / "tuned_peers.json", results / "tuned_peers_1m.json"):
+        for count, size in (json.loads(path.read_text())["result"]["sizes"] if path.exists() else {}).items():
+            rows = size["peers"].items()
+            for name, row in sorted(rows, key=lambda one: -one[1].get("text", {}).get("queries/s", 0)):
+                lines.append((f"{int(count):,}", name, *_index_cells(row)))
+    return markdown(lines) if len(lines) > 2 else "No run is kept yet."
+
+
+def _index_cells(row: Result) -> tuple[str, ...]:
+    cells, about = [], [row["note"]] if row.get("note") else []
+    for kind in ("text", "image"):
+        found = row.get(kind)
+        if found is None:
+            cells += ["", "", ""]
+            continue
+        cells += [
+            number(found["recall"]),
+            number(found["queries/s"], 0),
+            number(found["ms a query by itself, p50"], 2),
+        ]
+        if not found["reaches the goal on held-out queries"]:
+            about.append(f"no effort reaches the goal for {'texts' if kind == 'text' else 'pictures'}")
+    costs = [f"{row[name]:,}" if name in row else "" for name in ("bytes a vector", "build seconds", "MiB at most")]
+    if "not measured" in row:
+        about.append(f"not measured: {row['not measured']}")
+    return (*cells, *costs, "; ".join(about).replace("|", "/"))
 
 
 def markdown(lines: Sequence[tuple[str, ...]]) -> str:
@@ -274,7 +314,11 @@ SOURCES = (
     Source("fit_cost", fit_cost, "fit_cost"),
     Source("fit_scale", fit_scale, "fit_scale"),
 )
-PAGES = {"README.md": table, "docs/reference/benchmarks.md": films}
+PAGES = {
+    "README.md": table,
+    "docs/reference/benchmarks.md": films,
+    "docs/reference/index_peers.md": index_peers,
+}
 
 if __name__ == "__main__":
     main()

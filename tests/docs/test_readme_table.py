@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scripts.benchmarks import readme_table
-from scripts.benchmarks.readme_table import RESULTS, Source, films, number, recommended, table
+from scripts.benchmarks.readme_table import RESULTS, Source, films, index_peers, number, recommended, table
 
 
 @pytest.fixture
@@ -69,6 +69,25 @@ def test_results_to_come_have_rows(results: Path) -> None:
     assert "for −1.0 % ndcg@20 | 16.4 % more | by relevance alone | [14.8, 18.0] %" in rows  # noqa: RUF001
     assert "| recommend new items | MovieLens 100k, items nobody has seen, 829 users, 3 seeds |" in rows
     assert "items nobody has seen, all, 829 | 3 |" in films(results)
+
+
+def test_tuned_indexes_are_ordered_by_speed_and_what_is_missing_says_why(tmp_path: Path) -> None:
+    def found(speed: int, reaches: bool = True) -> dict[str, Any]:
+        measured = {"recall": 0.9512, "queries/s": speed, "ms a query by itself, p50": 0.126}
+        return measured | {"reaches the goal on held-out queries": reaches}
+
+    costs = {"bytes a vector": 2048, "build seconds": 1.5, "MiB at most": 1300}
+    slow = {"text": found(80), "image": found(900), "note": "M 16", **costs}
+    fast = {"text": found(4321), "image": found(90, reaches=False), "note": "", **costs}
+    rows = {"slow": slow, "none": {"not measured": "a | b"}, "fast": fast}
+    assert index_peers(tmp_path) == "No run is kept yet."
+    (tmp_path / "tuned_peers.json").write_text(json.dumps({"result": {"sizes": {"20000": {"peers": rows}}}}))
+    assert index_peers(tmp_path).splitlines()[2:] == [
+        "| 20,000 | fast | 0.951 | 4,320 | 0.13 | 0.951 | 90 | 0.13 | 2,048 | 1.5 | 1,300 | "
+        "no effort reaches the goal for pictures |",
+        "| 20,000 | slow | 0.951 | 80 | 0.13 | 0.951 | 900 | 0.13 | 2,048 | 1.5 | 1,300 | M 16 |",
+        "| 20,000 | none |  |  |  |  |  |  |  |  |  | not measured: a / b |",
+    ]
 
 
 def test_a_result_of_another_shape_is_an_error(results: Path) -> None:

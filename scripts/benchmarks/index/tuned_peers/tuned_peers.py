@@ -1,0 +1,121 @@
+"""Other libraries beside this one, all tuned by one rule on held-out queries, and measured once on others.
+
+    python -m scripts.benchmarks.index.tuned_peers.tuned_peers PAIRS --work FOLDER --prepare
+    python -m scripts.benchmarks.index.tuned_peers.tuned_peers PAIRS --work FOLDER [--counts 20000 200000]
+    python -m scripts.benchmarks.index.tuned_peers.tuned_peers PAIRS --work FOLDER --counts 1000000
+        --build-limit 900 --search-limit 300 --name tuned_peers_1m
+
+PAIRS is a folder with `image_emb.npy` and `text_emb.npy` of some hundred real pairs, from whose geometry items, texts
+and pictures are drawn (`geometry`). Half of the queries tune: for texts and for pictures the smallest effort of a grid
+is taken at which recall@10 reaches 0.95 (`tuning`). The other half is reported: recall, queries a second of one batch
+by as many threads as there are cores (the median of three), and the median of single queries on one core. A peer runs
+in a process of its own, in an environment of its own that pip makes. `--prepare` makes all of them and draws the
+vectors, so that the run after it only measures. What cannot be installed, crashes or takes longer than its limit has a
+row that says so. Each row is kept in FOLDER as soon as it is measured, so that a run that was stopped continues;
+`--again NAME` measures peers anew. The rows go to `results/NAME.json`, each with the commit and the load of the machine
+at which it was measured.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from indexing.filesystem.fsops import write_bytes
+from indexing.runtime.threads import cores
+from scripts.benchmarks.index.tuned_peers.drawn_files import DrawnFiles, draw_files
+from scripts.benchmarks.index.tuned_peers.environments import NotInstalledError, interpreter
+from scripts.benchmarks.index.tuned_peers.measure_peer import Limits, measure_peer
+from scripts.benchmarks.index.tuned_peers.peer_list import PEERS, Peer
+from scripts.benchmarks.record import keep, state_of
+
+TARGET, QUERIES = 0.95, 2000
+OURS = PEERS[0].name
+
+
+def main() -> None:
+    """Measure what is not measured yet, and keep all of it."""
+    given = _arguments()
+    peers = [peer for peer in PEERS if given.peers is None or peer.name in given.peers]
+    limits = Limits(given.build_limit, given.search_limit, TARGET, given.threads)
+    sizes: dict[str, Any] = {}
+    for count in given.counts:
+        catalogue = draw_files(given.work / "drawn", given.pairs, count, QUERIES, given.seed)
+        if given.prepare:
+            continue
+        rows = {peer.name: row_of(peer, catalogue, limits, given) for peer in peers}
+        sizes[str(count)] = {**catalogue.info, "peers": rows, "compared": compared(rows)}
+    if given.prepare:
+        for peer in peers:
+            try:
+                print(peer.name, interpreter(given.work / "environments", peer.environment, peer.packages), flush=True)
+            except NotInstalledError as error:
+                print(f"{peer.name}: {error}", file=sys.stderr, flush=True)
+        return
+    stated = {(row["commit"], row["clean_tree"]) for size in sizes.values() for row in size["peers"].values()}
+    if len(stated) > 1:
+        print(f"rows were measured at several states: {sorted(stated)}; --again measures anew", file=sys.stderr)
+    about = {"target": TARGET, "threads": given.threads, "queries that tune": QUERIES // 2}
+    limit = {"build limit, s": given.build_limit, "search limit, s": given.search_limit}
+    keep(given.name, {**about, **limit, "states measured": len(stated), "sizes": sizes}, given.seed)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pairs", type=Path)
+    parser.add_argument("--work", type=Path, required=True, help="folder for environments, vectors and rows")
+    parser.add_argument("--counts", type=int, nargs="+", default=[20_000, 200_000])
+    parser.add_argument("--peers", nargs="+", metavar="NAME", choices=[peer.name for peer in PEERS])
+    parser.add_argument("--again", nargs="+", metavar="NAME", default=[], help="measure these anew, or 'all'")
+    parser.add_argument("--prepare", action="store_true", help="make environments and draw vectors, measure nothing")
+    parser.add_argument("--build-limit", type=float, default=90, metavar="SECONDS")
+    parser.add_argument("--search-limit", type=float, default=60, metavar="SECONDS")
+    parser.add_argument("--threads", type=int, default=cores())
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--name", default="tuned_peers", help="of the file of results")
+    return parser.parse_args()
+
+
+def row_of(peer: Peer, catalogue: DrawnFiles, limits: Limits, given: argparse.Namespace) -> dict[str, Any]:
+    """Give the row of a peer that is kept, or measure and keep it."""
+    path: Path = given.work / "rows" / catalogue.folder.name / f"{peer.name}.json"
+    if path.exists() and not {peer.name, "all"} & set(given.again):
+        kept: dict[str, Any] = json.loads(path.read_text())
+        return kept
+    state = {**state_of(Path(__file__).parent), "load before": round(os.getloadavg()[0], 2)}
+    try:
+        python = interpreter(given.work / "environments", peer.environment, peer.packages)
+        row = measure_peer(peer, python, catalogue, limits, given.work)
+    except NotInstalledError as error:
+        row = {"settings": dict(peer.settings), "not measured": f"not installed: {error}"}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    row |= state
+    write_bytes(path, (json.dumps(row, indent=2) + "\n").encode())
+    print(len(catalogue.items), peer.name, row, flush=True)
+    return row
+
+
+def compared(rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """For each kind of query, the best peer that reaches the goal on held-out queries, and what ours is beside it."""
+    found: dict[str, Any] = {}
+    for kind in ("text", "image"):
+        speeds = {
+            name: row[kind]["queries/s"]
+            for name, row in rows.items()
+            if kind in row and row[kind]["reaches the goal on held-out queries"]
+        }
+        others = [name for name in speeds if name != OURS]
+        if others:
+            best = max(others, key=lambda name: float(speeds[name]))
+            found[kind] = {"best peer": best, "queries/s": speeds[best]}
+            if OURS in speeds:
+                found[kind] |= {"ours": speeds[OURS], "times the best peer": round(speeds[OURS] / speeds[best], 2)}
+    missing: Sequence[str] = [name for name, row in rows.items() if "not measured" in row]
+    return {**found, "not measured": list(missing)}
+
+
+if __name__ == "__main__":
+    main()
