@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import functools
 import multiprocessing
+import signal
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -99,6 +101,8 @@ def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT; then no new request is taken, and those that have begun are answered.
 
+    It returns after SIGTERM, with any number of workers.
+
     Args:
         config: The settings.
         workers: Processes that answer; each opens the bundle, and they share the memory of files that are mapped, and
@@ -125,11 +129,29 @@ def serve(
         if ready is not None:
             ready(_url(sockets[0]), _url(sockets[1]) if len(sockets) > 1 else None)
         if app is not None:
-            uvicorn.Server(uvicorn_config(app)).run(sockets)
+            with ending_at_sigterm():
+                uvicorn.Server(uvicorn_config(app)).run(sockets)
         else:
             settings = uvicorn_config(functools.partial(worker_app, config, log), workers=workers, factory=True)
             with shared_metrics():
                 Workers(settings, sockets=sockets).run()
+
+
+@contextlib.contextmanager
+def ending_at_sigterm() -> Iterator[None]:
+    """Let SIGTERM end a server without ending the process, so that it exits with 0, as several workers do.
+
+    uvicorn stops gracefully, and then raises the signal once more for the handler that was there before: usually the
+    one of the system, which ends the process as if it had been killed.
+    """
+    if threading.current_thread() is not threading.main_thread():  # which alone may listen to signals, as in uvicorn
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def check_elsewhere(config: ServiceConfig) -> None:

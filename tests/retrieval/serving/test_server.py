@@ -94,9 +94,17 @@ def test_requests_that_have_begun_are_answered_at_sigterm(bundle: Path) -> None:
         process.send_signal(signal.SIGTERM)
         for thread in threads:
             thread.join()
-        assert process.wait(15) in (0, -signal.SIGTERM)
+        assert process.wait(15) == 0
         assert not faults
         assert all(len(answer["results"]) == 200 for answer in answers)
+
+
+def test_one_worker_ends_with_0_after_sigterm_and_with_130_after_ctrl_c(bundle: Path) -> None:
+    """Supervisors take another code for a failure. `test_workers.py` has several workers."""
+    for sent, code in ((signal.SIGTERM, 0), (signal.SIGINT, 130)):
+        with running(bundle) as (process, _):
+            process.send_signal(sent)
+            assert process.wait(30) == code
 
 
 @pytest.mark.slow
