@@ -33,7 +33,9 @@ class ShowOnce(TypedDict, total=False):
     """Keyword arguments of every verb that finds items: variants and near-duplicates are shown once.
 
     As many distinct hits as asked for are found where they exist: four times as many items are retrieved, and for the
-    queries that are then short four times as many again, until k are left or nothing more is found.
+    queries that are then short four times as many again, until k are left or nothing more is found. Near-duplicates are
+    sought among the best 4,000, or four times as many as asked for, and a `CommonspaceWarning` says where these have
+    fewer distinct hits.
 
     Attributes:
         group_by: An attribute, as ``"parent_id"``: of the items with one value the best-ranked is shown. Items without

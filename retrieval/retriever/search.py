@@ -9,11 +9,12 @@ import numpy as np
 
 from indexing.arrays import Rows, Vectors, check_vectors
 from indexing.encoders.base import require, with_audio
-from indexing.errors import InputError
+from indexing.errors import CommonspaceWarning, InputError
 from indexing.index.base import check_k
 from indexing.index.words.word_index import WeightedText
 from indexing.media.files import Modality
 from indexing.runtime.arguments import check_choice, check_list
+from indexing.runtime.warn import warn
 from retrieval.candidates import Candidates
 from retrieval.candidates.lists import with_lists
 from retrieval.candidates.sources import codes_for
@@ -205,6 +206,7 @@ Find = Callable[[int, Rows | None], Candidates]
 """Finds so many items for the queries at some positions, None for all."""
 
 DEEPER = 4  # times as many items as are asked for, and then as many as before
+NEAR_DEPTH = 4_000  # candidates of a query among which near-duplicates are sought, or `DEEPER` times its k if more
 MAX_CANDIDATES = 2_000_000  # retrieved at once beyond the first time
 T = TypeVar("T")
 
@@ -219,7 +221,10 @@ def take_queries(queries: Sequence[T], at: Rows | None) -> Sequence[T]:
 
 
 def shown_once(state: LoadedBundle, find: Find, k: int, asked: ShowOnce) -> Candidates:
-    """Find k hits of each query that are shown once, as far as they exist; see `ShowOnce`."""
+    """Find k hits of each query that are shown once, as far as they exist; see `ShowOnce`.
+
+    Warns of queries that have fewer because near-duplicates are sought among so many candidates alone.
+    """
     collapse = Collapse.of(asked)
     if not collapse:
         return find(k, None)
@@ -228,8 +233,11 @@ def shown_once(state: LoadedBundle, find: Find, k: int, asked: ShowOnce) -> Cand
     retrieved = find(depth, None)
     found = collapse_hits(state, retrieved, k, collapse)
     short = _short(retrieved, found, np.arange(len(found)), k, depth)
-    while len(short) and depth < len(state.items):
-        depth = min(DEEPER * depth, len(state.items))
+    deepest = len(state.items)
+    if collapse.min_similarity is not None:
+        deepest = min(deepest, max(depth, NEAR_DEPTH))
+    while len(short) and depth < deepest:
+        depth = min(DEEPER * depth, deepest)
         still: list[Rows] = []
         for block in np.array_split(short, -(-len(short) * depth // MAX_CANDIDATES)):
             retrieved = find(depth, block)
@@ -237,6 +245,12 @@ def shown_once(state: LoadedBundle, find: Find, k: int, asked: ShowOnce) -> Cand
             found = _replaced(found, block, deeper)
             still.append(_short(retrieved, deeper, block, k, depth))
         short = np.concatenate(still)
+    if len(short) and depth < len(state.items):
+        warn(
+            f"near-duplicates are sought among the best {depth:,} candidates of a list, and {len(short)} of "
+            f"{len(found)} lists have fewer than {k} distinct hits there; raise min_similarity, or ask for fewer hits",
+            CommonspaceWarning,
+        )
     return found
 
 

@@ -1,5 +1,7 @@
 """Variants and near-duplicates shown once: a case by hand, plain loops, and the verbs on a small bundle."""
 
+import re
+import warnings
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from PIL import Image
 from indexing import Catalogue, build_bundle, update
 from indexing.arrays import Vectors
 from indexing.catalogue.item_ids import ItemIds
-from indexing.errors import FilterError, InputError
+from indexing.errors import CommonspaceWarning, FilterError, InputError
 from retrieval.candidates import Candidates
 from retrieval.postprocess.duplicates import collapsed, group_codes
 from retrieval.retriever import search as searching
@@ -154,6 +156,31 @@ def test_queries_are_encoded_once_however_deep_the_search(
     assert (encoder.encoded[encoded + 2 :], encoder.pictures - pictures) == (["red mug", "red mug"], 1)
     retriever.search_images([red], 5, group_by="parent_id")
     assert (encoder.pictures - pictures, depths) == (2, [20, 66] * 3)
+
+
+def test_near_duplicates_are_sought_among_so_many_candidates(
+    retriever: Retriever, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where that leaves fewer than k, a warning says so; values of an attribute are sought to the end."""
+    monkeypatch.setattr(searching, "NEAR_DEPTH", 30)
+    texts, said = (
+        ["red mug", "green lamp"],
+        (
+            "near-duplicates are sought among the best 30 candidates of a list, and 1 of 2 lists have fewer than 5 "
+            "distinct hits there; raise min_similarity, or ask for fewer hits"
+        ),
+    )
+    deep = retriever.search_texts(texts, 30)
+    with pytest.warns(CommonspaceWarning, match=re.escape(said)):
+        found = retriever.search_texts(texts, 5, duplicates="collapse")
+    wanted = retriever.collapse(deep, 5, min_similarity=0.98)
+    assert (len(ids(found, 0)), len(ids(found, 1))) == (len(ids(wanted, 0)), 5) == (1, 5)
+    assert len(found.folded_ids(0)[0]) == 29
+    with warnings.catch_warnings(action="error"):
+        assert len(ids(retriever.search_texts(texts, 5, group_by="parent_id"), 0)) == 5
+        monkeypatch.setattr(searching, "NEAR_DEPTH", 66)  # nothing more can be found
+        few = retriever.search_texts(texts, 5, where="parent_id = mug", duplicates="collapse")
+    assert len(ids(few, 0)) == 1
 
 
 def test_all_verbs_show_once(retriever: Retriever) -> None:

@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from indexing.arrays import Vectors
 from retrieval import Retriever
+from retrieval.retriever import search as searching
 from retrieval.serving.engine.cross_encoding import OneAtATime
 from retrieval.serving.events.event_log import EventLog
 from tests.retrieval.serving.conftest import WRITE, Started
@@ -95,6 +96,27 @@ def test_candidates_are_filtered_and_variants_shown_once(
     expected = first_of_each(order, lambda one, other: bool(vectors[one] @ vectors[other] >= 0.5))
     assert 1 < len(expected) < len(names)
     assert ask(duplicates="collapse", min_similarity=0.5) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/search", {"texts": ["red mug"]}),
+        ("/similar", {"item_ids": ["red-mug"]}),
+        ("/recommend", {"histories": [["red-mug"]], "stages": "retrieval"}),
+    ],
+)
+def test_a_note_says_where_near_duplicates_left_less_than_k(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, path: str, asked: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(searching, "NEAR_DEPTH", 10)
+    body = client.post(path, json={**asked, "k": 2, "duplicates": "collapse", "min_similarity": 1e-6}).json()
+    assert len(body["results"][0]["hits"]) == 1  # all items are near to each other
+    assert len(body["results"][0]["hits"][0]["folded"]) == 9
+    assert body["notes"] == [
+        "near-duplicates are sought among the best 10 candidates of a list, and 1 of 1 lists have fewer than 2 "
+        "distinct hits there; raise min_similarity, or ask for fewer hits"
+    ]
 
 
 def test_rerank_refuses_what_it_cannot_order(client: TestClient) -> None:
