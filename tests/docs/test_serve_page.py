@@ -38,6 +38,37 @@ def test_fields_of_the_table_are_those_of_requests(client: TestClient) -> None:
     assert named == known - own
 
 
+PAGE_ALONE = {"/map/places", "/media"}  # a search drawn on the map of the page
+ALSO = {"lists": ["search", "similar", "recommend", "complements", "next-items", "trending", "rerank"]}
+PATHS = {"items": "/items", "item": "/items/{item_id}"}
+
+
+def test_each_field_is_of_the_routes_that_the_table_names(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    taken: dict[str, set[str]] = {}
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            contents = operation.get("requestBody", {}).get("content", {}).values()
+            models = [one["schema"].get("$ref", "").rpartition("/")[2] for one in contents]
+            fields = [
+                name for model in models if model for name in document["components"]["schemas"][model]["properties"]
+            ]
+            for name in [*fields, *(one["name"] for one in operation.get("parameters", ()))]:
+                if path not in PAGE_ALONE and not path.startswith("/admin"):
+                    taken.setdefault(name, set()).add(path)
+    lists = [f"/{name}" for name in ALSO["lists"]]
+    assert all(f"`{path}`" in HTTP.split("`lists` are the routes")[1].split("| field")[0] for path in lists)
+    rows = re.findall(
+        r"^\| (`[^|]*) \| ([^|]*) \|", HTTP.split("## Fields of requests")[1].split("## Status")[0], re.MULTILINE
+    )
+    assert len(rows) > 15
+    for fields, routes in rows:
+        names = [name for word in routes.split(", ") for name in ALSO.get(word, [word])]
+        named = {PATHS.get(name, f"/{name}") for name in names}
+        for field in re.findall(r"`(\w+)`", fields):
+            assert named == taken[field], field
+
+
 @pytest.mark.parametrize("path", ["/search", "/recommend"])
 def test_requests_of_the_page_are_understood(client: TestClient, path: str) -> None:
     found = re.findall(rf"localhost:8080{path} .*?-d '(.*?)'", SERVE, re.DOTALL)
