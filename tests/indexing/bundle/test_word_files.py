@@ -99,6 +99,23 @@ def test_words_follow_a_change_and_its_compaction(
     np.testing.assert_array_equal(retriever.search(["red shoe", text], 20, mode="words").rows, rebuilt[1])
 
 
+def test_scores_keep_the_statistics_of_the_generation_until_compaction(root: Path) -> None:
+    """Also those of items that did not change, whose scores move when documents are counted anew."""
+
+    def score() -> float:
+        (hit,) = Retriever.open(root, ToyEncoder()).search(["red mug"], 1, mode="words")[0]
+        assert hit.item_id == "red-mug"
+        return hit.score
+
+    before = score()
+    put_new(root)
+    assert score() == before
+    compact(root)
+    bundle = Bundle.open(root)
+    texts = texts_of(bundle.attributes, ("title", "tags"), np.arange(len(bundle.items)))
+    assert score() == WordIndex.build(texts).search(["red mug"], 1)[0][0, 0] != before
+
+
 def test_a_state_shares_the_words_of_its_generation(root: Path) -> None:
     before = Retriever.open(root, ToyEncoder())
     assert before.search(["teapot"], mode="words")[0] == []
