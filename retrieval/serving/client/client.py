@@ -35,7 +35,9 @@ class Client(Verbs):
         timeout: Seconds until a request is given up, with all that is tried again, whatever the service does.
         retries: How often a request is sent again at most, where the service says when to, or gives no connection. What
             would do more the second time is not.
-        http: The client of httpx2 that sends requests, which stays open; one with a proxy or certificates, say.
+        http: The client of httpx2 that sends requests, which stays open; one with a proxy or certificates, say. Use it
+            for nothing else: on a connection that others made with it, ``timeout`` bounds each read of headers, not
+            their sum, so that a service that sends them byte by byte can hold a call for longer.
 
     Example::
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 import anyio
+import httpx2
 import pytest
 
 from retrieval.serving.client import AsyncClient, Client, UnreachableError
@@ -45,9 +46,10 @@ def dripping(request: pytest.FixtureRequest) -> Iterator[str]:
     thread.join(20)
 
 
-def test_an_answer_that_comes_byte_by_byte_is_given_up(dripping: str) -> None:
+@pytest.mark.parametrize("is_given", [False, True])
+def test_an_answer_that_comes_byte_by_byte_is_given_up(dripping: str, is_given: bool) -> None:
     """Where only its parts were bounded, the connection would end before, and the error would be another one."""
-    with Client(dripping, timeout=20, retries=0) as client:
+    with httpx2.Client() as http, Client(dripping, timeout=20, retries=0, http=http if is_given else None) as client:
         assert client.live().status == "live"
         with pytest.raises(UnreachableError, match="did not answer in time"):
             client.live(timeout=0.3)
