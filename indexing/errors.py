@@ -27,10 +27,13 @@ A message says what is wrong, with which value (at most three examples), and wha
 `CommonspaceWarning`; the command line prints it as a note.
 """
 
+import difflib
 import importlib
 from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import Any
+
+_MAX_COMPARED = 100  # characters of a name that may be another one
 
 
 class CommonspaceError(Exception):
@@ -162,6 +165,23 @@ def examples(values: Iterable[object], at_most: int = 3) -> str:
             return ", ".join([*shown, "…"])
         shown.append(repr(value))
     return ", ".join(shown)
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Ask whether one of some names was meant that is spelled much alike; empty where none is.
+
+    >>> did_you_mean("Hybird", ["vector", "words", "hybrid"]), did_you_mean("x", ["vector"])
+    (", did you mean 'hybrid'?", '')
+    """
+    near = nearest(name, names)
+    return "" if near is None else f", did you mean {near!r}?"
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """Give the one of some names that is spelled most like another, None where none is near."""
+    folded = {one.casefold(): one for one in names}
+    close = difflib.get_close_matches(name[:_MAX_COMPARED].casefold(), folded, n=1)
+    return folded[close[0]] if close else None
 
 
 def import_extra(module: str, extra: str) -> Any:  # noqa: ANN401 - a module

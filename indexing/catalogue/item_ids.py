@@ -1,10 +1,11 @@
 """The two names of an item: its item_id (public, a string) and its row (internal, int64)."""
 
 import re
+import string
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from difflib import get_close_matches
-from itertools import chain, islice
+from itertools import chain
 from operator import index
 
 import numpy as np
@@ -18,7 +19,9 @@ from indexing.filesystem.id_table import HASHED_ROWS, HASHES, IdsInMemory, IdTab
 from indexing.runtime.arguments import check_iterable, check_kind
 
 MAX_ITEM_ID_LENGTH = 512
-_MAX_SEARCHED = 200_000  # ids among which one that is spelled alike is looked for
+_MAX_COMPARED = 5_000  # ids that are compared one by one with one that is not known
+_MAX_EDITED = 64  # characters of an id of which others are made by one edit
+_CHARACTERS = f"{string.ascii_letters}{string.digits}-_./ "  # that an edit may put into an id
 
 
 class ItemIds(Sequence[str]):
@@ -122,9 +125,17 @@ class ItemIds(Sequence[str]):
         return rows
 
     def suggestion(self, item_id: object) -> str:
-        """Ask whether one that is spelled much alike was meant, where there is one; empty otherwise."""
+        """Ask whether one that is spelled much alike was meant, where there is one; empty otherwise.
+
+        Of many items it is one that differs by a single character, by two that changed places, or by its case: these
+        are made of the id and looked up, as comparing all of them would take seconds.
+        """
         text = str(item_id)
-        candidates = (known_id for known_id in islice(self, _MAX_SEARCHED) if abs(len(known_id) - len(text)) <= 2)
+        if len(self) > _MAX_COMPARED:
+            spelled = [text.lower(), text.upper(), text.capitalize()]
+            close = self.known([*spelled, *one_edit_from(text)] if len(text) <= _MAX_EDITED else spelled)
+            return f"; did you mean {close[0]!r}?" if close else ""
+        candidates = (known_id for known_id in self if abs(len(known_id) - len(text)) <= 2)
         folded = {known_id.casefold(): known_id for known_id in candidates if known_id in self}
         close = get_close_matches(text.casefold(), folded, n=1, cutoff=0.75)
         return f"; did you mean {folded[close[0]]!r}?" if close else ""
@@ -213,6 +224,19 @@ def _check(item_ids: Sequence[str]) -> None:
         raise InputError(
             f"{len(duplicates)} item ids appear more than once, e.g. {examples(duplicates)}; make them unique"
         )
+
+
+def one_edit_from(text: str) -> Iterator[str]:
+    """Give what becomes of a text by one edit: two characters change places, one is left out, another, or put in.
+
+    >>> {"ba", "a", "cb", "acb"} <= set(one_edit_from("ab"))
+    True
+    """
+    yield from (text[:at] + text[at + 1] + text[at] + text[at + 2 :] for at in range(len(text) - 1))
+    yield from (text[:at] + text[at + 1 :] for at in range(len(text)))
+    characters = dict.fromkeys(text + _CHARACTERS)
+    yield from (text[:at] + other + text[at + 1 :] for at in range(len(text)) for other in characters)
+    yield from (text[:at] + other + text[at:] for at in range(len(text) + 1) for other in characters)
 
 
 def item_id_problem(item_id: object) -> str | None:

@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.errors import InputError, examples
+from indexing.errors import InputError, did_you_mean, examples
 from indexing.runtime.safe_text import without_secrets
 from indexing.runtime.warn import warn
 
@@ -202,7 +202,8 @@ def check_choice(value: object, name: str, choices: Iterable[Kind]) -> Kind:
     allowed = list(choices)
     if not isinstance(value, str) or value not in allowed:
         description = f"{value!r:.60}" if isinstance(value, str) else shown(value)
-        raise InputError(f"{name} is {description}; give one of {', '.join(map(repr, allowed))}")
+        meant = did_you_mean(value, map(str, allowed)) if isinstance(value, str) else ""
+        raise InputError(f"{name} is {description}{meant}; give one of {', '.join(map(repr, allowed))}")
     return value
 
 

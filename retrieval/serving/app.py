@@ -41,6 +41,7 @@ from retrieval.serving.http.middleware import RefusedBodyError, Surroundings, ov
 from retrieval.serving.http.openapi import with_whole_examples
 from retrieval.serving.http.routes import admin, events, health, items, recommend, related, rerank, search
 from retrieval.serving.http.routes.page import files, insight, media
+from retrieval.serving.http.unknown_paths import which_method, which_path
 from retrieval.serving.http.unreadable import unreadable
 from retrieval.serving.insight.media import MediaLibrary
 from retrieval.serving.observability.logs import log_answered
@@ -157,16 +158,18 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await asyncio.to_thread(shut_down, app.state.tracer_provider)
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     if isinstance(error, RefusedBodyError):
         return error.response()
     status = error.status_code if isinstance(error, HTTPException) else 500
     kinds = {404: "NotFoundError", 405: "MethodError"}
     message = str(error.detail) if isinstance(error, HTTPException) else "the service failed"
-    if status == 404:
-        message = "there is nothing at this path"
     headers = error.headers if isinstance(error, HTTPException) else None
     hint = "send JSON as /openapi.json describes it, without deep nesting" if status == 400 else ""
+    if status == 404:
+        message, hint = "there is nothing at this path", which_path(request)
+    elif status == 405:
+        message, hint = "this path has no such method", which_method(request)
     return error_response(status, kinds.get(status, "RequestError"), message, hint, headers)
 
 

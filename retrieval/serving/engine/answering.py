@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from indexing.catalogue.arrow_values import python_values
-from indexing.errors import FilterError, InputError, examples
+from indexing.errors import FilterError, InputError, did_you_mean, examples
 from retrieval.candidates import SOURCES, Candidates
 from retrieval.postprocess.rules import Ruled
 from retrieval.postprocess.titles import titles_at
@@ -174,7 +174,8 @@ def attributes_at(retriever: Retriever, rows: Any, names: str | Sequence[str]) -
     columns = table.column_names if names == "all" else list(names)
     if missing := [name for name in columns if name not in table.column_names]:
         raise FilterError(
-            f"there is no attribute {examples(missing)}; give some of {examples(table.column_names, 20)}, or 'all'"
+            f"there is no attribute {examples(missing)}{did_you_mean(missing[0], table.column_names)}; give some of "
+            f"{examples(table.column_names, 20)}, or 'all'"
         )
     unique, inverse = np.unique(np.asarray(rows, np.int64), return_inverse=True)
     taken = table.select([name for name in columns if name != ITEM_ID]).take(pa.array(unique))

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from indexing.errors import GenerationError, InputError, examples
+from indexing.errors import GenerationError, InputError, did_you_mean, examples
 from indexing.runtime.arguments import check_path, distinct_keys, is_number, shown, shown_number
 from retrieval.interactions.impressions import SCHEMA, Impressions
 from retrieval.postprocess.duplicates import ShowOnce
@@ -137,7 +137,8 @@ class Scenarios:
             InputError: When there is no such scenario.
         """
         if name not in self.settings:
-            raise InputError(f"there is no scenario {name!r}; give one of {examples(self.settings, 20)}")
+            meant = did_you_mean(name, self.settings)
+            raise InputError(f"there is no scenario {name!r}{meant}; give one of {examples(self.settings, 20)}")
         return name
 
     def of_user(self, user_id: str | None) -> str:

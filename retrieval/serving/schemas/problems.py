@@ -7,12 +7,15 @@ from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, Tag
 
+from indexing.errors import did_you_mean
+
 NUM_PROBLEMS = 3  # of a body, that a message names
 NUM_NAMES = 8  # of fields that a message lists where none is near
 ELSEWHERE = dict.fromkeys(("limit", "top_k", "topk", "n", "num", "size", "count"), "k")
 ELSEWHERE |= {**dict.fromkeys(("q", "query"), "texts"), **dict.fromkeys(("filter", "filters"), "where")}
 """What fields are called in other systems."""
 _KIND = re.compile(r"\[|^(constrained-)?(str|int|float|bool|bytes|list|dict)$")
+_QUOTED = re.compile("'([^']*)'")
 _OBJECTS = frozenset({"model_type", "model_attributes_type", "dict_type", "dataclass_type"})
 
 
@@ -41,6 +44,8 @@ def _in_words(problem: Any, names: Sequence[str]) -> str:  # noqa: ANN401
     kind = problem.get("type")
     if kind == "extra_forbidden":
         return unknown_field(str(problem["loc"][-1]), problem.get("names", names))
+    if kind == "literal_error" and isinstance(given := problem.get("input"), str):
+        return problem["msg"] + did_you_mean(given, _QUOTED.findall(problem["ctx"]["expected"]))
     if kind in _OBJECTS:
         return "give an object"
     return str(problem.get("msg", "")).removeprefix("Value error, ")

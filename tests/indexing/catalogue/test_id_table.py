@@ -6,11 +6,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from indexing.catalogue import item_ids
 from indexing.catalogue.item_ids import ItemIds, sampled_rows
-from indexing.errors import UnknownItemError
+from indexing.errors import InputError, UnknownItemError
 from indexing.filesystem import id_table
 from indexing.filesystem.id_table import IdsInMemory, MappedIds, hash_table
 from indexing.filesystem.mapped import map_array, map_table, write_array, write_table
+from indexing.runtime.arguments import check_choice
 
 IDS = [f"item-{row}" for row in range(300)] + ["Größe", "日本", "x" * 500]
 
@@ -96,3 +98,43 @@ def test_a_sample_changes_by_the_item_that_comes_or_goes_alone(mapped: MappedIds
         few = np.zeros(len(ids), np.bool_)
         few[[5, 2]] = True
         assert (sampled_rows(ids, 2, few).tolist(), sampled_rows(ids, 0, few).tolist()) == ([2, 5], [])
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("item-12x", "item-12"),
+        ("itm-123", "item-123"),
+        ("iten-123", "item-123"),
+        ("ietm-123", "item-123"),
+        ("ITEM-123", "item-123"),
+        ("Grösse", None),
+        ("Gröse", None),
+        ("Größ", "Größe"),
+        ("x" * 499, None),  # too long to be changed at each place
+        ("another", None),
+        ("item-13", None),  # it is gone
+    ],
+)
+@pytest.mark.parametrize("most", [10, 5_000])
+def test_an_id_that_may_be_meant(
+    mapped: MappedIds, monkeypatch: pytest.MonkeyPatch, most: int, given: str, meant: str | None
+) -> None:
+    """Of many items it is looked up, of few all are compared, so that more may be found."""
+    monkeypatch.setattr(item_ids, "_MAX_COMPARED", most)
+    items = ItemIds.of_table(mapped).changed((["item-13", *(f"item-13{digit}" for digit in range(10))], []))
+    said = items.suggestion(given)
+    if most == 10 and given != "item-13":
+        assert said == ("" if meant is None else f"; did you mean {meant!r}?")
+    assert "item-13'" not in said
+    if most == 5_000 and meant is not None:
+        assert said.startswith("; did you mean ")
+
+
+def test_a_choice_that_may_be_meant() -> None:
+    with pytest.raises(
+        InputError, match=r"^mode is 'Hybird', did you mean 'hybrid'\?; give one of 'vector', 'hybrid'$"
+    ):
+        check_choice("Hybird", "mode", ("vector", "hybrid"))
+    with pytest.raises(InputError, match=r"^mode is 'zzz'; give one of 'vector', 'hybrid'$"):
+        check_choice("zzz", "mode", ("vector", "hybrid"))

@@ -13,6 +13,7 @@ from retrieval.serving.schemas.queries import RecommendRequest, SearchRequest
 from tests.retrieval.serving.conftest import WRITE, Started
 from tests.toy import picture
 
+ADMIN = "admin-" + "a" * 20
 RED = {"texts": ["red"]}
 
 
@@ -124,6 +125,59 @@ def test_forms(client: TestClient) -> None:
     said, hint = error_of(client.post("/search/upload", json={"k": 2}))
     assert said == "the content-type is 'application/json', and files come in a form"
     assert hint == "send them as multipart/form-data, as curl does by -F"
+
+
+MODES, ORDERS = "'vector', 'words' or 'hybrid'", "'trending', 'popular' or 'newest'"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "said"),
+    [
+        ("/search", {**RED, "mode": "Hybird"}, f"mode: Input should be {MODES}, did you mean 'hybrid'?"),
+        ("/search", {**RED, "mode": "zzz"}, f"mode: Input should be {MODES}"),
+        ("/trending", {"order": "newst"}, f"order: Input should be {ORDERS}, did you mean 'newest'?"),
+        ("/search", {**RED, "attributes": ["Prize"]}, "there is no attribute 'Prize', did you mean 'price'?"),
+        (
+            "/similar",
+            {"item_ids": ["RED-MUG"]},
+            "1 of 1 item ids are not in this bundle, e.g. 'RED-MUG'; did you mean 'red-mug'?",
+        ),
+    ],
+)
+def test_values_of_a_body(client: TestClient, path: str, body: dict[str, Any], said: str) -> None:
+    assert error_of(client.post(path, json=body))[0] == said
+
+
+def test_a_scenario_of_another_name(started: Started, shop: Path, tmp_path: Path) -> None:
+    (tmp_path / "scenarios.json").write_text('{"scenarios": {"plain": {}, "varied": {"k": 3}}}')
+    client = started(shop, scenarios=tmp_path / "scenarios.json")
+    said = error_of(client.post("/recommend", json={"histories": [[]], "scenario": "Plian"}))
+    assert said == ("there is no scenario 'Plian', did you mean 'plain'?", "give one of 'plain', 'varied'")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "said", "hint"),
+    [
+        ("POST", "/serach", 404, "there is nothing at this path", "did you mean POST /search?"),
+        ("GET", "/item/red-mug", 404, "there is nothing at this path", "did you mean GET /items/{item_id}?"),
+        ("GET", "/user/ann/events", 404, "there is nothing at this path", "did you mean GET /users/{user_id}/events?"),
+        ("GET", "/nowhere/at/all", 404, "there is nothing at this path", "see /openapi.json for all paths"),
+        ("GET", "/a" * 3_000, 404, "there is nothing at this path", "see /openapi.json for all paths"),
+        ("GET", "/page/none.js", 404, "there is nothing at this path", ""),
+        ("GET", "/search", 405, "this path has no such method", "send POST /search"),
+        ("PUT", "/items/red-mug", 405, "this path has no such method", "send GET /items/{item_id}"),
+        ("GET", "/items/red-mgu", 404, "no item 'red-mgu' is in this bundle", "did you mean 'red-mug'?"),
+    ],
+)
+def test_paths_and_methods(client: TestClient, method: str, path: str, status: int, said: str, hint: str) -> None:
+    assert error_of(client.request(method, path), status) == (said, hint)
+
+
+def test_paths_of_admin_are_named_where_they_are_on(started: Started, shop: Path) -> None:
+    beside, own_port = started(shop, admin_token=ADMIN), started(shop, admin_token=ADMIN, admin_port=8081)
+    headers = {"authorization": f"Bearer {ADMIN}"}
+    assert error_of(beside.get("/admin/job", headers=headers), 404)[1] == "did you mean GET /admin/jobs?"
+    assert error_of(own_port.get("/adminjobs"), 404)[1] == "see /openapi.json for all paths"
 
 
 def test_parameters_of_a_path(client: TestClient) -> None:

@@ -102,7 +102,9 @@ async def item(
 
     def work(served: Served) -> dict[str, Any]:
         if len(item_id.encode("utf-8", "replace")) > MAX_TEXT_BYTES or item_id not in served.retriever.items:
-            raise UnknownItemError(f"no item {item_id[:100]!r} is in this bundle")
+            raise UnknownItemError(
+                f"no item {item_id[:100]!r} is in this bundle{served.retriever.items.suggestion(item_id)}"
+            )
         rows = served.retriever.items.rows([item_id])
         return {"item": _described(served, rows, attributes, vectors=vectors)[0]}
 
