@@ -229,9 +229,12 @@ def _folded(candidates: Candidates, leaders: NDArray[np.int64], k: int | None) -
 def _stands_for(rows: Rows, leaders: NDArray[np.int64], earlier: Mapping[int, Rows]) -> dict[int, Rows]:
     """Give for each shown row the rows that it represents, in their order, if there are any."""
     folded: dict[int, list[int]] = {}
-    for position, (row, leader) in enumerate(zip(rows.tolist(), leaders.tolist(), strict=True)):
+    listed = rows.tolist()
+    for position, (row, leader) in enumerate(zip(listed, leaders.tolist(), strict=True)):
         if leader >= 0:
-            others = folded.setdefault(int(rows[leader]), [])
-            others += [row] if leader != position else []
-            others += earlier.get(row, np.empty(0, np.int64)).tolist()
+            others = folded.setdefault(listed[leader], [])
+            if leader != position:
+                others.append(row)
+            if row in earlier:
+                others.extend(earlier[row].tolist())
     return {row: np.array(others, np.int64) for row, others in folded.items() if others}
