@@ -76,6 +76,43 @@ def test_nothing_lies_over_the_map_and_labels_keep_apart(watched: Watched) -> No
         assert one[0] >= other[2] or other[0] >= one[2] or one[1] >= other[3] or other[1] >= one[3]
 
 
+PICKED = """async () => {
+    const { MapView } = await import("./page/js/panes/map_view.js");
+    let seed = 1;
+    const random = () => (seed = (seed * 48271) % 2147483647) / 2147483647;
+    const canvas = document.createElement("canvas");
+    Object.assign(canvas.style, { position: "fixed", inset: "0 auto auto 0", width: "300px", height: "200px" });
+    document.body.append(canvas);
+    const view = new MapView(canvas, {}), count = 2000;
+    const place = () => Math.floor(65536 * random() * (random() < 0.3 ? 0.02 : 1));
+    const places = Uint16Array.from({ length: 2 * count }, place);
+    view.points(Array.from({ length: count }, (_, at) => String(at)), places);
+    const found = { same: 0, none: 0, other: 0 };
+    for (const [scale, x, y] of [[0.8, 0.5, 0.5], [1, 0.5, 0.5], [7, 0.1, 0.95], [60, 0.01, 0.99], [30, 1.1, -0.1]]) {
+        Object.assign(view, { scale, x, y });
+        const shown = [...view.ids].map((_, at) => view.toScreen(view.xs[at], view.ys[at]));
+        for (let go = 0; go < 200; go += 1) {
+            const px = 340 * random() - 20, py = 240 * random() - 20, within = 4 + 60 * random();
+            const far = (at) => (shown[at][0] - px) ** 2 + (shown[at][1] - py) ** 2;
+            let nearest = within * within;
+            for (let at = 0; at < count; at += 1) nearest = Math.min(nearest, far(at));
+            const picked = view.pick(px, py, within);
+            if (picked < 0 ? nearest < within * within : far(picked) > nearest) found.other += 1;
+            else found[picked < 0 ? "none" : "same"] += 1;
+        }
+    }
+    canvas.remove();
+    return found;
+}"""
+
+
+def test_the_point_that_is_picked_is_the_nearest_of_all(watched: Watched) -> None:
+    """Beside a comparison with every point, near and far, where points lie close, and beyond the edges."""
+    found = watched.page.evaluate(PICKED)
+    assert found["other"] == 0
+    assert min(found["same"], found["none"]) > 100
+
+
 def test_keys_move_the_map_and_open_an_item(watched: Watched) -> None:
     page = watched.page
     page.get_by_role("searchbox", name="Words to search for").fill("green book")
