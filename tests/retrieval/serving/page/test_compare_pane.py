@@ -1,15 +1,24 @@
 """A story of the comparison: one query, or one user, under two settings, with what moved."""
 
 import re
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from indexing.bundle.generation import generations
-from tests.retrieval.serving.page.conftest import Watched, playwright
+import pytest
+
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.generation import STAGED_ON, generations
+from indexing.bundle.maintenance.staged import stage
+from indexing.bundle.publish import prepare
+from retrieval.serving import ServiceConfig
+from tests.retrieval.serving.listening import listening
+from tests.retrieval.serving.page.conftest import SIZES, Watched, playwright, watching
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page, Route
+    from playwright.sync_api import Browser, Page, Route
 
 expect = playwright.expect
 
@@ -98,6 +107,43 @@ def test_a_user_under_two_generations_and_without_what_was_learned(
     page.keyboard.press("Space")
     expect(said.nth(0)).to_contain_text("learned behaviour, reranker")
     expect(summary).not_to_contain_text("20 in place")
+
+
+@pytest.fixture(scope="module")
+def staged(page_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """The address of a service of a bundle with a staged generation that has learned nothing, and its name."""
+    root = tmp_path_factory.mktemp("staged") / "bundle"
+    shutil.copytree(page_bundle, root)
+    first, *_, current = generations(root)
+    bundle = Bundle.open(root, generation=first)
+    manifest = replace(bundle.manifest, learned={**bundle.manifest.learned, STAGED_ON: current})
+    files = {file.name: bundle.folder / file.name for file in manifest.files}
+    name = stage(root, prepare(root, manifest, files)).generation
+    with listening(ServiceConfig(root)) as (address, _):
+        yield address, name
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_staged_generation_is_named_so_and_compared(browser: "Browser", staged: tuple[str, str], size: str) -> None:
+    address, name = staged
+    with watching(browser, address, size) as watched:
+        page = watched.page
+        page.get_by_role("searchbox", name="Words to search for").fill("red mug")
+        page.keyboard.press("Enter")
+        page.get_by_role("tab", name="Compare").click()
+        page.get_by_role("combobox", name="Search by, B").select_option("vector")  # it has no index of words
+        generation = page.get_by_role("combobox", name="Generation, B")
+        expect(generation.locator("option")).to_have_count(4)
+        label = re.compile(r"^Staged · .* · nothing learned$")
+        expect(generation.locator("option", has_text="Staged")).to_have_text(label)
+        with page.expect_response(lambda one: name in (one.request.post_data or "")) as answered:
+            generation.select_option(name)
+        expect(generation.locator("option:checked")).to_have_text(label)
+        expect(page.locator("#pane-compare .said").nth(1)).to_have_text(
+            re.compile(rf"^Generation {name[-8:]}, learned nothing\.")
+        )
+        assert answered.value.json()["generation"] == name
+        assert keys(page, "B") == [hit["item_id"] for hit in answered.value.json()["results"][0]["hits"]]
 
 
 def test_a_generation_that_was_collected_is_left(watched: Watched, page_bundle: Path) -> None:

@@ -12,7 +12,7 @@ from tests.retrieval.serving.page.conftest import HOSTILE, Watched, playwright
 from tests.toy import picture
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page, Route
+    from playwright.sync_api import Page, Response, Route
 
 expect = playwright.expect
 Check = Callable[["Page"], None]
@@ -114,6 +114,48 @@ def test_a_result_and_a_picture_are_parts_of_the_next_query(watched: Watched) ->
     )
     expect(page.locator(".chip img")).to_be_visible()
     expect(page.locator("#pane-search .card-title").first).to_contain_text("blue")
+
+
+def test_a_card_that_is_dropped_on_the_query_is_a_part_of_it(watched: Watched) -> None:
+    page = watched.page
+    with page.expect_response("**/search"):
+        ask(page, "blue")
+    card = page.locator("#pane-search .card").first
+    expect(card.locator(".card-title")).to_contain_text("blue")
+    key, title = card.get_attribute("data-key"), card.locator(".card-title").inner_text()
+    card.drag_to(page.get_by_role("searchbox", name="Words to search for"))
+    expect(page.get_by_role("list", name="Parts of the query").locator(".chip .clip")).to_have_text(["blue", title])
+
+    def of_the_item_alone(answer: "Response") -> bool:
+        asked = answer.request.post_data or ""
+        return '"item"' in asked and '"text"' not in asked
+
+    assert "dropping" not in str(page.locator("#query").get_attribute("class"))
+    with page.expect_response(of_the_item_alone) as answered:
+        page.get_by_role("button", name="Remove blue", exact=True).click()
+    (asked,) = json.loads(answered.value.request.post_data or "")["queries"]
+    assert [part.get("item") for part in asked["parts"]] == [key]
+
+
+def test_why_takes_the_width_below_the_row_and_leaves_no_gap(watched: Watched) -> None:
+    page = watched.page
+    with page.expect_response("**/search"):
+        ask(page, "red")
+    cards = page.locator("#pane-search .card")
+    expect(cards.first.locator(".card-title")).to_contain_text("red")
+    cards.nth(1).get_by_role("button", name=re.compile("^Why")).click()
+    script = "(node) => { const { x, y, right, bottom } = node.getBoundingClientRect(); return [x, y, right, bottom]; }"
+    why, whole = page.locator(".why").evaluate(script), page.locator("#pane-search .cards").evaluate(script)
+    assert (why[0], why[2]) == pytest.approx((whole[0], whole[2]), abs=0.5)  # pixels
+    boxes = [card.evaluate(script) for card in cards.all()]
+    above, below = ([box for box in boxes if (box[1] < why[1]) is side] for side in (True, False))
+    assert len(above) == len({box[0] for box in boxes}) > 1  # the row of the card is whole
+    assert {box[1] for box in above} == {boxes[1][1]}
+    gap = why[1] - max(box[3] for box in above)
+    assert gap == pytest.approx(min(box[1] for box in below) - why[3], abs=0.5)
+    assert 0 < gap < 20
+    page.get_by_role("button", name=re.compile("^Why"), expanded=True).click()
+    expect(page.locator(".why")).to_have_count(0)
 
 
 def test_a_pasted_picture_is_searched_for(watched: Watched) -> None:

@@ -121,7 +121,7 @@ function cutoffSlider(list) {
   const node = el("label", { class: "cutoff", hidden: true }, "Cut-off", input, output);
   function apply() {
     let shown = 0;
-    const cards = [...list.children];
+    const cards = [...list.querySelectorAll(".card")];
     for (const one of cards) {
       const below = state.cutoff !== null && Number(one.dataset.score) < state.cutoff - 1e-9;
       one.classList.toggle("below", below);

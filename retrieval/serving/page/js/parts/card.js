@@ -51,11 +51,13 @@ export function card(hit, { extent = [0, 1], actions = null } = {}) {
   const title = hit.title || hit.item_id;
   titles.set(hit.item_id, title);
   const parts = contributions(hit);
-  const why = el("div", { class: "why", hidden: true });
+  const why = el("li", { class: "why" }); // below the row of the card, as wide as the list
   const whyButton = el("button", { type: "button", class: "button quiet small", "aria-expanded": "false", "aria-label": `Why ${title}`, on: { click: () => {
-    why.hidden = !why.hidden;
-    whyButton.setAttribute("aria-expanded", String(!why.hidden));
-    if (!why.hidden) why.replaceChildren(...whyRows(hit, parts));
+    const isOpen = why.isConnected;
+    whyButton.setAttribute("aria-expanded", String(!isOpen));
+    if (isOpen) return why.remove();
+    why.replaceChildren(el("h4", { class: "small" }, `Why ${title}`), ...whyRows(hit, parts));
+    return node.after(why);
   } } }, "Why");
   const open = el("button", { type: "button", class: "card-picture", "aria-label": `${hit.rank}. ${title}: details`, on: { click: () => details(hit, parts) } },
     picture(hit.item_id, title), el("span", { class: "rank", "aria-hidden": "true" }, String(hit.rank)),
@@ -74,8 +76,7 @@ export function card(hit, { extent = [0, 1], actions = null } = {}) {
       parts.length
         ? el("div", { class: "contribution" }, contributionBar(parts, extent), el("span", { class: "score" }, fixed(hit.score)))
         : hit.stage === "catalogue" ? null : el("div", { class: "contribution" }, el("span", { class: "muted tiny clip" }, stageNote(hit)), el("span", { class: "score" }, fixed(hit.score)))),
-    el("div", { class: "card-tools" }, tools.map(([name, label, run]) => iconButton(name, label, run)), whyButton),
-    why);
+    el("div", { class: "card-tools" }, tools.map(([name, label, run]) => iconButton(name, label, run)), whyButton));
   return node;
 }
 
