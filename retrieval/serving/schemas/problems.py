@@ -45,7 +45,7 @@ def _in_words(problem: Any, names: Sequence[str]) -> str:  # noqa: ANN401
     if kind == "extra_forbidden":
         return unknown_field(str(problem["loc"][-1]), problem.get("names", names))
     if kind == "literal_error" and isinstance(given := problem.get("input"), str):
-        return problem["msg"] + did_you_mean(given, _QUOTED.findall(problem["ctx"]["expected"]))
+        return str(problem["msg"]) + did_you_mean(given, _QUOTED.findall(problem["ctx"]["expected"]))
     if kind in _OBJECTS:
         return "give an object"
     return str(problem.get("msg", "")).removeprefix("Value error, ")
