@@ -6,6 +6,7 @@
     │   ├── VectorError        NaN, infinite or zero vectors
     │   ├── CatalogueError     a source of items that cannot be read as one
     │   ├── InteractionsError  a log of interactions that cannot be read as one
+    │   ├── DeviceError        a GPU that was asked for and is not there
     │   ├── FilterError        a filter naming an unknown attribute or an impossible comparison
     │   └── UnknownItemError   item ids that are not in the bundle
     ├── EncoderError           an encoder that cannot be loaded or cannot do what was asked
@@ -83,6 +84,10 @@ class CatalogueError(InputError):
 
 class InteractionsError(InputError):
     """A log of interactions that cannot be read as one."""
+
+
+class DeviceError(InputError):
+    """A GPU that was asked for and is not there, or that has nothing to compute."""
 
 
 class FilterError(InputError):

@@ -41,8 +41,10 @@ from indexing.errors import BundleError, CatalogueError, DamagedFileError, requi
 from indexing.filesystem import fsops
 from indexing.filesystem.locks import write_lock
 from indexing.index import IndexConfig
+from indexing.index.tuning.build import require_device
 from indexing.media.files import Modality
 from indexing.runtime.arguments import check_call, check_flag, check_kind, check_path
+from indexing.runtime.device import CPU
 from indexing.runtime.progress import progress as working
 from indexing.store.collect import ModalityVectors, collect_vectors, fuse, map_vectors, pack
 from indexing.store.encode import EncodeConfig, EncodeReport, check_encoding, embed
@@ -59,6 +61,7 @@ def build_bundle(
     progress: bool = False,
     carry: Carry | None = None,
     drop_learned: bool = False,
+    index_device: str = CPU,
 ) -> Bundle:
     """Encode a catalogue, index it and publish it as a new generation of a bundle.
 
@@ -77,11 +80,13 @@ def build_bundle(
         progress: Show a progress bar on standard error.
         carry: Takes what the bundle has learned over to the new items: `retrieval.carry_over`.
         drop_learned: Build without what the bundle has learned.
+        index_device: Where inverted lists are built; see `build_index`. Later generations are built on the CPU.
 
     Raises:
         BundleError: When the bundle has learned something that would be lost, and ``drop_learned`` is False.
         CatalogueError: When not one item could be encoded, or precomputed vectors do not fit the encoder.
         BundleLockedError: When another process is writing to the bundle.
+        DeviceError: When the index is to be built on a GPU that is not there.
     """
     root = check_path(out, "out")
     catalogue = as_catalogue(catalogue)
@@ -91,6 +96,7 @@ def build_bundle(
         check_kind(index, IndexConfig, "index", "give an IndexConfig, or None")
         if index.kind == "lancedb":
             require_extra("lancedb", "lancedb")
+    require_device((index or IndexConfig()).kind, index_device)  # before hours of encoding
     check_call(carry, "carry")
     check_flag(drop_learned, "drop_learned")
     if isinstance(encoder, VectorsEncoder):
@@ -105,7 +111,7 @@ def build_bundle(
         carry_learned = partial(carry, old_bundle) if carry and old_bundle else None
         try:
             with working("indexing", shown=progress):
-                _publish(root, catalogue, encoder, store, report, index or IndexConfig(), carry_learned)
+                _publish(root, catalogue, encoder, store, report, index or IndexConfig(), carry_learned, index_device)
         finally:  # what is encoded stays for the next build, what was to be published does not
             fsops.remove(work_folder(root))
         fsops.remove(work)
@@ -140,6 +146,7 @@ def _publish(
     report: EncodeReport,
     config: IndexConfig,
     carry_learned: Callable[[NewItems], CarriedOver] | None,
+    device: str,
 ) -> None:
     """Index the vectors of the store, and publish them with everything that a reader needs."""
     item_ids, work = ItemIds(catalogue.attributes.column("item_id").to_pylist()), work_folder(root)
@@ -153,7 +160,7 @@ def _publish(
     if carry_learned is not None:
         learned = carry_learned(NewItems(ItemIds(attributes["item_id"].to_pylist()), items, attributes, config.sample))
         vectors, queries = learned.vectors, learned.queries
-    index_files, index_section = index_items(items, vectors, config, work, queries)
+    index_files, index_section = index_items(items, vectors, config, work, queries, device=device)
     embeddings = pack(store, item_ids, work)
     counts = {
         "source": catalogue.source,

@@ -17,6 +17,7 @@ from indexing.filesystem.mapped import write_array, write_table
 from indexing.index import IndexConfig, IndexReport, Queries, VectorIndex, build_index
 from indexing.index.config import BUILT_IN_FILES
 from indexing.index.tuning.recall import HeldOutQueries, RecallCheck
+from indexing.runtime.device import CPU
 from indexing.store.collect import ModalityVectors, frozen_contents
 
 
@@ -47,6 +48,7 @@ def index_items(
     queries: HeldOutQueries | None = None,
     *,
     before: Path | None = None,
+    device: str = CPU,
 ) -> tuple[dict[str, Content], dict[str, Any]]:
     """Index the vectors of N items to the goals that were set.
 
@@ -57,6 +59,7 @@ def index_items(
         work: Folder for an index that is built in files; it is needed until these are in the generation.
         queries: Those of each kind that the index is tuned on.
         before: The index of the generation before, of which a table of LanceDB keeps the rows that stay.
+        device: Where inverted lists are built; see `build_index`.
 
     Returns:
         The files of the generation, and the index section of the manifest.
@@ -66,7 +69,7 @@ def index_items(
         fsops.make_folder(work)
     index, report = _extended(vectors, config, queries, work / INDEX, before)
     if index is None or report is None:
-        index, report = build_index(vectors, config, queries, work / INDEX)
+        index, report = build_index(vectors, config, queries, work / INDEX, device)
     recall_check = RecallCheck.of(index, vectors, queries, config.k)
     dim = next(iter(frozen.vectors.values())).shape[1]
     files = _file_contents(index, work / INDEX) | {

@@ -5,13 +5,14 @@ import importlib
 from pathlib import Path
 
 from indexing.encoders.base import AudioEncoder, Encoder, EncoderInfo
+from indexing.encoders.inference.compute import Compute
 from indexing.errors import EncoderError, UnknownEncoderError
 from indexing.runtime.arguments import check_kind
 from indexing.runtime.threads import require_own_threads
 
 __all__ = ["AudioEncoder", "Encoder", "EncoderInfo", "load_encoder"]
 
-# Each module has `load(rest)`, given what follows the prefix.
+# Each module has `load(rest, compute)`, given what follows the prefix, and how to compute.
 MODULES = {
     "pocket": "indexing.encoders.pocket",
     "open_clip": "indexing.encoders.open_clip",
@@ -29,7 +30,14 @@ KNOWN = (
 AND_CLAP = "+clap:"
 
 
-def load_encoder(spec: str, *, precision: str = "auto", bridge: bytes | None = None) -> Encoder:
+def load_encoder(
+    spec: str,
+    *,
+    precision: str = "auto",
+    device: str = "auto",
+    compile: bool = False,
+    bridge: bytes | None = None,
+) -> Encoder:
     """Load an encoder by name.
 
     Args:
@@ -43,6 +51,11 @@ def load_encoder(spec: str, *, precision: str = "auto", bridge: bytes | None = N
         precision: ``"auto"`` takes the lower number format that the processor has units for, if the vectors agree
             with those of float32 (cosine of at least 0.999), and float32 else; it measures no time. Or ``"float32"``,
             ``"bfloat16"``, ``"float16"``. Only open_clip and transformers have a choice.
+        device: ``"auto"`` for a GPU if torch sees one, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. The pocket encoder always
+            computes on the CPU.
+        compile: Let ``torch.compile`` compile the towers of open_clip or transformers, which takes minutes at the first
+            batches. Batches then have few shapes, and smaller ones are filled up. The golden inputs are embedded with
+            and without it, and must agree.
         bridge: For ``MAIN+clap:…``: what `Bridge.to_bytes` gave. Without it a bridge is fitted on the texts of the
             shipped sample, which takes a minute; `bridge_audio` fits one on texts of your own. For
             ``vectors:separate…``: what `Spaces.to_bytes` gave; without it the maps are learned at build.
@@ -50,20 +63,21 @@ def load_encoder(spec: str, *, precision: str = "auto", bridge: bytes | None = N
     Raises:
         UnknownEncoderError: For an unknown name.
         EncoderError: For a model that cannot be found or loaded.
+        DeviceError: For a GPU that was asked for and is not there.
         ForkedProcessError: In a process that was forked after its parent had encoded or searched.
         DamagedFileError: When the bridge is none.
     """
     check_kind(spec, str, "the name of the encoder", "give one as text, as 'pocket'")
-    check_kind(precision, str, "precision", "give one as text, as 'auto'")
+    compute = Compute(precision, device, compile)
     if bridge is not None:
         check_kind(bridge, bytes, "bridge", "give what Bridge.to_bytes or Spaces.to_bytes gave, or None")
     require_own_threads()
     if AND_CLAP in spec:
-        return _load_bridged(spec, precision, bridge)
+        return _load_bridged(spec, compute, bridge)
     if bridge is not None:
         if not EncoderInfo(spec, 0, (), "").separate:
             raise EncoderError(f"encoder {spec!r} takes no bridge; one that does is named MAIN+clap:NAME")
-        separate: Encoder = importlib.import_module(MODULES["vectors"]).load(spec.partition(":")[2], bridge=bridge)
+        separate: Encoder = importlib.import_module(MODULES["vectors"]).load(spec.partition(":")[2], compute, bridge)
         return separate
     prefix, _, rest = spec.partition(":")
     lacks_model = prefix in ("open_clip", "hf") and rest == ""
@@ -74,13 +88,14 @@ def load_encoder(spec: str, *, precision: str = "auto", bridge: bytes | None = N
     if repo := _named_repo(prefix, rest):
         # Importing a library takes seconds; a model that is not to be had should not cost them.
         importlib.import_module("indexing.encoders.inference.hub").require_known(repo)
-    encoder: Encoder = importlib.import_module(MODULES[prefix]).load(rest, precision)
+    encoder: Encoder = importlib.import_module(MODULES[prefix]).load(rest, compute)
     return encoder
 
 
-def _load_bridged(spec: str, precision: str, bridge: bytes | None) -> Encoder:
+def _load_bridged(spec: str, compute: Compute, bridge: bytes | None) -> Encoder:
     main_name, _, clap_name = spec.partition(AND_CLAP)
-    main, audio = load_encoder(main_name, precision=precision), load_encoder(f"clap:{clap_name}")
+    main = load_encoder(main_name, precision=compute.precision, device=compute.device, compile=compute.compile)
+    audio = load_encoder(f"clap:{clap_name}", device=compute.device)
     from indexing.encoders.alignment.bridge import Bridge, BridgedEncoder, bridge_audio, default_bridge_texts
 
     if bridge is not None:

@@ -25,8 +25,10 @@ from indexing.encoders.inference.checkpoints import (
     pooled,
     tokens,
 )
+from indexing.encoders.inference.compute import Compute
 from indexing.encoders.inference.hub import check_embeds
-from indexing.encoders.inference.torch_models import stable_config, state_fingerprint, vocabulary
+from indexing.encoders.inference.torch_device import torch_device
+from indexing.encoders.inference.torch_models import device_of, stable_config, state_fingerprint, vocabulary
 from indexing.media.audio import Sound
 from indexing.media.files import Modality
 
@@ -96,14 +98,15 @@ class ClapEncoder:
 
     @torch.inference_mode()
     def _texts(self, texts: Sequence[str]) -> Vectors:
-        return pooled(self._model.get_text_features(**self._tokens(texts)))
+        return pooled(self._model.get_text_features(**self._tokens(texts).to(device_of(self._model))))
 
     @torch.inference_mode()
     def _sounds(self, sounds: Sequence[Sound]) -> Vectors:
         features = self._extractor(list(sounds), sampling_rate=self.audio_rate, return_tensors="pt")
         # The extractor declares one sound of a batch, drawn at random, to be longer than it is.
-        longer = torch.zeros(len(sounds), 1, dtype=torch.bool)
-        return pooled(self._model.get_audio_features(features["input_features"].float(), is_longer=longer))
+        device = device_of(self._model)
+        longer = torch.zeros(len(sounds), 1, dtype=torch.bool, device=device)
+        return pooled(self._model.get_audio_features(features["input_features"].float().to(device), is_longer=longer))
 
 
 def windows(sound: Sound, length: int) -> Iterator[Sound]:
@@ -117,19 +120,22 @@ def windows(sound: Sound, length: int) -> Iterator[Sound]:
         yield sound[start : start + length]
 
 
-def load(rest: str, precision: str = "auto") -> ClapEncoder:  # noqa: ARG001 - it has but one
-    """Load ``ORG/REPO`` or a local folder.
+def load(rest: str, compute: Compute) -> ClapEncoder:
+    """Load ``ORG/REPO`` or a local folder, in float32.
 
     Raises:
         EncoderError: When there is no such model, it cannot be reached, or it is no CLAP in safetensors.
+        DeviceError: For a GPU that is not there.
     """
-    return load_checkpoint(f"clap:{rest}", rest, lambda offline: _create(rest, offline=offline))
-
-
-def _create(rest: str, *, offline: bool) -> ClapEncoder:
     name = f"clap:{rest}"
+    compute.refuse_compile(name)
+    device = torch_device(compute.device)
+    return load_checkpoint(name, rest, lambda offline: _create(name, rest, device, offline=offline))
+
+
+def _create(name: str, rest: str, device: str, *, offline: bool) -> ClapEncoder:
     config = checked_config(name, rest, FAMILIES, offline=offline)
-    model = complete_model(name, rest, offline=offline)
+    model = complete_model(name, rest, offline=offline).to(device)
     tokenizer = transformers.AutoTokenizer.from_pretrained(rest, local_files_only=offline, **REFUSED)
     extractor = transformers.AutoFeatureExtractor.from_pretrained(rest, local_files_only=offline, **REFUSED)
     return ClapEncoder(name, model, tokenizer, extractor, config)

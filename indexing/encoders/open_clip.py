@@ -16,7 +16,7 @@ from PIL import Image
 from torch import nn
 
 from indexing.arrays import Vectors, unit
-from indexing.encoders.base import TEXTS, EncoderInfo, golden_images
+from indexing.encoders.base import TEXTS, EncoderInfo, golden_images, golden_vectors
 from indexing.encoders.inference.batching import (
     by_length,
     checked_images,
@@ -26,11 +26,11 @@ from indexing.encoders.inference.batching import (
     well_formed,
 )
 from indexing.encoders.inference.checkpoints import check_settings, no_remote_code
+from indexing.encoders.inference.compute import Compute
+from indexing.encoders.inference.features import Batches, Features, require_compiled
 from indexing.encoders.inference.hub import load_from_hub, one_line
+from indexing.encoders.inference.torch_device import torch_device
 from indexing.encoders.inference.torch_models import (
-    AUTO,
-    EXACT,
-    device_of,
     in_precision,
     normaliser,
     stable_config,
@@ -102,7 +102,7 @@ class OpenClipEncoder:
         preprocess: Turns a PIL image into a (3, H, W) tensor.
         tokenize: Turns texts into (B, L) int64 token ids, truncated to the context length.
         config: The model's configuration: what its weights do not say.
-        precision: ``auto`` or a number format; see `in_precision`.
+        compute: Number format, device, and whether to compile.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class OpenClipEncoder:
         preprocess: Any,  # noqa: ANN401
         tokenize: Any,  # noqa: ANN401
         config: dict[str, Any],
-        precision: str = EXACT,
+        compute: Compute,
     ) -> None:
         self._model: Any = model.eval().requires_grad_(False)
         self._preprocess, self._tokenize = preprocess, tokenize
@@ -129,15 +129,36 @@ class OpenClipEncoder:
         # Where each token sees only those before it, what follows a text's end cannot change its vector.
         self._trims = _has_causal_text(model)
         probe_tokens, probe_pixels = tokenize(list(TEXTS)), self._pixels(golden_images())
+        self._texts, self._images = (
+            Features(_encode_trimmed if self._trims else _text_features),
+            Features(_image_features),
+        )
+        text_features = Features(_text_features)  # of texts at full length
         self._model, precision = in_precision(
             with_fast_attention(self._model),
-            precision,
+            compute.precision,
             lambda candidate: unit(
-                np.concatenate([_text_vectors(candidate, probe_tokens), _image_vectors(candidate, probe_pixels)])
+                np.concatenate(
+                    [text_features(candidate, tokens=probe_tokens), self._images(candidate, pixels=probe_pixels)]
+                )
             ),
+            compute.device,
         )
-        dim = self._tokens_to_vectors(probe_tokens).shape[1]
+        self._batches = Batches.of(self._model, IMAGE_BATCH, fixed=compute.compile)
+        dim = text_features(self._model, tokens=probe_tokens).shape[1]
         self.info = EncoderInfo(name, int(dim), (Modality.TEXT, Modality.IMAGE), fingerprint, precision)
+        if compute.compile:
+            self._compile(name)
+
+    def _compile(self, name: str) -> None:
+        """Compile both towers, and check that they give the vectors that they gave before."""
+        exact = golden_vectors(self)
+
+        def embed() -> Vectors:
+            self._texts, self._images = self._batches.compiled(self._texts, self._images)
+            return golden_vectors(self)
+
+        require_compiled(name, exact, embed)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Embed N texts, cut to the context length: (N, D) float32, unit length."""
@@ -148,21 +169,25 @@ class OpenClipEncoder:
             _text_lengths(tokens).tolist(),
             lambda positions: self._tokens_to_vectors(tokens[list(positions)]),
             self.info.dim,
+            self._batches.texts,
         )
 
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
         """Embed N pictures: (N, D) float32, unit length."""
         return in_batches(
             checked_images(images),
-            lambda batch: _image_vectors(self._model, self._pixels(batch)),
+            lambda batch: self._images(self._model, pixels=self._pixels(batch)),
             self.info.dim,
-            IMAGE_BATCH,
+            self._batches.images,
         )
 
     def encode_pixels(self, pixels: Pixels) -> Vectors:
         """Embed N pictures in the model's own form, (N, side, side, 3) uint8: (N, D) float32, unit length."""
         return pixels_in_batches(
-            pixels, lambda batch: _image_vectors(self._model, self._normalise(batch)), self.info.dim, IMAGE_BATCH
+            pixels,
+            lambda batch: self._images(self._model, pixels=self._normalise(batch)),
+            self.info.dim,
+            self._batches.images,
         )
 
     def _pixels(self, images: Sequence[Image.Image]) -> torch.Tensor:
@@ -170,11 +195,10 @@ class OpenClipEncoder:
             return torch.stack([self._preprocess(to_rgb(image)) for image in images])
         return self._normalise(np.stack([self.image_form.apply(to_rgb(image)) for image in images]))
 
-    @torch.inference_mode()
     def _tokens_to_vectors(self, tokens: torch.Tensor) -> Vectors:
         if self._trims:
-            return _vectors(_encode_trimmed(self._model, tokens[:, : int(_text_lengths(tokens).max())]))
-        return _text_vectors(self._model, tokens)
+            tokens = tokens[:, : self._batches.length(int(_text_lengths(tokens).max()), tokens.shape[1])]
+        return self._texts(self._model, tokens=tokens)
 
 
 def _form(settings: dict[str, Any]) -> ImageForm | None:
@@ -202,7 +226,7 @@ def _text_lengths(tokens: torch.Tensor) -> torch.Tensor:
 
 def _encode_trimmed(model: Any, tokens: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
     """Do what ``model.encode_text`` does for tokens (B, L) that end before the context length."""
-    length, tokens = tokens.shape[1], tokens.to(device_of(model))
+    length = tokens.shape[1]
     dtype = model.transformer.get_cast_dtype()
     x = model.token_embedding(tokens).to(dtype) + model.positional_embedding[:length].to(dtype)
     x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
@@ -214,44 +238,41 @@ def _encode_trimmed(model: Any, tokens: torch.Tensor) -> torch.Tensor:  # noqa: 
     return pooled if projection is None else pooled @ projection
 
 
-def _vectors(features: torch.Tensor) -> Vectors:
-    vectors: Vectors = features.float().cpu().numpy()
-    return vectors
+def _text_features(model: Any, tokens: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
+    features: torch.Tensor = model.encode_text(tokens)
+    return features
 
 
-@torch.inference_mode()
-def _text_vectors(model: Any, tokens: torch.Tensor) -> Vectors:  # noqa: ANN401
-    return _vectors(model.encode_text(tokens.to(device_of(model))))
+def _image_features(model: Any, pixels: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
+    features: torch.Tensor = model.encode_image(pixels)
+    return features
 
 
-@torch.inference_mode()
-def _image_vectors(model: Any, pixels: torch.Tensor) -> Vectors:  # noqa: ANN401
-    return _vectors(model.encode_image(pixels.to(device_of(model), next(model.visual.parameters()).dtype)))
-
-
-def load(rest: str, precision: str = AUTO) -> OpenClipEncoder:
+def load(rest: str, compute: Compute) -> OpenClipEncoder:
     """Load ``ARCH/TAG``, ``hf-hub:ORG/REPO`` or ``local-dir:FOLDER``.
 
     Raises:
         EncoderError: When there is no such model, it cannot be reached, or its weights are no safetensors.
+        DeviceError: For a GPU that is not there.
     """
+    torch_device(compute.device)  # before a model is fetched
     name = f"open_clip:{rest}"
     try:
         if rest.startswith("local-dir:"):
             _check_folder(Path(rest.removeprefix("local-dir:")))
-            return _create(name, precision, rest)
+            return _create(name, compute, rest)
         if rest.startswith("hf-hub:"):
-            return load_from_hub(rest.removeprefix("hf-hub:"), lambda _: _create(name, precision, rest))
+            return load_from_hub(rest.removeprefix("hf-hub:"), lambda _: _create(name, compute, rest))
         arch, tag = _architecture_and_tag(rest)
         repo = "/".join(open_clip.get_pretrained_cfg(arch, tag)["hf_hub"].split("/")[:2])  # a file name may follow
-        return load_from_hub(repo, lambda _: _create(name, precision, arch, tag))
+        return load_from_hub(repo, lambda _: _create(name, compute, arch, tag))
     except EncoderError:
         raise
     except Exception as error:  # open_clip raises RuntimeError, ValueError, KeyError, OSError, …
         raise EncoderError(f"open_clip cannot load {rest!r}: {one_line(error)}") from error
 
 
-def _create(name: str, precision: str, arch: str, tag: str | None = None) -> OpenClipEncoder:
+def _create(name: str, compute: Compute, arch: str, tag: str | None = None) -> OpenClipEncoder:
     with _quiet(), no_remote_code(name):
         config = open_clip.get_model_config(arch)
         check_settings(name, config)
@@ -259,7 +280,7 @@ def _create(name: str, precision: str, arch: str, tag: str | None = None) -> Ope
         # This one, unlike `create_model_and_transforms`, fails where there are no weights instead of making some up.
         model, preprocess = open_clip.create_model_from_pretrained(arch, pretrained=tag, weights_only=True)
         tokenizer = open_clip.get_tokenizer(arch)
-    return OpenClipEncoder(name, model, preprocess, tokenizer, config, precision)
+    return OpenClipEncoder(name, model, preprocess, tokenizer, config, compute)
 
 
 @contextmanager

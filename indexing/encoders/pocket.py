@@ -36,6 +36,7 @@ from indexing.encoders.inference.batching import (
     pixels_in_batches,
     well_formed,
 )
+from indexing.encoders.inference.compute import Compute
 from indexing.encoders.inference.packed_linear import packed
 from indexing.media.files import Modality
 from indexing.media.image_form import ImageForm, Pixels
@@ -307,8 +308,13 @@ class PocketEncoder:
         return side_by_side(self._settings["first_block_weight"], *blocks)
 
 
-def load(_: str = "", precision: str = "auto") -> PocketEncoder:  # noqa: ARG001 - it has but one
-    """Load the pocket encoder."""
+def load(_: str, compute: Compute) -> PocketEncoder:
+    """Load the pocket encoder, which has one precision.
+
+    Raises:
+        EncoderError: When a GPU was asked for.
+    """
+    compute.refuse_gpu("pocket", "is made for the CPU")
     return PocketEncoder()
 
 

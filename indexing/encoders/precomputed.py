@@ -14,6 +14,7 @@ from indexing.catalogue.vectors import check_dim
 from indexing.encoders.alignment.separate_encoder import SpacesEncoder, separate_name
 from indexing.encoders.alignment.separate_spaces import MAX_DIMS, Spaces, learn_spaces
 from indexing.encoders.base import PRECOMPUTED, SEPARATE, EncoderInfo
+from indexing.encoders.inference.compute import Compute
 from indexing.errors import EncoderError
 from indexing.media.files import Modality
 
@@ -95,22 +96,19 @@ class VectorsEncoder:
         )
 
 
-def load(
-    rest: str,
-    precision: str = "auto",  # noqa: ARG001 - it has but one
-    bridge: bytes | None = None,
-) -> VectorsEncoder | SpacesEncoder:
+def load(rest: str, compute: Compute, bridge: bytes | None = None) -> VectorsEncoder | SpacesEncoder:
     """Make the encoder of ``vectors:REST``.
 
     Args:
         rest: Empty, ``DIM``, ``DIM:NAME``, ``separate``, ``separate:MOST`` or ``separate:MOST:NAME``.
-        precision: Without effect.
+        compute: Its precision is without effect, and there is nothing for a GPU to compute.
         bridge: The maps that a bundle keeps, for ``separate…``; without them they are learned from the catalogue.
 
     Raises:
-        EncoderError: When it is anything else.
+        EncoderError: When it is anything else, or a GPU was asked for.
         DamagedFileError: When ``bridge`` is none of such maps.
     """
+    compute.refuse_gpu(PRECOMPUTED + rest, "has no model: the vectors come with the catalogue")
     separate = rest.split(":")[0] == SEPARATE_SUFFIX
     dim, _, label = (rest.removeprefix(SEPARATE_SUFFIX).removeprefix(":") if separate else rest).partition(":")
     if (dim and not (dim.isascii() and dim.isdecimal() and int(dim) > 0)) or (label and not dim):

@@ -19,7 +19,9 @@ from indexing.arrays import Vectors
 from indexing.encoders.base import TEXTS, EncoderInfo, golden_vectors, require
 from indexing.encoders.inference.batching import checked_images, checked_texts, in_batches, well_formed
 from indexing.encoders.inference.checkpoints import check_settings, load_checkpoint, quiet
+from indexing.encoders.inference.compute import Compute
 from indexing.encoders.inference.hub import one_line
+from indexing.encoders.inference.torch_device import torch_device
 from indexing.encoders.inference.torch_models import stable_config, state_fingerprint, vocabulary
 from indexing.errors import EncoderError, import_extra
 from indexing.media.files import Modality
@@ -103,23 +105,26 @@ def _fingerprint(model: Any) -> str:  # noqa: ANN401
     )
 
 
-def load(rest: str, precision: str = "auto") -> SentenceTransformersEncoder:  # noqa: ARG001 - it has but one
-    """Load ``ORG/REPO`` or a local folder.
+def load(rest: str, compute: Compute) -> SentenceTransformersEncoder:
+    """Load ``ORG/REPO`` or a local folder, in float32.
 
     Raises:
         MissingExtraError: When sentence-transformers is not installed.
         EncoderError: When there is no such model, it cannot be reached, has parts that are pickles or code, or is not
             complete.
+        DeviceError: For a GPU that is not there.
     """
-    import_extra("sentence_transformers", "st")
-    return load_checkpoint(f"st:{rest}", rest, lambda offline: _create(rest, offline=offline))
-
-
-def _create(rest: str, *, offline: bool) -> SentenceTransformersEncoder:
     name = f"st:{rest}"
+    compute.refuse_compile(name)
+    import_extra("sentence_transformers", "st")
+    device = torch_device(compute.device)
+    return load_checkpoint(name, rest, lambda offline: _create(name, rest, device, offline=offline))
+
+
+def _create(name: str, rest: str, device: str, *, offline: bool) -> SentenceTransformersEncoder:
     folder = Path(rest) if Path(rest).is_dir() else _snapshot(rest, offline=offline)
     check_parts(name, folder, _module_list(name, folder))
-    first, second = (_load_model(name, folder, seed) for seed in (0, 1))
+    first, second = (_load_model(name, folder, seed, device) for seed in (0, 1))
     # Weights that its files lack are made up at random, silently; not all of them matter, as a text's unused pooler.
     if not np.allclose(golden_vectors(first), golden_vectors(second), atol=1e-4):
         raise EncoderError(f"{name} gives other vectors at each load: its files lack weights or are not of one model")
@@ -135,13 +140,13 @@ def _snapshot(repo: str, *, offline: bool) -> Path:
     return Path(folder)
 
 
-def _load_model(name: str, folder: Path, seed: int) -> SentenceTransformersEncoder:
+def _load_model(name: str, folder: Path, seed: int, device: str) -> SentenceTransformersEncoder:
     library = import_extra("sentence_transformers", "st")
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = library.SentenceTransformer(
             str(folder),
-            device="cpu",
+            device=device,
             trust_remote_code=False,
             local_files_only=True,
             model_kwargs={"use_safetensors": True, "dtype": torch.float32},

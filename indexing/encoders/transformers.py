@@ -10,21 +10,21 @@ import transformers
 from PIL import Image
 
 from indexing.arrays import Vectors, unit
-from indexing.encoders.base import TEXTS, EncoderInfo, golden_images
+from indexing.encoders.base import TEXTS, EncoderInfo, golden_images, golden_vectors
 from indexing.encoders.inference.batching import by_length, checked_images, checked_texts, in_batches, pixels_in_batches
 from indexing.encoders.inference.checkpoints import (
     REFUSED,
     checked_config,
     complete_model,
     load_checkpoint,
-    pooled,
+    pooled_tensor,
     tokens,
 )
+from indexing.encoders.inference.compute import Compute
+from indexing.encoders.inference.features import Batches, Features, require_compiled
 from indexing.encoders.inference.hub import check_embeds
+from indexing.encoders.inference.torch_device import torch_device
 from indexing.encoders.inference.torch_models import (
-    AUTO,
-    EXACT,
-    device_of,
     in_precision,
     normaliser,
     stable_config,
@@ -72,7 +72,7 @@ class TransformersEncoder:
         tokenizer: Its tokenizer.
         image_processor: Its preprocessing of pictures.
         config: The model's configuration as its file has it: what its weights do not say.
-        precision: ``auto`` or a number format; see `in_precision`.
+        compute: Number format, device, and whether to compile.
     """
 
     def __init__(
@@ -82,12 +82,13 @@ class TransformersEncoder:
         tokenizer: Any,  # noqa: ANN401
         image_processor: Any,  # noqa: ANN401
         config: dict[str, Any],
-        precision: str = EXACT,
+        compute: Compute,
     ) -> None:
         self._model, self._tokenizer, self._image_processor = model, tokenizer, image_processor
         family = FAMILIES[model.config.model_type]
         positions = int(model.config.text_config.max_position_embeddings)
         self._padding, self._length = family.padding, min(positions, family.tokens or positions)
+        self._batches = Batches()
         fingerprint = state_fingerprint(
             model,
             config=stable_config(config),
@@ -101,57 +102,75 @@ class TransformersEncoder:
         self.image_form = _form(settings)
         self._normalise = normaliser(settings["image_mean"], settings["image_std"])
         texts, images = self._tokens(TEXTS), self._processed(golden_images())
-        check_embeds(name, "pictures", lambda: _images(self._model, self._processed(golden_images()[:1])))
+        self._texts, self._images = Features(_text_features), Features(_image_features)
+        check_embeds(name, "pictures", lambda: self._images(self._model, **self._processed(golden_images()[:1])))
         self._model, precision = in_precision(
-            self._model, precision, lambda model: unit(np.concatenate([_texts(model, texts), _images(model, images)]))
+            self._model,
+            compute.precision,
+            lambda model: unit(np.concatenate([self._texts(model, **texts), self._images(model, **images)])),
+            compute.device,
         )
-        dim = _texts(self._model, texts).shape[1]
+        self._batches = Batches.of(self._model, IMAGE_BATCH, fixed=compute.compile)
+        dim = self._texts(self._model, **texts).shape[1]
         self.info = EncoderInfo(name, int(dim), (Modality.TEXT, Modality.IMAGE), fingerprint, precision)
+        if compute.compile:
+            self._compile(name)
+
+    def _compile(self, name: str) -> None:
+        """Compile both towers, and check that they give the vectors that they gave before."""
+        exact = golden_vectors(self)
+
+        def embed() -> Vectors:
+            self._texts, self._images = self._batches.compiled(self._texts, self._images)
+            return golden_vectors(self)
+
+        require_compiled(name, exact, embed)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Embed N texts, cut to the context length: (N, D) float32, unit length."""
         lengths = [len(text) for text in checked_texts(texts)] if self._padding == "longest" else [0] * len(texts)
         return by_length(
             lengths,
-            lambda positions: _texts(self._model, self._tokens([texts[position] for position in positions])),
+            lambda positions: self._texts(self._model, **self._tokens([texts[position] for position in positions])),
             self.info.dim,
+            self._batches.texts,
         )
 
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
         """Embed N pictures: (N, D) float32, unit length."""
         return in_batches(
             checked_images(images),
-            lambda batch: _images(self._model, self._processed(batch)),
+            lambda batch: self._images(self._model, **self._processed(batch)),
             self.info.dim,
-            IMAGE_BATCH,
+            self._batches.images,
         )
 
     def encode_pixels(self, pixels: Pixels) -> Vectors:
         """Embed N pictures in the model's own form, (N, side, side, 3) uint8: (N, D) float32, unit length."""
         return pixels_in_batches(
             pixels,
-            lambda batch: _images(self._model, {"pixel_values": self._normalise(batch)}),
+            lambda batch: self._images(self._model, pixel_values=self._normalise(batch)),
             self.info.dim,
-            IMAGE_BATCH,
+            self._batches.images,
         )
 
     def _processed(self, images: Sequence[Image.Image]) -> Any:  # noqa: ANN401
         return self._image_processor(images=[to_rgb(image) for image in images], return_tensors="pt")
 
     def _tokens(self, texts: Sequence[str]) -> Any:  # noqa: ANN401
-        return tokens(self._tokenizer, texts, self._padding, self._length)
+        encoded = tokens(self._tokenizer, texts, self._padding, self._length)
+        found = encoded["input_ids"].shape[1]
+        if (length := self._batches.length(found, self._length)) > found:
+            return tokens(self._tokenizer, texts, "max_length", length)
+        return encoded
 
 
-@torch.inference_mode()
-def _texts(model: Any, tokens: Any) -> Vectors:  # noqa: ANN401
-    return pooled(model.get_text_features(**tokens.to(device_of(model))))
+def _text_features(model: Any, **tokens: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
+    return pooled_tensor(model.get_text_features(**tokens))
 
 
-@torch.inference_mode()
-def _images(model: Any, pixels: Mapping[str, torch.Tensor]) -> Vectors:  # noqa: ANN401
-    device, dtype = device_of(model), next(model.vision_model.parameters()).dtype
-    cast = {name: part.to(device, dtype if part.is_floating_point() else None) for name, part in pixels.items()}
-    return pooled(model.get_image_features(**cast))
+def _image_features(model: Any, **pixels: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
+    return pooled_tensor(model.get_image_features(**pixels))
 
 
 def _form(settings: Mapping[str, Any]) -> ImageForm | None:
@@ -169,19 +188,21 @@ def _form(settings: Mapping[str, Any]) -> ImageForm | None:
     return None
 
 
-def load(rest: str, precision: str = AUTO) -> TransformersEncoder:
+def load(rest: str, compute: Compute) -> TransformersEncoder:
     """Load ``ORG/REPO`` or a local folder.
 
     Raises:
         EncoderError: When there is no such model, it cannot be reached, or it is of no known family in safetensors.
+        DeviceError: For a GPU that is not there.
     """
+    torch_device(compute.device)  # before a model is fetched
     name = f"hf:{rest}"
-    return load_checkpoint(name, rest, lambda offline: _create(name, rest, precision, offline=offline))
+    return load_checkpoint(name, rest, lambda offline: _create(name, rest, compute, offline=offline))
 
 
-def _create(name: str, rest: str, precision: str, *, offline: bool) -> TransformersEncoder:
+def _create(name: str, rest: str, compute: Compute, *, offline: bool) -> TransformersEncoder:
     config = checked_config(name, rest, FAMILIES, offline=offline)
     model = complete_model(name, rest, offline=offline)
     tokenizer = transformers.AutoTokenizer.from_pretrained(rest, local_files_only=offline, **REFUSED)
     image_processor = transformers.AutoImageProcessor.from_pretrained(rest, local_files_only=offline, **REFUSED)
-    return TransformersEncoder(name, model, tokenizer, image_processor, config, precision)
+    return TransformersEncoder(name, model, tokenizer, image_processor, config, compute)

@@ -84,6 +84,8 @@ class SearchParamsByKind:
 IndexKind = Literal["auto", "best", "flat", "hnsw", "ivf", "sharded", "lancedb"]
 BUILT_IN_FILES = ("sharded", "lancedb")
 """Kinds that are written while they are built, and not by `VectorIndex.save`."""
+WITH_LISTS = ("auto", "best", "ivf", "sharded")
+"""Kinds that are inverted lists, or may be, which can be built on a GPU."""
 
 
 @dataclass(frozen=True)

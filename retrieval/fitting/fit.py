@@ -27,10 +27,12 @@ from indexing.bundle.change_log import require_bundle
 from indexing.bundle.maintenance.compact import folded
 from indexing.bundle.publish import FITTING
 from indexing.catalogue.readers.arrow_tables import ArrowStream
+from indexing.encoders.inference.torch_device import computing_on, torch_device
 from indexing.errors import CommonspaceError, TrainingError
 from indexing.filesystem import fsops
 from indexing.filesystem.locks import write_lock
 from indexing.runtime.arguments import check_call, check_flag, check_path
+from indexing.runtime.device import CPU, check_device
 from retrieval.candidates import Candidates
 from retrieval.fitting.exposure_limit import LimitedExposure, allowed_exposure, limit_exposure
 from retrieval.fitting.fit_config import FitConfig
@@ -86,6 +88,7 @@ def fit(
     publish: bool = True,
     work: Path | str | None = None,
     progress: Callable[[Step], None] | None = None,
+    device: str = CPU,
 ) -> FitReport:
     """Train on interactions, and publish the parts that help as a new generation.
 
@@ -109,11 +112,14 @@ def fit(
         work: Folder for checkpoints, which stays: after a kill the same call continues, and publishes the same bits.
             When None, a folder inside the bundle, which is removed afterwards.
         progress: Called with each `Step`.
+        device: Where the parts are trained: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. What was learned is applied without
+            a GPU.
 
     Raises:
         TrainingError: When there is too little to train on, or no published part to refresh.
         InputError: When a refresh has other dimensions than the published parts, or lacks the profiles that they were
             trained on.
+        DeviceError: When the GPU that was asked for is not there.
         BundleLockedError: When the bundle is being fitted or compacted already.
         BundleError: When another generation but a compaction became current meanwhile; that one stays.
     """
@@ -123,6 +129,7 @@ def fit(
     check_call(progress, "progress")
     check_flag(publish, "publish")
     checkpoints = None if work is None else check_path(work, "work")
+    torch_device(check_device(device))  # before anything is prepared
     require_bundle(root)
     default_work = root / f"{FITTING}-gen-learning"
     with write_lock(root, name="FITTING", activity="fitting"):
@@ -137,7 +144,8 @@ def fit(
                 run = _Fit(current, data, settings, published, checkpoints or default_work, progress)
                 if published is None:
                     warn_if_smaller(current, run.histories)
-                report = run.run(publish=publish)
+                with computing_on(device):
+                    report = run.run(publish=publish)
             except CommonspaceError:  # the same call would raise it again
                 fsops.remove(default_work)
                 raise

@@ -249,7 +249,7 @@ def _pieces(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> list[
     """Give the pieces of a safetensors file of float32 tensors: a header, and their memory, which is not copied."""
     header, pieces, end = dict[str, Any](__metadata__=metadata), list[bytes | memoryview](), 0
     for name, tensor in tensors.items():
-        values = tensor.float().contiguous().numpy()
+        values = tensor.float().contiguous().cpu().numpy()
         pieces.append(values.reshape(-1).view(np.uint8).data)
         start, end = end, end + values.nbytes
         header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [start, end]}

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ def keep(name: str, result: dict[str, Any], seed: int) -> None:
         "seed": seed,
         **state_of(Path(__file__).parent),
         "machine": {"cores": os.cpu_count(), "processor": platform.machine(), "python": platform.python_version()},
-        "versions": {package: version(package) for package in PACKAGES},
+        "versions": versions(),
     }
     text = json.dumps(record, indent=2)
     print(text)
@@ -44,6 +44,21 @@ def by_seed(measure: Callable[[int, Path], dict[str, Any]], seeds: Sequence[int]
             (of_seed := Path(folder) / str(seed)).mkdir()
             results.append(measure(seed, of_seed))
     return results
+
+
+def versions() -> dict[str, str]:
+    """The versions of the packages that a result may hang on; of FAISS also where it is built for GPUs."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            if package != "faiss-cpu":
+                raise
+            import faiss
+
+            found["faiss"] = faiss.__version__  # of another package
+    return found
 
 
 def state_of(folder: Path) -> dict[str, Any]:

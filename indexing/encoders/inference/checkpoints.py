@@ -153,9 +153,14 @@ def tokens(tokenizer: Any, texts: Sequence[str], padding: str, length: int) -> A
 
 def pooled(features: Any) -> Vectors:  # noqa: ANN401
     """Return features as (B, D) float32: a tensor in transformers 4, an output with ``pooler_output`` in 5."""
-    tensor = features if isinstance(features, torch.Tensor) else features.pooler_output
-    vectors: Vectors = tensor.float().cpu().numpy()
+    vectors: Vectors = pooled_tensor(features).float().cpu().numpy()
     return vectors
+
+
+def pooled_tensor(features: Any) -> torch.Tensor:  # noqa: ANN401
+    """Return features as the tensor that `pooled` makes an array of."""
+    tensor: torch.Tensor = features if isinstance(features, torch.Tensor) else features.pooler_output
+    return tensor
 
 
 @contextmanager

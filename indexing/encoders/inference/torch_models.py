@@ -14,10 +14,12 @@ import numpy as np
 import torch
 
 from indexing.arrays import Vectors
+from indexing.encoders.inference.compute import EXACT
+from indexing.encoders.inference.torch_device import torch_device
 from indexing.errors import EncoderError
 from indexing.media.image_form import Pixels
+from indexing.runtime.device import AUTO
 
-AUTO, EXACT = "auto", "float32"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # A model of fewer weights is fast in any precision, and keeps float32.
 MIN_LARGE_WEIGHTS = 10_000_000
@@ -27,8 +29,10 @@ TENSOR_CORES, BFLOAT16_CORES = (7, 0), (8, 0)  # CUDA's compute capabilities fro
 Probe = Callable[[torch.nn.Module], Vectors]
 
 
-def in_precision(model: torch.nn.Module, precision: str, probe: Probe) -> tuple[torch.nn.Module, str]:
-    """Return a float32 model, on a GPU if there is one, in a precision.
+def in_precision(
+    model: torch.nn.Module, precision: str, probe: Probe, device: str = AUTO
+) -> tuple[torch.nn.Module, str]:
+    """Return a float32 model, on a device and in a precision.
 
     With ``auto`` a model of at least 10 million weights takes the first of `low_precisions` whose vectors have a cosine
     of at least 0.999 with those of float32; without such, and for a smaller model, it is float32.
@@ -39,44 +43,47 @@ def in_precision(model: torch.nn.Module, precision: str, probe: Probe) -> tuple[
         model: In float32.
         precision: ``auto``, or one of `DTYPES`.
         probe: Embeds a few fixed inputs with a model: (N, D) float32, unit length.
+        device: ``auto`` for a GPU if there is one, or the name of a device.
 
     Raises:
         EncoderError: For a precision that is not known.
+        DeviceError: For a GPU that is not there.
     """
-    if precision == "float16" and not torch.cuda.is_available():
+    place = torch.device(torch_device(device))
+    if precision == "float16" and place.type == "cpu":
         precision = AUTO  # built on a GPU; half precision is slow without one, others stay within the golden vectors
     if precision != AUTO:
         if precision not in DTYPES:
             raise EncoderError(f"there is no precision {precision!r}; choose {AUTO} or one of {', '.join(DTYPES)}")
-        return model.to(best_device(), DTYPES[precision]), precision
-    model = model.to(best_device())
-    names = low_precisions()
+        return model.to(place, DTYPES[precision]), precision
+    model = model.to(place)
+    names = low_precisions(place)
     if not names or sum(weights.numel() for weights in model.parameters()) < MIN_LARGE_WEIGHTS:
         return model, EXACT
     exact = probe(model)
     for name in names:
         candidate = copy.deepcopy(model).to(DTYPES[name])
-        if np.nan_to_num((probe(candidate) * exact).sum(axis=1)).min() >= MIN_COSINE:
+        if least_cosine(probe(candidate), exact) >= MIN_COSINE:
             return candidate, name
     return model, EXACT
 
 
-def low_precisions() -> tuple[str, ...]:
-    """Return what this machine computes faster with than with float32, the more exact first.
+def least_cosine(vectors: Vectors, exact: Vectors) -> float:
+    """Return the least cosine of a line of (N, D) unit vectors with the same line of others; 0 where one is NaN."""
+    return float(np.nan_to_num((vectors * exact).sum(axis=1)).min())
+
+
+def low_precisions(device: torch.device) -> tuple[str, ...]:
+    """Return what a device computes faster with than with float32, the more exact first.
 
     That is what there are units for: tensor cores on a GPU; AMX or AVX512_BF16 on a CPU. Without them a CPU converts
     each number, which is no faster and often slower.
     """
-    if torch.cuda.is_available():
+    if device.type == "cuda":
         cores = {"float16": TENSOR_CORES, "bfloat16": BFLOAT16_CORES}
-        return tuple(name for name, minimum in cores.items() if torch.cuda.get_device_capability() >= minimum)
+        return tuple(name for name, minimum in cores.items() if torch.cuda.get_device_capability(device) >= minimum)
     units = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # torch has no public name for them before 2.12
     return ("bfloat16",) if any(getattr(torch.cpu, unit, bool)() for unit in units) else ()
-
-
-def best_device() -> torch.device:
-    """Return the GPU if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def device_of(model: torch.nn.Module) -> torch.device:

@@ -15,9 +15,11 @@ import numpy as np
 from indexing.arrays import Vectors, check_vectors
 from indexing.errors import InputError
 from indexing.index.backends.faiss_base import faiss_bytes, random_rotation, with_rotation, write_faiss
+from indexing.index.backends.gpu_lists import ListFiller, require_faiss_gpu
 from indexing.index.backends.ivf import LISTS_PER_SQRT, MAX_TRAINING_ROWS, POINTS_PER_LIST, IvfIndex
 from indexing.index.backends.sharded import ShardedIndex, clear, shard_path
 from indexing.index.config import SearchParams, parse_bytes
+from indexing.runtime.device import CPU
 
 Blocks = Callable[[], Iterable[Vectors]]
 """Gives (rows, D) float32 blocks from the first row on, each time that it is called."""
@@ -71,15 +73,25 @@ class Plan:
 
 
 class _Trained(NamedTuple):
-    """An index without vectors, as bytes; the rotation that it applies (E, D); the mean that codes are free of (E,)."""
+    """An index without vectors, as bytes; the rotation that it applies (E, D); the mean that codes are free of (E,).
+
+    Vectors are assigned to its lists on the device that it was trained on.
+    """
 
     empty: bytes
     rotation: Vectors
     mean: Vectors
+    device: str
 
 
 def build_sharded(
-    blocks: Blocks, path: Path, *, max_memory: int | str = DEFAULT_MEMORY, on_disk: bool = False, seed: int = 0
+    blocks: Blocks,
+    path: Path,
+    *,
+    max_memory: int | str = DEFAULT_MEMORY,
+    on_disk: bool = False,
+    seed: int = 0,
+    device: str = CPU,
 ) -> ShardedIndex:
     """Index vectors that need not fit in memory, into files beside ``path``, and open them memory-mapped.
 
@@ -95,17 +107,20 @@ def build_sharded(
             dimension and row: codes are then of 8 bits for 4 dimensions, and the lists that a search scans are
             brought in by the operating system. A search takes two to three times as long.
         seed: Of the rotation and the sample.
+        device: Where lists are trained, and vectors assigned to them.
 
     Raises:
         InputError: When there are too few vectors, or too little memory.
+        DeviceError: For a GPU that FAISS does not see.
         ShapeError: When blocks differ in dimension.
         VectorError: When a block holds NaN, infinity or a line of zeros.
     """
+    require_faiss_gpu(device)  # before anything is read
     rng = np.random.default_rng(seed)
     sample, size, plan = _sample(blocks, parse_bytes(max_memory), on_disk, rng)
     shards = -(-size // plan.shard)
     rows_per_shard = -(-size // shards)
-    trained = _train(sample, lists_for(len(sample), rows_per_shard), on_disk, rng)
+    trained = _train(sample, lists_for(len(sample), rows_per_shard), on_disk, rng, device)
     del sample
     clear(path)
     _write_shards(blocks, path, trained, (size, rows_per_shard, plan.block))
@@ -172,7 +187,7 @@ def _code_size(dim: int) -> int:
     return max(size for size in range(1, max(1, dim // 4) + 1) if dim % size == 0)
 
 
-def _train(sample: Vectors, lists: int, on_disk: bool, rng: np.random.Generator) -> _Trained:
+def _train(sample: Vectors, lists: int, on_disk: bool, rng: np.random.Generator, device: str) -> _Trained:
     """Train lists and codes on a sample (S, D), as `IvfIndex.build` does on all."""
     dim = sample.shape[1]
     rotation = random_rotation(dim, rng)
@@ -186,11 +201,11 @@ def _train(sample: Vectors, lists: int, on_disk: bool, rng: np.random.Generator)
         codes.pq.cp.max_points_per_centroid, codes.pq.cp.niter = MAX_BYTE_CODE_POINTS, BYTE_CODE_ROUNDS
     else:
         codes = faiss.IndexIVFPQFastScan(quantizer, even_dim, lists, even_dim // 2, 4, metric)
-    codes.train(centred)
+    ListFiller(codes, device).train(centred)
     exact = faiss.IndexScalarQuantizer(even_dim, faiss.ScalarQuantizer.QT_fp16, metric)
     exact.train(centred[:1])
     refined = faiss.IndexRefine(codes, exact)
-    return _Trained(faiss_bytes(with_rotation(rotation, refined)), rotation, mean)
+    return _Trained(faiss_bytes(with_rotation(rotation, refined)), rotation, mean, device)
 
 
 class _Shard:
@@ -203,7 +218,7 @@ class _Shard:
         self._trained, self.free_rows = trained, rows
         self._index = faiss.deserialize_index(np.frombuffer(trained.empty, np.uint8))
         self._refined = faiss.downcast_index(self._index.index)
-        self._codes = faiss.downcast_index(self._refined.base_index)
+        self._filler = ListFiller(faiss.downcast_index(self._refined.base_index), trained.device)
         self._exact = faiss.downcast_index(self._refined.refine_index)
         size = self._exact.code_size
         self._exact.codes.resize(rows * size)
@@ -218,7 +233,7 @@ class _Shard:
         start = len(self._halves) - self.free_rows
         self._halves[start : start + len(vectors)] = rotated
         rotated -= self._trained.mean
-        self._codes.add(rotated)
+        self._filler.add(rotated)
         self.free_rows -= len(vectors)
 
     def finished(self) -> Any:  # noqa: ANN401 - FAISS ships no types

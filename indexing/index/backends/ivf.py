@@ -36,8 +36,10 @@ from indexing.index.backends.faiss_base import (
     unmapped_bytes,
     with_rotation,
 )
+from indexing.index.backends.gpu_lists import ListFiller
 from indexing.index.base import check_search, ordered, padded
 from indexing.index.config import SearchParams, SearchParamsByKind
+from indexing.runtime.device import CPU
 from indexing.runtime.threads import about_to_compute
 
 # The wanted rows grow with the share of allowed rows by this power: .5 fell just short of the unfiltered recall for
@@ -120,7 +122,14 @@ class IvfIndex(FaissFile):
         )
 
     @classmethod
-    def build(cls, vectors: Vectors, seed: int = 0, codec: Codec = "pq4", refine: Scalar | None = "fp16") -> "IvfIndex":
+    def build(
+        cls,
+        vectors: Vectors,
+        seed: int = 0,
+        codec: Codec = "pq4",
+        refine: Scalar | None = "fp16",
+        device: str = CPU,
+    ) -> "IvfIndex":
         """Index (N, D) vectors.
 
         Args:
@@ -128,9 +137,11 @@ class IvfIndex(FaissFile):
             seed: Of the rotation and the sample that is trained on.
             codec: What the lists hold.
             refine: What candidates are scored on; None for the codes themselves, which ``pq4`` is too coarse for.
+            device: Where lists are trained, and vectors assigned to them.
 
         Raises:
             InputError: When there are too few to train codes, or short codes are not refined.
+            DeviceError: For a GPU that FAISS does not see.
         """
         vectors = check_vectors(vectors)
         about_to_compute(faiss.omp_get_max_threads())
@@ -151,8 +162,9 @@ class IvfIndex(FaissFile):
             rotated -= rotated.mean(axis=0)
         coarse = faiss.IndexFlatIP(even)
         codes = list_codes(coarse, even, lists, codec)
-        codes.train(rotated[rng.permutation(size)[:MAX_TRAINING_ROWS]])
-        codes.add(rotated)
+        filler = ListFiller(codes, device)
+        filler.train(rotated[rng.permutation(size)[:MAX_TRAINING_ROWS]])
+        filler.add(rotated)
         inner, referenced = codes, [coarse, codes]  # FAISS points into these without owning them
         if exact is None:
             codes.make_direct_map()  # vectors are fetched by row; refined ones are fetched from what refines

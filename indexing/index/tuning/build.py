@@ -10,10 +10,11 @@ from indexing.arrays import Vectors, check_vectors
 from indexing.errors import DamagedFileError, InputError
 from indexing.index.backends.flat import FlatIndex
 from indexing.index.base import TunableIndex, VectorIndex
-from indexing.index.config import IndexConfig, IndexKind, SearchParamsByKind
+from indexing.index.config import WITH_LISTS, IndexConfig, IndexKind, SearchParamsByKind
 from indexing.index.tuning.families import shortlist
 from indexing.index.tuning.recall import HeldOutQueries, ground_truths
 from indexing.index.tuning.trial import Trial, rank_trials, run_trial
+from indexing.runtime.device import CPU, check_device
 
 __all__ = ["IndexConfig", "IndexKind", "IndexReport", "build_index", "load_index"]
 
@@ -53,7 +54,7 @@ class IndexReport:
 
 
 def build_index(
-    vectors: Vectors, config: IndexConfig, queries: HeldOutQueries, path: Path | None = None
+    vectors: Vectors, config: IndexConfig, queries: HeldOutQueries, path: Path | None = None, device: str = CPU
 ) -> tuple[VectorIndex, IndexReport]:
     """Index (N, D) vectors so that every kind of query reaches the required recall, within memory and latency goals.
 
@@ -64,20 +65,27 @@ def build_index(
             which rows they are themselves.
         path: Where an index in shards, or in a table of LanceDB, is written while it is built; the other kinds are
             written by `VectorIndex.save`.
+        device: Where inverted lists are trained, and vectors assigned to them: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+            Everything else is computed on the CPU, and the index is searched there.
 
     Returns:
         The index and what was measured. The first family of the short list that meets every goal is taken, with
         ``kind="best"`` the fastest of all families. When none does, the nearest is given with ``target_met=False`` and
         what it misses in ``unmet``.
+
+    Raises:
+        InputError: When nothing of the kind is built on a GPU.
+        DeviceError: For a GPU that FAISS does not see.
     """
     started = perf_counter()
+    require_device(config.kind, device)
     if config.kind != "sharded":  # whose build looks at one block after the other
         vectors = check_vectors(vectors)
     ground_truth = ground_truths(vectors, queries, config.k, config.sample)
     contenders: list[Trial] = []
     trials: list[dict[str, Any]] = []
     for family in shortlist(config, *vectors.shape):
-        trial = run_trial(family, vectors, config, ground_truth, path)
+        trial = run_trial(family, vectors, config, ground_truth, path, device)
         trials.append(trial.to_json())
         contenders = rank_trials([*contenders, trial])  # others are freed: several may not fit
         if config.kind != "best" and not trial.unmet:
@@ -97,6 +105,24 @@ def build_index(
         tried=trials,
     )
     return best.index, report
+
+
+def require_device(kind: IndexKind, device: str) -> None:
+    """Check that an index of a kind can be built on a device, and that this is there.
+
+    Raises:
+        InputError: When it is none, or nothing of the kind is built on a GPU.
+        DeviceError: When FAISS does not see it.
+    """
+    if check_device(device) == CPU:
+        return
+    if kind not in WITH_LISTS:
+        raise InputError(
+            f"device {device!r} is for kinds {', '.join(WITH_LISTS)}, not {kind!r}, of which nothing is built on a GPU"
+        )
+    from indexing.index.backends.gpu_lists import require_faiss_gpu  # FAISS is loaded only by those who build
+
+    require_faiss_gpu(device)
 
 
 def load_index(

@@ -7,6 +7,7 @@ from indexing.arrays import Vectors
 from indexing.errors import InputError
 from indexing.index.base import TunableIndex
 from indexing.index.config import IndexConfig
+from indexing.runtime.device import CPU
 
 # Exact search over this many vectors takes about a millisecond on one core: nothing else is worth its memory.
 FLAT_UP_TO = 50_000
@@ -40,8 +41,11 @@ class Family:
         """Its name: ``"flat fp32"``, ``"ivf pq4 + fp16"``."""
         return f"{self.kind} {self.codec}" + (f" + {self.refine}" if self.refine else "")
 
-    def build(self, vectors: Vectors, m: int) -> TunableIndex:
-        """Index (N, D) vectors in memory; a graph has ``m`` edges a node. Others have builders of their own."""
+    def build(self, vectors: Vectors, m: int, device: str = CPU) -> TunableIndex:
+        """Index (N, D) vectors in memory; a graph has ``m`` edges a node. Others have builders of their own.
+
+        Inverted lists are trained and filled on the device.
+        """
         from indexing.index.backends.faiss import FaissIndex  # FAISS is loaded only by those who build or search
         from indexing.index.backends.ivf import IvfIndex
 
@@ -51,7 +55,7 @@ class Family:
             case "hnsw", ("fp32" | "fp16" | "sq8") as scalar:
                 return FaissIndex.hnsw(vectors, m, codec=scalar)
             case "ivf", ("pq4" | "sq8") as codec:
-                return IvfIndex.build(vectors, codec=codec, refine=self.refine)
+                return IvfIndex.build(vectors, codec=codec, refine=self.refine, device=device)
         raise InputError(f"there is no index {self.name!r}")
 
     def estimated_bytes(self, size: int, dim: int, m: int) -> int:

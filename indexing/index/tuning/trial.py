@@ -16,6 +16,7 @@ from indexing.index.base import TunableIndex
 from indexing.index.config import BUILT_IN_FILES, IndexConfig, SearchParams, SearchParamsByKind
 from indexing.index.tuning.families import Family
 from indexing.index.tuning.recall import GroundTruth
+from indexing.runtime.device import CPU
 
 LISTS = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
 CANDIDATES = (400, 300, 200, 150, 100, 75, 50, 30, 20)
@@ -167,13 +168,14 @@ def run_trial(
     config: IndexConfig,
     ground_truth: Mapping[str, GroundTruth],
     path: Path | None = None,
+    device: str = CPU,
 ) -> Trial:
     """Build a family over (N, D) vectors, tune it for every kind of query, and measure it.
 
-    What is built in files, as shards are, is built at ``path``.
+    What is built in files, as shards are, is built at ``path``; inverted lists are built on the device.
     """
     started = perf_counter()
-    index = _build_family(family, vectors, config, path)
+    index = _build_family(family, vectors, config, path, device)
     return tune(family, index, vectors, config, ground_truth, perf_counter() - started)
 
 
@@ -203,9 +205,11 @@ def tune(
     return Trial(family, index, recall, speeds, latencies, points, round(build_seconds, 3), unmet)
 
 
-def _build_family(family: Family, vectors: Vectors, config: IndexConfig, path: Path | None) -> TunableIndex:
+def _build_family(
+    family: Family, vectors: Vectors, config: IndexConfig, path: Path | None, device: str
+) -> TunableIndex:
     if family.kind not in BUILT_IN_FILES:
-        return family.build(vectors, config.m)
+        return family.build(vectors, config.m, device)
     if path is None:
         raise InputError(f"kind {family.kind!r} is built in files: say at which path")
     if family.kind == "lancedb":
@@ -220,7 +224,8 @@ def _build_family(family: Family, vectors: Vectors, config: IndexConfig, path: P
     def blocks() -> Iterator[Vectors]:
         return (vectors[start : start + BLOCK_ROWS] for start in range(0, len(vectors), BLOCK_ROWS))
 
-    return build_sharded(blocks, path, max_memory=config.max_memory or DEFAULT_MEMORY, on_disk=config.on_disk)
+    memory = config.max_memory or DEFAULT_MEMORY
+    return build_sharded(blocks, path, max_memory=memory, on_disk=config.on_disk, device=device)
 
 
 def rank_trials(trials: Sequence[Trial]) -> list[Trial]:

@@ -46,7 +46,9 @@ def build(
     catalogue = items.open(or_sample(source), replace(items.named, words=word_columns(words)))
     if encoding.encoder == DEFAULT_ENCODER:
         say(FALLBACK, err=True)
-    encoder = load_encoder(encoding.encoder, precision=encoding.precision)
+    encoder = load_encoder(
+        encoding.encoder, precision=encoding.precision, device=encoding.device, compile=encoding.compile
+    )
     bundle = build_bundle(
         catalogue,
         encoder,
@@ -56,6 +58,7 @@ def build(
         progress=True,
         carry=carry_over,
         drop_learned=drop_learned,
+        index_device=index.index_device,
     )
     show_bundle(bundle, as_json, cautions=_cautions(bundle))
 

@@ -74,16 +74,14 @@ def fit(
             publish=learning.publish,
             work=learning.checkpoint_dir,
             progress=show,
+            device=learning.device,
         )
     if report.known is not None and (unknown := str(report.known)):
         note(unknown)
     if learning.loss_curve is not None:
         write_losses(report.training, learning.loss_curve, str(bundle))
-    if as_json:
-        show_json("fit", report.to_json())
-    else:
-        used = len(train) - (report.known.unknown if report.known else 0)
-        show_report(f"{bundle}: fit on {used} interactions", report)
+    used = len(train) - (report.known.unknown if report.known else 0)
+    show_json("fit", report.to_json()) if as_json else show_report(f"{bundle}: fit on {used} interactions", report)
     if report.refused:
         raise typer.Exit(NOT_PUBLISHED)
 

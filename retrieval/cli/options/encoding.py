@@ -25,6 +25,14 @@ EncoderNames = Annotated[
 PrecisionOption = Annotated[
     Precision, typer.Option("--precision", rich_help_panel=ENCODING, help="Number format of the encoder.")
 ]
+Device = Annotated[
+    str,
+    typer.Option("--device", rich_help_panel=ENCODING, help="Where to encode: auto, cpu, cuda or cuda:1."),
+]
+Compile = Annotated[
+    bool,
+    typer.Option("--compile", rich_help_panel=ENCODING, help="Compile the model by torch.compile before encoding."),
+]
 BatchSize = Annotated[
     int, typer.Option("--batch-size", rich_help_panel=ENCODING, help="Items encoded and stored at once.")
 ]
@@ -71,6 +79,12 @@ OnDisk = Annotated[
         "--index-on-disk", rich_help_panel=INDEX, help="Keep the codes of shards on disk: slower, less memory."
     ),
 ]
+IndexDevice = Annotated[
+    str,
+    typer.Option(
+        "--index-device", rich_help_panel=INDEX, help="Where to train and fill inverted lists: cpu, cuda or cuda:1."
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -79,6 +93,8 @@ class EncodingOptions:
 
     encoder: EncoderName = DEFAULT_ENCODER
     precision: PrecisionOption = "auto"
+    device: Device = "auto"
+    compile: Compile = False
     batch_size: BatchSize = 256
     workers: Workers = None
     max_pixels: MaxPixels = None
@@ -113,6 +129,7 @@ class IndexOptions:
     max_index_memory: MaxIndexMemory = None
     max_latency_ms: MaxLatency = None
     index_on_disk: OnDisk = False
+    index_device: IndexDevice = "cpu"
 
     @property
     def config(self) -> IndexConfig:

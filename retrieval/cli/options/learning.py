@@ -59,6 +59,7 @@ Replace = Annotated[
         help="With --events: learn also where the live log is smaller than the log of the published model.",
     ),
 ]
+Device = Annotated[str, typer.Option("--device", rich_help_panel=LEARNING, help="Where to train: cpu, cuda or cuda:1.")]
 CheckpointDir = Annotated[
     Path | None,
     typer.Option(
@@ -125,6 +126,7 @@ class FitOptions:
     events: LiveEvents = None
     publish: Publish = True
     replace: Replace = False
+    device: Device = "cpu"
 
     @property
     def context_columns(self) -> tuple[str, ...]:

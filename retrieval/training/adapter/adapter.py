@@ -120,17 +120,17 @@ class AdapterTraining:
                 f"the published adapter is of shape {start.w1.shape}, but {(dim, config.hidden)} was set: leave "
                 "the settings as they are, or fit without refresh"
             )
-        self.centre = torch.from_numpy(mean_fused(items))
-        self.residual = [torch.from_numpy(part.copy()) for part in (start.w1, start.b1, start.w2)]
+        self.centre = torch.as_tensor(mean_fused(items))
+        self.residual = [torch.as_tensor(part.copy()) for part in (start.w1, start.b1, start.w2)]
         self.gate = [torch.zeros(len(self.modalities), dim), torch.zeros(len(self.modalities), 1)]
         for index, modality in enumerate(self.modalities):
             if modality in start.gate.slopes:
-                self.gate[0][index] = torch.from_numpy(start.gate.slopes[modality].copy())
-                self.gate[1][index] = torch.from_numpy(start.gate.offsets[modality].copy())
+                self.gate[0][index] = torch.as_tensor(start.gate.slopes[modality].copy())
+                self.gate[1][index] = torch.as_tensor(start.gate.offsets[modality].copy())
         parameters = [part.requires_grad_() for part in (*self.residual, *self.gate)]
         self.optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=1e-4)
         self.histories, self.held_out = hold_out(histories, items.count, config.validation_fraction, rng)
-        self.share = torch.from_numpy(target_probabilities(self.histories, items.count))
+        self.share = torch.as_tensor(target_probabilities(self.histories, items.count))
         self.weights = [np.ones(len(history), np.float32) for history in histories] if weights is None else weights
         self.mean_weight = mean_target_weight(
             [values[: len(history)] for values, history in zip(self.weights, self.histories, strict=True)]
@@ -138,9 +138,9 @@ class AdapterTraining:
 
     def adapter(self) -> Adapter:
         """Give the adapter as trained so far, for use in numpy."""
-        parts = (part.detach().numpy().copy() for part in self.gate)
+        parts = (part.detach().cpu().numpy().copy() for part in self.gate)
         gate = ModalityGate(*(dict(zip(self.modalities, part, strict=True)) for part in parts))
-        w1, b1, w2 = (part.detach().numpy().copy() for part in self.residual)
+        w1, b1, w2 = (part.detach().cpu().numpy().copy() for part in self.residual)
         return Adapter(w1, b1, w2, gate)
 
     def losses(self, rng: np.random.Generator) -> Iterator[torch.Tensor]:
@@ -164,12 +164,12 @@ class AdapterTraining:
         vectors, frozen = self.project(rows, rng)
         num_history = len(positions) - len(candidates)
         tastes = self._tastes(histories, liked, positions[:num_history], vectors)
-        candidate_rows = torch.from_numpy(candidates)
+        candidate_rows = torch.as_tensor(candidates)
         loss = next_item_loss(
-            tastes @ vectors[torch.from_numpy(positions[num_history:])].T / self.config.TEMPERATURE,
+            tastes @ vectors[torch.as_tensor(positions[num_history:])].T / self.config.TEMPERATURE,
             candidate_rows,
             log_expected_counts(self.share, candidate_rows, len(batch) - 1, self.config.UNIFORM_NEGATIVES),
-            seen=torch.from_numpy(seen_mask(histories, candidates, self.items.count)),
+            seen=torch.as_tensor(seen_mask(histories, candidates, self.items.count)),
             weights=target_weights,
         )
         return loss + self.config.anchor_weight * (1 - (vectors * frozen).sum(dim=1)).mean()
@@ -189,14 +189,14 @@ class AdapterTraining:
         if rng is not None:
             exists = drop_modalities(exists, self.config.MODALITY_DROPOUT, rng)
         if len(self.modalities) == 1:  # the gate has no effect, and is as slow as all else
-            vectors = torch.from_numpy(unit(taken.vectors[self.modalities[0]]))
+            vectors = torch.as_tensor(unit(taken.vectors[self.modalities[0]]))
             return vectors, vectors
-        units = torch.from_numpy(np.stack([unit(taken.vectors[m]) for m in self.modalities]) * exists[:, :, None])
+        units = torch.as_tensor(np.stack([unit(taken.vectors[m]) for m in self.modalities]) * exists[:, :, None])
         slopes, offsets = self.gate
         base_weights = torch.tensor([self.items.weights.get(modality, 1.0) for modality in self.modalities])[:, None]
         logits = torch.einsum("mrd,md->mr", units, slopes) + offsets + base_weights.log()
         # Not -inf: an item without any modality would be NaN.
-        weights = torch.softmax(logits.masked_fill(~torch.from_numpy(exists), -1e9), dim=0)
+        weights = torch.softmax(logits.masked_fill(~torch.as_tensor(exists), -1e9), dim=0)
         fused = F.normalize(torch.einsum("mr,mrd->rd", weights, units), dim=1)
         return fused, F.normalize((units * base_weights[:, :, None]).sum(dim=0), dim=1)
 
@@ -204,9 +204,9 @@ class AdapterTraining:
         self, histories: Sequence[Rows], liked: Sequence[Vectors], positions: NDArray[np.int64], vectors: torch.Tensor
     ) -> torch.Tensor:
         """Give the taste of each of B concatenated histories, whose items are at these positions: (B, D)."""
-        weights = torch.from_numpy(self.users.shares(lengths_of(histories), liked))
-        starts = torch.from_numpy(np.cumsum([0, *map(len, histories[:-1])]))
-        rows = torch.from_numpy(positions)
+        weights = torch.as_tensor(self.users.shares(lengths_of(histories), liked))
+        starts = torch.as_tensor(np.cumsum([0, *map(len, histories[:-1])]))
+        rows = torch.as_tensor(positions)
         tastes = F.embedding_bag(rows, vectors, starts, mode="sum", per_sample_weights=weights)
         return F.normalize(tastes - self.centre, dim=1)
 
@@ -223,9 +223,9 @@ class AdapterTraining:
         with torch.no_grad():
             vectors, _ = self.project(rows)
             tastes = self._tastes(histories, liked, positions[:num_history], vectors)
-            logits = tastes @ vectors[torch.from_numpy(positions[num_history:])].T / self.config.TEMPERATURE
-            is_target = torch.from_numpy(held_out.candidates == held_out.targets[:, None]).float()
-            seen = torch.from_numpy(seen_mask(histories, held_out.candidates, self.items.count))
+            logits = tastes @ vectors[torch.as_tensor(positions[num_history:])].T / self.config.TEMPERATURE
+            is_target = torch.as_tensor(held_out.candidates == held_out.targets[:, None]).float()
+            seen = torch.as_tensor(seen_mask(histories, held_out.candidates, self.items.count))
             losses = sampled_softmax(logits, is_target, torch.zeros(len(held_out.candidates)), seen)
             return float((target_weights * losses).sum() / target_weights.sum())
 

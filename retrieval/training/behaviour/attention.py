@@ -54,7 +54,7 @@ def candidates(
     nexts = [history.rows[positions[0] + 1 : positions[-1] + 1 + num_targets] for history, positions in windows]
     rows = np.union1d(sample, np.concatenate(nexts))
     expected = np.where(np.isin(rows, sample), np.log(num_sampled / len(warm)), np.inf)
-    return rows, torch.from_numpy(expected.astype(np.float32))
+    return rows, torch.as_tensor(expected.astype(np.float32))
 
 
 def window_targets(
@@ -80,7 +80,7 @@ def window_targets(
         row, item = np.nonzero((offset <= 0) & exists)
         seen[start + row, column[item]] = True
         start += len(positions)
-    return torch.from_numpy(targets), torch.from_numpy(seen)
+    return torch.as_tensor(targets), torch.as_tensor(seen)
 
 
 _HALF_LIVES = (50.0, 3.0)  # initial; long and short for the heads in turn
@@ -165,12 +165,12 @@ class AttentionTraining:
         self.targets = bin_weights.astype(np.float32)
         dims, context_dims = config.dims, block.context_factors.shape[1]
         self.context_factors, self.items = (
-            torch.from_numpy(block.context_factors),
-            torch.from_numpy(block.items[:, :-1]),
+            torch.as_tensor(block.context_factors),
+            torch.as_tensor(block.items[:, :-1]),
         )
         # Context vectors come at any scale; each dimension is scaled to a standard deviation of 1.
         std = block.context_factors[warm].std(axis=0)
-        self.context_scale = torch.from_numpy(1 / np.maximum(std, max(1e-3 * std.max(), 1e-9)))[:, None]
+        self.context_scale = torch.as_tensor(1 / np.maximum(std, max(1e-3 * std.max(), 1e-9)))[:, None]
         self.input_weights = _random_weights(rng, context_dims, dims)
         self.liked = _INITIAL_SCALE * _random_weights(rng, len(block.weight_bins), dims)
         self.layers = [_layer(rng, config) for _ in range(config.layers)]
@@ -201,7 +201,7 @@ class AttentionTraining:
     def loss(self, windows: Sequence[Window], rng: np.random.Generator) -> torch.Tensor:
         """Give the mean loss of all positions, weighted so that a user counts by about the root of the length."""
         rows, log_expected = candidates(windows, self.warm, self.config.MAX_NEGATIVES, self.config.NUM_TARGETS, rng)
-        target_weights = [self.targets[self.bin_of(history.weights).numpy()] for history, _ in windows]
+        target_weights = [self.targets[self.bin_of(history.weights).cpu().numpy()] for history, _ in windows]
         targets, seen = window_targets(windows, target_weights, rows, self.config.NUM_TARGETS)
         excluded = seen | torch.isinf(log_expected)
         losses = sampled_softmax(self.logits(windows, rows, rng), targets, log_expected, excluded)
@@ -211,20 +211,20 @@ class AttentionTraining:
 
     def bin_of(self, weights: Vectors) -> torch.Tensor:
         """Give the nearest bin of each weight: (T,) int64."""
-        return torch.from_numpy(np.abs(weights[:, None] - self.block.weight_bins).argmin(axis=1))
+        return torch.as_tensor(np.abs(weights[:, None] - self.block.weight_bins).argmin(axis=1))
 
     def logits(self, windows: Sequence[Window], rows: Rows, rng: np.random.Generator) -> torch.Tensor:
         """Give the scores of C rows at each of the T positions of the windows: (T, C)."""
-        return _LOGIT_SCALE * (self.states(windows, rng) @ self.output_weights @ self.items[torch.from_numpy(rows)].T)
+        return _LOGIT_SCALE * (self.states(windows, rng) @ self.output_weights @ self.items[torch.as_tensor(rows)].T)
 
     def states(self, windows: Sequence[Window], rng: np.random.Generator) -> torch.Tensor:
         """Give the state of each position of the windows, one window after the other: (T, E)."""
         lengths = [len(part.positions) for part in windows]
         exists = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
-        rows = torch.from_numpy(np.concatenate([history.rows[positions] for history, positions in windows]))
+        rows = torch.as_tensor(np.concatenate([history.rows[positions] for history, positions in windows]))
         bins = self.bin_of(np.concatenate([history.weights[positions] for history, positions in windows]))
         position = torch.zeros(exists.shape)
-        position[exists] = torch.from_numpy(np.concatenate([part.positions for part in windows]).astype(np.float32))
+        position[exists] = torch.as_tensor(np.concatenate([part.positions for part in windows]).astype(np.float32))
         states = torch.zeros(*exists.shape, self.config.dims)
         states[exists] = self.context_factors[rows] @ (self.context_scale * self.input_weights) + self.liked[bins]
         states = self._drop(states, rng)
@@ -243,18 +243,22 @@ class AttentionTraining:
         keep = 1 - self.config.HIDDEN_DROPOUT
         if keep == 1:
             return states
-        return states * torch.from_numpy(rng.random(tuple(states.shape), np.float32) < keep) / keep
+        return states * torch.as_tensor(rng.random(tuple(states.shape), np.float32) < keep) / keep
 
     def attention(self) -> Attention:
         """Give the model for use in numpy; its queries have a mean length of 1, as those of the towers."""
         with torch.no_grad():
             layers = tuple(
-                Layer(**{name: part.clone().numpy() for name, part in layer._asdict().items()})
+                Layer(**{name: part.clone().cpu().numpy() for name, part in layer._asdict().items()})
                 for layer in (parameters._replace(half_lives=parameters.half_lives.exp()) for parameters in self.layers)
             )
-            liked, output_weights = self.liked.clone().numpy(), self.output_weights.clone().numpy()
+            liked, output_weights = self.liked.clone().cpu().numpy(), self.output_weights.clone().cpu().numpy()
             attention = Attention(
-                (self.context_scale * self.input_weights).numpy(), liked, layers, output_weights, self.config.max_length
+                (self.context_scale * self.input_weights).cpu().numpy(),
+                liked,
+                layers,
+                output_weights,
+                self.config.max_length,
             )
         sample = self.histories[:_SAMPLE_SIZE]
         rows, weights = (np.concatenate([getattr(history, name) for history in sample]) for name in ("rows", "weights"))
@@ -267,7 +271,7 @@ class AttentionTraining:
 
 def _random_weights(rng: np.random.Generator, rows: int, columns: int) -> torch.Tensor:
     """Draw weights that keep the standard deviation of their inputs."""
-    return torch.from_numpy((rng.normal(size=(rows, columns)) / rows**0.5).astype(np.float32))
+    return torch.as_tensor((rng.normal(size=(rows, columns)) / rows**0.5).astype(np.float32))
 
 
 def _layer(rng: np.random.Generator, config: AttentionConfig) -> _Layer:

@@ -62,7 +62,7 @@ class Inverse:
 
     def __matmul__(self, other: Doubles) -> Doubles:
         """Multiply (K, M)."""
-        product = self.matrix @ torch.from_numpy(np.ascontiguousarray(other)).to(self.matrix.dtype)
+        product = self.matrix @ torch.as_tensor(np.ascontiguousarray(other)).to(self.matrix.dtype)
         if not self.by_users:
             return _doubles(product)
         return (other - _doubles(self.matrix.T @ product)) / self.regularisation
@@ -73,8 +73,8 @@ class Inverse:
         if self.by_users:
             inverse = inverse.T @ inverse
             inverse.mul_(-1 / self.regularisation)
-            inverse.diagonal().copy_(torch.from_numpy(self.diagonal))
-        formed: NDArray[np.floating] = inverse.numpy()
+            inverse.diagonal().copy_(torch.as_tensor(self.diagonal))
+        formed: NDArray[np.floating] = inverse.cpu().numpy()
         return formed
 
     def max_error(self) -> float:
@@ -118,7 +118,7 @@ def inverse_of(interactions: csr_matrix, regularisation: float, *, double: bool 
 def _inverse(interactions: csr_matrix, regularisation: float, dtype: torch.dtype) -> Inverse | None:
     """Invert in a precision, or give None where rounding leaves no positive definite matrix."""
     users, items = interactions.shape
-    dense = torch.from_numpy(interactions.toarray()).to(dtype) if 2 * users < items else None
+    dense = torch.as_tensor(interactions.toarray()).to(dtype) if 2 * users < items else None
     square = _gram(interactions, dtype) if dense is None else dense @ dense.T
     square.diagonal().add_(regularisation)
     factor, failed = torch.linalg.cholesky_ex(square)
@@ -139,10 +139,10 @@ def _gram(interactions: csr_matrix, dtype: torch.dtype) -> torch.Tensor:
     gram = torch.empty((transposed.shape[0], transposed.shape[0]), dtype=dtype)
     for start in range(0, len(gram), _BLOCK):
         batch = slice(start, start + _BLOCK)
-        gram[batch] = torch.from_numpy((transposed[batch] @ interactions).toarray())
+        gram[batch] = torch.as_tensor((transposed[batch] @ interactions).toarray())
     return gram
 
 
 def _doubles(values: torch.Tensor) -> Doubles:
-    result: Doubles = values.to(torch.float64, copy=True).numpy()
+    result: Doubles = values.to(torch.float64, copy=True).cpu().numpy()
     return result

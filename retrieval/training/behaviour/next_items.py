@@ -104,7 +104,7 @@ def _positions_in(rows: Rows, lists: Sequence[Rows], count: int) -> tuple[torch.
     position = position_of[np.concatenate(lists)]
     list_index = np.repeat(np.arange(len(lists)), lengths_of(lists))
     exists = position >= 0
-    return torch.from_numpy(list_index[exists]), torch.from_numpy(position[exists])
+    return torch.as_tensor(list_index[exists]), torch.as_tensor(position[exists])
 
 
 class TowerTraining:
@@ -126,16 +126,16 @@ class TowerTraining:
         self.warm = warm
         self.weight_bins, self.config, self.count = weight_bins, config, len(features)
         count = self.count
-        self.features = torch.from_numpy(features)
+        self.features = torch.as_tensor(features)
         self.feature_weights = torch.zeros(features.shape[1], config.dims + 1)
-        self.target_weights = torch.from_numpy(bin_weights.astype(np.float32))
+        self.target_weights = torch.as_tensor(bin_weights.astype(np.float32))
         self.items, channel = (self._random(count, config.dims, rng) for _ in range(2))
         self.context = [channel, torch.zeros_like(channel), torch.zeros_like(channel)]
         self.bias, self.scale = torch.zeros(count, 1), torch.zeros(())
         half_lives = config.HALF_LIVES if in_order(histories) else (ALL_ALIKE,) * len(config.HALF_LIVES)
         self.half_lives = torch.tensor(np.log(half_lives), dtype=torch.float32)
         disliked = (weight_bins < weight_bins.max() / 2).astype(np.float32)
-        self.bin_weights = torch.from_numpy(
+        self.bin_weights = torch.as_tensor(
             np.stack([bin_weights, np.ones_like(bin_weights), disliked]).astype(np.float32)
         )
         self.is_trained = torch.tensor([[1.0], [0.0], [0.0]])  # the bin weights of the other two channels are fixed
@@ -153,7 +153,7 @@ class TowerTraining:
 
     @staticmethod
     def _random(count: int, dims: int, rng: np.random.Generator) -> torch.Tensor:
-        return torch.from_numpy(rng.normal(0, _INITIAL_STD, (count, dims)).astype(np.float32))
+        return torch.as_tensor(rng.normal(0, _INITIAL_STD, (count, dims)).astype(np.float32))
 
     @property
     def sampled(self) -> bool:
@@ -199,28 +199,28 @@ class TowerTraining:
             sample, np.concatenate([history.rows[cut : cut + self.config.num_targets] for history, cut in batch])
         )
         expected = np.where(np.isin(rows, sample), np.log(self.config.MAX_NEGATIVES / len(self.warm)), np.inf)
-        return rows, torch.from_numpy(expected.astype(np.float32))
+        return rows, torch.as_tensor(expected.astype(np.float32))
 
     def _bins(self, weights: Vectors) -> torch.Tensor:
         """Give the nearest bin of each weight; of two that are as near, the lower."""
         edges = (self.weight_bins[1:] + self.weight_bins[:-1]) / 2
-        return torch.from_numpy(np.searchsorted(edges, weights))
+        return torch.as_tensor(np.searchsorted(edges, weights))
 
     def _scores(self, batch: Sequence[tuple[History, int]], candidates: Rows, rng: np.random.Generator) -> torch.Tensor:
         lengths, keep = np.array([cut for _, cut in batch]), 1 - self.config.dropout
         included = np.flatnonzero(rng.random(int(lengths.sum())) < keep)
-        rows = torch.from_numpy(np.concatenate([history.rows[:cut] for history, cut in batch])[included])
+        rows = torch.as_tensor(np.concatenate([history.rows[:cut] for history, cut in batch])[included])
         bins = self._bins(np.concatenate([history.weights[:cut] for history, cut in batch])[included])
-        ages = torch.from_numpy(steps_back(lengths)[included].astype(np.float32))
-        starts = torch.from_numpy(np.searchsorted(included, np.cumsum(lengths) - lengths))
+        ages = torch.as_tensor(steps_back(lengths)[included].astype(np.float32))
+        starts = torch.as_tensor(np.searchsorted(included, np.cumsum(lengths) - lengths))
         queries: torch.Tensor = torch.zeros(())
         for context, half_life, bin_weights in zip(self.context, self.half_lives, self._bin_weights(), strict=True):
             counts = bin_weights[bins] * torch.exp2(-ages / half_life.exp()) / keep
             queries = queries + F.embedding_bag(
                 rows, context, starts, mode="sum", per_sample_weights=counts, sparse=self.sampled
             )
-        has_own = torch.from_numpy((rng.random((len(candidates), 1)) >= self.config.id_dropout).astype(np.float32))
-        candidate_rows = torch.from_numpy(candidates)
+        has_own = torch.as_tensor((rng.random((len(candidates), 1)) >= self.config.id_dropout).astype(np.float32))
+        candidate_rows = torch.as_tensor(candidates)
         vectors, bias = self._predicted(candidates, rng)
         items, biases = (F.embedding(candidate_rows, table, sparse=self.sampled) for table in (self.items, self.bias))
         vectors, bias = vectors + has_own * items, bias + has_own * biases
@@ -231,18 +231,18 @@ class TowerTraining:
         keep = 1 - self.config.FEATURE_DROPOUT
         included = np.flatnonzero(rng.random(len(self.feature_weights)) < keep)
         if rows is self.warm:  # in every batch the same
-            columns = torch.from_numpy(included)
+            columns = torch.as_tensor(included)
             predicted = self._warm_columns.index_select(0, columns).T @ self.feature_weights[columns] / keep
         else:
             mask = torch.zeros(len(self.feature_weights), 1)
             mask[included] = 1 / keep
-            predicted = self.features.index_select(0, torch.from_numpy(rows)) @ (mask * self.feature_weights)
+            predicted = self.features.index_select(0, torch.as_tensor(rows)) @ (mask * self.feature_weights)
         return predicted[:, :-1], predicted[:, -1:]
 
     @cached_property
     def _warm_columns(self) -> torch.Tensor:
         """The features of warm items, (F, W) float32: one feature after the other, for some are left out."""
-        return self.features[torch.from_numpy(self.warm)].T.contiguous()
+        return self.features[torch.as_tensor(self.warm)].T.contiguous()
 
     def _bin_weights(self) -> torch.Tensor:
         return self.is_trained * self.bin_weights + (1 - self.is_trained) * self.initial_bin_weights
@@ -253,7 +253,7 @@ class TowerTraining:
         The bias is one of the dimensions.
         """
         with torch.no_grad():
-            white, scale = Whitening.of(self._vectors(torch.from_numpy(warm))), float(self.scale.exp())
+            white, scale = Whitening.of(self._vectors(torch.as_tensor(warm))), float(self.scale.exp())
             to_white, width = scale * white.back[:-1], self.config.dims + 1
             items = np.empty((self.count, width), np.float32)
             context = np.empty((self.count, len(self.context) * width), np.float32)
@@ -261,16 +261,16 @@ class TowerTraining:
                 rows = slice(start, start + BLOCK)
                 items[rows] = white.apply(self._vectors(rows))
                 context[rows] = np.concatenate(
-                    [part[rows].double().numpy() @ to_white for part in self.context], axis=1
+                    [part[rows].double().cpu().numpy() @ to_white for part in self.context], axis=1
                 )
             empty = white.back[-1].astype(np.float32)
-            tower = QueryTower(self.half_lives.exp().numpy(), self._bin_weights().numpy(), empty)
+            tower = QueryTower(self.half_lives.exp().cpu().numpy(), self._bin_weights().cpu().numpy(), empty)
         return tower, items, context
 
     def _vectors(self, rows: torch.Tensor | slice) -> Doubles:
         """Give item vectors with their biases: (M, dims + 1) float64."""
         learned = torch.cat([self.items[rows], self.bias[rows]], dim=1)
-        vectors: Doubles = (learned + self.features[rows] @ self.feature_weights).double().numpy()
+        vectors: Doubles = (learned + self.features[rows] @ self.feature_weights).double().cpu().numpy()
         return vectors
 
 

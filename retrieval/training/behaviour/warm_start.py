@@ -71,19 +71,19 @@ class TowerStart(NamedTuple):
                 "settings as they are, or fit without refresh"
             )
         items, context, bias, scale = self._rotated(dims, state.warm)
-        features, targets = state.features.numpy(), np.concatenate([items, bias], axis=1)
+        features, targets = state.features.cpu().numpy(), np.concatenate([items, bias], axis=1)
         feature_weights = _linear(features, targets, state.warm)
         residual = targets - features @ feature_weights
         bin_weights = np.interp(state.weight_bins, self.weight_bins, self.tower.bin_weights[0])
         with torch.no_grad():
-            state.feature_weights.copy_(torch.from_numpy(feature_weights))
-            state.items.copy_(torch.from_numpy(residual[:, :-1]))
-            state.bias.copy_(torch.from_numpy(residual[:, -1:]))
+            state.feature_weights.copy_(torch.as_tensor(feature_weights))
+            state.items.copy_(torch.as_tensor(residual[:, :-1]))
+            state.bias.copy_(torch.as_tensor(residual[:, -1:]))
             for table, channel in zip(state.context, context, strict=True):
-                table.copy_(torch.from_numpy(channel))
+                table.copy_(torch.as_tensor(channel))
             state.scale.fill_(scale)
-            state.half_lives.copy_(torch.from_numpy(np.log(self.tower.half_lives)))
-            state.bin_weights[0].copy_(torch.from_numpy(bin_weights))
+            state.half_lives.copy_(torch.as_tensor(np.log(self.tower.half_lives)))
+            state.bin_weights[0].copy_(torch.as_tensor(bin_weights))
 
     def _rotated(self, dims: int, warm: Rows) -> tuple[Vectors, list[Vectors], Vectors, float]:
         """Give items (N, dims), context (N, dims) of each channel, bias (N, 1), and the log of the scale.

@@ -102,9 +102,9 @@ def train_neural_head(
 
 def scores_by_torch(head: NeuralHead, features: Vectors) -> Vectors:
     """Compute `NeuralHead.score` with the operations of training: (…, F) float32 to (…) float32."""
-    mean, scale, linear, w1, b1, w2 = (torch.from_numpy(tensor) for tensor in head.tensors().values())
-    x = ((torch.from_numpy(features) - mean) / scale).clamp_(-MAX_DEVIATIONS, MAX_DEVIATIONS)
-    scores: Vectors = (x @ linear + F.relu(x @ w1 + b1) @ w2).numpy()
+    mean, scale, linear, w1, b1, w2 = (torch.as_tensor(tensor) for tensor in head.tensors().values())
+    x = ((torch.as_tensor(features) - mean) / scale).clamp_(-MAX_DEVIATIONS, MAX_DEVIATIONS)
+    scores: Vectors = (x @ linear + F.relu(x @ w1 + b1) @ w2).cpu().numpy()
     return scores
 
 
@@ -114,19 +114,19 @@ class _Network:
     def __init__(self, examples: Examples, config: HeadConfig, rng: np.random.Generator) -> None:
         self.config, self.count = config, len(examples.features)
         seen = examples.features[examples.mask]
-        self.mean = torch.from_numpy(seen.mean(axis=0))
-        self.scale = torch.from_numpy(np.maximum(seen.std(axis=0), np.float32(1e-3)))
-        standard = (torch.from_numpy(examples.features) - self.mean) / self.scale
+        self.mean = torch.as_tensor(seen.mean(axis=0))
+        self.scale = torch.as_tensor(np.maximum(seen.std(axis=0), np.float32(1e-3)))
+        standard = (torch.as_tensor(examples.features) - self.mean) / self.scale
         self.x = standard.clamp_(-MAX_DEVIATIONS, MAX_DEVIATIONS)
-        self.gains = torch.from_numpy(examples.gains * examples.mask).float()
-        self.padding = torch.from_numpy(~examples.mask)
-        self.weights = None if examples.weights is None else torch.from_numpy(examples.weights)
+        self.gains = torch.as_tensor(examples.gains * examples.mask).float()
+        self.padding = torch.as_tensor(~examples.mask)
+        self.weights = None if examples.weights is None else torch.as_tensor(examples.weights)
         width, hidden = examples.features.shape[2], config.hidden
         self.linear = torch.zeros(width)
         self.linear[0] = 1.0  # the initial order is that of the first source
-        self.w1 = torch.from_numpy(rng.normal(0, width**-0.5, (width, hidden)).astype(np.float32))
+        self.w1 = torch.as_tensor(rng.normal(0, width**-0.5, (width, hidden)).astype(np.float32))
         self.b1 = torch.zeros(hidden)
-        self.w2 = torch.from_numpy(rng.normal(0, 0.3 * hidden**-0.5, hidden).astype(np.float32))
+        self.w2 = torch.as_tensor(rng.normal(0, 0.3 * hidden**-0.5, hidden).astype(np.float32))
         self.trained = [part.requires_grad_() for part in (self.linear, self.w1, self.b1, self.w2)]
         self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(
             self.trained, lr=config.learning_rate, weight_decay=config.WEIGHT_DECAY
@@ -136,7 +136,7 @@ class _Network:
 
     def losses(self, rng: np.random.Generator) -> Iterator[torch.Tensor]:
         """Make one pass over the queries; see `Trainable`."""
-        shuffled = torch.from_numpy(rng.permutation(self.count))
+        shuffled = torch.as_tensor(rng.permutation(self.count))
         for rows in shuffled.split(self.config.batch_size):
             self._warm_up_and_cool_down()
             yield self.loss(rows, rng)
@@ -156,7 +156,7 @@ class _Network:
         if rng is not None and self.config.dropout:
             keep = 1 - self.config.dropout
             mask = rng.random((len(rows), 1, self.config.hidden), np.float32) < keep  # the same for all candidates
-            output = output * (torch.from_numpy(mask.astype(np.float32)) / keep)
+            output = output * (torch.as_tensor(mask.astype(np.float32)) / keep)
         scores = x @ self.linear + torch.bmm(hidden, output.mT)[:, :, 0]
         scores = scores.masked_fill(self.padding[rows], -torch.inf)
         relevant = gains.sum(dim=1)
@@ -170,7 +170,7 @@ class _Network:
     def head(self) -> NeuralHead:
         """Give the head for use in numpy."""
         parts = (self.mean, self.scale, *self.trained)
-        return NeuralHead(*(part.detach().numpy().copy() for part in parts))
+        return NeuralHead(*(part.detach().cpu().numpy().copy() for part in parts))
 
     def _warm_up_and_cool_down(self) -> None:
         """Raise the learning rate over the first three tenths of all steps, then lower it by a cosine."""

@@ -37,7 +37,7 @@ def embed(model: torch.nn.Module, off: float = 0.0, slow: tuple[torch.dtype, ...
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """A CPU with units for bfloat16, where the model of these tests counts as large."""
     monkeypatch.setattr(precision, "MIN_LARGE_WEIGHTS", 64)
-    monkeypatch.setattr(precision, "low_precisions", lambda: ("bfloat16",))
+    monkeypatch.setattr(precision, "low_precisions", lambda _: ("bfloat16",))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
@@ -74,10 +74,9 @@ def test_a_bundle_from_a_gpu_opens_without_one() -> None:
 def test_a_cpu_is_asked_for_its_units(
     amx: bool, avx512: bool, expected: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512, raising=False)
-    assert low_precisions() == expected
+    assert low_precisions(torch.device("cpu")) == expected
 
 
 @pytest.mark.parametrize(
@@ -86,6 +85,5 @@ def test_a_cpu_is_asked_for_its_units(
 def test_a_gpu_is_asked_for_its_capability(
     capability: tuple[int, int], expected: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
-    assert low_precisions() == expected
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability if device.index else (0, 0))
+    assert low_precisions(torch.device("cuda:1")) == expected
