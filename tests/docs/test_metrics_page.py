@@ -29,7 +29,7 @@ def names(cell: str) -> set[str]:
 
 def test_metrics_are_those_that_are_exported() -> None:
     metrics = Metrics()
-    metrics.serving("gen-1", 1, {"text": 1.0}, dict.fromkeys(get_args(Problem), False))
+    metrics.serving("gen-1", 1, {"text": 1.0}, dict.fromkeys(get_args(Problem), False), 0.0)
     found = {}
     for family in text_string_to_metric_families(metrics.exposition().decode()):
         if family.name.startswith("commonspace_"):

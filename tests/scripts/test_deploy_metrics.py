@@ -123,7 +123,7 @@ def test_prometheus_reads_the_alarms_and_the_page_lists_them() -> None:
     assert "./prometheus:/etc/prometheus:ro" in COMPOSE["services"]["prometheus"]["volumes"]
     assert "--config.file=/etc/prometheus/prometheus.yml" in COMPOSE["services"]["prometheus"]["command"]
     names = [rule["alert"] for rule in RULES]
-    assert len(set(names)) == len(names) >= 9
+    assert len(set(names)) == len(names) >= 10
     assert re.findall(r"^\| `(Commonspace\w+)` \|", PAGE, re.MULTILINE) == names
 
 
@@ -142,6 +142,9 @@ HEALTHY = {
     'commonspace_event_lag_seconds_bucket{instance="a", le="1.0"}': "0+60x60",
     'commonspace_event_lag_seconds_bucket{instance="a", le="600.0"}': "0+60x60",
     'commonspace_event_lag_seconds_bucket{instance="a", le="+Inf"}': "0+60x60",
+    'commonspace_events_total{instance="a", type="view"}': "0+60x60",
+    'commonspace_learned_until_timestamp_seconds{instance="a"}': "-90000x60",  # a day before the clock of the test
+    'commonspace_learned_until_timestamp_seconds{instance="b"}': "0x60",  # nothing was learned
 }
 NO_FAULT: dict[str, dict[str, str]] = {"": {}}
 FAULTS: dict[str, dict[str, str]] = {
@@ -156,6 +159,7 @@ FAULTS: dict[str, dict[str, str]] = {
         'commonspace_request_seconds_bucket{instance="a", route="/search", status="200", le="0.1"}': "0+590x60"
     },
     "CommonspaceEventLag": {'commonspace_event_lag_seconds_bucket{instance="a", le="1.0"}': "0+50x60"},
+    "CommonspaceLearnsNothing": {'commonspace_learned_until_timestamp_seconds{instance="a"}': "-180000x60"},
 }
 
 

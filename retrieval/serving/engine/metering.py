@@ -46,9 +46,22 @@ class Meter(Protocol):
         ...
 
     def serving(
-        self, generation: str, change: int, recall: Mapping[str, float], problems: Mapping[Problem, bool]
+        self,
+        generation: str,
+        change: int,
+        recall: Mapping[str, float],
+        problems: Mapping[Problem, bool],
+        learned_until: float,
     ) -> None:
-        """Say which state of the bundle is served now, its recall by the kind of query, and what is wrong with it."""
+        """Say which state of the bundle is served now.
+
+        Args:
+            generation: Its name.
+            change: Number of the last change of it.
+            recall: By the kind of query.
+            problems: What is wrong with it.
+            learned_until: Seconds since 1970 of the last interaction that it learned from; 0 where that is not known.
+        """
         ...
 
     def exposition(self) -> bytes:
@@ -78,7 +91,12 @@ class NoMeter:
         """Count nothing."""
 
     def serving(
-        self, generation: str, change: int, recall: Mapping[str, float], problems: Mapping[Problem, bool]
+        self,
+        generation: str,
+        change: int,
+        recall: Mapping[str, float],
+        problems: Mapping[Problem, bool],
+        learned_until: float,
     ) -> None:
         """Count nothing."""
 

@@ -245,7 +245,8 @@ class ServedBundle:
             "recall": self.degraded is not None,
             "scenarios": any(check(self.view) for check in self.checks),
         }
-        self._meter.serving(served.generation, served.change, recall, problems)
+        until = served.retriever.bundle.manifest.learned.get("until")
+        self._meter.serving(served.generation, served.change, recall, problems, 0.0 if until is None else float(until))
 
     def open_generations(self) -> set[str]:
         """Name the generations that are open, with what they learned."""

@@ -41,6 +41,7 @@ class Metrics:
         self._make_histograms()
         self._make_counters()
         self._make_gauges()
+        self._make_gauges_of_the_bundle()
 
     def _make_histograms(self) -> None:
         of = self._registry
@@ -97,6 +98,17 @@ class Metrics:
             multiprocess_mode="livesum",
         )
         self._depth = {kind: depth.labels(kind) for kind in get_args(Kind)}
+        degraded = Gauge(
+            "commonspace_degraded",
+            "1 while the bundle cannot be followed, its recall is below what it promises, or scenarios cannot answer.",
+            ["reason"],
+            registry=of,
+            multiprocess_mode="livemax",
+        )
+        self._degraded: dict[Problem, Gauge] = {reason: degraded.labels(reason) for reason in get_args(Problem)}
+
+    def _make_gauges_of_the_bundle(self) -> None:
+        of = self._registry
         self._generation = Gauge(
             "commonspace_generation_info",
             "1 for the generation of the bundle that is served.",
@@ -110,6 +122,12 @@ class Metrics:
             registry=of,
             multiprocess_mode="livemin",
         )
+        self._learned_until = Gauge(
+            "commonspace_learned_until_timestamp_seconds",
+            "When the last interaction was that what is served learned from, since 1970; 0 where that is not known.",
+            registry=of,
+            multiprocess_mode="livemin",
+        )
         self._recall = Gauge(
             "commonspace_index_recall",
             "Recall of the index on the queries stored at build.",
@@ -117,14 +135,6 @@ class Metrics:
             registry=of,
             multiprocess_mode="livemax",
         )
-        degraded = Gauge(
-            "commonspace_degraded",
-            "1 while the bundle cannot be followed, its recall is below what it promises, or scenarios cannot answer.",
-            ["reason"],
-            registry=of,
-            multiprocess_mode="livemax",
-        )
-        self._degraded: dict[Problem, Gauge] = {reason: degraded.labels(reason) for reason in get_args(Problem)}
         self._served: tuple[str, ...] = ()
         self._kinds: tuple[str, ...] = ()
 
@@ -159,12 +169,18 @@ class Metrics:
         self._fallback[source].inc(count)
 
     def serving(
-        self, generation: str, change: int, recall: Mapping[str, float], problems: Mapping[Problem, bool]
+        self,
+        generation: str,
+        change: int,
+        recall: Mapping[str, float],
+        problems: Mapping[Problem, bool],
+        learned_until: float,
     ) -> None:
-        """Say which state of the bundle is served now, its recall by the kind of query, and what is wrong with it."""
+        """Say which state of the bundle is served now; see `Meter.serving`."""
         self._served = self._replaced(self._generation, self._served, {generation: 1.0})
         self._kinds = self._replaced(self._recall, self._kinds, recall)
         self._change.set(change)
+        self._learned_until.set(learned_until)
         for reason, gauge in self._degraded.items():
             gauge.set(problems[reason])
 

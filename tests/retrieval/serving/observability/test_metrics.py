@@ -13,6 +13,8 @@ import pytest
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from indexing.bundle.generation import generations
+from indexing.bundle.maintenance.rollback import rollback
 from indexing.errors import EventsBusyError
 from retrieval.retriever.learned_parts import compact
 from retrieval.serving import Limits
@@ -22,6 +24,7 @@ from retrieval.serving.engine.metering import REASONS, Problem
 from retrieval.serving.engine.request import CURRENT, RequestContext
 from retrieval.serving.engine.stages import STAGES
 from retrieval.serving.observability.metrics import IMPERSONAL, MOST_OWN_TYPES, Metrics
+from tests.retrieval.batch.shop import shop_log
 from tests.retrieval.serving.admin.conftest import ADMIN
 from tests.retrieval.serving.admin.conftest import HEADERS as ADMIN_HEADERS
 from tests.retrieval.serving.conftest import READ, WRITE, Started
@@ -249,6 +252,19 @@ def test_the_state_is_the_one_that_is_served(started: Started, own_shop: Path) -
     assert found.labels("commonspace_generation_info", "generation") == {second} != {first}
     assert found.value("commonspace_last_change") == 1
     assert found.total("commonspace_degraded") == 0
+
+
+def test_until_when_what_is_served_has_learned_is_told(started: Started, own_shop: Path) -> None:
+    client, name = started(own_shop, poll_seconds=3600.0), "commonspace_learned_until_timestamp_seconds"
+    last = max(shop_log()["timestamp"].to_pylist())
+    assert scraped(client).value(name) == last
+    put_twin(own_shop, "twin")
+    compact(own_shop)  # a generation of now, which has learned nothing since
+    assert follow(client)
+    assert scraped(client).value(name) == last
+    rollback(own_shop, generations(own_shop)[0])  # to that before the fit
+    assert follow(client)
+    assert scraped(client).value(name) == 0
 
 
 def test_a_bundle_that_cannot_be_followed_is_degraded(
