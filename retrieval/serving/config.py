@@ -37,6 +37,7 @@ MAX_RULES = 100
 MAX_PARTS = 32
 MAX_PAGE = 1_000
 MAX_USERS = 10_000
+MAX_EVENTS_READ = 200_000  # of the log of live events, of all users of a request
 MAX_FILES = 16
 MAX_URL_CHARACTERS = 2_048
 LOOPBACK_NAMES = ("localhost",)

@@ -108,6 +108,8 @@ def test_limits_are_those_of_the_code() -> None:
     hits = "hits of all queries, users or items of a request; numbers of all of their vectors"
     assert said[hits] == [config.MAX_HITS, config.MAX_VECTOR_NUMBERS]
     assert said["text; item_id or user_id"] == [config.MAX_TEXT_BYTES, config.MAX_ID_CHARACTERS]
+    users = [config.MAX_USERS, config.MAX_EVENTS_READ]
+    assert said["users of `/users-for`; events that are read of all users of a request"] == users
     assert said["values of a filter; items of a history"] == [config.MAX_FILTER_VALUES, config.MAX_HISTORY]
     assert said["parts of a query; rules"] == [config.MAX_PARTS, config.MAX_RULES]
     assert said["queries that wait, for each kind of work"] == [limits.queue]

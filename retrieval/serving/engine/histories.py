@@ -15,6 +15,7 @@ from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.parse_values import Moment
 from retrieval.retriever.loaded_bundle import LoadedBundle
 from retrieval.retriever.query_inputs import UserHistories
+from retrieval.serving.config import MAX_EVENTS_READ
 from retrieval.serving.engine.request import current_request
 
 if TYPE_CHECKING:
@@ -30,9 +31,21 @@ def histories_of_users(
     user_ids: Sequence[str],
     times: Moment | Sequence[Moment] | None = None,
 ) -> UserHistories:
-    """Read the histories of users as they are now."""
-    log = events.interactions_of(user_ids, state.learned.live_types)
-    return histories_of(state, log, user_ids).asking_at(times)
+    """Read the histories of users as they are now.
+
+    Raises:
+        InputError: When they have too many events together.
+    """
+    return histories_of(state, log_of_users(state, events, user_ids), user_ids).asking_at(times)
+
+
+def log_of_users(state: LoadedBundle, events: "EventLog", user_ids: Sequence[str]) -> Interactions:
+    """Read the events of users as they are now, as many as a request may read.
+
+    Raises:
+        InputError: When there are more.
+    """
+    return events.interactions_of(user_ids, state.learned.live_types, most=MAX_EVENTS_READ)
 
 
 def histories_of_session(

@@ -128,7 +128,9 @@ class EventLog:
         rows = rows_of(events, (types or self.types).types)
         return self._writer.append(rows) if rows else Appended(0)
 
-    def interactions_of(self, user_ids: Sequence[str], types: EventTypes | None = None) -> Interactions:
+    def interactions_of(
+        self, user_ids: Sequence[str], types: EventTypes | None = None, *, most: int | None = None
+    ) -> Interactions:
         """Read the events of users that are no impressions, with weights; users are named as they are asked for.
 
         The database is asked each time. Of a user the latest 10,000 events count. The age of events counts to the end
@@ -137,9 +139,14 @@ class EventLog:
         Args:
             user_ids: The users; those of whom nothing is known have no rows.
             types: What each type of event means; those of the log when None.
+            most: How many events are read of all users together; any number when None.
+
+        Raises:
+            InputError: When the users have more events than ``most``.
         """
         names = check_names(user_ids, "user_ids")
-        return reading.read_interactions(self.database, names, "user", types or self.types)
+        most = None if most is None else check_whole(most, "most", 1)
+        return reading.read_interactions(self.database, names, "user", types or self.types, most)
 
     def interactions_of_sessions(self, session_ids: Sequence[str], types: EventTypes | None = None) -> Interactions:
         """Read the events of sessions, whoever they are of; ``user_id`` is the session. See `interactions_of`."""

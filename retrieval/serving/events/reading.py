@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from indexing.arrays import Mask
 from indexing.catalogue.arrow_values import SECONDS_PER_DAY
-from indexing.errors import InteractionsError
+from indexing.errors import InputError, InteractionsError
 from retrieval.interactions.event_types import EventTypes
 from retrieval.interactions.impressions import SCHEMA as SHOWN
 from retrieval.interactions.impressions import Impressions
@@ -19,7 +19,7 @@ from retrieval.interactions.log_schema import LogRows, ReadOptions
 from retrieval.interactions.parse_values import Times, read_events
 from retrieval.serving.events.database import Database
 from retrieval.serving.events.tables import ALIASES, EVENTS
-from retrieval.serving.events.users import OF_SESSION, OF_USER, SHOWN_IN_SESSION, SHOWN_TO_USER
+from retrieval.serving.events.users import HISTORY, OF_SESSION, OF_USER, SHOWN_IN_SESSION, SHOWN_TO_USER
 
 By = Literal["user", "session"]
 CHUNK = 20_000  # rows that are in memory as Python's objects
@@ -38,6 +38,7 @@ _TYPES: dict[str, pa.DataType] = {
     "received": pa.int64(),
     "is_shown": pa.bool_(),
 }
+_HISTORIES = pa.schema([(name, _TYPES[name]) for name in ("user_id", "item_id", "type", "time", "weight")])
 
 
 class OrderedInteractions(Interactions):
@@ -49,7 +50,9 @@ class OrderedInteractions(Interactions):
         return len(self) > 0
 
 
-def read_interactions(database: Database, names: Sequence[str], by: By, types: EventTypes) -> Interactions:
+def read_interactions(
+    database: Database, names: Sequence[str], by: By, types: EventTypes, most: int | None = None
+) -> Interactions:
     """Read the events of some users or sessions, with weights, as of now.
 
     What ages is as old as it is at the end of the whole log, as in `fit`.
@@ -59,28 +62,51 @@ def read_interactions(database: Database, names: Sequence[str], by: By, types: E
         names: Users or sessions; those without events have no rows.
         by: Which of them.
         types: What each type of event means.
+        most: How many events are read of all together; any number when None.
+
+    Raises:
+        InputError: When they have more.
     """
-    rows: list[Any] = []
-    owners: list[str] = []
     with database.reading() as connection:
-        for name in dict.fromkeys(names):
-            found = connection.execute(OF_USER if by == "user" else OF_SESSION, {"name": name}).all()
-            rows += reversed(found)
-            owners += [name] * len(found)
+        read = _histories(connection, names, by, most)
         ages = any(kind.half_life_days or kind.expires_after_days for kind in types.types.values())
-        end = last_time(connection) if ages and rows else 0
-    return _weighed(owners, rows, types, end)
+        end = last_time(connection) if ages and len(read) else 0
+    return _weighed(read, types, end)
 
 
-def _weighed(owners: list[str], rows: list[Any], types: EventTypes, end: int) -> Interactions:
-    """Count rows by their types and their age, as `Interactions` does with a log."""
-    items, kinds, times, weights = zip(*rows, strict=True) if rows else ((),) * 4
-    seconds = np.array(times, np.int64)
-    none = np.zeros(len(rows), np.int64)
-    log = LogRows({}, pa.array(owners, pa.string()), pa.array(items, pa.string()), Times(seconds, none, none))
-    log.weights = np.array(weights, np.float32)
-    if rows:
-        names = pa.array(kinds, pa.string())
+def _histories(connection: sa.Connection, names: Sequence[str], by: By, most: int | None) -> pa.Table:
+    """Read histories one after the other, each oldest first, with whose they are; few rows are Python's objects."""
+    parts: list[pa.Table] = []
+    rows: list[tuple[Any, ...]] = []
+    count = 0
+    for name in dict.fromkeys(names):
+        found = connection.execute(OF_USER if by == "user" else OF_SESSION, {"name": name}).all()
+        count += len(found)
+        if most is not None and count > most:
+            raise InputError(
+                f"{len(names)} {by}s have more than {most} events in all, of each the latest {HISTORY} counted; "
+                f"ask for fewer {by}s at once"
+            )
+        rows += [(name, *row) for row in reversed(found)]
+        if len(rows) >= CHUNK:
+            parts.append(_table(rows))
+            rows = []
+    return pa.concat_tables([*parts, _table(rows)])
+
+
+def _table(rows: Sequence[tuple[Any, ...]]) -> pa.Table:
+    columns = zip(*rows, strict=True) if rows else ((),) * len(_HISTORIES)
+    return pa.table([pa.array(one, kind) for one, kind in zip(columns, _HISTORIES.types, strict=True)], _HISTORIES)
+
+
+def _weighed(read: pa.Table, types: EventTypes, end: int) -> Interactions:
+    """Count events by their types and their age, as `Interactions` does with a log."""
+    none = np.zeros(len(read), np.int64)
+    owners, items = (read[name].combine_chunks() for name in ("user_id", "item_id"))
+    log = LogRows({}, owners, items, Times(read["time"].to_numpy(), none, none))
+    log.weights = read["weight"].to_numpy().astype(np.float32)
+    if len(read):
+        names = read["type"].combine_chunks()
         is_known: Mask = pc.is_in(names, value_set=pa.array([*types.types], pa.string())).to_numpy(zero_copy_only=False)
         if unknown := int((~is_known).sum()):  # of a table of types that is used no more
             log.lost["event of a type without a weight"] += unknown

@@ -13,7 +13,7 @@ from indexing.arrays import Vectors
 from retrieval import Retriever
 from retrieval.retriever import search as searching
 from retrieval.serving.engine.cross_encoding import OneAtATime
-from retrieval.serving.events.event_log import EventLog
+from retrieval.serving.events import Event, EventLog
 from tests.retrieval.serving.conftest import WRITE, Started
 from tests.retrieval.serving.test_search_routes import hits_in, hits_of
 from tests.toy import picture
@@ -200,6 +200,23 @@ def test_users_of_the_live_log(started: Started, shop: Path, retriever: Retrieve
     assert hits_in(timed)[1] == hits_of(returning)[0]
     found = client.post("/users-for", json={"item_ids": ["red-lamp"], "user_ids": ["ann", "nobody"]}).json()
     assert [user["user_id"] for user in found["results"][0]["users"]] == ["ann"]
+
+
+def test_of_all_users_of_a_request_so_many_events_are_read(
+    started: Started, shop: Path, database: str, log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice as many events would take twice the memory, and more than the time of a request."""
+    monkeypatch.setattr("retrieval.serving.engine.histories.MAX_EVENTS_READ", 5)
+    monkeypatch.setattr("retrieval.serving.events.reading.CHUNK", 2)
+    users = ("ann", "bob")
+    log.append([Event(item, "view", user_id=user) for user in users for item in ("red-mug", "blue-mug", "red-shoe")])
+    client = started(shop, events=database)
+    for path, body in (("/recommend", {}), ("/users-for", {"item_ids": ["red-lamp"]})):
+        error = client.post(path, json={**body, "user_ids": [*users, "eve"]}).json()["error"]
+        assert error["message"].startswith("3 users have more than 5 events in all, of each the latest 10000")
+        assert error["hint"] == "ask for fewer users at once"
+        assert client.post(path, json={**body, "user_ids": ["ann", "eve"]}).status_code == 200
+    assert log.interactions_of(users, most=6).table.equals(log.interactions_of(users).table)
 
 
 def test_without_a_live_log_users_cannot_be_named(client: TestClient) -> None:

@@ -9,7 +9,7 @@ from indexing.errors import examples
 from retrieval.interactions.parse_values import request_seconds
 from retrieval.retriever.retriever import Retriever
 from retrieval.serving.engine.answering import Answers, check_size
-from retrieval.serving.engine.histories import histories_of, histories_of_users, known_of
+from retrieval.serving.engine.histories import histories_of, histories_of_users, known_of, log_of_users
 from retrieval.serving.engine.request import check_reads_users, current_request, stage
 from retrieval.serving.engine.served_bundle import Served
 from retrieval.serving.engine.service import Service, ServiceDep
@@ -106,7 +106,7 @@ async def users_for(service: ServiceDep, body: UsersForRequest) -> Response:
 
 def _users_of(service: Service, served: Served, body: UsersForRequest) -> dict[str, Any]:
     state, user_ids = served.retriever.state, list(dict.fromkeys(body.user_ids))
-    log = service.log.interactions_of(user_ids, state.learned.live_types)
+    log = log_of_users(state, service.log, user_ids)
     histories = histories_of(state, log, user_ids).rows
     unknown = [user for user, rows in zip(user_ids, histories, strict=True) if not len(rows)]
     if unknown:
