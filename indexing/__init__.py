@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from indexing.media.images import ImageLimits
     from indexing.media.video import VideoLimits
     from indexing.store.encode import EncodeConfig
+    from indexing.store.ray_engine import RayEngine
 
 __all__ = [
     "AudioLimits",
@@ -50,6 +51,7 @@ __all__ = [
     "Kind",
     "Medium",
     "Modality",
+    "RayEngine",
     "VideoLimits",
     "add",
     "build_bundle",
@@ -82,6 +84,7 @@ _MODULES = {  # where each is
     "Kind": "indexing.media.files",
     "Medium": "indexing.catalogue.medium",
     "Modality": "indexing.media.files",
+    "RayEngine": "indexing.store.ray_engine",
     "VideoLimits": "indexing.media.video",
     "add": "indexing.bundle.edits.edit",
     "build_bundle": "indexing.bundle.build",

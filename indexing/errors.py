@@ -19,6 +19,7 @@
     ├── EventsError            a log of live events that cannot be opened, read or written
     │   └── EventsBusyError        more events than can be written are waiting
     ├── DecoderError           processes that decode files and do not start
+    ├── EngineError            a cluster of Ray that cannot encode
     ├── ForkedProcessError     a process forked after its parent had computed, whose threads it lacks
     ├── TrainingError          learning that cannot start or must stop
     ├── LeakError              an evaluation in which the past knows something of the future
@@ -108,6 +109,10 @@ class UnknownEncoderError(EncoderError):
 
 class DecoderError(CommonspaceError):
     """Processes that decode files and do not start."""
+
+
+class EngineError(CommonspaceError):
+    """A cluster of Ray that cannot be reached, has no room or lost its actors, or whose nodes see something else."""
 
 
 class EncoderMismatchError(EncoderError):

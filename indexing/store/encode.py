@@ -20,6 +20,7 @@ from indexing.catalogue.vectors import VectorBatch, half_units
 from indexing.encoders.alignment.separate_encoder import SpacesEncoder
 from indexing.encoders.alignment.separate_spaces import Spaces
 from indexing.encoders.base import Encoder, PixelEncoder
+from indexing.errors import InputError
 from indexing.filesystem.checked_files import content_hash
 from indexing.media.audio import AudioLimits
 from indexing.media.decode import Task
@@ -30,7 +31,10 @@ from indexing.media.video import VideoLimits
 from indexing.runtime.arguments import check_flag, check_kind, check_number, check_whole
 from indexing.runtime.progress import progress
 from indexing.runtime.threads import cores
+from indexing.store.batch_encoder import BatchEncoder, LocalBatchEncoder
 from indexing.store.encode_batch import EncodingRun
+from indexing.store.ray_actor import DecodeLimits
+from indexing.store.ray_engine import RayEngine, ray_actors
 from indexing.store.shared_pool import task_for
 from indexing.store.store import Embedding, EmbeddingStore
 
@@ -55,6 +59,7 @@ class EncodeConfig:
         frames: How many pictures are taken from a film.
         seconds: Longest time of the processor that decoding one file may take; see `DecodePool`.
         memory: Most bytes of memory that decoding one file may take.
+        engine: Encodes with actors of Ray; None encodes in this process.
     """
 
     batch_size: int = 256
@@ -65,6 +70,7 @@ class EncodeConfig:
     frames: int = 8
     seconds: float = SECONDS
     memory: int = MEMORY
+    engine: RayEngine | None = None
 
     def __post_init__(self) -> None:
         minima = {"batch_size": 1, "frames": 1, "workers": 0}
@@ -75,6 +81,8 @@ class EncodeConfig:
             check_number(getattr(self, name), name, "give a number of more than 0", above=0)
         for name, kind in (("limits", ImageLimits), ("sounds", AudioLimits), ("films", VideoLimits)):
             check_kind(getattr(self, name), kind, name, f"give {kind.__name__}(…)")
+        if self.engine is not None:
+            check_kind(self.engine, RayEngine, "engine", "give RayEngine(…), or None")
 
 
 @dataclass
@@ -132,9 +140,8 @@ def encode_catalogue(
     config = config or EncodeConfig()
     report = EncodeReport()
     store.begin_run()
-    workers = _workers(config.memory) if config.workers is None else config.workers
-    with DecodePool(_task(encoder, config), workers, seconds=config.seconds, memory=config.memory) as pool:
-        run = EncodingRun(encoder, store, report, pool)
+    with _batch_encoder(encoder, config, report) as batch_encoder:
+        run = EncodingRun(encoder.info.modalities, store, report, batch_encoder)
         size = config.batch_size if _has_small_inputs(encoder, catalogue) else min(config.batch_size, HEAVY_BATCH_SIZE)
         batches, ahead = catalogue.batches(size), deque[Any]()
         while True:
@@ -144,10 +151,24 @@ def encode_catalogue(
                     ahead.append(run.begin(items))
             if not ahead:
                 return report
-            if items is None or len(ahead) > BATCHES_AHEAD:
+            if items is None or len(ahead) > batch_encoder.ahead:
                 finished = run.finish(ahead.popleft())
                 if progress is not None:
                     progress(finished, report.seconds)
+
+
+@contextmanager
+def _batch_encoder(encoder: Encoder, config: EncodeConfig, report: EncodeReport) -> Iterator[BatchEncoder]:
+    """Start what encodes batches, here or on a cluster, and end it."""
+    task = _task(encoder, config)
+    if config.engine is not None:
+        limits = DecodeLimits(config.workers, config.seconds, config.memory)
+        with ray_actors(config.engine, encoder, task, limits, report.timed) as remote:
+            yield remote
+        return
+    workers = _workers(config.memory) if config.workers is None else config.workers
+    with DecodePool(task, workers, seconds=config.seconds, memory=config.memory) as pool:
+        yield LocalBatchEncoder(encoder, pool, report.timed, BATCHES_AHEAD)
 
 
 def check_encoding(config: object, progress: object) -> None:
@@ -264,6 +285,12 @@ def embed(
     """Put the embeddings of a catalogue into a store, skipping what is there; see `encode_catalogue`."""
     with encode_progress(len(catalogue), shown) as advance:
         if encoder.info.precomputed:
+            if config is not None and config.engine is not None:
+                raise InputError(
+                    f"the encoder {encoder.info.name} takes vectors as they are, and has no use for Ray",
+                    python="leave out engine",
+                    cli="leave out --engine",
+                )
             return store_vectors(catalogue, store, encoder, progress=advance)
         return encode_catalogue(catalogue, encoder, store, config=config, progress=advance)
 

@@ -2,25 +2,22 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from indexing.arrays import Vectors
 from indexing.catalogue.catalogue import Item
 from indexing.catalogue.medium import Medium
-from indexing.encoders.base import Encoder, PixelEncoder, with_audio
 from indexing.filesystem.checked_files import HASH_BYTES, content_hash
-from indexing.media.decode import Decoded, Unusable
+from indexing.media.decode import Unusable
 from indexing.media.files import Kind, Modality, size_of, unreadable, with_name
-from indexing.media.pool import DecodePool
+from indexing.store.batch_encoder import BatchEncoder, File, Pending
 from indexing.store.store import Embedding, EmbeddingStore
 
 NO_VECTOR = "the encoder gave NaN, infinity or zero"
@@ -77,16 +74,18 @@ class Batch:
         size: How many items.
         done: Embeddings that are finished.
         contents: The contents to be encoded, by what equal ones share.
-        texts: The texts among them.
-        decoding: The files among them, on their way.
+        texts: Which of them are texts, in the order in which they were sent.
+        files: Which of them are files, likewise.
+        pending: Waits for the vectors of both; None when there is nothing to encode.
         waiting: Contents that an earlier batch is about to encode.
     """
 
     size: int
     done: list[Embedding] = field(default_factory=list)
     contents: dict[Key, list[Content]] = field(default_factory=dict)
-    texts: dict[Key, str] = field(default_factory=dict)
-    decoding: dict[Key, "Future[Decoded | Unusable]"] = field(default_factory=dict)
+    texts: list[Key] = field(default_factory=list)
+    files: list[Key] = field(default_factory=list)
+    pending: Pending | None = None
     waiting: list[Content] = field(default_factory=list)
 
 
@@ -94,40 +93,45 @@ class EncodingRun:
     """What the batches of one run share.
 
     Args:
-        encoder: Embeds them.
+        modalities: What is encoded.
         store: Where embeddings are and go.
         report: Counts and times.
-        pool: Decodes files.
+        encoder: Encodes batches.
     """
 
-    def __init__(self, encoder: Encoder, store: EmbeddingStore, report: Report, pool: DecodePool) -> None:
-        self._encoder, self._store, self._report, self._pool = encoder, store, report, pool
+    def __init__(
+        self, modalities: Sequence[Modality], store: EmbeddingStore, report: Report, encoder: BatchEncoder
+    ) -> None:
+        self._modalities, self._store, self._report, self._encoder = modalities, store, report, encoder
         self._pending: set[Key] = set()
         self._failures: dict[Key, str] = {}
 
     def begin(self, items: Sequence[Item]) -> Batch:
-        """Settle what needs no encoder, and send the files of the rest to be decoded."""
-        batch = Batch(len(items))
-        modalities = self._encoder.info.modalities
+        """Settle what needs no encoder, and send the rest to it."""
+        batch, texts, files = Batch(len(items)), dict[Key, str](), dict[Key, File]()
         for item in items:
-            if item.text is not None and Modality.TEXT in modalities:
+            if item.text is not None and Modality.TEXT in self._modalities:
                 content = Content(item.item_id, Key(Modality.TEXT, content_hash(item.text)))
                 if self._is_new(batch, content):
-                    batch.texts[content.key] = item.text
-            for part, medium in _number_media(item.media, self._pool.task.frames):
-                if medium.kind.modality in modalities:
-                    self._begin_file(batch, item.item_id, part, medium)
+                    texts[content.key] = item.text
+            for part, medium in _number_media(item.media, self._encoder.task.frames):
+                if medium.kind.modality in self._modalities:
+                    content = self._content_of(item.item_id, part, medium)
+                    if self._is_new(batch, content) and medium.source is not None:
+                        files[content.key] = File(medium.kind, medium.source)
+        if texts or files:
+            batch.texts, batch.files = list(texts), list(files)
+            batch.pending = self._encoder.begin(list(texts.values()), list(files.values()))
         return batch
 
-    def _begin_file(self, batch: Batch, item_id: str, part: int, medium: Medium) -> None:
-        task = self._pool.task
+    def _content_of(self, item_id: str, part: int, medium: Medium) -> Content:
+        task = self._encoder.task
         digest, problem = _hash_or_problem(medium, task.max_bytes(medium.kind))
         if digest and medium.kind is not Kind.IMAGE:  # what is taken of it makes it another content
             sampled = task.frames if medium.kind is Kind.VIDEO else task.sounds.seconds
             digest = content_hash(f"{digest} {sampled}")
         key = Key(medium.kind.modality, digest, medium.kind is Kind.VIDEO)
-        if self._is_new(batch, Content(item_id, key, part, problem, medium.name)) and medium.source is not None:
-            batch.decoding[key] = self._pool.submit(medium.kind, medium.source)
+        return Content(item_id, key, part, problem, medium.name)
 
     def _is_new(self, batch: Batch, content: Content) -> bool:
         """Whether a content is the first of its kind and has to be encoded."""
@@ -173,8 +177,8 @@ class EncodingRun:
 
     def finish(self, batch: Batch) -> int:
         """Encode and store what a batch has begun; batches are finished in the order in which they were begun."""
-        self._finish_texts(batch)
-        self._finish_files(batch)
+        if batch.pending is not None:
+            self._finish_encoding(batch, batch.pending)
         for content in batch.waiting:
             if not self._copied(batch, content):
                 self._quarantine(batch, [content], self._failures[content.key])
@@ -183,32 +187,17 @@ class EncodingRun:
         self._pending -= batch.contents.keys()
         return batch.size
 
-    def _finish_texts(self, batch: Batch) -> None:
-        if batch.texts:
-            with self._report.timed("encode"):
-                vectors = self._encoder.encode_texts(list(batch.texts.values()))
-            for key, vector in zip(batch.texts, vectors, strict=True):
+    def _finish_encoding(self, batch: Batch, pending: Pending) -> None:
+        encoded = pending()
+        if encoded.texts is not None:
+            for key, vector in zip(batch.texts, encoded.texts, strict=True):
                 self._record(batch, key, vector[None], [""])
-
-    def _finish_files(self, batch: Batch) -> None:
-        decoded: dict[Key, Decoded] = {}
-        for key, future in batch.decoding.items():
-            with self._report.timed("decode"):
-                outcome = future.result()
+        for key, outcome in zip(batch.files, encoded.files, strict=True):
             if isinstance(outcome, Unusable):
                 self._failures[key] = outcome.reason
                 self._quarantine(batch, batch.contents[key], outcome.reason)
             else:
-                decoded[key] = outcome
-        batch.decoding.clear()
-        for modality in (Modality.IMAGE, Modality.AUDIO):
-            keys = [key for key in decoded if key.modality is modality]
-            if arrays := [array for key in keys for array in decoded[key].arrays]:
-                with self._report.timed("encode"):
-                    vectors = _encode_arrays(self._encoder, modality, arrays)
-                ends = np.cumsum([len(decoded[key].arrays) for key in keys])
-                for key, key_vectors in zip(keys, np.split(vectors, ends[:-1]), strict=True):
-                    self._record(batch, key, key_vectors, decoded[key].labels)
+                self._record(batch, key, outcome.vectors, outcome.labels)
 
     def _record(self, batch: Batch, key: Key, vectors: Vectors, labels: Sequence[str]) -> None:
         """Record the fresh vectors of a content, (1, D) or one for each frame, for every item that has it."""
@@ -257,11 +246,3 @@ def _hash_or_problem(medium: Medium, max_bytes: int) -> tuple[str, str]:
 def _hash_of_file(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=HASH_BYTES)).hexdigest()
-
-
-def _encode_arrays(encoder: Encoder, modality: Modality, arrays: Sequence[NDArray[Any]]) -> Vectors:
-    if modality is Modality.AUDIO:
-        return with_audio(encoder).encode_audio(arrays)
-    if isinstance(encoder, PixelEncoder) and encoder.image_form is not None:
-        return encoder.encode_pixels(np.stack(arrays))
-    return encoder.encode_images([Image.fromarray(array) for array in arrays])

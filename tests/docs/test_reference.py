@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import typer.main
 
-from indexing import Catalogue, IndexConfig, build_bundle
+from indexing import Catalogue, IndexConfig, RayEngine, build_bundle
 from retrieval import FitConfig
 from retrieval.cli import app
 from retrieval.training.config import AdapterConfig, AttentionConfig, BehaviourConfig, NextItemsConfig
@@ -32,6 +32,7 @@ def rows(section: str) -> list[tuple[str, str]]:
     ("section", "config"),
     [
         ("The index: `IndexConfig`", IndexConfig),
+        ("Encoding with Ray: `RayEngine`", RayEngine),
         ("Learning: `FitConfig`", FitConfig),
         ("Content: `AdapterConfig`", AdapterConfig),
         ("Behaviour: `BehaviourConfig`", BehaviourConfig),
@@ -50,7 +51,12 @@ def test_fields_exist(section: str, config: Any) -> None:  # noqa: ANN401
 
 
 @pytest.mark.parametrize(
-    ("command", "section", "least"), [("build", "The index: `IndexConfig`", 4), ("fit", "Learning: `FitConfig`", 2)]
+    ("command", "section", "least"),
+    [
+        ("build", "The index: `IndexConfig`", 4),
+        ("build", "Encoding with Ray: `RayEngine`", 4),
+        ("fit", "Learning: `FitConfig`", 2),
+    ],
 )
 def test_options_exist(command: str, section: str, least: int) -> None:
     parameters = typer.main.get_command(app).commands[command].params  # type: ignore[attr-defined]

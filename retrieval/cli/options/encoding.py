@@ -12,6 +12,8 @@ from indexing.media.images import ImageLimits
 from indexing.media.pool import MEMORY, SECONDS
 from indexing.media.video import VideoLimits
 from indexing.store.encode import EncodeConfig
+from indexing.store.ray_engine import RayEngine
+from retrieval.cli.display.terminal import UsageError
 
 ENCODING, INDEX = "Encoding", "Index"
 DEFAULT_ENCODER = "pocket"
@@ -56,6 +58,24 @@ MaxDecodeSeconds = Annotated[
 NumFrames = Annotated[
     int, typer.Option("--num-frames", rich_help_panel=ENCODING, help="Frames that are encoded of each video.")
 ]
+Engine = Annotated[
+    Literal["local", "ray"],
+    typer.Option("--engine", rich_help_panel=ENCODING, help="Encode in this process, or with actors of Ray."),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address", rich_help_panel=ENCODING, help="Cluster of Ray, HOST:PORT or auto; by default one of this machine."
+    ),
+]
+Actors = Annotated[
+    int | None,
+    typer.Option("--actors", rich_help_panel=ENCODING, help="Actors of Ray; by default as many as there is room for."),
+]
+ActorCpus = Annotated[
+    float, typer.Option("--actor-cpus", rich_help_panel=ENCODING, help="Processors of each actor of Ray.")
+]
+ActorGpus = Annotated[float, typer.Option("--actor-gpus", rich_help_panel=ENCODING, help="GPUs of each actor of Ray.")]
 Index = Annotated[IndexKind, typer.Option("--index", rich_help_panel=INDEX, help="Type of the index.")]
 MinRecall = Annotated[
     float,
@@ -102,6 +122,11 @@ class EncodingOptions:
     max_decode_memory: MaxDecodeMemory = MEMORY
     max_decode_seconds: MaxDecodeSeconds = SECONDS
     num_frames: NumFrames = EncodeConfig.frames
+    engine: Engine = "local"
+    address: Address = None
+    actors: Actors = None
+    actor_cpus: ActorCpus = RayEngine.cpus
+    actor_gpus: ActorGpus = RayEngine.gpus
 
     @property
     def config(self) -> EncodeConfig:
@@ -117,7 +142,22 @@ class EncodingOptions:
             self.num_frames,
             self.max_decode_seconds,
             self.max_decode_memory,
+            self._ray_engine,
         )
+
+    @property
+    def _ray_engine(self) -> RayEngine | None:
+        engine = RayEngine(self.address, self.actors, self.actor_cpus, self.actor_gpus)
+        if self.engine == "ray":
+            if self.compile or (self.device.startswith("cuda") and not self.actor_gpus):
+                raise UsageError(
+                    "--device and --compile are of this process; with --engine ray give --actor-gpus for actors with a "
+                    "GPU, which do not compile"
+                )
+            return engine
+        if engine != RayEngine():
+            raise UsageError("--address, --actors, --actor-cpus and --actor-gpus are of --engine ray: give that too")
+        return None
 
 
 @dataclass(frozen=True)
