@@ -10,11 +10,12 @@ QUERIES_AT_ONCE = 64  # more in one call are no faster
 
 
 def build(order: Order) -> Built:
-    """Build an index of ``codes``, as LanceDB names it; the effort is ``nprobe`` or ``ef``, and ``refined``."""
+    """Build ``codes`` with ``options``, as LanceDB has them; the effort is ``nprobe`` or ``ef``, and ``refined``."""
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(order.vectors.ravel()), order.vectors.shape[1])
     rows = pa.table({"row": np.arange(len(order.vectors)), "vector": vectors})
     table = lancedb.connect(order.folder).create_table("items", rows)
-    table.create_index("vector", config=getattr(lancedb.index, order.settings["codes"])(distance_type="dot"))
+    codes = getattr(lancedb.index, order.settings["codes"])
+    table.create_index("vector", config=codes(distance_type="dot", **order.settings["options"]))
 
     def search(asked: Question) -> Rows:
         found = []

@@ -12,7 +12,8 @@ def build(order: Order) -> Built:
     file = order.folder / "index"
     if order.settings["kind"] == "ivf":
         lists = min(4000, int(4 * count**0.5))
-        clusters = rabitqlib.RaBitQKMeans(dim, lists, num_threads=order.threads)
+        # Centroids of any length are searched far less well by inner products: twice the lists for the same recall.
+        clusters = rabitqlib.RaBitQKMeans(dim, lists, num_threads=order.threads, spherical=True)
         clusters.train(order.vectors)
         index = rabitqlib.IvfIndex(dim, count, lists, order.settings["bits"], "ip")
         index.build(order.vectors, clusters.centroids, clusters.assignments, order.threads, True)
