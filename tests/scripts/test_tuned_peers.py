@@ -17,7 +17,7 @@ from scripts.benchmarks.index.tuned_peers.environments import NotInstalledError,
 from scripts.benchmarks.index.tuned_peers.measure_peer import Limits, measure_peer
 from scripts.benchmarks.index.tuned_peers.peer_list import PEERS, Peer, ladder
 from scripts.benchmarks.index.tuned_peers.runner_process import RUNNERS, NotMeasuredError, RunnerProcess
-from scripts.benchmarks.index.tuned_peers.tuned_peers import compared, row_of
+from scripts.benchmarks.index.tuned_peers.tuned_peers import compared, measure_row, measured_rows
 from scripts.benchmarks.index.tuned_peers.tuning import Effort, Measured, smallest_effort
 
 K, ITEMS = 10, 40
@@ -134,34 +134,53 @@ def test_a_module_that_is_not_installed_is_named(tmp_path: Path) -> None:
             runner.ask({"do": "build"}, 60)
 
 
+@pytest.fixture
+def given(tmp_path: Path) -> argparse.Namespace:
+    return argparse.Namespace(work=tmp_path, again=[], minutes=1.0, build_limit=60.0, search_limit=60.0, threads=1)
+
+
 def test_rows_are_kept_and_measured_anew_when_asked(
-    catalogue: DrawnFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    catalogue: DrawnFiles, given: argparse.Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured: list[str] = []
 
     def count(peer: Peer, *_: object) -> dict[str, Any]:
         measured.append(peer.name)
-        return {"text": len(measured)}
+        return {"settings": dict(peer.settings), "text": len(measured)}
 
     monkeypatch.setattr(tuned_peers, "measure_peer", count)
-    given = argparse.Namespace(work=tmp_path, again=[])
-    assert row_of(STUB, catalogue, PATIENT, given)["text"] == 1
-    kept = row_of(STUB, catalogue, PATIENT, given)
-    assert kept["text"] == 1
-    assert {"commit", "clean_tree", "load before"} <= kept.keys()
-    given.again = ["stub"]
-    assert row_of(STUB, catalogue, PATIENT, given)["text"] == 2
-    assert json.loads((tmp_path / "rows" / tmp_path.name / "stub.json").read_text())["text"] == 2
+    slow, quick = Peer("slow", "stub_runner", STUB.ladders, slow=True), Peer("quick", "stub_runner", STUB.ladders)
+    (rows,), left = measured_rows([slow, quick], [catalogue], given)
+    assert (measured, list(rows), left) == (["quick", "slow"], ["slow", "quick"], [])
+    assert {"commit", "clean_tree", "load before"} <= rows["slow"].keys()
+    assert measured_rows([slow, quick], [catalogue], given)[0] == [rows]
+    given.again = ["slow"]
+    assert measured_rows([slow, quick], [catalogue], given)[0][0]["slow"]["text"] == 3
+    given.again = []
+    changed = Peer("quick", "stub_runner", STUB.ladders, {"bits": 2})
+    assert measured_rows([changed], [catalogue], given)[0][0]["quick"]["text"] == 4
+    kept = given.work / "rows" / catalogue.folder.name / "slow.json"
+    assert json.loads(kept.read_text())["text"] == 3
+
+
+def test_a_run_whose_time_is_over_names_what_is_left(
+    catalogue: DrawnFiles, given: argparse.Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuned_peers, "measure_peer", lambda *_: {"settings": {}})
+    other = Peer("other", "stub_runner", STUB.ladders)
+    measured_rows([other], [catalogue], given)
+    given.minutes = 0.0
+    assert measured_rows([other, STUB], [catalogue], given) == ([], ["stub of 40"])
 
 
 def test_what_cannot_be_installed_is_a_row(
-    catalogue: DrawnFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    catalogue: DrawnFiles, given: argparse.Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> Path:
         raise NotInstalledError("ERROR: No matching distribution found for stub==1")
 
     monkeypatch.setattr(tuned_peers, "interpreter", fail)
-    row = row_of(STUB, catalogue, PATIENT, argparse.Namespace(work=tmp_path, again=[]))
+    row = measure_row(STUB, catalogue, given)
     assert row["not measured"] == "not installed: ERROR: No matching distribution found for stub==1"
 
 

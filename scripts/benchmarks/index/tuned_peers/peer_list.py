@@ -22,6 +22,7 @@ class Peer:
         packages: What pip installs into its environment; none: it runs in this one.
         environment: The name of its environment.
         names: Of installed packages whose versions are recorded.
+        slow: Whether its build takes about a minute and more for 200,000 vectors; these are measured last.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Peer:
     packages: Sequence[str] = ()
     environment: str = ""
     names: Sequence[str] = ()
+    slow: bool = False
 
 
 def ladder(name: str, values: Sequence[float], **fixed: int) -> Ladder:
@@ -85,6 +87,7 @@ PEERS = (
         "rabitq",
         [ladder("ef", EF)],
         {"kind": "symqg", "degree": 32, "ef_construction": 200},
+        slow=True,
         **_of("rabitqlib", "0.7.1"),
     ),
     _faiss("IVF RaBitQ fast scan 4 bit", "RR,IVF{lists},RaBitQfs4,Refine(SQfp16)", _LISTS_REFINED),
@@ -98,8 +101,8 @@ PEERS = (
         super_kmeans=True,
     ),
     _faiss("HNSW", "HNSW16", [ladder("ef", EF)]),
-    Peer("usearch", "usearch_graph", [ladder("ef", EF)], {"m": 16}, **_of("usearch", "2.26.6")),
-    Peer("hnswlib", "hnswlib_graph", [ladder("ef", EF)], {"m": 16}, **_of("hnswlib", "0.8.0")),
+    Peer("usearch", "usearch_graph", [ladder("ef", EF)], {"m": 16}, slow=True, **_of("usearch", "2.26.6")),
+    Peer("hnswlib", "hnswlib_graph", [ladder("ef", EF)], {"m": 16}, slow=True, **_of("hnswlib", "0.8.0")),
     Peer(
         "LanceDB IvfRq 2 bit",
         "lancedb_table",
@@ -112,14 +115,22 @@ PEERS = (
         "lancedb_table",
         [ladder("ef", (20, 40, 80, 160, 320, 640, 1280), refined=10)],
         {"codes": "HnswSq", "options": {"m": 16}},
+        slow=True,
         **_of("lancedb", "0.40.0"),
     ),
-    Peer("autofaiss", "autofaiss_choice", [ladder("ef", EF)], **_of("autofaiss", "2.18.0", "numpy<2", "pyarrow<21")),
+    Peer(
+        "autofaiss",
+        "autofaiss_choice",
+        [ladder("ef", EF)],
+        slow=True,
+        **_of("autofaiss", "2.18.0", "numpy<2", "pyarrow<21"),
+    ),
     Peer(
         "SVS LeanVec",
         "svs_vamana",
         [ladder("window", EF)],
         {"codes": "leanvec", "dims": 128, "degree": 32},
+        slow=True,
         **_of("scalable-vs", "0.5.0"),
     ),
     Peer(
@@ -127,6 +138,7 @@ PEERS = (
         "svs_vamana",
         [ladder("window", EF)],
         {"codes": "float16", "degree": 32},
+        slow=True,
         **_of("scalable-vs", "0.5.0"),
     ),
     Peer(
@@ -134,6 +146,7 @@ PEERS = (
         "vsag_hgraph",
         [ladder("ef", EF[:16])],
         {"degree": 32, "ef_construction": 200},
+        slow=True,
         **_of("pyvsag", "0.18.5", "numpy"),
     ),
     Peer(
@@ -141,6 +154,7 @@ PEERS = (
         "ngt_graph",
         [ladder("epsilon", (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.4))],
         {"codes": "none", "edges": 20},
+        slow=True,
         **_of("ngt", "2.8.0.post1"),
     ),
     Peer("NGT-QG", "ngt_graph", [[{"epsilon": 0.1}]], {"codes": "qg", "edges": 20}, **_of("ngt", "2.8.0.post1")),
