@@ -95,10 +95,11 @@ class IndexConfig:
     Attributes:
         min_recall: Share of the exact best k that every kind of query must find.
         k: Depth at which recall is measured.
-        kind: ``"flat"``; ``"hnsw"``, a graph; ``"ivf"``, inverted lists; ``"auto"`` for the first of a short list by
-            size that meets the goals; ``"best"`` to build every family of FAISS and take the fastest that does;
-            ``"sharded"``, inverted lists in several files, for more vectors than an index can be built of in memory; or
-            ``"lancedb"``, a table of LanceDB, for its storage and versions, not for its speed.
+        kind: ``"flat"``, exact search; ``"hnsw"``, a graph; ``"ivf"``, inverted lists; ``"auto"`` for the first of a
+            short list by size that meets the goals, and up to 50,000 vectors finds at least .99; ``"best"`` to build
+            every family of FAISS and take the fastest that meets them; ``"sharded"``, inverted lists in several files,
+            for more vectors than an index can be built of in memory; or ``"lancedb"``, a table of LanceDB, for its
+            storage and versions, not for its speed.
         m: Edges a node of the HNSW graph.
         sample: How many held-out queries of each kind to measure on.
         max_memory: Most memory the loaded index may take: bytes, or text such as ``"512M"`` or ``"2G"``. With shards it

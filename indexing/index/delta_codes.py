@@ -1,8 +1,8 @@
 """Codes of four bits for two dimensions, made without training, for a fast search of added rows within seconds.
 
-The vectors are rotated at random and centred, after which their dimensions are about normal, and the codebook of every
-pair is the best one for a normal distribution (Max 1960). A search scans all codes, and scores the best candidates
-exactly, on the vectors that a bundle has in memory anyway. How many candidates that takes is measured.
+The vectors are rotated at random and centred, and have codes for normal distributions. A search scans all codes, and
+scores the best candidates exactly, on the vectors that a bundle has in memory anyway. How many candidates that takes is
+measured.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,6 +17,7 @@ from indexing.arrays import Mask, Rows, Vectors, check_vectors
 from indexing.errors import InputError
 from indexing.index.backends.faiss_base import check_row_range, incomplete_rows, list_search_params, selector
 from indexing.index.backends.flat import search_vectors, top_k
+from indexing.index.backends.normal_codes import normal_codes
 from indexing.index.base import VectorIndex, check_search, padded
 from indexing.index.config import IndexConfig
 from indexing.index.tuning.families import FLAT_UP_TO
@@ -32,8 +33,6 @@ CANDIDATES_PER_HIT = 4  # candidates an answer, when many are asked for
 NUM_ITEM_QUERIES = 64  # rows that are queries themselves
 MISS_MARGIN = 0.5  # of those that are allowed; the queries are too few to go to the limit
 BLOCK_ROWS = 16_384
-# Where a normal distribution is cut into four levels with the least squared error (Max 1960).
-LEVELS = np.array([-1.5104, -0.4528, 0.4528, 1.5104], np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +87,7 @@ class AddedCodes:
         item_rows = np.unique(np.linspace(0, len(coded_vectors) - 1, NUM_ITEM_QUERIES).astype(np.int64))
         sample = coded_vectors[np.linspace(0, len(coded_vectors) - 1, MIN_ADDED_ROWS).astype(np.int64)]
         turn = CentredRotation.of(sample)
-        codes = _add_in_blocks(_empty_codes(turn(sample).std(axis=0)), turn, coded_vectors)
+        codes = _add_in_blocks(normal_codes(turn(sample).std(axis=0)), turn, coded_vectors)
         queries_by_kind = {
             kind: Queries(queries.vectors, None if queries.item_rows is None else queries.item_rows - start)
             for kind, queries in queries.items()
@@ -230,21 +229,6 @@ def _extended_truth(truth: GroundTruth, new_vectors: Vectors, num_before: int) -
     )
     exact = np.sort(np.hstack((truth.exact, new_truth.exact)), axis=1)[:, : -k - 1 : -1]
     return GroundTruth(truth.queries, np.ascontiguousarray(exact))
-
-
-def _empty_codes(stds: Vectors) -> Any:  # noqa: ANN401 - FAISS ships no types
-    """Make one empty list of codes for dimensions of such deviations, (D,)."""
-    dim = len(stds)
-    coarse = faiss.IndexFlatIP(dim)
-    coarse.add(np.zeros((1, dim), np.float32))
-    codes = faiss.IndexIVFPQFastScan(coarse, dim, 1, dim // 2, 4, faiss.METRIC_INNER_PRODUCT)
-    levels = np.arange(16)
-    pairs = np.stack([LEVELS[levels % 4], LEVELS[levels // 4]], axis=1)
-    codebook = pairs[None] * stds.reshape(-1, 1, 2)
-    faiss.copy_array_to_vector(codebook.astype(np.float32).ravel(), codes.pq.centroids)
-    codes.is_trained = True
-    codes.referenced_objects = (coarse,)  # FAISS points to it without owning it
-    return codes
 
 
 def _add_in_blocks(codes: Any, rotation: CentredRotation, vectors: Vectors) -> Any:  # noqa: ANN401 - FAISS ships no types

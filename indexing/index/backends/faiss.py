@@ -12,6 +12,7 @@ from indexing.filesystem.checked_files import read_as
 from indexing.index.backends.faiss_base import (
     FaissFile,
     Scalar,
+    add_vectors,
     check_row_range,
     check_stored,
     flat_codes,
@@ -61,7 +62,7 @@ class FaissIndex(FaissFile):
     def flat(cls, vectors: Vectors, codec: Scalar = "fp32") -> "FaissIndex":
         """Index (N, D) vectors for a search that scans them all: exact, or as exact as the codec is."""
         vectors = check_vectors(vectors)
-        return cls(_add_vectors(flat_codes(vectors.shape[1], codec), vectors))
+        return cls(add_vectors(flat_codes(vectors.shape[1], codec), vectors))
 
     @classmethod
     def hnsw(cls, vectors: Vectors, m: int = 16, ef_search: int = 64, codec: Scalar = "fp32") -> "FaissIndex":
@@ -81,10 +82,10 @@ class FaissIndex(FaissFile):
             graph = faiss.IndexHNSWSQ(dim, quantizer(codec), m, faiss.METRIC_INNER_PRODUCT)
         graph.hnsw.efConstruction = EF_CONSTRUCTION
         graph.hnsw.efSearch = ef_search
-        _add_vectors(graph, vectors)
+        add_vectors(graph, vectors)
         if codec == "fp32":
             return cls(graph)
-        exact = _add_vectors(flat_codes(dim, "fp16"), vectors)
+        exact = add_vectors(flat_codes(dim, "fp16"), vectors)
         refined = faiss.IndexRefine(graph, exact)
         refined.ntotal = len(vectors)
         refined.referenced_objects = (graph, exact)  # FAISS points into these without owning them
@@ -184,10 +185,3 @@ class FaissIndex(FaissFile):
             index = cls(read_faiss(path))
         check_stored(index._index, index._stored, index.dim)
         return index
-
-
-def _add_vectors(index: Any, vectors: Vectors) -> Any:  # noqa: ANN401 - FAISS ships no types
-    about_to_compute(faiss.omp_get_max_threads())
-    index.train(vectors)
-    index.add(vectors)
-    return index

@@ -17,6 +17,7 @@ from indexing.errors import DamagedFileError
 from indexing.filesystem import fsops
 from indexing.index.backends.flat import MAX_SCORES, exact_search
 from indexing.index.base import ordered
+from indexing.runtime.threads import about_to_compute
 
 # FAISS trusts the sizes written in a file: no vector inside may claim more bytes than this many times the file.
 MAX_SIZE_FACTOR = 4
@@ -131,6 +132,14 @@ def flat_codes(dim: int, codec: Scalar) -> Any:  # noqa: ANN401 - FAISS ships no
     if codec == "fp32":
         return faiss.IndexFlatIP(dim)
     return faiss.IndexScalarQuantizer(dim, quantizer(codec), faiss.METRIC_INNER_PRODUCT)
+
+
+def add_vectors(index: Any, vectors: Vectors) -> Any:  # noqa: ANN401 - FAISS ships no types
+    """Train an index on (N, D) vectors, add them, and return it."""
+    about_to_compute(faiss.omp_get_max_threads())
+    index.train(vectors)
+    index.add(vectors)
+    return index
 
 
 def list_codes(coarse: Any, dim: int, lists: int, codec: Codec) -> Any:  # noqa: ANN401 - FAISS ships no types

@@ -4,6 +4,8 @@ The vectors are rotated at random, so that each code carries as much as any othe
 hundred candidates, whose scores on finer vectors order them; they are of centred vectors, which changes no order and
 frees the quantiser from the mean. Codes of eight bits are scores by themselves. Files of former versions may hold codes
 of one bit or of sixteen; they are searched too.
+
+Some ten thousand vectors are scanned as fast in one list, which needs no training: see `IvfIndex.scan`.
 """
 
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from indexing.index.backends.faiss_base import (
     Codec,
     FaissFile,
     Scalar,
+    add_vectors,
     check_row_range,
     check_stored,
     code_cost,
@@ -33,10 +36,12 @@ from indexing.index.backends.faiss_base import (
     read_faiss,
     search_allowed,
     selector,
+    threads_for,
     unmapped_bytes,
     with_rotation,
 )
 from indexing.index.backends.gpu_lists import ListFiller
+from indexing.index.backends.normal_codes import normal_codes
 from indexing.index.base import check_search, ordered, padded
 from indexing.index.config import SearchParams, SearchParamsByKind
 from indexing.runtime.device import CPU
@@ -96,6 +101,10 @@ LISTS_PER_SQRT = 4
 MAX_ROW_WISE_QUERIES = 8
 # A search of lists among allowed rows takes the time of scoring so many rows before it starts, and then twice its cost.
 FILTER_OVERHEAD_ROWS = 3000
+# Candidates suffice for ten answers. For more they grow by this power: nearly as large a share is found of 200.
+TUNED_ANSWERS, ANSWERS_POWER = 10, 0.6
+# A candidate costs as much as so many vectors of a scan that reads them in order.
+ROWS_PER_CANDIDATE = 8
 POINTS_PER_LIST = 39  # below which FAISS warns that a list is trained on too few
 
 
@@ -154,28 +163,39 @@ class IvfIndex(FaissFile):
         rng = np.random.default_rng(seed)
         rotation = random_rotation(dim, rng)
         even, rotated = len(rotation), vectors @ rotation.T
-        exact = None if refine is None else flat_codes(even, refine)
-        if exact is not None:
-            exact.train(rotated)
-            exact.add(rotated)
+        exact = None if refine is None else add_vectors(flat_codes(even, refine), rotated)
         if codec == "pq4":
             rotated -= rotated.mean(axis=0)
         coarse = faiss.IndexFlatIP(even)
         codes = list_codes(coarse, even, lists, codec)
+        codes.referenced_objects = (coarse,)  # FAISS points into it without owning it
         filler = ListFiller(codes, device)
         filler.train(rotated[rng.permutation(size)[:MAX_TRAINING_ROWS]])
         filler.add(rotated)
-        inner, referenced = codes, [coarse, codes]  # FAISS points into these without owning them
         if exact is None:
             codes.make_direct_map()  # vectors are fetched by row; refined ones are fetched from what refines
-        else:
-            inner = faiss.IndexRefine(codes, exact)
-            inner.ntotal = size
-            referenced += [exact, inner]
-        index = with_rotation(rotation, inner)
-        index.ntotal = size
-        index.referenced_objects = (*referenced, *index.referenced_objects)
-        return cls(index)
+        return cls(_assembled(rotation, codes, exact))
+
+    @classmethod
+    def scan(cls, vectors: Vectors, refine: Scalar = "fp32", seed: int = 0) -> "IvfIndex":
+        """Index (N, D) vectors in one list of four-bit codes, which every search scans as a whole.
+
+        Nothing is trained, so that it takes little longer to build than a flat index.
+
+        Args:
+            vectors: (N, D) float32.
+            refine: What candidates are scored on.
+            seed: Of the rotation.
+        """
+        vectors = check_vectors(vectors)
+        about_to_compute(faiss.omp_get_max_threads())
+        rotation = random_rotation(vectors.shape[1], np.random.default_rng(seed))
+        rotated = vectors @ rotation.T
+        exact = add_vectors(flat_codes(len(rotation), refine), rotated)
+        rotated -= rotated.mean(axis=0)
+        codes = normal_codes(rotated.std(axis=0))
+        codes.add(rotated)
+        return cls(_assembled(rotation, codes, exact))
 
     @property
     def lists(self) -> int:
@@ -232,11 +252,24 @@ class IvfIndex(FaissFile):
             effort, len(self) / allowed
         ):
             return padded(*self._scan(queries, reachable, allow), k)
+        if allow is None and self._is_single and ROWS_PER_CANDIDATE * self._candidates(effort, reachable) >= len(self):
+            with threads_for(len(queries)):
+                return padded(*ordered(*self._exact.search(self._rotate_queries(queries), reachable)), k)
         scores, rows = self._search(queries, reachable, allow, effort)
         incomplete = incomplete_rows(check_row_range(rows, len(self)), allow)
         if incomplete.any():
             scores[incomplete], rows[incomplete] = self._scan(queries[incomplete], reachable, allow)
         return padded(*ordered(scores, rows), k)
+
+    def _candidates(self, effort: SearchParams, k: int) -> int:
+        """Return how many codes get scores from finer vectors when k answers are wanted."""
+        for_all = int(np.ceil(effort.candidates * max(1.0, k / TUNED_ANSWERS) ** ANSWERS_POWER))
+        return min(len(self), max(for_all, k))
+
+    @property
+    def _is_single(self) -> bool:
+        """Whether candidates are scored on vectors of single precision, which are quick to scan."""
+        return self._refined and isinstance(self._exact, faiss.IndexFlat)
 
     def _estimated_cost(self, effort: SearchParams, inverse_fraction: float) -> float:
         """Estimate a filtered search in rows scored; the filter allows one of ``inverse_fraction`` rows."""
@@ -253,7 +286,7 @@ class IvfIndex(FaissFile):
                 self._codes, min(self.lists, int(lists)), None if allow is None else selector(allow)
             )
             if self._refined:
-                candidates = min(len(self), max(effort.candidates, k))
+                candidates = self._candidates(effort, k)
                 params = faiss.IndexRefineSearchParameters(k_factor=candidates / k, base_index_params=params)
             same_lists = probed == lists
             scores[same_lists], rows[same_lists] = self._index.search(
@@ -307,6 +340,16 @@ class IvfIndex(FaissFile):
         if rotation.shape[1] != loaded.dim or not np.isfinite(rotation).all():
             raise DamagedFileError(f"{path} turns vectors in a way that does not fit them; build the bundle again")
         return loaded
+
+
+def _assembled(rotation: Vectors, codes: Any, exact: Any | None) -> Any:  # noqa: ANN401 - FAISS ships no types
+    """Put codes behind a rotation, refined on exact vectors if there are any; FAISS owns none of its parts."""
+    inner = codes if exact is None else faiss.IndexRefine(codes, exact)
+    inner.ntotal = codes.ntotal
+    index = with_rotation(rotation, inner)
+    index.ntotal = codes.ntotal
+    index.referenced_objects = (codes, exact, inner, *index.referenced_objects)
+    return index
 
 
 def _is_lists(index: Any) -> bool:  # noqa: ANN401 - FAISS ships no types

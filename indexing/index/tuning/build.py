@@ -1,7 +1,7 @@
 """Choose an index by its goals, and measure that it reaches them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -11,7 +11,7 @@ from indexing.errors import DamagedFileError, InputError
 from indexing.index.backends.flat import FlatIndex
 from indexing.index.base import TunableIndex, VectorIndex
 from indexing.index.config import WITH_LISTS, IndexConfig, IndexKind, SearchParamsByKind
-from indexing.index.tuning.families import shortlist
+from indexing.index.tuning.families import goals_of, shortlist
 from indexing.index.tuning.recall import HeldOutQueries, ground_truths
 from indexing.index.tuning.trial import Trial, rank_trials, run_trial
 from indexing.runtime.device import CPU, check_device
@@ -71,7 +71,7 @@ def build_index(
     Returns:
         The index and what was measured. The first family of the short list that meets every goal is taken, with
         ``kind="best"`` the fastest of all families. When none does, the nearest is given with ``target_met=False`` and
-        what it misses in ``unmet``.
+        what it misses in ``unmet``. Without any queries ``"auto"`` searches exactly.
 
     Raises:
         InputError: When nothing of the kind is built on a GPU.
@@ -82,10 +82,12 @@ def build_index(
     if config.kind != "sharded":  # whose build looks at one block after the other
         vectors = check_vectors(vectors)
     ground_truth = ground_truths(vectors, queries, config.k, config.sample)
+    # Without queries no recall can be promised but that of exact search.
+    goals = config if ground_truth or config.kind != "auto" else replace(config, kind="flat")
     contenders: list[Trial] = []
     trials: list[dict[str, Any]] = []
-    for family in shortlist(config, *vectors.shape):
-        trial = run_trial(family, vectors, config, ground_truth, path, device)
+    for family in shortlist(goals, *vectors.shape):
+        trial = run_trial(family, vectors, goals_of(config, family), ground_truth, path, device)
         trials.append(trial.to_json())
         contenders = rank_trials([*contenders, trial])  # others are freed: several may not fit
         if config.kind != "best" and not trial.unmet:

@@ -1,6 +1,6 @@
 """The families of indexes that are tried, and the short list for a catalogue of some size."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, assert_never
 
 from indexing.arrays import Vectors
@@ -9,8 +9,10 @@ from indexing.index.base import TunableIndex
 from indexing.index.config import IndexConfig
 from indexing.runtime.device import CPU
 
-# Exact search over this many vectors takes about a millisecond on one core: nothing else is worth its memory.
+# So many vectors are scanned: exactly, or by codes that find nearly all. Inverted lists are for more.
 FLAT_UP_TO = 50_000
+# A scan of codes is faster from so many numbers on, and then must find so much: who has few items expects all of them.
+CODES_FROM, CODES_RECALL = 4_000_000, 0.99
 # A search of LanceDB takes some milliseconds, in which as few vectors as these are read and scored.
 LANCE_LISTS_FROM = 2_000
 
@@ -50,6 +52,8 @@ class Family:
         from indexing.index.backends.ivf import IvfIndex
 
         match self.kind, self.codec:
+            case "flat", "pq4" if self.refine:
+                return IvfIndex.scan(vectors, self.refine)
             case "flat", ("fp32" | "fp16" | "sq8") as scalar:
                 return FaissIndex.flat(vectors, scalar)
             case "hnsw", ("fp32" | "fp16" | "sq8") as scalar:
@@ -63,7 +67,8 @@ class Family:
         code, refined = -(-_BITS[self.codec] * dim // 8), -(-_BITS[self.refine] * dim // 8)
         match self.kind:
             case "flat":
-                return size * code
+                one_list = self.refine is not None
+                return size * (code + refined + _ID * one_list) + one_list * (_PADDING * code + 4 * dim * (1 + dim))
             case "hnsw":
                 return size * (code + refined + 4 * (2 * m + 1) + 4 + 8)
             case "ivf":
@@ -86,18 +91,23 @@ LISTS_PQ, LISTS_PQ_BYTE, LISTS_BYTE = Family("ivf", "pq4", "fp16"), Family("ivf"
 SHARDED, SHARDED_ON_DISK = Family("sharded", "pq4", "fp16"), Family("sharded", "pq8", "fp16")
 LANCE, LANCE_LISTS = Family("lancedb", "fp32"), Family("lancedb", "rq2", "fp32")
 
+CODES, CODES_HALF = Family("flat", "pq4", "fp32"), Family("flat", "pq4", "fp16")
+
+SCANS = (CODES, CODES_HALF)
 FLATS = (FLAT, FLAT_HALF, FLAT_BYTE)
 GRAPHS = (GRAPH, GRAPH_BYTE)
 LISTS = (LISTS_PQ, LISTS_PQ_BYTE, LISTS_BYTE)
-EVERY = (*LISTS, *FLATS, *GRAPHS)
+EVERY = (*LISTS, *SCANS, *FLATS, *GRAPHS)
 SMALL = (FLAT, FLAT_HALF, LISTS_PQ, LISTS_PQ_BYTE, FLAT_BYTE, GRAPH)
 LARGE = (LISTS_PQ, LISTS_PQ_BYTE, LISTS_BYTE, *FLATS, *GRAPHS)
 
 
-def _families_of(config: IndexConfig, size: int) -> tuple[Family, ...]:
+def _families_of(config: IndexConfig, size: int, dim: int) -> tuple[Family, ...]:
     match config.kind:
         case "auto":
-            return SMALL if size <= FLAT_UP_TO else LARGE
+            if size > FLAT_UP_TO:
+                return LARGE
+            return (*SCANS, *SMALL) if size * dim >= CODES_FROM else SMALL
         case "best":
             return EVERY
         case "flat":
@@ -124,11 +134,11 @@ def shortlist(config: IndexConfig, size: int, dim: int) -> list[Family]:
     """Return the families to try for N vectors of length D, in order.
 
     What would not fit the memory goal is left out, and so is what only saves memory where its finer form fits: of flat
-    indexes and of graphs the finest is tried, of lists the finest refinement of each code. When nothing fits, the
-    smallest is tried.
+    indexes and of graphs the finest is tried, of codes the finest refinement of each. When nothing fits, the smallest
+    is tried.
     """
-    families = [family for family in _families_of(config, size) if family.kind != "ivf" or _list_count(size)]
-    families = families or list(_families_of(config, size))  # which says why it cannot be built
+    families = [family for family in _families_of(config, size, dim) if family.kind != "ivf" or _list_count(size)]
+    families = families or list(_families_of(config, size, dim))  # which says why it cannot be built
     bytes_of = {family: family.estimated_bytes(size, dim, config.m) for family in families}
     fitting = [family for family in families if bytes_of[family] <= config.memory]
     fitting = fitting or [min(families, key=lambda family: bytes_of[family])]
@@ -136,5 +146,13 @@ def shortlist(config: IndexConfig, size: int, dim: int) -> list[Family]:
         return fitting
     finest: dict[tuple[str, str], Family] = {}
     for family in fitting:
-        finest.setdefault((family.kind, family.codec if family.kind == "ivf" else ""), family)
+        by_codec = family.kind == "ivf" or family in SCANS
+        finest.setdefault((family.kind, family.codec if by_codec else ""), family)
     return list(finest.values())
+
+
+def goals_of(config: IndexConfig, family: Family) -> IndexConfig:
+    """Return what a family must achieve: a scan of codes where ``auto`` would search exactly must find nearly all."""
+    if config.kind == "auto" and family in SCANS:
+        return replace(config, min_recall=max(config.min_recall, CODES_RECALL))
+    return config

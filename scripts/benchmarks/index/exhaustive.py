@@ -30,7 +30,12 @@ def swept(family: Family, catalogue: Catalogue, config: IndexConfig) -> tuple[Tr
             own = trial.index.efforts.of(kind)
             timed = {effort: _measure_effort(trial.index, effort, catalogue, kind) for effort in {*reaching, own}}
             best = max(reaching, key=lambda effort: timed[effort]["queries/s"])
-            row[kind] |= {"chosen": timed[own], "best effort": best.to_json(), "best": timed[best]}
+            row[kind] |= {
+                "ms a query by itself": trial.latency_ms[kind],
+                "chosen": timed[own],
+                "best effort": best.to_json(),
+                "best": timed[best],
+            }
     return trial, row
 
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from indexing.arrays import Vectors
 from indexing.index import IndexConfig, Queries
-from indexing.index.tuning.families import EVERY, FLAT_UP_TO, LANCE_LISTS, LARGE, SMALL
+from indexing.index.tuning.families import EVERY, LANCE_LISTS, goals_of, shortlist
 from indexing.index.tuning.recall import GroundTruth
 from indexing.index.tuning.trial import Trial, rank_trials, run_trial
 from indexing.runtime.threads import cores
@@ -34,6 +34,7 @@ from scripts.benchmarks.index.peers import Built, Search, peers
 from scripts.benchmarks.record import keep
 
 TARGET, QUERIES, ROUNDS = 0.95, 2000, 3
+GOALS = IndexConfig(min_recall=TARGET, k=K)
 EFFORTS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 320, 400, 512, 640, 800, 1024, 1536, 2048, 4096)
 
 
@@ -55,7 +56,7 @@ def main() -> None:
     result["families"], trials = families(catalogue, given.families)
     result["lancedb, tuned our way"] = tuned_table(catalogue)
     print(LANCE_LISTS.name, result["lancedb, tuned our way"], flush=True)
-    result |= verdict(result["families"], trials, len(catalogue.items))
+    result |= verdict(result["families"], trials, catalogue.items.shape)
     exact = faiss.IndexFlatIP(catalogue.items.shape[1])
     exact.add(catalogue.items)
     asked = catalogue.report["text"]
@@ -131,7 +132,7 @@ def families(catalogue: Catalogue, only: Sequence[str] | None) -> tuple[dict[str
     rows: dict[str, Any] = {}
     contenders: list[Trial] = []
     for family in (family for family in EVERY if only is None or family.name in only):
-        trial, rows[family.name] = swept(family, catalogue, IndexConfig(min_recall=TARGET, k=K))
+        trial, rows[family.name] = swept(family, catalogue, goals_of(GOALS, family))
         contenders = rank_trials([*contenders, trial])
         rows[family.name]["meets the goal"] = not trial.unmet
         print(family.name, rows[family.name], flush=True)
@@ -164,9 +165,9 @@ def tuned_table(catalogue: Catalogue) -> dict[str, Any]:
         return row
 
 
-def verdict(rows: dict[str, Any], contenders: list[Trial], size: int) -> dict[str, Any]:
+def verdict(rows: dict[str, Any], contenders: list[Trial], shape: tuple[int, ...]) -> dict[str, Any]:
     """Compare what ``auto`` and ``best`` choose with the best configuration of all, for each kind of query."""
-    names = [family.name for family in (SMALL if size <= FLAT_UP_TO else LARGE) if family.name in rows]
+    names = [family.name for family in shortlist(GOALS, *shape) if family.name in rows]
     auto = next((name for name in names if rows[name]["meets the goal"]), names[0])
     found: dict[str, Any] = {}
     for way, family in (("auto", auto), ("best", contenders[0].family.name)):

@@ -1,6 +1,8 @@
-"""What an index costs as the catalogue grows: seconds to build, bytes, latency and queries/s, with fitted exponents.
+r"""What an index costs as the catalogue grows: seconds to build, bytes, latency and queries/s, with fitted exponents.
 
     python -m scripts.benchmarks.index.index_curves --pairs PAIRS [--largest 1000000] [--kind ivf]
+    python -m scripts.benchmarks.index.index_curves --pairs PAIRS --sizes 8000 15000 50000 --threads 1 --kind auto \
+        --name small_auto
 
 Items and text queries are drawn from the geometry of real pairs (see `index`); each size is tuned to
 recall@10 .95 for every kind of query. An exponent is the slope of a least-squares line through the logarithms: 1 is in
@@ -29,15 +31,16 @@ def main() -> None:
     """Measure and keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=Path, required=True)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--largest", type=int, default=SIZES[-1])
-    parser.add_argument("--kind", choices=("ivf", "flat", "hnsw"), default="ivf")
+    parser.add_argument("--kind", choices=("auto", "ivf", "flat", "hnsw"), default="ivf")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=cores())
     parser.add_argument("--name", default="index_curves", help="of the file of results")
     given = parser.parse_args()
     faiss.omp_set_num_threads(given.threads)
     rows = []
-    for size in sorted({min(size, given.largest) for size in SIZES}):
+    for size in sorted({min(size, given.largest) for size in given.sizes}):
         rows.append(measured(given.pairs, size, given.kind, given.seed))
         print(rows[-1], flush=True)
     exponents = {name: exponent([row["items"] for row in rows], [row[name] for row in rows]) for name in SLOPES}

@@ -23,6 +23,7 @@ MAKERS: dict[str, Callable[[Vectors], VectorIndex]] = {
     "faiss-flat": FaissIndex.flat,
     "faiss-hnsw": lambda vectors: FaissIndex.hnsw(vectors, ef_search=48),
     "faiss-ivf": lambda vectors: IvfIndex.build(vectors).with_effort(SearchParams(24, 150)),
+    "codes": lambda vectors: IvfIndex.scan(vectors).with_effort(SearchParams(1, 150)),
 }
 EXACT = ("flat", "faiss-flat")
 

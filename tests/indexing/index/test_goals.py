@@ -13,6 +13,8 @@ from indexing.index.backends.faiss import FaissIndex
 from indexing.index.base import TunableIndex
 from indexing.index.config import parse_bytes
 from indexing.index.tuning.families import (
+    CODES,
+    CODES_HALF,
     EVERY,
     FLAT,
     FLAT_BYTE,
@@ -77,10 +79,12 @@ def test_impossible_goals_are_refused() -> None:
 
 def test_the_short_list() -> None:
     small, large = 20_000, 200_000
-    assert shortlist(IndexConfig(), small, 512) == [FLAT, LISTS_PQ, GRAPH]
+    assert shortlist(IndexConfig(), 7_000, 512) == [FLAT, LISTS_PQ, GRAPH]
+    assert shortlist(IndexConfig(), small, 512) == [CODES, FLAT, LISTS_PQ, GRAPH]
+    assert shortlist(IndexConfig(kind="flat"), small, 512) == [FLAT]
     assert shortlist(IndexConfig(), large, 512) == [LISTS_PQ, LISTS_BYTE, FLAT, GRAPH]
-    # 41 MB and 20 MB flat, 26 MB in refined lists
-    assert shortlist(IndexConfig(max_memory="27M"), small, 512)[:2] == [FLAT_HALF, LISTS_PQ]
+    # 41 MB and 20 MB flat, 25 MB by refined codes and 26 MB in refined lists
+    assert shortlist(IndexConfig(max_memory="27M"), small, 512)[:3] == [CODES_HALF, FLAT_HALF, LISTS_PQ]
     assert shortlist(IndexConfig(max_memory="200M"), large, 512)[:2] == [LISTS_PQ_BYTE, LISTS_BYTE]
     assert shortlist(IndexConfig(max_memory="1K"), large, 512) == [FLAT_BYTE]
     assert shortlist(IndexConfig(kind="best"), large, 512) == list(EVERY)
