@@ -187,10 +187,10 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     return "" if near is None else f", did you mean {near!r}?"
 
 
-def nearest(name: str, names: Iterable[str]) -> str | None:
-    """Give the one of some names that is spelled most like another, None where none is near."""
+def nearest(name: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Give the one of some names that is spelled most like another, None where none is near; see `difflib`."""
     folded = {one.casefold(): one for one in names}
-    close = difflib.get_close_matches(name[:_MAX_COMPARED].casefold(), folded, n=1)
+    close = difflib.get_close_matches(name[:_MAX_COMPARED].casefold(), folded, n=1, cutoff=cutoff)
     return folded[close[0]] if close else None
 
 

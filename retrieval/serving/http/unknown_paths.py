@@ -7,6 +7,7 @@ from retrieval.serving.http.security import Access, access_of, is_elsewhere
 
 ALL_PATHS = "see /openapi.json for all paths"
 _MAX_SEGMENTS = 8
+_ALIKE = 0.75  # of 1; `/mcp`, which may be off, is not `/map`
 
 
 def which_path(request: Request) -> str:
@@ -14,7 +15,7 @@ def which_path(request: Request) -> str:
     if "route" in request.scope:  # which has nothing there, as a file of the page
         return ""
     given, paths = _segments(request), _paths(request)
-    near = nearest("/".join(given), paths) if len(given) <= _MAX_SEGMENTS else None
+    near = nearest("/".join(given), paths, _ALIKE) if len(given) <= _MAX_SEGMENTS else None
     return ALL_PATHS if near is None else f"did you mean {_named(request, paths[near])}?"
 
 

@@ -159,6 +159,8 @@ def test_a_scenario_of_another_name(started: Started, shop: Path, tmp_path: Path
     ("method", "path", "status", "said", "hint"),
     [
         ("POST", "/serach", 404, "there is nothing at this path", "did you mean POST /search?"),
+        ("POST", "/recommendations", 404, "there is nothing at this path", "did you mean POST /recommend?"),
+        ("POST", "/mcp", 404, "there is nothing at this path", "see /openapi.json for all paths"),
         ("GET", "/item/red-mug", 404, "there is nothing at this path", "did you mean GET /items/{item_id}?"),
         ("GET", "/user/ann/events", 404, "there is nothing at this path", "did you mean GET /users/{user_id}/events?"),
         ("GET", "/nowhere/at/all", 404, "there is nothing at this path", "see /openapi.json for all paths"),
