@@ -1,5 +1,6 @@
 """Files of a generation that hold its items and their index, and what the manifest says of the index."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -7,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from indexing.arrays import Rows, Vectors, masked_sum, unit
+from indexing.bundle.bundle import Bundle
 from indexing.bundle.generation import ATTRIBUTES, CONTENT_SUM, IDS, INDEX, RECALL_CHECK
 from indexing.bundle.publish import Content
 from indexing.filesystem import fsops
@@ -16,7 +19,8 @@ from indexing.filesystem.id_table import hash_table
 from indexing.filesystem.mapped import write_array, write_table
 from indexing.index import IndexConfig, IndexReport, Queries, VectorIndex, build_index
 from indexing.index.config import BUILT_IN_FILES
-from indexing.index.tuning.recall import HeldOutQueries, RecallCheck
+from indexing.index.tuning.recall import GroundTruth, HeldOutQueries, RecallCheck, ground_truths
+from indexing.index.tuning.reuse import IndexBefore, Trained, reuse_index
 from indexing.runtime.device import CPU
 from indexing.store.collect import ModalityVectors, frozen_contents
 
@@ -47,8 +51,9 @@ def index_items(
     work: Path,
     queries: HeldOutQueries | None = None,
     *,
-    before: Path | None = None,
+    before: IndexBefore | None = None,
     device: str = CPU,
+    content_sum: NDArray[np.float64] | None = None,
 ) -> tuple[dict[str, Content], dict[str, Any]]:
     """Index the vectors of N items to the goals that were set.
 
@@ -58,47 +63,91 @@ def index_items(
         config: The goals.
         work: Folder for an index that is built in files; it is needed until these are in the generation.
         queries: Those of each kind that the index is tuned on.
-        before: The index of the generation before, of which a table of LanceDB keeps the rows that stay.
+        before: The index of the generation before: where little has changed, what it has trained is used again, and
+            a table of LanceDB keeps the rows that stay.
         device: Where inverted lists are built; see `build_index`.
+        content_sum: The sum of the first D numbers of all vectors, if it is known.
 
     Returns:
         The files of the generation, and the index section of the manifest.
     """
     queries = held_out_queries(frozen, vectors, config.sample) if queries is None else queries
-    if config.kind in BUILT_IN_FILES:
+    if before is not None or config.kind in BUILT_IN_FILES:
         fsops.make_folder(work)
-    index, report = _extended(vectors, config, queries, work / INDEX, before)
-    if index is None or report is None:
-        index, report = build_index(vectors, config, queries, work / INDEX, device)
-    recall_check = RecallCheck.of(index, vectors, queries, config.k)
+    index, report, trained, ground_truth = _indexed(vectors, config, queries, work / INDEX, before, device)
+    recall_check = RecallCheck.of(index, vectors, ground_truth, config.k)
     dim = next(iter(frozen.vectors.values())).shape[1]
     files = _file_contents(index, work / INDEX) | {
         RECALL_CHECK: recall_check.to_bytes(),
-        CONTENT_SUM: content_sum_of(vectors, dim),
+        CONTENT_SUM: content_sum_of(vectors, dim) if content_sum is None else _written_sum(content_sum),
     }
-    return files, report.to_json() | {"config": asdict(config)}
+    return files, report.to_json() | {"config": asdict(config)} | ({"trained": asdict(trained)} if trained else {})
+
+
+def _indexed(
+    vectors: Vectors,
+    config: IndexConfig,
+    queries: HeldOutQueries,
+    path: Path,
+    before: IndexBefore | None,
+    device: str,
+) -> tuple[VectorIndex, IndexReport, Trained | None, Mapping[str, GroundTruth]]:
+    """Bring the index of the generation before up to date, or build one.
+
+    Returns:
+        The index, what was measured, since when it is trained if before, and what exact search finds.
+    """
+    if before is not None and (reused := reuse_index(before, vectors, config, queries, path)):
+        return reused
+    truth = ground_truths(vectors, queries, config.k, config.sample)
+    table = before.path if before is not None and config.kind == "lancedb" else None
+    if table is not None and (extended := _extended(vectors, config, truth, path, table)):
+        return *extended, None, truth
+    return *build_index(vectors, config, truth, path, device), None, truth
 
 
 def _extended(
-    vectors: Vectors, config: IndexConfig, queries: HeldOutQueries, path: Path, before: Path | None
-) -> tuple[VectorIndex | None, IndexReport | None]:
+    vectors: Vectors, config: IndexConfig, truth: Mapping[str, GroundTruth], path: Path, before: Path
+) -> tuple[VectorIndex, IndexReport] | None:
     """Bring the table of the generation before up to date, unless it would then miss a goal."""
     from indexing.index.backends.lance_table import copy_table, table_folder
 
-    if config.kind != "lancedb" or before is None or not table_folder(before).exists():
-        return None, None
+    if not table_folder(before).exists():
+        return None
     copy_table(before, path, fsops.link_or_copy)  # LanceDB writes into no file that is there
     fsops.copy(before, path)
-    index, report = build_index(vectors, config, queries, path)
+    index, report = build_index(vectors, config, truth, path)
     if report.target_met:
         return index, report
     fsops.remove(path)  # or else it would be brought up to date once more
-    return None, None
+    return None
 
 
 def content_sum_of(vectors: Vectors, dim: int) -> Content:
     """Return what writes the sum of the content, the first D numbers of (N, E) item vectors."""
-    total = masked_sum(vectors[:, :dim], np.ones(len(vectors), np.bool_))
+    return _written_sum(masked_sum(vectors[:, :dim], np.ones(len(vectors), np.bool_)))
+
+
+def changed_content_sum(bundle: Bundle, vectors: Vectors) -> NDArray[np.float64] | None:
+    """Return the sum of the content of the items of a bundle by that of its generation and the changes since.
+
+    Args:
+        bundle: The bundle.
+        vectors: The item vectors of all its rows.
+
+    Returns:
+        (D,) float64; None where that of the generation was not kept.
+    """
+    total, count, dim = bundle.generation.content_sum, bundle.manifest.items, bundle.manifest.encoder.dim
+    if total is None:
+        return None
+    gone, added = np.flatnonzero(~bundle.is_live[:count]), count + np.flatnonzero(bundle.is_live[count:])
+    come, went = (vectors[rows][:, :dim].sum(axis=0, dtype=np.float64) for rows in (added, gone))
+    changed: NDArray[np.float64] = total + come - went
+    return changed
+
+
+def _written_sum(total: NDArray[np.float64]) -> Content:
     return lambda path: write_array(path, iter([total]), total.shape, np.float64)
 
 

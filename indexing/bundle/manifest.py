@@ -32,7 +32,13 @@ _SCHEMA = {
     "items": int,
     "counts": dict,
     "columns": dict,
-    "index": {"kind?": str, "config?": {"min_recall?": float}, "recall?": {"*": float}, "efforts?": {"*": {"*": int}}},
+    "index": {
+        "kind?": str,
+        "config?": {"min_recall?": float},
+        "recall?": {"*": float},
+        "efforts?": {"*": {"*": int}},
+        "trained?": {"generation": str, "rows": int, "changed": int},
+    },
     "learned?": {
         "user_model?": dict,  # its values are checked where it is made
         "config?": dict,

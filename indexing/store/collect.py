@@ -16,6 +16,7 @@ from indexing.encoders.base import EncoderInfo
 from indexing.filesystem import fsops
 from indexing.filesystem.mapped import map_array, write_array
 from indexing.media.files import Modality
+from indexing.store.lazy_rows import selected
 from indexing.store.store import EmbeddingStore, parquet_bytes, shard_name, to_table
 
 BLOCK_ROWS = 16_384  # at a time, so that what is computed on the way stays small
@@ -53,6 +54,14 @@ class ModalityVectors:
             self.weights,
         )
 
+    def selected(self, mask: Mask) -> "ModalityVectors":
+        """Keep the items in a mask (N,), whose vectors stay where they are if these are not in memory."""
+        return ModalityVectors(
+            {modality: selected(vectors, mask) for modality, vectors in self.vectors.items()},
+            {modality: exists[mask] for modality, exists in self.exists.items()},
+            self.weights,
+        )
+
 
 def fuse(items: ModalityVectors) -> Vectors:
     """Average the modalities that each item has, by their weights: (N, D) float32, unit length.
@@ -63,8 +72,12 @@ def fuse(items: ModalityVectors) -> Vectors:
     for start in range(0, len(fused), BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
         for modality, vectors in items.vectors.items():
-            weight = items.weights.get(modality, 1.0)
-            fused[rows] += unit(vectors[rows]) * weight * items.exists[modality][rows, None]
+            of_modality, weight, exists = unit(vectors[rows]), items.weights.get(modality, 1.0), items.exists[modality]
+            if weight != 1.0:
+                of_modality *= weight
+            if not exists[rows].all():
+                of_modality *= exists[rows, None]
+            fused[rows] += of_modality
         fused[rows] = unit(fused[rows])
     return fused
 

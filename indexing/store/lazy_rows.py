@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from indexing.arrays import Growing, Rows
+from indexing.arrays import Growing, Mask, Rows
 
 IN_MEMORY_BYTES = 128 << 20  # up to so many a table is in memory, where rows are read fastest
 BLOCK_ROWS = 16_384  # at a time, so that what is computed on the way stays small
@@ -184,6 +184,23 @@ class Appended(LazyRows):
         return found
 
 
+class SelectedRows(LazyRows):
+    """Some rows of a table, in order.
+
+    Args:
+        table: The table.
+        rows: (K,) int64.
+    """
+
+    def __init__(self, table: Table, rows: Rows) -> None:
+        super().__init__((len(rows), table.shape[1]), table.dtype)
+        self._table, self._selected = table, rows
+
+    def read(self, rows: Rows | slice, columns: slice) -> NDArray[Any]:
+        """Read from the table."""
+        return _read(self._table, self._selected[rows], columns)
+
+
 class ColumnRange(LazyRows):
     """Consecutive columns of a table."""
 
@@ -200,6 +217,15 @@ class ColumnRange(LazyRows):
 def as_vectors(table: Table) -> NDArray[Any]:
     """Return a table as what reads its rows takes it: as an array, which it is or stands for."""
     return cast("NDArray[Any]", table)
+
+
+def selected(table: Table, mask: Mask) -> NDArray[Any]:
+    """Return the rows of a table that are in a mask (N,): a copy, or of a large table what reads them when asked."""
+    if mask.all():
+        return as_vectors(table)
+    rows = np.flatnonzero(mask)
+    is_small = not isinstance(table, LazyRows) and fits_in_memory(table.nbytes)
+    return as_vectors(table[rows] if is_small else SelectedRows(table, rows))
 
 
 class GrowingRows:

@@ -276,13 +276,22 @@ def vectors_of(table: pa.Table, dim: int) -> NDArray[np.float16]:
 def parquet_bytes(table: pa.Table) -> bytes:
     """Return a table as the bytes of a Parquet file.
 
-    The numbers of a vector are not worth a dictionary, which takes time to make and to read. Rows are in groups because
-    writing one takes several times the memory of its vectors.
+    The numbers of a vector are worth neither a dictionary, nor statistics, nor compression, which take time to make and
+    to read: half precision becomes a tenth smaller. Rows are in groups because writing one takes several times the
+    memory of its vectors.
     """
     sink = pa.BufferOutputStream()
-    dictionary_columns = [field.name for field in table.schema if not pa.types.is_fixed_size_list(field.type)]
-    dictionaries: bool | list[str] = dictionary_columns if len(dictionary_columns) < table.num_columns else True
-    pq.write_table(table, sink, compression="zstd", use_dictionary=dictionaries, row_group_size=BLOCK_ITEMS // 2)
+    others = [field.name for field in table.schema if not pa.types.is_fixed_size_list(field.type)]
+    dictionaries: bool | list[str] = others if len(others) < table.num_columns else True
+    compression = {name: "zstd" if name in others else "none" for name in table.column_names}
+    pq.write_table(
+        table,
+        sink,
+        compression=compression,
+        use_dictionary=dictionaries,
+        write_statistics=dictionaries,
+        row_group_size=BLOCK_ITEMS // 2,
+    )
     data: bytes = sink.getvalue().to_pybytes()
     return data
 

@@ -148,9 +148,13 @@ class LearnedParts:
         content, block = self.content(bundle, start), self.block(bundle, start)
         return block.joined(content) if block else content
 
+    def item_rows(self, bundle: Bundle) -> Vectors:
+        """Give the indexed vectors of all rows, (M, D + R) float32: of many, what computes them when rows are read."""
+        return ItemRows(bundle, self).space.indexed
+
     def queries(self, bundle: Bundle, vectors: Vectors, sample: int) -> dict[str, Queries]:
         """Give held-out queries for an index over the living rows of a bundle, (N, D + R) float32."""
-        frozen = bundle.modality_vectors.take(bundle.is_live)
+        frozen = bundle.modality_vectors.selected(bundle.is_live)
         asked = held_out_queries(frozen, vectors[:, : self.dim], sample)
         if (block := self.block(bundle)) is None:
             return asked

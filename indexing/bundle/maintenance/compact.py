@@ -6,26 +6,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from indexing.arrays import Vectors
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.change_log import require_bundle, require_newest
 from indexing.bundle.current import MAX_HISTORY
 from indexing.bundle.generation import CONTENT_SUM, INDEX, RECALL_CHECK, STORE, WORDS, Generation, part_of
-from indexing.bundle.index_files import index_items, item_contents
+from indexing.bundle.index_files import changed_content_sum, index_items, item_contents
+from indexing.bundle.maintenance.changed_shards import changed_shards
 from indexing.bundle.manifest import MANIFEST, Manifest
 from indexing.bundle.publish import COMPACTING, Content, make_current_when_unlocked, prepare, work_folder
 from indexing.bundle.word_files import word_contents, word_settings
 from indexing.filesystem import fsops
 from indexing.filesystem.locks import write_lock
 from indexing.index.tuning.recall import HeldOutQueries
+from indexing.index.tuning.reuse import IndexBefore
 from indexing.runtime.arguments import check_path
-from indexing.store.collect import SHARD_ROWS
-from indexing.store.store import parquet_bytes, shard_name
+from indexing.store.lazy_rows import selected
 
 
 class Learned(Protocol):
@@ -33,6 +31,10 @@ class Learned(Protocol):
 
     def item_vectors(self, bundle: Bundle) -> Vectors:
         """Return what is indexed of every row of a bundle, also of those that are gone: (N, E) float32."""
+        ...
+
+    def item_rows(self, bundle: Bundle) -> Vectors:
+        """Return the same as `item_vectors`, computed when rows are read where they are many."""
         ...
 
     def queries(self, bundle: Bundle, vectors: Vectors, sample: int) -> HeldOutQueries:
@@ -75,7 +77,7 @@ def compact(root: Path | str, learned: Callable[[Bundle], Learned]) -> Bundle:
         finally:
             fsops.remove(work)
         make_current_when_unlocked(root, folder, bundle.state.generation, "compaction")
-    return Bundle.open(root)
+    return Bundle.open(root, check="lazy")  # what was just written is compared before its first use
 
 
 @contextmanager
@@ -99,8 +101,11 @@ def folded(root: Path, learned: Callable[[Bundle], Learned], kind: str) -> Itera
     """
     with write_lock(root, name="COMPACTING", activity="compacting"):
         require_newest(root)
-        bundle = Bundle.open(root)
-        folder = prepare(root, *_fold_items(bundle, learned(bundle)), kind) if bundle.batches else None
+        bundle, work = Bundle.open(root), work_folder(root, kind)
+        try:
+            folder = prepare(root, *_fold_items(bundle, learned(bundle), work), kind) if bundle.batches else None
+        finally:
+            fsops.remove(work)
     if folder is None:
         yield bundle
         return
@@ -114,24 +119,28 @@ def folded(root: Path, learned: Callable[[Bundle], Learned], kind: str) -> Itera
 
 def fold_changes(bundle: Bundle, learned: Learned, work: Path) -> tuple[Manifest, dict[str, Content]]:
     """Return manifest and files of a generation that holds what a bundle holds, changes included; see `index_items`."""
-    manifest, files = _fold_items(bundle, learned)
-    live, config = bundle.is_live, manifest.index_config()
-    vectors = learned.item_vectors(bundle)[live]
+    manifest, files = _fold_items(bundle, learned, work)
+    live, config, old = bundle.is_live, manifest.index_config(), bundle.manifest
+    rows = learned.item_rows(bundle)
+    vectors, content_sum = selected(rows, live), changed_content_sum(bundle, rows)
     queries = learned.queries(bundle, vectors, config.sample)
-    frozen, before = bundle.modality_vectors.take(live), bundle.folder / INDEX
-    index_files, index_section = index_items(frozen, vectors, config, work, queries, before=before)
+    before = IndexBefore(bundle.folder / INDEX, old.index, old.generation, live[: old.items])
+    frozen = bundle.modality_vectors.selected(live)
+    index_files, index_section = index_items(
+        frozen, vectors, config, work, queries, before=before, content_sum=content_sum
+    )
     return replace(manifest, index=index_section), {**files, **index_files}
 
 
-def _fold_items(bundle: Bundle, learned: Learned) -> tuple[Manifest, dict[str, Content]]:
+def _fold_items(bundle: Bundle, learned: Learned, work: Path) -> tuple[Manifest, dict[str, Content]]:
     """Return manifest and files of a generation that holds what a bundle holds, but for its index."""
     live, old = bundle.is_live, bundle.manifest
     attributes, words = bundle.attributes.filter(pa.array(live)).combine_chunks(), word_settings(bundle)
     rewritten: dict[str, Content] = {
-        **item_contents(attributes, bundle.modality_vectors.take(live)),
+        **item_contents(attributes, bundle.modality_vectors.selected(live)),
         **(word_contents(attributes, words) if words else {}),
         **learned.files(bundle),
-        **{f"{STORE}/{name}": content for name, content in _shards(bundle)},
+        **{f"{STORE}/{name}": path for name, path in changed_shards(bundle, work / STORE).items()},
     }
     kept = {
         record.name: bundle.folder / record.name
@@ -145,40 +154,6 @@ def _fold_items(bundle: Bundle, learned: Learned) -> tuple[Manifest, dict[str, C
         "changes": _count_changes(bundle),
     }
     return replace(old, items=int(live.sum()), counts=counts, batches=bundle.state.last), {**kept, **rewritten}
-
-
-def _shards(bundle: Bundle) -> list[tuple[str, Content]]:
-    """Return the shards of the store: those that no change touches as they are, the others without what is gone."""
-    changed_ids = {item_id for batch in bundle.batches for item_id in (*batch.removed, *batch.item_ids)}
-    changed = pa.array(sorted(changed_ids), pa.string())
-    shards: list[tuple[str, Content]] = []
-    number = -1
-    for path in bundle.generation.shards:
-        number = int(path.name.split("-")[0])
-        ids = pq.read_table(path, columns=["item_id"]).column("item_id")
-        is_changed = pc.is_in(ids, value_set=changed)
-        if not pc.any(is_changed).as_py():
-            shards.append((path.name, path))
-        elif not pc.all(is_changed).as_py():
-            data = parquet_bytes(pq.read_table(path).filter(pc.invert(is_changed)))
-            shards.append((shard_name(number, data), data))
-    added = _added_embeddings(bundle)
-    for start in range(0, len(added), SHARD_ROWS):
-        number += 1
-        data = parquet_bytes(added.slice(start, SHARD_ROWS))
-        shards.append((shard_name(number, data), data))
-    return shards
-
-
-def _added_embeddings(bundle: Bundle) -> pa.Table:
-    """Return what became of each content of the items put in, the last version of each."""
-    start, tables = len(bundle.generation.items), []
-    for batch in bundle.batches:
-        live = bundle.is_live[start : start + len(batch.item_ids)]
-        live_ids = pa.array([batch.item_ids[row] for row in np.flatnonzero(live)], pa.string())
-        tables.append(batch.embeddings.filter(pc.is_in(batch.embeddings.column("item_id"), value_set=live_ids)))
-        start += len(batch.item_ids)
-    return pa.concat_tables(tables).combine_chunks()
 
 
 def _count_changes(bundle: Bundle) -> dict[str, Any]:

@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 import faiss
 import numpy as np
 
-from indexing.arrays import Vectors, check_vectors
+from indexing.arrays import Mask, Vectors, check_vectors
 from indexing.errors import InputError
+from indexing.filesystem import fsops
 from indexing.index.backends.faiss_base import faiss_bytes, random_rotation, with_rotation, write_faiss
 from indexing.index.backends.gpu_lists import ListFiller, require_faiss_gpu
 from indexing.index.backends.ivf import LISTS_PER_SQRT, MAX_TRAINING_ROWS, POINTS_PER_LIST, IvfIndex
 from indexing.index.backends.sharded import ShardedIndex, clear, shard_path
-from indexing.index.config import SearchParams, parse_bytes
+from indexing.index.config import IndexConfig, SearchParams, parse_bytes
 from indexing.runtime.device import CPU
 
 Blocks = Callable[[], Iterable[Vectors]]
@@ -127,6 +128,49 @@ def build_sharded(
     index = ShardedIndex([IvfIndex.load(shard_path(path, number)) for number in range(shards)])
     index.with_effort(DEFAULT_EFFORT).save_contents(path)
     return index
+
+
+def update_sharded(
+    index: ShardedIndex, before: Path, kept: Mask, added: Vectors, path: Path, config: IndexConfig
+) -> ShardedIndex:
+    """Write an index again beside ``path`` with the rows that are kept and other ones after them, trained as it is.
+
+    A shard of which every row stays stays the same file. What is added goes into the last shard as long as there is
+    room, then into new ones. One shard at a time is in memory.
+
+    Args:
+        index: The index.
+        before: Where it is.
+        kept: (N,) bool; the rows are numbered anew, in their order.
+        added: (M, D) float32.
+        path: As for `ShardedIndex.load`; the vectors of a shard are gathered in a file beside it.
+        config: How much memory a shard may take, and where its codes are.
+    """
+    most = Plan.within(parse_bytes(config.max_memory or DEFAULT_MEMORY), index.dim, on_disk=config.on_disk).shard
+    shards = [shard for shard in index.shards if isinstance(shard, IvfIndex)]
+    masks = np.split(kept, np.cumsum([len(shard) for shard in shards])[:-1])
+    clear(path)
+    count = 0
+    for number, (shard, mask) in enumerate(zip(shards, masks, strict=True)):
+        more = added[: max(0, most - np.count_nonzero(mask))] if number == len(shards) - 1 else added[:0]
+        added = added[len(more) :]
+        if mask.all() and not len(more):
+            fsops.link_or_copy(shard_path(before, number), shard_path(path, count))
+        elif mask.any() or len(more):
+            _write_updated(shard, mask, more, path, count)
+        else:
+            continue
+        count += 1
+    for start in range(0, len(added), most):
+        _write_updated(shards[-1], np.zeros(len(shards[-1]), np.bool_), added[start : start + most], path, count)
+        count += 1
+    updated = ShardedIndex([IvfIndex.load(shard_path(path, number)) for number in range(count)])
+    updated.with_efforts(index.efforts).save_contents(path)
+    return updated
+
+
+def _write_updated(shard: IvfIndex, kept: Mask, added: Vectors, path: Path, number: int) -> None:
+    shard.updated(kept, added, path.with_name(f"{path.name}.vectors")).save(shard_path(path, number))
 
 
 def lists_for(sample: int, rows: int) -> int:

@@ -41,6 +41,7 @@ from indexing.index.backends.faiss_base import (
     with_rotation,
 )
 from indexing.index.backends.gpu_lists import ListFiller
+from indexing.index.backends.ivf_changes import codes_without, offset_of_codes, vectors_with, within_range
 from indexing.index.backends.normal_codes import normal_codes
 from indexing.index.base import check_search, ordered, padded
 from indexing.index.config import SearchParams, SearchParamsByKind
@@ -229,6 +230,29 @@ class IvfIndex(FaissFile):
     def with_effort(self, effort: SearchParams) -> "IvfIndex":
         """Return the same index that tries so hard for every kind of query."""
         return self.with_efforts(SearchParamsByKind(default=effort))
+
+    def can_hold(self, vectors: Vectors) -> bool:
+        """Say whether quantisers that were trained on other vectors reach as far as (M, D) ones."""
+        return within_range(self._exact, check_vectors(vectors, self.dim) @ self._rotation().T)
+
+    def updated(self, kept: Mask, added: Vectors, path: Path) -> "IvfIndex":
+        """Return an index of the rows that are kept and other ones after them, with what this one has trained.
+
+        Args:
+            kept: (N,) bool; the rows are numbered anew, in their order.
+            added: (M, D) float32.
+            path: Where the vectors that candidates are scored on are written; they are needed while the index lives.
+        """
+        about_to_compute(faiss.omp_get_max_threads())
+        rotation, codes = self._rotation(), codes_without(self._codes, kept)
+        rotated = np.ascontiguousarray(check_vectors(added, self.dim, "added") @ rotation.T)
+        exact = vectors_with(self._exact, kept, rotated, path) if self._refined else None
+        if len(added):
+            offset = offset_of_codes(self._codes, self._exact) if self._refined else np.float32(0)
+            codes.add_with_ids(rotated - offset, codes.ntotal + np.arange(len(added)))
+        if exact is None:
+            codes.make_direct_map()
+        return IvfIndex(_assembled(rotation, codes, exact), self.efforts)
 
     @property
     def vectors(self) -> Vectors:

@@ -48,6 +48,24 @@ class IndexReport:
     build_seconds: float
     tried: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
 
+    @classmethod
+    def of(
+        cls, best: Trial, config: IndexConfig, tried: Sequence[Mapping[str, Any]], build_seconds: float
+    ) -> "IndexReport":
+        """Report the trial that was chosen of those that were made."""
+        return cls(
+            kind=best.index.kind,
+            family=best.family.name,
+            recall=best.recall,
+            target_met=not best.unmet,
+            unmet=[line for lines in best.unmet.values() for line in lines],
+            k=config.k,
+            efforts=best.index.efforts.to_json(),
+            bytes=best.index.nbytes,
+            build_seconds=round(build_seconds, 3),
+            tried=tried,
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""
         return asdict(self)
@@ -94,18 +112,7 @@ def build_index(
             break
     best = contenders[0]
     best.index.keep_greatest()
-    report = IndexReport(
-        kind=best.index.kind,
-        family=best.family.name,
-        recall=best.recall,
-        target_met=not best.unmet,
-        unmet=[line for lines in best.unmet.values() for line in lines],
-        k=config.k,
-        efforts=best.index.efforts.to_json(),
-        bytes=best.index.nbytes,
-        build_seconds=round(perf_counter() - started, 3),
-        tried=trials,
-    )
+    report = IndexReport.of(best, config, trials, perf_counter() - started)
     return best.index, report
 
 

@@ -1,6 +1,7 @@
 """Recall on held-out queries of each kind; a few are kept in a bundle and measured again when it is opened."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -13,8 +14,10 @@ from indexing.arrays import Rows, Vectors
 from indexing.errors import ShapeError
 from indexing.filesystem.checked_files import finite_tensors, read_as
 from indexing.index.backends.flat import FlatIndex
-from indexing.index.base import VectorIndex, padded
+from indexing.index.base import VectorIndex, merged, no_answers, padded
 
+BLOCK_ROWS = 16_384  # vectors that are compared at a time, where they are not in memory
+QUERIES_PER_STEP = 512  # whose answers are scored at a time
 TIE_TOLERANCE = np.float32(1e-5)  # relative difference within which two scores are equal
 
 
@@ -70,12 +73,14 @@ class GroundTruth:
     @classmethod
     def by(cls, vectors: Vectors, queries: Queries, k: int) -> "GroundTruth":
         """Compare every query with every one of (N, D) vectors."""
-        import faiss  # loaded only by those who build; its scan of a large matrix is several times faster than numpy's
+        return cls._of(queries, *nearest(queries.vectors, vectors, k + 1), k)
 
-        num_own = 0 if queries.item_rows is None else 1
-        depth = min(k + num_own, len(vectors))
-        scores, rows = faiss.knn(queries.vectors, vectors, depth, metric=faiss.METRIC_INNER_PRODUCT)
-        return cls(queries, queries.without_item_rows(*padded(scores, rows, k + num_own))[0])
+    @classmethod
+    def _of(cls, queries: Queries, scores: Vectors, rows: Rows, k: int) -> "GroundTruth":
+        """Keep the best k of (B, k + 1) exact answers, without each query's own row."""
+        depth = k if queries.item_rows is None else k + 1
+        exact = queries.without_item_rows(*padded(scores[:, :depth], rows[:, :depth], depth))[0]
+        return cls(queries, np.ascontiguousarray(exact))
 
     def first(self, count: int) -> "GroundTruth":
         """Keep at most so many queries."""
@@ -91,10 +96,12 @@ class GroundTruth:
         if not has_answer.any():
             return 1.0
         threshold = np.where(has_answer, self.exact, np.inf).min(axis=1, keepdims=True)
-        with np.errstate(invalid="ignore"):  # OpenBLAS may raise the flag over room that it does not use (numpy #24067)
-            scores_ = np.stack(
-                [vectors[row_ids] @ query for row_ids, query in zip(rows, self.queries.vectors, strict=True)]
-            )
+        scores_ = np.empty(rows.shape, np.float32)
+        for start in range(0, len(rows), QUERIES_PER_STEP):  # rows that are not in memory are read for many at once
+            part = slice(start, start + QUERIES_PER_STEP)
+            found = vectors[rows[part].ravel()].reshape(*rows[part].shape, vectors.shape[1])
+            with np.errstate(invalid="ignore"):  # OpenBLAS may raise the flag over room that it does not use (#24067)
+                scores_[part] = (found @ self.queries.vectors[part, :, None])[:, :, 0]
         hits = (rows >= 0) & (scores_ >= threshold - np.abs(threshold) * TIE_TOLERANCE)
         return float(np.minimum(hits.sum(axis=1), has_answer.sum(axis=1)).sum() / has_answer.sum())
 
@@ -124,21 +131,52 @@ def recall(
     return GroundTruth(Queries(queries), exact).recall(index.search(queries, k, kind=kind)[1], oracle.vectors)
 
 
-HeldOutQueries = Mapping[str, Vectors | Queries]
-"""For each kind of query (``"text"``, ``"image"``, …) some held-out ones."""
+def nearest(queries: Vectors, vectors: Vectors, count: int) -> tuple[Vectors, Rows]:
+    """Find the best of (N, D) vectors for (B, D) queries: (B, count) scores and rows, fewer columns if N is less.
+
+    Vectors that are not in memory are read a block at a time, for all queries.
+    """
+    import faiss  # loaded only by those who build; its scan of a large matrix is several times faster than numpy's
+
+    def best(block: Vectors) -> tuple[Vectors, Rows]:
+        scores, rows = faiss.knn(queries, block, min(count, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
+        return scores, rows
+
+    if isinstance(vectors, np.ndarray):
+        return best(vectors)
+    answers, starts = no_answers(len(queries)), range(0, len(vectors), BLOCK_ROWS)
+    with ThreadPoolExecutor(1) as pool:  # reads a block while the one before is compared
+        coming = pool.submit(vectors.__getitem__, slice(0, BLOCK_ROWS))
+        for start in starts:
+            block = coming.result()
+            coming = pool.submit(vectors.__getitem__, slice(start + BLOCK_ROWS, start + 2 * BLOCK_ROWS))
+            scores, rows = best(block)
+            answers = merged(answers, (scores, rows + start), count)
+    return answers
+
+
+HeldOutQueries = Mapping[str, "Vectors | Queries | GroundTruth"]
+"""For each kind of query (``"text"``, ``"image"``, …) some held-out ones, or these with what exact search finds."""
 
 
 def ground_truths(vectors: Vectors, queries: HeldOutQueries, k: int, max_queries: int) -> dict[str, GroundTruth]:
-    """Search (N, D) vectors exactly for at most so many queries of each kind; kinds without queries are left out."""
-    queries_by_kind = {
-        kind: kind_queries if isinstance(kind_queries, Queries) else Queries(kind_queries)
-        for kind, kind_queries in queries.items()
+    """Search (N, D) vectors exactly for at most so many queries of each kind; kinds without queries are left out.
+
+    What exact search finds is taken as given where it is known, to the depth k.
+    """
+    known = {kind: truth.first(max_queries) for kind, truth in queries.items() if isinstance(truth, GroundTruth)}
+    asked = {
+        kind: (given if isinstance(given, Queries) else Queries(given)).first(max_queries)
+        for kind, given in queries.items()
+        if not isinstance(given, GroundTruth)
     }
-    return {
-        kind: GroundTruth.by(vectors, kind_queries.first(max_queries), k)
-        for kind, kind_queries in queries_by_kind.items()
-        if len(kind_queries)
-    }
+    asked = {kind: given for kind, given in asked.items() if len(given)}
+    if asked:
+        scores, rows = nearest(np.concatenate([given.vectors for given in asked.values()]), vectors, k + 1)
+        ends = np.cumsum([len(given) for given in asked.values()])[:-1]
+        parts = zip(asked.items(), np.split(scores, ends), np.split(rows, ends), strict=True)
+        known |= {kind: GroundTruth._of(given, scores_, rows_, k) for (kind, given), scores_, rows_ in parts}
+    return {kind: known[kind] for kind in queries if kind in known and len(known[kind].queries)}
 
 
 MAX_QUERIES, MIN_QUERIES = 32, 4  # queries of a kind
@@ -159,7 +197,9 @@ class RecallCheck:
         There are fewer where a search scans everything, so that opening a bundle stays quick.
         """
         scans_all = index.kind.endswith("flat")
-        count = MAX_SCAN_PRODUCTS // (vectors.size * max(1, len(queries))) if scans_all else MAX_QUERIES
+        count = (
+            MAX_SCAN_PRODUCTS // (len(vectors) * vectors.shape[1] * max(1, len(queries))) if scans_all else MAX_QUERIES
+        )
         recall_check = cls(ground_truths(vectors, queries, k, max(MIN_QUERIES, min(MAX_QUERIES, count))), {})
         return cls(recall_check.ground_truth, recall_check.measure(index, vectors))
 

@@ -5,6 +5,7 @@ Tuning: the cheapest search parameters at which each kind of query reaches the r
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -80,8 +81,24 @@ def cost(index: TunableIndex, effort: SearchParams) -> float:
     return float(effort.ef_search)
 
 
-def tuned(family: Family, index: TunableIndex, target: float, measure: Measure) -> tuple[Point, list[Point]]:
+def raised(family: Family, index: TunableIndex, effort: SearchParams) -> Ladder:
+    """Return an effort, and greater ones of the same index: both more lists and more candidates, step by step."""
+    every = [other for ladder in ladders(family, index) for other in ladder]
+    lists = sorted({other.lists for other in every if other.lists > effort.lists})
+    candidates = sorted({other.candidates for other in every if other.candidates > effort.candidates})
+    most = candidates[-1] if candidates else effort.candidates
+    return [
+        effort,
+        *(SearchParams(more, wider) for more, wider in zip_longest(lists, candidates[: len(lists)], fillvalue=most)),
+    ]
+
+
+def tuned(
+    family: Family, index: TunableIndex, target: float, measure: Measure, start: SearchParams | None = None
+) -> tuple[Point, list[Point]]:
     """Find the cheapest effort at which one kind of query reaches the target, and give all that was measured.
+
+    An effort to start from is kept where it is enough, or else raised.
 
     Cost is counted, not timed, so that the same catalogue gives the same efforts on a busy machine. On each ladder the
     effort is raised until the target is reached. With fewer candidates a search never finds more, so that each ladder
@@ -91,7 +108,7 @@ def tuned(family: Family, index: TunableIndex, target: float, measure: Measure) 
     points: list[Point] = []
     best: Point | None = None
     rung = 0
-    for ladder in ladders(family, index):
+    for ladder in ladders(family, index) if start is None else [raised(family, index, start)]:
         while rung < len(ladder):
             effort = ladder[rung]
             if best is not None and cost(index, effort) >= cost(index, best.effort):
@@ -186,8 +203,12 @@ def tune(
     config: IndexConfig,
     ground_truth: Mapping[str, GroundTruth],
     build_seconds: float,
+    known: SearchParamsByKind | None = None,
 ) -> Trial:
-    """Tune an index over (N, D) vectors for every kind of query, and measure it; see `run_trial`."""
+    """Tune an index over (N, D) vectors for every kind of query, and measure it; see `run_trial`.
+
+    Efforts that are known to have been enough are kept where they still are, or else raised.
+    """
     best: dict[str, Point] = {}
     points: dict[str, list[Point]] = {}
     for kind, truth in ground_truth.items():
@@ -195,7 +216,8 @@ def tune(
         def measure(tuned_index: TunableIndex, truth: GroundTruth = truth) -> tuple[float, float]:
             return truth.measure(tuned_index, vectors)
 
-        best[kind], points[kind] = tuned(family, index, config.min_recall, measure)
+        start = known.kinds.get(kind) if known else None
+        best[kind], points[kind] = tuned(family, index, config.min_recall, measure, start)
     if ground_truth and not index.kind.endswith("flat"):  # which know no effort
         index = index.with_efforts(SearchParamsByKind({kind: point.effort for kind, point in best.items()}))
     speeds = {kind: _speed(index, truth, vectors, kind) for kind, truth in ground_truth.items()}

@@ -125,6 +125,7 @@ def _in_words(manifest: Manifest) -> dict[str, str]:
         "encoder": f"{encoder.name}, {encoder.dim} dimensions, {encoder.precision}",
         **({"spaces": _spaces(counts["bridge"])} if encoder.separate else {}),
         "index": f"{index.get('family', index['kind'])}, recall@{index['k']} {recall}",
+        **({"lists and codes": _trained(index["trained"])} if "trained" in index else {}),
         **(
             {"left without a vector": f"{counted(without_vector, 'item')}, which nothing finds"}
             if without_vector
@@ -139,6 +140,13 @@ def _in_words(manifest: Manifest) -> dict[str, str]:
 def _counted(name: str, counts: Mapping[str, int]) -> dict[str, str]:
     """Give a line of what was counted, or none."""
     return {name: ", ".join(f"{reason} {count}" for reason, count in counts.items())} if counts else {}
+
+
+def _trained(trained: Mapping[str, Any]) -> str:
+    return (
+        f"trained on the {trained['rows']} items of {trained['generation']}; since then came or went "
+        f"{counted(trained['changed'], 'item')}"
+    )
 
 
 def _spaces(learned: Mapping[str, Mapping[str, Any]]) -> str:

@@ -38,6 +38,7 @@ from retrieval.retriever.learned_parts import compact
 from retrieval.retriever.retriever import Retriever
 from scripts.benchmarks.index.geometry import Drawn, draw, read_pairs
 from scripts.benchmarks.index.index_curves import exponent
+from scripts.benchmarks.live.compaction import of_few
 from scripts.benchmarks.live.opening import opening, opening_at_once
 from scripts.benchmarks.record import keep
 
@@ -73,9 +74,11 @@ def main() -> None:
     rows = []
     sizes = sorted({min(size, given.largest) for size in SIZES}) if given.sizes is None else given.sizes
     for size in sizes:
-        drawn = draw(*read_pairs(given.pairs), size + REPEATS * sum(BATCHES), 200, given.seed)
+        drawn = draw(*read_pairs(given.pairs), size + REPEATS * sum(BATCHES) + size // 100, 200, given.seed)
         with tempfile.TemporaryDirectory() as folder:
             rows.append(measured(Path(folder), drawn.items, drawn.images, size))
+            others = drawn.items[size + REPEATS * sum(BATCHES) :]
+            rows[-1]["1 % changed"] = of_few(Path(folder, "bundle"), others, given.threads)
         print(rows[-1], flush=True)
     if rows:
         exponents = {name: exponent([row["items"] for row in rows], [row[name] for row in rows]) for name in SLOPES}
@@ -139,8 +142,8 @@ def asked(retrievers: Mapping[str, Retriever], drawn: Drawn) -> dict[str, Any]:
 def measured(folder: Path, vectors: Vectors, queries: Vectors, size: int) -> dict[str, Any]:
     """Build a bundle of so many items, then add the others in batches, delete some of them, and compact."""
     root, encoder = folder / "bundle", load_encoder("vectors:")
-    build_bundle(catalogue(folder, vectors[:size], 0), encoder, root)
-    row: dict[str, Any] = {"items": size}
+    seconds, _ = timed(lambda: build_bundle(catalogue(folder, vectors[:size], 0), encoder, root))
+    row: dict[str, Any] = {"items": size, "build, s": round(seconds, 2)}
     for check in ("all", "background"):
         found = opening(root, check)
         row |= {f"{name}, {check}": value for name, value in found.items() if name != "check"}

@@ -64,6 +64,21 @@ def test_the_cheapest_effort_of_the_whole_grid(
             assert {one.effort: one.recall for one in points}.items() <= grid.items()
 
 
+def test_an_effort_that_is_known_is_kept_while_it_is_enough_and_else_raised(vectors: Vectors) -> None:
+    index, known = LISTS_PQ.build(vectors, 8), SearchParams(16, 75)
+    for enough, expected in ((75, known), (76, SearchParams(24, 100)), (140, SearchParams(32, 150))):
+        tried: list[SearchParams] = []
+
+        def measure(one: object, enough: int = enough, tried: list[SearchParams] = tried) -> tuple[float, float]:
+            assert isinstance(one, IvfIndex)
+            tried.append(one.effort)
+            return float(one.effort.candidates >= enough), 1.0
+
+        point, _ = tuned(LISTS_PQ, index, 0.9, measure, known)
+        assert (point.effort, tried[0]) == (expected, known)
+        assert point.effort == tried[-1]
+
+
 def test_out_of_reach_the_most_is_taken(vectors: Vectors, asked: dict[str, GroundTruth]) -> None:
     recalls = iter([0.5, 0.7, 0.6])
     tried: list[SearchParams] = []
