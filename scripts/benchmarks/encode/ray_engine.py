@@ -17,6 +17,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from hashlib import blake2b
+from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -62,7 +63,8 @@ def main() -> None:
             ways[way]["seconds over local"] = round(ways[way]["seconds"] / ways["local"]["seconds"], 3)
     load = round(os.getloadavg()[0], 1)
     threads = os.environ.get("OMP_NUM_THREADS", "as many as cores")
-    keep("ray_engine", {"items": given.items, "threads": threads, "ways": ways, "load at the end": load}, seed=0)
+    settings = {"items": given.items, "threads": threads, "ray": version("ray")}
+    keep("ray_engine", {**settings, "ways": ways, "load at the end": load}, seed=0)
 
 
 def write_items(path: Path, count: int) -> None:
@@ -142,7 +144,13 @@ def encoded(folder: Path, way: str) -> dict[str, Any]:
     )
     ended = perf_counter() - started
     counts = {name: value for name, value in report.to_json().items() if name != "seconds"}
-    return {"seconds": round(ended, 2), "seconds to the first batch": round(steps[0], 2), **counts}
+    rate = (len(catalogue) - EncodeConfig.batch_size) / (ended - steps[0])
+    return {
+        "seconds": round(ended, 2),
+        "seconds to the first batch": round(steps[0], 2),
+        "items a second from there": round(rate, 1),
+        **counts,
+    }
 
 
 def stored(folder: Path, way: str) -> EmbeddingStore:

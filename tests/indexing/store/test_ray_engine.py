@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,10 +14,8 @@ import pytest
 from indexing.arrays import Vectors
 from indexing.bundle.bundle import Bundle
 from indexing.catalogue.catalogue import Catalogue
-from indexing.encoders import load_encoder
 from indexing.encoders.base import Encoder
 from indexing.errors import EngineError
-from indexing.sample import items_path
 from indexing.store.encode import EncodeConfig, EncodeReport, OnProgress, encode_catalogue
 from indexing.store.ray_engine import RayEngine
 from indexing.store.store import Embedding, EmbeddingStore
@@ -140,22 +137,6 @@ def test_what_was_begun_without_ray_is_continued_with_it(cluster: "Cluster", tmp
     assert alike(found, expected)
     assert report.resumed >= begun.encoded + begun.copied > ITEMS // 2
     assert sum(counts(report)) == sum(counts(whole))
-
-
-@pytest.mark.slow
-def test_a_named_encoder_is_loaded_by_the_actor(cluster: "Cluster", tmp_path: Path) -> None:
-    table = pq.read_table(items_path()).slice(0, 24)
-    catalogue, ids = Catalogue.from_arrow(table), table["item_id"].to_pylist()
-    encoder, stores = load_encoder("pocket"), []
-    for name, engine in (("local", None), ("ray", RayEngine(actors=1))):
-        stores.append(EmbeddingStore(tmp_path / name, encoder.info.dim))
-        encode_catalogue(catalogue, encoder, stores[-1], config=EncodeConfig(8, 1, engine=engine))
-    expected, found = (list(store.records(ids)) for store in stores)
-    assert [replace(record, vector=None) for record in found] == [replace(record, vector=None) for record in expected]
-    vectors = [np.stack([record.vector for record in of if record.vector is not None]) for of in (found, expected)]
-    assert vectors[0].shape == (48, encoder.info.dim)
-    # An actor has one thread for a processor, which may round sums otherwise; halves near 1 are 0.0005 apart.
-    np.testing.assert_allclose(vectors[0].astype(np.float32), vectors[1].astype(np.float32), atol=1e-3)
 
 
 @pytest.mark.slow
