@@ -15,7 +15,10 @@
     ├── BundleError            a bundle that cannot be opened or written
     │   ├── DamagedFileError   a file whose size or checksum is not the recorded one
     │   ├── GenerationError    a generation that is not kept, or that cannot take a change that came after it
+    │   ├── StateConflictError a push or pull that would lose what another bundle has
     │   └── BundleLockedError  another process is writing to the bundle
+    ├── StorageError           object storage that cannot be reached, read or written
+    │   └── MissingObjectError     an object that is not there
     ├── EventsError            a log of live events that cannot be opened, read or written
     │   └── EventsBusyError        more events than can be written are waiting
     ├── DecoderError           processes that decode files and do not start
@@ -135,8 +138,20 @@ class GenerationError(BundleError):
     """A generation that is not kept, or that cannot take a change that came after it."""
 
 
+class StateConflictError(BundleError):
+    """A push or pull that would lose what another bundle has."""
+
+
 class BundleLockedError(BundleError):
     """Another process is writing to the bundle."""
+
+
+class StorageError(CommonspaceError):
+    """Object storage that cannot be reached, read or written."""
+
+
+class MissingObjectError(StorageError):
+    """An object that is not there."""
 
 
 class EventsError(CommonspaceError):

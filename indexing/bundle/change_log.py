@@ -140,7 +140,7 @@ def write_batch(root: Path, batch: Batch) -> str:
         raise DamagedFileError(
             f"{folder} has acknowledged changes up to number {last}, {CURRENT} has not; {REPAIR_HINT}"
         )
-    fsops.write_bytes(_pending(root, batch.number), b"")
+    mark_pending(root, batch.number)
     for path in folder.iterdir():
         if batch_number(path) >= batch.number:
             fsops.remove(path)
@@ -148,6 +148,11 @@ def write_batch(root: Path, batch: Batch) -> str:
     name = f"{batch.number:012d}-{hashlib.sha256(data).hexdigest()[:32]}.arrow"
     fsops.write_bytes(folder / name, data)
     return name
+
+
+def mark_pending(root: Path, number: int) -> None:
+    """Note, before a batch is written, that nobody was told of it yet."""
+    fsops.write_bytes(_pending(root, number), b"")
 
 
 def clear_pending(root: Path, number: int) -> None:

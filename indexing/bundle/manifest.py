@@ -139,6 +139,15 @@ class Manifest:
             raise DamagedFileError(f"{path} lacks a field or has one too many ({error}); {REPAIR_HINT}") from error
         if min(manifest.items, encoder.dim) < 1 or min(manifest.batches, manifest.sequence) < 0:
             raise DamagedFileError(f"{path} counts {manifest.items} items of {encoder.dim} dimensions; {REPAIR_HINT}")
-        if unsafe := [record.name for record in files if not _FILE_NAME.fullmatch(record.name)]:
+        if unsafe := [record.name for record in files if not is_file_name(record.name)]:
             raise DamagedFileError(f"{path} names files outside its folder: {unsafe[:3]}")
         return manifest
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a name is one that a file of a generation may have.
+
+    >>> is_file_name("store/000-0a.parquet"), is_file_name("../elsewhere")
+    (True, False)
+    """
+    return bool(_FILE_NAME.fullmatch(name))

@@ -120,16 +120,24 @@ def unseal(path: Path, schema: Mapping[str, Any] | None = None) -> dict[str, Any
     Raises:
         DamagedFileError: When it is missing, too large, not byte for byte what was written, or of other types.
     """
-    data = read_whole(path, MAX_SEALED_BYTES)
+    return unseal_bytes(read_whole(path, MAX_SEALED_BYTES), str(path), REPAIR_HINT, schema)
+
+
+def unseal_bytes(data: bytes, name: str, hint: str, schema: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Read what `seal` gave, without its checksum; ``name`` and ``hint`` are for the error, see `unseal`.
+
+    Raises:
+        DamagedFileError: When it is not byte for byte what was written, or of other types.
+    """
     try:
         content = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise DamagedFileError(f"{path} is damaged: it is no JSON ({error}); {REPAIR_HINT}") from error
+        raise DamagedFileError(f"{name} is damaged: it is no JSON ({error}); {hint}") from error
     if not isinstance(content, dict) or not _is_sealed(data, content):
-        raise DamagedFileError(f"{path} is damaged: its bytes are not those that were written; {REPAIR_HINT}")
+        raise DamagedFileError(f"{name} is damaged: its bytes are not those that were written; {hint}")
     del content[CHECKSUM]
     if schema is not None and (problem := misfit(content, schema)):
-        raise DamagedFileError(f"{path} cannot be used: {problem}; {REPAIR_HINT}")
+        raise DamagedFileError(f"{name} cannot be used: {problem}; {hint}")
     return content
 
 

@@ -8,10 +8,13 @@ tests can make each of them fail, or let the power go, at any moment.
 import errno
 import hashlib
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from indexing.errors import DamagedFileError
 
 TEMPORARY_SUFFIX = ".tmp"
 CHUNK = 1 << 20
@@ -84,15 +87,40 @@ def write_bytes(path: Path, data: bytes) -> None:
         disk.write(descriptor, data)
 
 
-def write_stream(path: Path, produce: Callable[[Callable[[bytes | memoryview], None]], None]) -> str:
+def create_bytes(path: Path, data: bytes) -> bool:
+    """Write a whole file, and say whether this was done: not where there is one of that name, whoever was first.
+
+    Raises:
+        OSError: When the file system has no hard links, which alone make a whole file appear under a name that is free.
+    """
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
+    write_bytes(temporary, data)
+    try:
+        disk.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        with suppress(OSError):
+            disk.unlink(temporary)
+    disk.fsync_folder(path.parent)
+    return True
+
+
+def write_stream(
+    path: Path, produce: Callable[[Callable[[bytes | memoryview], None]], None], sha256: str | None = None
+) -> str:
     """Write a whole file as `write_bytes` does, from pieces, without ever holding all of it.
 
     Args:
         path: The file.
         produce: Is given a function, and calls it with one piece of the content after another.
+        sha256: What the content must have, if that is known.
 
     Returns:
         The hexadecimal sha256 of what was written.
+
+    Raises:
+        DamagedFileError: When it has another; there is no file then.
     """
     digest, buffer = hashlib.sha256(), bytearray()
     with _new_file(path) as descriptor:
@@ -105,6 +133,8 @@ def write_stream(path: Path, produce: Callable[[Callable[[bytes | memoryview], N
                 buffer.clear()
 
         produce(write)
+        if sha256 not in (None, digest.hexdigest()):
+            raise DamagedFileError(f"what was to be {path.name} has another sha256 than was recorded")
         disk.write(descriptor, bytes(buffer))
     return digest.hexdigest()
 

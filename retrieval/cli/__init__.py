@@ -48,6 +48,8 @@ RESUMED = {
     "fit": CONTINUES,
     "tune": CONTINUES,
     "encoders": CONTINUES,
+    "push": "what is uploaded is taken over by the next push within half a day",
+    "pull": CONTINUES,
     "similar": "with --all what is finished is kept: run the same command again, and it continues",
     "recommend": "with --out FOLDER what is finished is kept: run the same command again, and it continues",
     "rerank": "with --out FOLDER what is finished is kept: run the same command again, and it continues",
@@ -83,6 +85,9 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         maintenance.publish,
         maintenance.rollback,
         maintenance.export,
+        maintenance.push,
+        maintenance.pull,
+        maintenance.states,
         completion.completion,
     ),
 }

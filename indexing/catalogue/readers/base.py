@@ -1,10 +1,11 @@
 """What every reader gives: record batches, as often as asked, from a path or behind a URL."""
 
+import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -12,6 +13,8 @@ import pyarrow as pa
 from indexing.errors import CatalogueError, CommonspaceError, MissingExtraError
 from indexing.media.files import no_file
 from indexing.runtime.arguments import check_path
+
+_OBSTORE_SCHEMES = ("s3", "s3a", "gs", "gcs", "az", "adl", "abfs", "abfss")
 
 
 @dataclass(frozen=True)
@@ -37,19 +40,35 @@ class Remote:
             CatalogueError: When it cannot be read.
             MissingExtraError: When a package for this kind of URL is missing.
         """
-        import fsspec  # type: ignore[import-untyped]
-
         try:
-            with fsspec.open(self.url, mode) as file:
+            with self._opened(mode) as file:
                 yield file
         except (CommonspaceError, pa.ArrowException):
             raise
         except ImportError as error:
             raise MissingExtraError(f"{self} cannot be read: {error}") from error
         except Exception as error:  # each kind of storage raises its own
-            raise CatalogueError(
-                f"{self} cannot be read: {type(error).__name__}: {self._hidden(str(error))}"
-            ) from error
+            reason = self._hidden((str(error).splitlines() or [""])[0])
+            raise CatalogueError(f"{self} cannot be read: {type(error).__name__}: {reason}") from error
+
+    def _opened(self, mode: str) -> IO[bytes]:
+        """Open the file by the package that fsspec asks for, or else by obstore where that knows the storage too."""
+        import fsspec  # type: ignore[import-untyped]
+
+        try:
+            opened: IO[bytes] = fsspec.open(self.url, mode)
+        except ImportError as error:
+            scheme = urlsplit(self.url).scheme
+            if scheme not in _OBSTORE_SCHEMES:
+                raise
+            try:
+                obstore: Any = importlib.import_module("obstore.fsspec")
+            except ImportError:
+                raise ImportError(f'{error}, or pip install ".[cloud]" in a clone') from error
+            files = obstore.FsspecStore(scheme, skip_instance_cache=True)
+            files.info(self.url)  # says what is wrong; opening would leave a file behind that cannot be closed
+            opened = files.open(self.url, mode)
+        return opened
 
     def _hidden(self, text: str) -> str:
         parts = urlsplit(self.url)

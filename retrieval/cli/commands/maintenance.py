@@ -1,9 +1,9 @@
-"""`commonspace compact`, `publish`, `rollback`, `verify`, `repair` and `export`."""
+"""`commonspace compact`, `publish`, `rollback`, `verify`, `repair`, `export`, `push`, `pull` and `states`."""
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, assert_never
+from typing import Annotated, Any, assert_never
 
 import typer
 
@@ -15,14 +15,23 @@ from indexing.bundle.maintenance.rollback import rollback as roll_back
 from indexing.bundle.maintenance.staged import publish_staged
 from indexing.bundle.maintenance.verify import Problem
 from indexing.bundle.maintenance.verify import verify as find_problems
-from indexing.exchange import export_faiss, export_lance, write_clip_retrieval, write_mmrec
+from indexing.exchange import (
+    export_faiss,
+    export_lance,
+    pull_bundle,
+    push_bundle,
+    pushed_states,
+    write_clip_retrieval,
+    write_mmrec,
+)
 from indexing.runtime.progress import progress
-from retrieval.cli.display.terminal import Cell, UsageError, say, show_json, show_pairs
+from retrieval.cli.display.terminal import Cell, UsageError, say, show_json, show_pairs, show_table
 from retrieval.cli.options.items import word_columns
 from retrieval.cli.options.log import LogOption, LogOptions
-from retrieval.cli.options.output import Json, OutFolderOrUrl
+from retrieval.cli.options.output import Json, OutFolderOrUrl, folder_or_url
 from retrieval.cli.options.search import BundleFolder
 from retrieval.cli.runs.histories import match_items
+from retrieval.cli.runs.repeated import MIN_SECONDS, repeat
 from retrieval.cli.runs.words_weight import weight_for
 from retrieval.retriever.learned_parts import compact as compact_bundle
 from retrieval.retriever.learned_parts import queries_for
@@ -54,6 +63,27 @@ Columns = Annotated[
 ]
 TuneOn = Annotated[
     Path | None, typer.Option("--tune", help="Parquet file with text and item_id: queries, each with an item to find.")
+]
+Place = Annotated[
+    Any,  # a path, or a URL as text
+    typer.Argument(parser=folder_or_url, metavar="PLACE", help="Folder or URL in object storage, as s3://bucket/shop."),
+]
+Keep = Annotated[
+    int | None,
+    typer.Option(
+        "--keep",
+        min=1,
+        help="Remove earlier states but so many of the newest in all, and those of the last day. By default all stay.",
+    ),
+]
+Supersede = Annotated[bool, typer.Option("--supersede", help="Push also where the newest state is not of this bundle.")]
+Reupload = Annotated[bool, typer.Option("--reupload", help="Upload every file, also those that are there.")]
+StateNumber = Annotated[int | None, typer.Option("--state", min=1, help="Number of a state; by default the newest.")]
+DiscardLocal = Annotated[
+    bool, typer.Option("--discard-local", help="Pull also where the folder has what was never pushed, which is lost.")
+]
+Every = Annotated[
+    float | None, typer.Option("--every", min=MIN_SECONDS, help="Pull again and again, so many seconds apart.")
 ]
 DropChanges = Annotated[bool, typer.Option("--drop-changes", help="Give up changes, from the first damaged one on.")]
 
@@ -162,6 +192,74 @@ def export(
         show_json("export", {"folder": str(out), **report})
         return
     show_pairs(str(out), {name: _cell(value) for name, value in report.items()})
+
+
+def push(
+    bundle: BundleFolder,
+    place: Place,
+    keep: Keep = None,
+    supersede: Supersede = False,
+    reupload: Reupload = False,
+    as_json: Json = False,
+) -> None:
+    """Copy the current state of a bundle to object storage.
+
+    Only files that the newest state there lacks are uploaded. The environment says how to reach it.
+    """
+    report = push_bundle(bundle, place, keep=keep, supersede=supersede, reupload=reupload, progress=True)
+    if as_json:
+        show_json("push", {"bundle": str(bundle), **report.to_json()})
+    else:
+        what = "is there already" if report.unchanged else "pushed"
+        show_pairs(f"{report.url}: state {report.number} {what}", _without(report.to_json(), "url", "number"))
+
+
+def pull(
+    place: Place,
+    bundle: BundleFolder,
+    state: StateNumber = None,
+    discard_local: DiscardLocal = False,
+    every: Every = None,
+    as_json: Json = False,
+) -> None:
+    """Make a folder the newest state of a bundle in object storage.
+
+    Only files that it lacks are downloaded. Who serves the folder follows.
+    """
+    if every is not None and state is not None:
+        raise UsageError(f"--every follows the newest state, and --state {state} names one; leave one out")
+
+    def once(always: bool) -> None:
+        report = pull_bundle(place, bundle, number=state, discard_local=discard_local, progress=True)
+        if report.unchanged and not always:
+            return
+        if as_json:
+            show_json("pull", {"bundle": str(bundle), **report.to_json()})
+        else:
+            what = "is here already" if report.unchanged else f"pulled from {report.url}"
+            show_pairs(f"{bundle}: state {report.number} {what}", _without(report.to_json(), "url", "number"))
+
+    once(True)
+    if every is not None:
+        repeat(lambda: once(False), every)
+
+
+def states(place: Place, as_json: Json = False) -> None:
+    """List the states of a bundle in object storage.
+
+    The newest is the last.
+    """
+    lines = [state.about() for state in pushed_states(place)]
+    if as_json:
+        show_json("state", *lines)
+    elif lines:
+        show_table("", list(lines[0]), [list(line.values()) for line in lines])
+    else:
+        say(f"{place} holds no bundle")
+
+
+def _without(report: Mapping[str, object], *names: str) -> dict[str, Cell]:
+    return {name: value for name, value in report.items() if name not in names}
 
 
 def _show(bundle: Bundle, as_json: bool) -> None:

@@ -44,7 +44,8 @@ def _file_or_table(text: str) -> Path | str:
     return text if is_sql_url(text) else Path(text)
 
 
-def _folder_or_url(text: str) -> Path | str:
+def folder_or_url(text: str) -> Path | str:
+    """Read a path, or a URL, which stays text."""
     return text if "://" in text else Path(text)
 
 
@@ -66,7 +67,7 @@ Out = Annotated[
 OutFolder = Annotated[Path, typer.Option("--out", callback=FOLDER, help="Folder to write.")]
 OutFolderOrUrl = Annotated[
     Any,  # a path, or a URL as text
-    typer.Option("--out", parser=_folder_or_url, metavar="PATH", callback=_checked_folder, help="Folder to write."),
+    typer.Option("--out", parser=folder_or_url, metavar="PATH", callback=_checked_folder, help="Folder to write."),
 ]
 OutJson = Annotated[Path, typer.Option("--out", callback=JSON_FILE, help="JSON file to write.")]
 OutTable = Annotated[Path, typer.Argument(callback=TABLE, help="The .parquet, .csv or .jsonl file to write.")]

@@ -1,8 +1,6 @@
 """Generations in a table of LanceDB, in a folder and in object storage: versions, changes, readers without state."""
 
 import shutil
-from collections.abc import Iterator
-from http.client import HTTPConnection
 from pathlib import Path
 
 import numpy as np
@@ -48,20 +46,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="module")
-def storage() -> Iterator[tuple[str, dict[str, str]]]:
-    """A bucket of an S3 server of this process, and how to reach it."""
-    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    connection = HTTPConnection(host, port)
-    connection.request("PUT", "/bucket")
-    assert connection.getresponse().status == 200
-    connection.close()
+@pytest.fixture
+def storage(s3_server: str) -> tuple[str, dict[str, str]]:
+    """A place at an S3 server of this process, and how to reach it."""
     keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "aws_region": "us-east-1"}
-    yield "s3://bucket/shop", {**keys, "aws_endpoint": endpoint, "allow_http": "true"}
-    server.stop()
+    return "s3://bucket/shop", {**keys, "aws_endpoint": s3_server, "allow_http": "true"}
 
 
 def check(table: LanceTable, bundle: Bundle, queries: Vectors) -> None:

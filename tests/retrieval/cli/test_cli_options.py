@@ -206,6 +206,9 @@ def test_help_shows_commands_in_sections(run: Run) -> None:
                 "publish",
                 "rollback",
                 "export",
+                "push",
+                "pull",
+                "states",
                 "completion",
                 "events",
             ]

@@ -85,6 +85,9 @@ def test_each_command_prints_lines_of_its_type(tmp_path: Path, run: Run) -> None
     (verified,) = printed("verification", "verify", bundle)
     assert verified["problems"] == []
     printed("export", "export", bundle, "--format", "faiss", "--out", tmp_path / "faiss")
+    printed("push", "push", bundle, tmp_path / "place")
+    printed("pull", "pull", tmp_path / "place", tmp_path / "reader")
+    assert len(printed("state", "states", tmp_path / "place")) == 1
     (edited,) = printed("edit", "delete", bundle, "red-mug")
     assert edited["removed"] == 1
     printed("generation", "compact", bundle)
