@@ -144,7 +144,7 @@ def _index_cells(row: Result) -> tuple[str, ...]:
             number(found["ms a query by itself, p50"], 2),
         ]
         if not found["reaches the goal on held-out queries"]:
-            about.append(f"no effort reaches the goal for {'texts' if kind == 'text' else 'pictures'}")
+            about.append(f"{'texts' if kind == 'text' else 'pictures'} miss the goal on queries that tuned")
     costs = [f"{row[name]:,}" if name in row else "" for name in ("bytes a vector", "build seconds", "MiB at most")]
     if "not measured" in row:
         about.append(f"not measured: {row['not measured']}")

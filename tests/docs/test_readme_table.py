@@ -84,7 +84,7 @@ def test_tuned_indexes_are_ordered_by_speed_and_what_is_missing_says_why(tmp_pat
     (tmp_path / "tuned_peers.json").write_text(json.dumps({"result": {"sizes": {"20000": {"peers": rows}}}}))
     assert index_peers(tmp_path).splitlines()[2:] == [
         "| 20,000 | fast | 0.951 | 4,320 | 0.13 | 0.951 | 90 | 0.13 | 2,048 | 1.5 | 1,300 | "
-        "no effort reaches the goal for pictures |",
+        "pictures miss the goal on queries that tuned |",
         "| 20,000 | slow | 0.951 | 80 | 0.13 | 0.951 | 900 | 0.13 | 2,048 | 1.5 | 1,300 | M 16 |",
         "| 20,000 | none |  |  |  |  |  |  |  |  |  | not measured: a / b |",
     ]
