@@ -28,7 +28,7 @@ def build(order: Order) -> Built:
             best[0, 0] = len(order.vectors)
         return best[:, :7] if order.settings.get("fails") == "by few rows" else best
 
-    return Built(search, order.vectors.nbytes, f"{order.threads} threads, {sorted(order.queries)}")
+    return Built(search, lambda: order.vectors.nbytes, f"{order.threads} threads, {sorted(order.queries)}")
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ PEERS = (
     Peer(
         "LanceDB IvfRq 2 bit",
         "lancedb_table",
-        _refined("nprobe", (5, 10, 20, 40, 80, 160, 320), (50, 100, 200)),
+        _refined("nprobe", (1, 2, 4, 8, 16, 32, 64, 128), (50, 100, 200)),
         {"codes": "IvfRq", "options": {"num_bits": 2}},
         **_of("lancedb", "0.40.0"),
     ),
@@ -152,7 +152,7 @@ PEERS = (
     Peer(
         "NGT graph",
         "ngt_graph",
-        [ladder("epsilon", (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.4))],
+        [ladder("epsilon", (0.0, 0.01, 0.02, 0.03, 0.04, 0.045, 0.05, 0.055, 0.06, 0.07, 0.08, 0.1, 0.15, 0.2))],
         {"codes": "none", "edges": 20},
         slow=True,
         **_of("ngt", "2.8.0.post1"),

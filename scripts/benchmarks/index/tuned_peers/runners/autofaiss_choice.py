@@ -4,7 +4,7 @@ import autofaiss
 import faiss
 import numpy as np
 
-from scripts.benchmarks.index.tuned_peers.runners.serve import Built, Order, Question, Rows, serve
+from scripts.benchmarks.index.tuned_peers.runners.serve import Built, Order, Question, Rows, files_size, serve
 
 
 def build(order: Order) -> Built:
@@ -22,7 +22,11 @@ def build(order: Order) -> Built:
         rows: Rows = np.asarray(index.search(asked.queries, order.k)[1], np.int64)
         return rows
 
-    return Built(search, len(faiss.serialize_index(index)), f"{about['index_key']}, {name}")
+    def size() -> int:
+        faiss.write_index(index, str(order.folder / "index"))
+        return files_size(order.folder)
+
+    return Built(search, size, f"{about['index_key']}, {name}")
 
 
 if __name__ == "__main__":

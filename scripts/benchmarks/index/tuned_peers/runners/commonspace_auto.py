@@ -16,7 +16,7 @@ def build(order: Order) -> Built:
         faiss.omp_set_num_threads(asked.threads)
         return index.search(asked.queries, order.k, kind=asked.kind)[1]
 
-    return Built(search, report.bytes, f"{report.family}, {dict(report.efforts)}")
+    return Built(search, lambda: report.bytes, f"{report.family}, {dict(report.efforts)}")
 
 
 if __name__ == "__main__":

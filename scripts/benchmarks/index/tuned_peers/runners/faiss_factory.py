@@ -5,7 +5,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from scripts.benchmarks.index.tuned_peers.runners.serve import Built, Order, Question, Rows, serve
+from scripts.benchmarks.index.tuned_peers.runners.serve import Built, Order, Question, Rows, files_size, serve
 
 TRAINING_ROWS = 100_000
 
@@ -40,7 +40,11 @@ def build(order: Order) -> Built:
         rows: Rows = index.search(asked.queries, order.k)[1]
         return rows
 
-    return Built(search, len(faiss.serialize_index(index)), factory)
+    def size() -> int:
+        faiss.write_index(index, str(order.folder / "index"))
+        return files_size(order.folder)
+
+    return Built(search, size, factory)
 
 
 def _parts(index: Any) -> dict[str, Any]:  # noqa: ANN401 - FAISS ships no types

@@ -18,7 +18,7 @@ def build(order: Order) -> Built:
         rows: Rows = np.asarray(index.knn_query(asked.queries, order.k, num_threads=asked.threads)[0], np.int64)
         return rows
 
-    return Built(search, index.index_file_size(), f"M {order.settings['m']}")
+    return Built(search, index.index_file_size, f"M {order.settings['m']}")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def build(order: Order) -> Built:
             found.append(lines.column("row").to_numpy().reshape(-1, order.k))
         return np.concatenate(found)
 
-    return Built(search, files_size(order.folder), "in files")
+    return Built(search, lambda: files_size(order.folder), "in files")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def build(order: Order) -> Built:
     )
     index = ngtpy.Index(path)
     index.batch_insert(order.vectors, num_threads=order.threads)
-    index.save()
+    index.save()  # part of a build: the index lives in its folder
     pool = ThreadPoolExecutor(order.threads)
 
     def search(asked: Question) -> Rows:
@@ -42,7 +42,7 @@ def build(order: Order) -> Built:
 
         return np.stack(list((map if asked.threads == 1 else pool.map)(one, asked.queries)))
 
-    return Built(search, files_size(order.folder), f"{order.settings['edges']} edges")
+    return Built(search, lambda: files_size(order.folder), f"{order.settings['edges']} edges")
 
 
 if __name__ == "__main__":

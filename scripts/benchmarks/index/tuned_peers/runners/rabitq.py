@@ -3,13 +3,12 @@
 import numpy as np
 import rabitqlib
 
-from scripts.benchmarks.index.tuned_peers.runners.serve import Built, Order, Question, Rows, serve
+from scripts.benchmarks.index.tuned_peers.runners.serve import Built, Order, Question, Rows, files_size, serve
 
 
 def build(order: Order) -> Built:
     """Build ``"ivf"`` with ``bits`` a number or ``"symqg"`` with ``degree``; the effort is ``nprobe`` or ``ef``."""
     count, dim = order.vectors.shape
-    file = order.folder / "index"
     if order.settings["kind"] == "ivf":
         lists = min(4000, int(4 * count**0.5))
         # Centroids of any length are searched far less well by inner products: twice the lists for the same recall.
@@ -22,7 +21,6 @@ def build(order: Order) -> Built:
         index = rabitqlib.SymqgIndex(dim, order.settings["degree"], "ip")
         index.build(order.vectors, order.settings["ef_construction"], order.threads)
         note = f"degree {order.settings['degree']}"
-    index.save(str(file))
 
     def search(asked: Question) -> Rows:
         if "nprobe" in asked.effort:
@@ -32,7 +30,11 @@ def build(order: Order) -> Built:
         rows: Rows = np.asarray(found[0], np.int64)
         return rows
 
-    return Built(search, file.stat().st_size, note)
+    def size() -> int:
+        index.save(str(order.folder / "index"))
+        return files_size(order.folder)
+
+    return Built(search, size, note)
 
 
 if __name__ == "__main__":

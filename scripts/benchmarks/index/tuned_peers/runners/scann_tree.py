@@ -16,7 +16,6 @@ def build(order: Order) -> Built:
     steps = steps.set_n_training_threads(order.threads)
     steps = steps.tree(leaves, leaves // 10, training_sample_size=min(count, TRAINING_ROWS))
     index = steps.score_ah(2, anisotropic_quantization_threshold=0.2).reorder(100).build()
-    index.serialize(str(order.folder))
 
     def search(asked: Question) -> Rows:
         effort = {"leaves_to_search": asked.effort["leaves"], "pre_reorder_num_neighbors": asked.effort["refined"]}
@@ -28,7 +27,11 @@ def build(order: Order) -> Built:
         found: Rows = np.asarray(rows, np.int64)
         return found
 
-    return Built(search, files_size(order.folder), f"{leaves} leaves")
+    def size() -> int:
+        index.serialize(str(order.folder))
+        return files_size(order.folder)
+
+    return Built(search, size, f"{leaves} leaves")
 
 
 if __name__ == "__main__":

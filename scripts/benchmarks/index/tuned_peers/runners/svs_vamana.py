@@ -35,8 +35,6 @@ def build(order: Order) -> Built:
     else:
         data = order.vectors.astype(np.float16)
     index = svs.Vamana.build(shape, data, svs.DistanceType.MIP, num_threads=order.threads)
-    index.save(*(str(order.folder / name) for name in ("config", "graph", "data")))
-    size = sum(files_size(order.folder / name) for name in ("config", "graph", "data"))
 
     def search(asked: Question) -> Rows:
         if index.num_threads != asked.threads:
@@ -44,6 +42,11 @@ def build(order: Order) -> Built:
         index.search_window_size = asked.effort["window"]
         rows: Rows = np.asarray(index.search(asked.queries, order.k)[0], np.int64)
         return rows
+
+    def size() -> int:
+        parts = [order.folder / name for name in ("config", "graph", "data")]
+        index.save(*map(str, parts))
+        return sum(map(files_size, parts))
 
     return Built(search, size, f"degree {order.settings['degree']}")
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import turbovec
 
-from scripts.benchmarks.index.tuned_peers.runners.serve import Built, Order, Question, Rows, Vectors, serve
+from scripts.benchmarks.index.tuned_peers.runners.serve import Built, Order, Question, Rows, Vectors, files_size, serve
 
 SAMPLE, QUERIES_AT_ONCE = 4096, 64
 
@@ -17,8 +17,6 @@ def build(order: Order) -> Built:
     index.calibrate(order.vectors[np.random.default_rng(0).choice(count, min(count, SAMPLE), replace=False)])
     index.add(order.vectors)
     index.prepare()
-    file = order.folder / "index"
-    index.write(str(file))
     pool = ThreadPoolExecutor(order.threads)
 
     def refine(part: tuple[Vectors, Rows]) -> Rows:
@@ -35,7 +33,11 @@ def build(order: Order) -> Built:
         ]
         return np.concatenate(list((map if asked.threads == 1 else pool.map)(refine, parts)))
 
-    return Built(search, file.stat().st_size + order.vectors.nbytes, f"{order.settings['bits']} bits, float32 beside")
+    def size() -> int:
+        index.write(str(order.folder / "index"))
+        return files_size(order.folder) + order.vectors.nbytes
+
+    return Built(search, size, f"{order.settings['bits']} bits, float32 beside")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ def build(order: Order) -> Built:
         rows: Rows = np.asarray(found, np.int64).reshape(len(asked.queries), -1)
         return rows
 
-    return Built(search, index.serialized_length, f"M {order.settings['m']}, bf16")
+    return Built(search, lambda: int(index.serialized_length), f"M {order.settings['m']}, bf16")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pyvsag
 
-from scripts.benchmarks.index.tuned_peers.runners.serve import Built, Order, Question, Rows, serve
+from scripts.benchmarks.index.tuned_peers.runners.serve import Built, Order, Question, Rows, files_size, serve
 
 
 def build(order: Order) -> Built:
@@ -27,8 +27,6 @@ def build(order: Order) -> Built:
     about = {"dtype": "float32", "metric_type": "l2", "dim": dim, "index_param": shape}
     index = pyvsag.Index("hgraph", json.dumps(about))
     index.build(vectors=order.vectors, ids=np.arange(count), num_elements=count, dim=dim)
-    file = order.folder / "index"
-    index.save(str(file))
     pool = ThreadPoolExecutor(order.threads)
 
     def search(asked: Question) -> Rows:
@@ -40,7 +38,11 @@ def build(order: Order) -> Built:
 
         return np.stack(list((map if asked.threads == 1 else pool.map)(one, asked.queries)))
 
-    return Built(search, file.stat().st_size, f"degree {order.settings['degree']}")
+    def size() -> int:
+        index.save(str(order.folder / "index"))
+        return files_size(order.folder)
+
+    return Built(search, size, f"degree {order.settings['degree']}; it saves whole blocks of memory")
 
 
 if __name__ == "__main__":
