@@ -20,6 +20,7 @@ machine at which it was measured.
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,6 +42,7 @@ OURS = PEERS[0].name
 def main() -> None:
     """Measure what is not measured yet; when nothing is left, keep all of it."""
     given = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended; the rows so far are kept"))  # which ends the runner too
     peers = [peer for peer in PEERS if given.peers is None or peer.name in given.peers]
     catalogues = [draw_files(given.work / "drawn", given.pairs, count, QUERIES, given.seed) for count in given.counts]
     if given.prepare:
