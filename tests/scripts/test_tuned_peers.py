@@ -173,6 +173,28 @@ def test_a_run_whose_time_is_over_names_what_is_left(
     assert measured_rows([other, STUB], [catalogue], given) == ([], ["stub of 40"])
 
 
+def test_a_run_ends_without_a_result_until_every_row_is_there(
+    stub: Peer, catalogue: DrawnFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results: list[dict[str, Any]] = []
+    monkeypatch.setattr(tuned_peers, "PEERS", (stub,))
+    monkeypatch.setattr(tuned_peers, "draw_files", lambda *_: catalogue)
+    monkeypatch.setattr(tuned_peers, "keep", lambda name, result, seed: results.append({name: result}))
+    monkeypatch.setattr(tuned_peers.signal, "signal", lambda *_: None)
+    command = ["tuned_peers", "pairs", "--work", str(tmp_path), "--counts", "40", "--threads", "1"]
+    monkeypatch.setattr("sys.argv", [*command, "--minutes", "0"])
+    with pytest.raises(SystemExit, match="0.0 minutes are over; 1 rows are left, run again: stub of 40"):
+        tuned_peers.main()
+    monkeypatch.setattr("sys.argv", [*command, "--peers", "stub"])
+    tuned_peers.main()
+    assert not results
+    monkeypatch.setattr("sys.argv", command)
+    tuned_peers.main()
+    (size,) = results[0]["tuned_peers"]["sizes"].values()
+    assert size["peers"]["stub"]["text"]["recall"] >= 0.9
+    assert size["compared"]["text"]["best peer"] == "stub"
+
+
 def test_what_cannot_be_installed_is_a_row(
     catalogue: DrawnFiles, given: argparse.Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
