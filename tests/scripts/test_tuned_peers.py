@@ -180,10 +180,10 @@ def test_a_run_ends_without_a_result_until_every_row_is_there(
     monkeypatch.setattr(tuned_peers, "PEERS", (stub,))
     monkeypatch.setattr(tuned_peers, "draw_files", lambda *_: catalogue)
     monkeypatch.setattr(tuned_peers, "keep", lambda name, result, seed: results.append({name: result}))
-    monkeypatch.setattr(tuned_peers.signal, "signal", lambda *_: None)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
     command = ["tuned_peers", "pairs", "--work", str(tmp_path), "--counts", "40", "--threads", "1"]
     monkeypatch.setattr("sys.argv", [*command, "--minutes", "0"])
-    with pytest.raises(SystemExit, match="0.0 minutes are over; 1 rows are left, run again: stub of 40"):
+    with pytest.raises(SystemExit, match=r"0\.0 minutes are over; 1 rows are left, run again: stub of 40"):
         tuned_peers.main()
     monkeypatch.setattr("sys.argv", [*command, "--peers", "stub"])
     tuned_peers.main()
