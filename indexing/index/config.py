@@ -93,7 +93,7 @@ class IndexConfig:
     """What the index must achieve.
 
     Attributes:
-        min_recall: Share of the exact best k that every kind of query must find.
+        min_recall: Share of the exact best k that every kind of query must find, with a confidence of 97.5 %.
         k: Depth at which recall is measured.
         kind: ``"flat"``, exact search; ``"hnsw"``, a graph; ``"ivf"``, inverted lists; ``"auto"`` for the first of a
             short list by size that meets the goals, and up to 50,000 vectors finds at least .99; ``"best"`` to build

@@ -43,6 +43,11 @@ class Family:
         """Its name: ``"flat fp32"``, ``"ivf pq4 + fp16"``."""
         return f"{self.kind} {self.codec}" + (f" + {self.refine}" if self.refine else "")
 
+    @property
+    def exact(self) -> bool:
+        """Whether it finds all there is, whatever it is asked."""
+        return self.kind in ("flat", "lancedb") and self.codec == "fp32"
+
     def build(self, vectors: Vectors, m: int, device: str = CPU) -> TunableIndex:
         """Index (N, D) vectors in memory; a graph has ``m`` edges a node. Others have builders of their own.
 

@@ -19,6 +19,10 @@ from indexing.index.base import VectorIndex, merged, no_answers, padded
 BLOCK_ROWS = 16_384  # vectors that are compared at a time, where they are not in memory
 QUERIES_PER_STEP = 512  # whose answers are scored at a time
 TIE_TOLERANCE = np.float32(1e-5)  # relative difference within which two scores are equal
+CONFIDENCE = 0.975  # that recall on other queries is no less than its lower bound
+
+Recalls = NDArray[np.float64]
+"""(B,) the recall of each query."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,15 +90,31 @@ class GroundTruth:
         """Keep at most so many queries."""
         return GroundTruth(self.queries.first(count), self.exact[:count])
 
+    def halves(self) -> tuple["GroundTruth", "GroundTruth"]:
+        """Give every other query, from the first and from the second on."""
+        queries, rows = self.queries.vectors, self.queries.item_rows
+        even, odd = (
+            GroundTruth(
+                Queries(queries[start::2], None if rows is None else rows[start::2]),
+                np.ascontiguousarray(self.exact[start::2]),
+            )
+            for start in (0, 1)
+        )
+        return even, odd
+
     def recall(self, rows: Rows, vectors: Vectors) -> float:
-        """Share of the exact best that (B, k) rows of (N, D) vectors reach.
+        """Share of the exact best that (B, k) rows of (N, D) vectors reach, the mean over all queries."""
+        return mean(self.recalls(rows, vectors))
+
+    def recalls(self, rows: Rows, vectors: Vectors) -> Recalls:
+        """Share of the exact best that (B, k) rows of (N, D) vectors reach, for each query that has any answer.
 
         A row whose score equals the exact k-th best counts as found: which of two equal items comes first is no loss.
         The scores are computed from the vectors, whatever an index says of its rows.
         """
         has_answer = np.isfinite(self.exact)
         if not has_answer.any():
-            return 1.0
+            return np.empty(0)
         threshold = np.where(has_answer, self.exact, np.inf).min(axis=1, keepdims=True)
         scores_ = np.empty(rows.shape, np.float32)
         for start in range(0, len(rows), QUERIES_PER_STEP):  # rows that are not in memory are read for many at once
@@ -103,14 +123,44 @@ class GroundTruth:
             with np.errstate(invalid="ignore"):  # OpenBLAS may raise the flag over room that it does not use (#24067)
                 scores_[part] = (found @ self.queries.vectors[part, :, None])[:, :, 0]
         hits = (rows >= 0) & (scores_ >= threshold - np.abs(threshold) * TIE_TOLERANCE)
-        return float(np.minimum(hits.sum(axis=1), has_answer.sum(axis=1)).sum() / has_answer.sum())
+        num_answers = has_answer.sum(axis=1)
+        shares: Recalls = np.minimum(hits.sum(axis=1), num_answers)[num_answers > 0] / num_answers[num_answers > 0]
+        return shares
 
     def measure(self, index: VectorIndex, vectors: Vectors, kind: str | None = None) -> tuple[float, float]:
         """Search an index for all queries in one batch; give the recall, and queries a second."""
+        recalls, queries_per_second = self.measure_each(index, vectors, kind)
+        return mean(recalls), queries_per_second
+
+    def measure_each(self, index: VectorIndex, vectors: Vectors, kind: str | None = None) -> tuple[Recalls, float]:
+        """Search an index for all queries in one batch; give the recall of each, and queries a second."""
         started = perf_counter()
         _, rows = self.queries.search(index, self.exact.shape[1], kind)
         seconds = perf_counter() - started
-        return self.recall(rows, vectors), len(self.queries) / max(seconds, 1e-9)
+        return self.recalls(rows, vectors), len(self.queries) / max(seconds, 1e-9)
+
+
+def mean(recalls: Recalls) -> float:
+    """Return the mean recall of queries; 1 when none has an answer that could be missed."""
+    return float(recalls.mean()) if len(recalls) else 1.0
+
+
+def lower_bound(recalls: Recalls, target: float, k: int) -> float:
+    """Say what the mean recall at k of all such queries is at least, with a confidence of `CONFIDENCE`.
+
+    By Student's t. The deviation of one query is taken for no less than that of k answers of which each is found by
+    itself with a chance of ``target``: a few queries that all find everything prove little.
+
+    >>> round(lower_bound(np.ones(250), 0.95, 10), 3), round(lower_bound(np.ones(4), 0.95, 10), 3)
+    (0.991, 0.89)
+    """
+    from scipy.special import stdtrit  # loaded only by those who build
+
+    count = len(recalls)
+    if count < 2:
+        return 0.0
+    deviation = max(float(recalls.std(ddof=1)), (target * (1 - target) / k) ** 0.5)
+    return float(mean(recalls) - stdtrit(count - 1, CONFIDENCE) * deviation / count**0.5)
 
 
 def recall(

@@ -1,11 +1,7 @@
-"""One family of index, built, tuned for every kind of query and measured against the goals.
+"""One family of index, built, tuned for every kind of query and measured against the goals."""
 
-Tuning: the cheapest search parameters at which each kind of query reaches the required recall, on held-out queries.
-"""
-
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -14,114 +10,11 @@ from typing import Any
 from indexing.arrays import Vectors
 from indexing.errors import InputError
 from indexing.index.base import TunableIndex
-from indexing.index.config import BUILT_IN_FILES, IndexConfig, SearchParams, SearchParamsByKind
+from indexing.index.config import BUILT_IN_FILES, IndexConfig, SearchParamsByKind
+from indexing.index.tuning.efforts import Choice, choose
 from indexing.index.tuning.families import Family
 from indexing.index.tuning.recall import GroundTruth
 from indexing.runtime.device import CPU
-
-LISTS = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
-CANDIDATES = (400, 300, 200, 150, 100, 75, 50, 30, 20)
-EF_SEARCH = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
-
-Ladder = Sequence[SearchParams]
-Measure = Callable[[TunableIndex], tuple[float, float]]
-"""Gives the recall of an index for one kind of query, and queries a second."""
-
-
-@dataclass(frozen=True)
-class Point:
-    """Search parameters with their measured recall and speed."""
-
-    effort: SearchParams
-    recall: float
-    queries_per_second: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the point as plain JSON values."""
-        return {
-            "effort": self.effort.to_json(),
-            "recall": round(self.recall, 4),
-            "queries_per_second": round(self.queries_per_second),
-        }
-
-
-def ladders(family: Family, index: TunableIndex) -> list[Ladder]:
-    """Return the efforts to choose from: ladders of rising effort, each with fewer candidates than the one before."""
-    from indexing.index.backends.ivf import IvfIndex  # FAISS is loaded only by those who build
-    from indexing.index.backends.lance import LanceIndex
-    from indexing.index.backends.sharded import ShardedIndex
-
-    if isinstance(index, LanceIndex) and not index.lists:
-        return [[SearchParams()]]
-    if isinstance(index, IvfIndex | ShardedIndex | LanceIndex):
-        lists = [*(value for value in LISTS if value < index.lists), index.lists]
-        candidate_counts = [value for value in CANDIDATES if value < len(index)] or [len(index)]
-        efforts = [
-            [SearchParams(lists=value, candidates=candidates) for value in lists]
-            for candidates in candidate_counts
-            if index.refined
-        ] or [[SearchParams(lists=value) for value in lists]]
-        if isinstance(index, LanceIndex):
-            efforts[0].append(SearchParams(index.lists, len(index)))  # which is an exact search
-        return [*efforts]
-    if family.kind == "hnsw":
-        return [[SearchParams(ef_search=value) for value in EF_SEARCH]]
-    return [[SearchParams()]]
-
-
-def cost(index: TunableIndex, effort: SearchParams) -> float:
-    """Return the relative cost of a query, in vectors scored; only efforts of one index may be compared by it."""
-    from indexing.index.backends.ivf import IvfIndex
-    from indexing.index.backends.lance import LanceIndex
-    from indexing.index.backends.sharded import ShardedIndex
-
-    if isinstance(index, IvfIndex | ShardedIndex | LanceIndex):
-        num_shards = len(index.shards) if isinstance(index, ShardedIndex) else 1
-        return effort.lists * len(index) / index.lists * index.code_cost + num_shards * effort.candidates
-    return float(effort.ef_search)
-
-
-def raised(family: Family, index: TunableIndex, effort: SearchParams) -> Ladder:
-    """Return an effort, and greater ones of the same index: both more lists and more candidates, step by step."""
-    every = [other for ladder in ladders(family, index) for other in ladder]
-    lists = sorted({other.lists for other in every if other.lists > effort.lists})
-    candidates = sorted({other.candidates for other in every if other.candidates > effort.candidates})
-    most = candidates[-1] if candidates else effort.candidates
-    return [
-        effort,
-        *(SearchParams(more, wider) for more, wider in zip_longest(lists, candidates[: len(lists)], fillvalue=most)),
-    ]
-
-
-def tuned(
-    family: Family, index: TunableIndex, target: float, measure: Measure, start: SearchParams | None = None
-) -> tuple[Point, list[Point]]:
-    """Find the cheapest effort at which one kind of query reaches the target, and give all that was measured.
-
-    An effort to start from is kept where it is enough, or else raised.
-
-    Cost is counted, not timed, so that the same catalogue gives the same efforts on a busy machine. On each ladder the
-    effort is raised until the target is reached. With fewer candidates a search never finds more, so that each ladder
-    starts where the one before it stopped, and what costs no less than the best so far is not measured. When nothing
-    reaches the target, what finds most is taken.
-    """
-    points: list[Point] = []
-    best: Point | None = None
-    rung = 0
-    for ladder in ladders(family, index) if start is None else [raised(family, index, start)]:
-        while rung < len(ladder):
-            effort = ladder[rung]
-            if best is not None and cost(index, effort) >= cost(index, best.effort):
-                break
-            points.append(Point(effort, *measure(index.with_efforts(SearchParamsByKind(default=effort)))))
-            if points[-1].recall >= target:
-                best = points[-1]
-                break
-            rung += 1
-        else:
-            break  # not even the whole ladder reaches it
-    return best or max(points, key=lambda point: point.recall), points
-
 
 NUM_SINGLE_QUERIES = 30  # queries that are timed one by one
 NUM_BATCHES = 3
@@ -136,22 +29,30 @@ class Trial:
     Attributes:
         family: Which one.
         index: The index, at the efforts that were chosen.
-        recall: Measured recall for each kind of query.
+        choices: The effort for each kind of query, and its recall.
         queries_per_second: Of a batch, for each kind.
         latency_ms: Median time of one query by itself, for each kind.
-        points: For each kind every effort that was measured.
         build_seconds: Time to build it, tuning not included.
         unmet: Which goals it misses, in words, by goal.
     """
 
     family: Family
     index: TunableIndex
-    recall: Mapping[str, float]
+    choices: Mapping[str, Choice]
     queries_per_second: Mapping[str, float]
     latency_ms: Mapping[str, float]
-    points: Mapping[str, Sequence[Point]]
     build_seconds: float
     unmet: Mapping[str, Sequence[str]]
+
+    @property
+    def recall(self) -> dict[str, float]:
+        """Recall for each kind of query, on queries that did not choose the effort."""
+        return {kind: round(choice.recall, 4) for kind, choice in self.choices.items()}
+
+    @property
+    def recall_bound(self) -> dict[str, float]:
+        """What the recall of each kind of query is at least, with confidence."""
+        return {kind: round(choice.recall_bound, 4) for kind, choice in self.choices.items()}
 
     @property
     def slowest(self) -> float:
@@ -169,13 +70,14 @@ class Trial:
             "family": self.family.name,
             "kind": self.index.kind,
             "efforts": self.index.efforts.to_json(),
-            "recall": dict(self.recall),
+            "recall": self.recall,
+            "recall_bound": self.recall_bound,
             "queries_per_second": dict(self.queries_per_second),
             "latency_ms": dict(self.latency_ms),
             "bytes_per_vector": round(self.index.nbytes / len(self.index), 1),
             "build_seconds": self.build_seconds,
             "unmet": [line for lines in self.unmet.values() for line in lines],
-            "points": {kind: [point.to_json() for point in points] for kind, points in self.points.items()},
+            "points": {kind: [point.to_json() for point in choice.points] for kind, choice in self.choices.items()},
         }
 
 
@@ -209,22 +111,17 @@ def tune(
 
     Efforts that are known to have been enough are kept where they still are, or else raised.
     """
-    best: dict[str, Point] = {}
-    points: dict[str, list[Point]] = {}
-    for kind, truth in ground_truth.items():
-
-        def measure(tuned_index: TunableIndex, truth: GroundTruth = truth) -> tuple[float, float]:
-            return truth.measure(tuned_index, vectors)
-
-        start = known.kinds.get(kind) if known else None
-        best[kind], points[kind] = tuned(family, index, config.min_recall, measure, start)
+    starts = known.kinds if known else {}
+    choices = {
+        kind: choose(family, index, config.min_recall, truth, vectors, starts.get(kind))
+        for kind, truth in ground_truth.items()
+    }
     if ground_truth and not index.kind.endswith("flat"):  # which know no effort
-        index = index.with_efforts(SearchParamsByKind({kind: point.effort for kind, point in best.items()}))
+        index = index.with_efforts(SearchParamsByKind({kind: choice.effort for kind, choice in choices.items()}))
     speeds = {kind: _speed(index, truth, vectors, kind) for kind, truth in ground_truth.items()}
     latencies = {kind: _latency(index, truth, kind) for kind, truth in ground_truth.items()}
-    recall = {kind: round(point.recall, 4) for kind, point in best.items()}
-    unmet = _unmet(config, recall, latencies, index.nbytes)
-    return Trial(family, index, recall, speeds, latencies, points, round(build_seconds, 3), unmet)
+    unmet = _unmet(config, choices, latencies, index.nbytes)
+    return Trial(family, index, choices, speeds, latencies, round(build_seconds, 3), unmet)
 
 
 def _build_family(
@@ -268,15 +165,16 @@ def rank_trials(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def _unmet(
-    config: IndexConfig, recall: Mapping[str, float], latencies: Mapping[str, float], size: int
+    config: IndexConfig, choices: Mapping[str, Choice], latencies: Mapping[str, float], size: int
 ) -> dict[str, list[str]]:
     """Say which goals are missed, by how much."""
     slow = config.max_latency_ms or float("inf")
     unmet = {
         "recall": [
-            f"recall of {k} {recall_:.3f} < {config.min_recall}"
-            for k, recall_ in recall.items()
-            if recall_ < config.min_recall
+            f"recall of {kind} {choice.recall:.3f}, at least {choice.recall_bound:.3f} with confidence, < "
+            f"{config.min_recall}"
+            for kind, choice in choices.items()
+            if choice.recall_bound < config.min_recall
         ],
         "latency": [
             f"latency of {k} {latency:.2f} ms > {slow} ms" for k, latency in latencies.items() if latency > slow

@@ -5,9 +5,10 @@ from typing import Any
 
 from indexing.index.base import TunableIndex
 from indexing.index.config import IndexConfig, SearchParams, SearchParamsByKind
+from indexing.index.tuning.efforts import ladders
 from indexing.index.tuning.families import Family
 from indexing.index.tuning.recall import GroundTruth
-from indexing.index.tuning.trial import Trial, ladders, run_trial
+from indexing.index.tuning.trial import Trial, run_trial
 from scripts.benchmarks.index.catalogues import Catalogue
 
 ROUNDS = 3

@@ -67,6 +67,7 @@ def measured(pairs: Path, size: int, kind: Any, seed: int) -> dict[str, Any]:  #
     }
     for name in asked:
         row[f"{name} recall"] = report.recall[name]
+        row[f"{name} recall bound"] = report.recall_bound[name]
         row[f"{name} effort"] = report.efforts.get(name, {})
         row[f"{name} latency ms"] = chosen["latency_ms"][name]
         row[f"{name} queries/s"] = chosen["queries_per_second"][name]

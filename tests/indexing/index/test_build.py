@@ -29,7 +29,7 @@ def test_a_graph_reaches_the_target_for_every_kind_of_query() -> None:
     assert report.kind == "faiss-hnsw"
     assert report.target_met
     for kind, of_kind in queries.items():
-        measured = recall(index, FlatIndex(vectors), of_kind, 10, kind=kind)
+        measured = recall(index, FlatIndex(vectors), of_kind[1::2], 10, kind=kind)  # those that did not choose
         assert measured >= 0.97
         assert report.recall[kind] == pytest.approx(measured, abs=1e-4)
 

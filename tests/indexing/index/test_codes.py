@@ -33,7 +33,7 @@ def queries() -> dict[str, Vectors]:
 @pytest.mark.usefixtures("from_few")
 def test_from_some_size_on_codes_are_scanned_and_find_nearly_all(vectors: Vectors, queries: dict[str, Vectors]) -> None:
     index, report = build_index(
-        vectors, IndexConfig(min_recall=0.9), {**queries, "item": Queries(vectors[:80], np.arange(80))}
+        vectors, IndexConfig(min_recall=0.9), {**queries, "item": Queries(vectors[:200], np.arange(200))}
     )
     assert (report.kind, report.family, report.unmet) == ("faiss-ivf", "flat pq4 + fp32", [])
     assert min(report.recall.values()) >= 0.99
@@ -51,7 +51,7 @@ def test_from_some_size_on_codes_are_scanned_and_find_nearly_all(vectors: Vector
 def test_codes_that_find_less_are_not_taken(
     vectors: Vectors, queries: dict[str, Vectors], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("indexing.index.tuning.trial.CANDIDATES", (20,))
+    monkeypatch.setattr("indexing.index.tuning.efforts.CANDIDATES", (20,))
     _, report = build_index(vectors, IndexConfig(min_recall=0.5), queries)
     assert [trial["family"] for trial in report.tried] == ["flat pq4 + fp32", "flat fp32"]
     assert (report.family, report.target_met) == ("flat fp32", True)

@@ -115,13 +115,16 @@ def test_the_cheapest_effort_that_keeps_the_promise_to_the_hardest_kind_of_query
     assert (report.kind, report.target_met) == ("faiss-ivf", True)
     assert isinstance(index, IvfIndex)
     for kind, of_kind in queries.items():
-        assert report.recall[kind] == pytest.approx(recall(index, FlatIndex(vectors), of_kind, 10, kind=kind), abs=1e-4)
+        checking = of_kind[1::2]  # which did not choose
+        assert report.recall[kind] == pytest.approx(
+            recall(index, FlatIndex(vectors), checking, 10, kind=kind), abs=1e-4
+        )
         assert report.recall[kind] >= 0.9
     easier, easy = build_index(vectors, IndexConfig(kind="ivf", min_recall=0.9), {"near": vectors[:200]})
     assert isinstance(easier, IvfIndex)
     assert easier.effort.lists < index.effort.lists
     assert easier.efforts.of("near") == index.efforts.of("near") != index.efforts.of("far")
-    assert recall(easier, FlatIndex(vectors), far, 10) < report.recall["far"]
+    assert recall(easier, FlatIndex(vectors), far[1::2], 10) < report.recall["far"]
     assert easy.efforts == {"near": easier.effort.to_json()}
 
 
@@ -130,13 +133,13 @@ def test_what_lists_cannot_reach_is_searched_exactly(monkeypatch: pytest.MonkeyP
     queries = {"far": unit(np.random.default_rng(9).normal(size=(100, DIM)))}
     index, report = build_index(vectors, IndexConfig(min_recall=0.9), queries)
     assert (index.kind, report.target_met) == ("faiss-ivf", True)
-    monkeypatch.setattr("indexing.index.tuning.trial.CANDIDATES", (10,))
+    monkeypatch.setattr("indexing.index.tuning.efforts.CANDIDATES", (10,))
     index, report = build_index(vectors, IndexConfig(min_recall=1.0), queries)
     assert (index.kind, report.target_met) == ("faiss-flat", True)
     assert [trial["family"] for trial in report.tried] == ["ivf pq4 + fp16", "ivf sq8", "flat fp32"]
     index, report = build_index(vectors, IndexConfig(kind="ivf", min_recall=1.0), queries)
     assert (index.kind, report.target_met) == ("faiss-ivf", False)
-    assert report.unmet == [f"recall of far {report.recall['far']:.3f} < 1.0"]
+    assert report.unmet[0].startswith(f"recall of far {report.recall['far']:.3f}, at least ")
 
 
 def test_lists_of_four_bits_are_of_centred_vectors() -> None:

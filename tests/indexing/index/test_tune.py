@@ -1,6 +1,7 @@
 """The tuner takes the cheapest effort for each kind of query, and each kind is searched with its own."""
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,9 +11,9 @@ from indexing.errors import InputError
 from indexing.index import IndexConfig, Queries, build_index
 from indexing.index.backends.ivf import IvfIndex
 from indexing.index.config import SearchParams, SearchParamsByKind
+from indexing.index.tuning.efforts import Point, cheapest, cost, ladders, raised
 from indexing.index.tuning.families import EVERY, GRAPH, LISTS_BYTE, LISTS_PQ, Family
 from indexing.index.tuning.recall import GroundTruth
-from indexing.index.tuning.trial import cost, ladders, tuned
 
 COUNT, DIM = 4000, 24
 
@@ -40,28 +41,23 @@ def asked(vectors: Vectors) -> dict[str, GroundTruth]:
 def test_the_cheapest_effort_of_the_whole_grid(
     family: Family, vectors: Vectors, asked: dict[str, GroundTruth], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("indexing.index.tuning.trial.LISTS", (2, 4, 8, 24, 48, 96))
-    monkeypatch.setattr("indexing.index.tuning.trial.CANDIDATES", (400, 150, 50, 20))
+    monkeypatch.setattr("indexing.index.tuning.efforts.LISTS", (2, 4, 8, 24, 48, 96))
+    monkeypatch.setattr("indexing.index.tuning.efforts.CANDIDATES", (400, 150, 50, 20))
     index = family.build(vectors, 8)
     for target in (0.8, 0.95):
         for queries in (one.first(30) for one in asked.values()):
 
-            def measure(one: object, queries: GroundTruth = queries) -> tuple[float, float]:
-                return queries.measure(one, vectors)  # type: ignore[arg-type]
+            def measure(effort: SearchParams, queries: GroundTruth = queries) -> Point:
+                return Point(effort, *queries.measure(index.with_efforts(SearchParamsByKind(default=effort)), vectors))
 
-            point, points = tuned(family, index, target, measure)
-            grid = {
-                effort: measure(index.with_efforts(SearchParamsByKind(default=effort)))[0]
-                for ladder in ladders(family, index)
-                for effort in ladder
-            }
+            rungs = ladders(family, index)
+            point = cheapest(rungs, partial(cost, index), target, measure)
+            grid = {effort: measure(effort).recall for ladder in rungs for effort in ladder}
             reaching = [effort for effort, recall in grid.items() if recall >= target]
             assert reaching
             least = min(cost(index, effort) for effort in reaching)
             assert (point.recall, cost(index, point.effort)) == (grid[point.effort], least)
             assert point.recall >= target
-            assert len(points) <= len(grid)
-            assert {one.effort: one.recall for one in points}.items() <= grid.items()
 
 
 def test_an_effort_that_is_known_is_kept_while_it_is_enough_and_else_raised(vectors: Vectors) -> None:
@@ -69,28 +65,27 @@ def test_an_effort_that_is_known_is_kept_while_it_is_enough_and_else_raised(vect
     for enough, expected in ((75, known), (76, SearchParams(24, 100)), (140, SearchParams(32, 150))):
         tried: list[SearchParams] = []
 
-        def measure(one: object, enough: int = enough, tried: list[SearchParams] = tried) -> tuple[float, float]:
-            assert isinstance(one, IvfIndex)
-            tried.append(one.effort)
-            return float(one.effort.candidates >= enough), 1.0
+        def measure(effort: SearchParams, enough: int = enough, tried: list[SearchParams] = tried) -> Point:
+            tried.append(effort)
+            return Point(effort, float(effort.candidates >= enough), 1.0)
 
-        point, _ = tuned(LISTS_PQ, index, 0.9, measure, known)
+        point = cheapest([raised(LISTS_PQ, index, known)], partial(cost, index), 0.9, measure)
         assert (point.effort, tried[0]) == (expected, known)
         assert point.effort == tried[-1]
 
 
-def test_out_of_reach_the_most_is_taken(vectors: Vectors, asked: dict[str, GroundTruth]) -> None:
+def test_out_of_reach_the_most_is_taken() -> None:
     recalls = iter([0.5, 0.7, 0.6])
+    rungs = [[SearchParams(lists, candidates) for lists in (1, 2, 3)] for candidates in (90, 50)]
     tried: list[SearchParams] = []
 
-    def measure(one: object) -> tuple[float, float]:
-        assert isinstance(one, IvfIndex)
-        tried.append(one.effort)
-        return next(recalls, 0.1), 1.0
+    def measure(effort: SearchParams) -> Point:
+        tried.append(effort)
+        return Point(effort, next(recalls), 1.0)
 
-    point, points = tuned(LISTS_PQ, LISTS_PQ.build(vectors, 8), 0.9, measure)
-    assert (point.recall, point.effort) == (0.7, tried[1])
-    assert len(points) == len(tried) == len(ladders(LISTS_PQ, LISTS_PQ.build(vectors, 8))[0])
+    point = cheapest(rungs, lambda effort: effort.lists, 0.9, measure)
+    assert (point.recall, point.effort) == (0.7, SearchParams(2, 90))
+    assert tried == rungs[0]
 
 
 def test_every_kind_is_promised_and_searched_with_its_own_effort(
@@ -102,9 +97,10 @@ def test_every_kind_is_promised_and_searched_with_its_own_effort(
     assert set(report.efforts) == set(report.recall) == {"text", "image", "item"}
     assert report.efforts["text"]["lists"] > report.efforts["image"]["lists"]
     for kind, queries in asked.items():
-        got, _ = queries.measure(index, vectors, kind)
+        got, _ = queries.halves()[1].measure(index, vectors, kind)  # those that did not choose
         assert got >= 0.9
         assert report.recall[kind] == pytest.approx(got, abs=1e-4)
+        assert 0.9 <= report.recall_bound[kind] < report.recall[kind]
     text = asked["text"]
     assert text.measure(index, vectors, "image")[0] < 0.8  # a text that is searched as a picture loses
     assert text.measure(index, vectors, "text")[0] <= text.measure(index, vectors, None)[0]
