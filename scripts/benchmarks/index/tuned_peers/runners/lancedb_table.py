@@ -1,5 +1,7 @@
 """LanceDB: a table in files with an index; the best of its codes are scored anew on the vectors of the table."""
 
+import os
+
 import lancedb
 import numpy as np
 import pyarrow as pa
@@ -11,6 +13,7 @@ QUERIES_AT_ONCE = 64  # more in one call are no faster
 
 def build(order: Order) -> Built:
     """Build ``codes`` with ``options``, as LanceDB has them; the effort is ``nprobe`` or ``ef``, and ``refined``."""
+    os.environ["LANCE_CPU_THREADS"] = str(order.threads)  # read once, by the first that uses it
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(order.vectors.ravel()), order.vectors.shape[1])
     rows = pa.table({"row": np.arange(len(order.vectors)), "vector": vectors})
     table = lancedb.connect(order.folder).create_table("items", rows)
