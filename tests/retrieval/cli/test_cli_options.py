@@ -146,8 +146,9 @@ def declared(path: Path) -> list[tuple[str, ...]]:
 
 
 # `export --format` is the layout of a folder, elsewhere it is that of answers; `fit --impressions` teaches, elsewhere a
-# rule reads them. `build --workers` decode pictures, `serve --workers` answer.
-TWO_MEANINGS = {"--format", "--impressions", "--workers"}
+# rule reads them. `build --workers` decode pictures, `serve --workers` answer. `build --device` encodes, `fit --device`
+# trains.
+TWO_MEANINGS = {"--device", "--format", "--impressions", "--workers"}
 
 
 def test_each_option_is_declared_in_one_module() -> None:

@@ -219,6 +219,10 @@ NOT_OVER_HTTP = {
     "indexing/bundle/maintenance/index_words.py",
     "indexing/catalogue/readers/arrow_tables.py",  # tables of Python
     "indexing/catalogue/readers/base.py",  # URLs in catalogues
+    "indexing/encoders/inference/compute.py",  # devices, which the service does not choose
+    "indexing/exchange/object_storage",  # commands
+    "indexing/store/encode.py",  # Ray, which builds alone use
+    "indexing/store/ray_batch_encoder.py",
     "retrieval/batch",
     "retrieval/interactions/impressions.py",  # files of them
     "retrieval/interactions/learned_from.py",  # evaluation
