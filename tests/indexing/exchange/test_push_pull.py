@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -20,6 +21,7 @@ from indexing.exchange.object_storage.base import WritableObjects
 from indexing.exchange.object_storage.cloud import CloudObjects
 from indexing.exchange.object_storage.folder import FolderObjects
 from retrieval.retriever.learned_parts import compact
+from retrieval.retriever.retriever import Retriever
 from tests.indexing.exchange.shops import ENCODE, FaultyObjects, answers, change, items, state_of
 from tests.toy import ToyEncoder
 
@@ -182,6 +184,39 @@ def test_of_many_pushes_at_once_one_wins(shop: Path, storage: WritableObjects, t
     assert won.count(True) == 1
     pull_bundle(storage, tmp_path / "reader")
     assert answers(tmp_path / "reader") == answers(copies[won.index(True)])
+
+
+def test_readers_follow_while_states_come(shop: Path, tmp_path: Path) -> None:
+    place, reader = tmp_path / "place", tmp_path / "reader"
+    push_bundle(shop, place)
+    pull_bundle(place, reader)
+    done = Event()
+
+    def follow() -> int:
+        retriever, states = Retriever.load(reader, ToyEncoder()), 0
+        while not done.is_set() or states == 0:
+            retriever = retriever.latest()
+            retriever.search_texts(["kite"], 5)
+            states += 1
+        return len(retriever.latest().items)
+
+    def open_anew() -> int:
+        while not done.is_set():
+            Bundle.open(reader)
+        return len(Bundle.open(reader).items)
+
+    with ThreadPoolExecutor(2) as pool:
+        following = [pool.submit(follow), pool.submit(open_anew)]
+        try:
+            for number in range(4):
+                change(shop, f"kite {number}")
+                if number % 2:
+                    compact(shop)
+                push_bundle(shop, place, keep=1)
+                pull_bundle(place, reader)
+        finally:
+            done.set()
+        assert {future.result() for future in following} == {len(Bundle.open(shop).items)}
 
 
 def test_a_bundle_that_was_built_anew_takes_the_place_of_one_that_is_read(shop: Path, tmp_path: Path) -> None:
