@@ -87,6 +87,24 @@ def test_a_push_that_storage_fails_leaves_the_state_before_or_the_new_one(
     assert set(uploaded) == set(range(uploaded[0], objects + 1))  # nothing twice
 
 
+def test_a_push_whose_answer_was_lost_is_known_after_further_changes(shop: Path, tmp_path: Path) -> None:
+    place = FolderObjects(tmp_path / "place")
+    push_bundle(shop, place)
+    change(shop, "white kite")
+    calls = FaultyObjects(place)
+    shutil.copytree(shop, counting := tmp_path / "counting")
+    shutil.copytree(tmp_path / "place", tmp_path / "before")
+    push_bundle(counting, calls)
+    shutil.rmtree(tmp_path / "place")
+    shutil.copytree(tmp_path / "before", tmp_path / "place")
+    with pytest.raises(StorageError, match="the line is dead"):  # the last call but one writes the state
+        push_bundle(shop, FaultyObjects(place, calls.count - 1, done=True))
+    assert [state.number for state in pushed_states(place)] == [1, 2]
+    change(shop, "green kite")
+    assert push_bundle(shop, place).number == 3
+    assert newest(tmp_path / "place") == state_of(shop)
+
+
 class RenamedObjects(FolderObjects):
     """A copy of a folder that goes by the URL of the first."""
 
@@ -130,9 +148,10 @@ def test_a_disk_that_fails_at_any_operation_leaves_the_state_before_or_the_new_o
         assert found in (old, new)
         assert found == new or not acknowledged
         seen.append(found == new)
+        changed = world / ("shop" if work == "push" else "reader")
+        assert not [problem for problem in verify(changed) if problem.serving]  # nothing that was not acknowledged
         run(world, place)
         assert look(world) == new
-        assert not [problem for problem in verify(world / ("shop" if work == "push" else "reader")) if problem.serving]
         assert not (world / "reader" / "pulled-files").exists()
         shutil.rmtree(world)
     assert seen[-1]
