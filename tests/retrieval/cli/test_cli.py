@@ -20,7 +20,7 @@ from tests.toy import COLOURS, SHAPES, ToyEncoder, picture
 
 @pytest.fixture(autouse=True)
 def toy_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(spec: str, *, precision: str = "auto", bridge: bytes | None = None) -> base.Encoder:
+    def load(spec: str, *, precision: str = "auto", bridge: bytes | None = None, **_: object) -> base.Encoder:
         assert spec in ("pocket", "toy")
         assert precision in ("auto", "float32")
         assert bridge is None

@@ -18,7 +18,7 @@ SILENT = "the encoder toy embeds no audio: clap:NAME does, and toy+clap:NAME doe
 
 @pytest.fixture(autouse=True)
 def toy_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(spec: str, *, precision: str = "auto", bridge: bytes | None = None) -> base.Encoder:
+    def load(spec: str, *, precision: str = "auto", bridge: bytes | None = None, **_: object) -> base.Encoder:
         assert (spec, precision, bridge) in (("toy", "auto", None), ("toy", "float32", None))
         return ToyEncoder()
 

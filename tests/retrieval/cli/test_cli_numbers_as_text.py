@@ -19,7 +19,7 @@ from tests.toy import SHAPES, ToyEncoder, toy_table
 def test_a_bundle_with_numbers_as_text_is_fitted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def load(spec: str, *, precision: str = "auto", bridge: bytes | None = None) -> Encoder:
+    def load(spec: str, *, precision: str = "auto", bridge: bytes | None = None, **_: object) -> Encoder:
         return ToyEncoder()
 
     monkeypatch.setattr("retrieval.retriever.loaded_bundle.load_encoder", load)

@@ -18,7 +18,7 @@ from tests.toy import ToyEncoder
 
 @pytest.fixture(autouse=True)
 def toy_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(spec: str, *, precision: str = "auto", bridge: bytes | None = None) -> base.Encoder:
+    def load(spec: str, *, precision: str = "auto", bridge: bytes | None = None, **_: object) -> base.Encoder:
         assert (spec, precision, bridge) in (("pocket", "auto", None), ("toy", "float32", None), ("toy", "auto", None))
         return ToyEncoder()
 
