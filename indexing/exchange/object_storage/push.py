@@ -13,7 +13,7 @@ from typing import Any
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.change_log import LOG, acknowledged, require_bundle, require_newest
 from indexing.bundle.manifest import MANIFEST
-from indexing.errors import StateConflictError, StorageError
+from indexing.errors import DamagedFileError, StateConflictError, StorageError
 from indexing.exchange.object_storage.base import WritableObjects
 from indexing.exchange.object_storage.expire import GRACE, expire, lasting_objects
 from indexing.exchange.object_storage.places import Place, open_to_write
@@ -126,13 +126,13 @@ class _Push:
         with self._announced() as now:
             record = TransferRecord(self._root, self._objects)
             numbers = state_numbers(self._objects)
-            newest = read_pushed_state(self._objects, numbers[-1]) if numbers else None
+            newest = self._newest(numbers, supersede)
             if newest is not None and newest.served == served(bundle.state) and not self._reupload:
                 record.agree(KnownState.of(newest))
                 report = _report(self._objects, newest, [], unchanged=True)
             else:
                 self._check_base(newest, record, supersede)
-                report = self._write(bundle, newest, record, now)
+                report = self._write(bundle, max(numbers, default=0) + 1, newest, record, now)
             if keep is None:
                 return report
             states, unneeded = expire(self._objects, keep, now)
@@ -173,7 +173,18 @@ class _Push:
         known = f"its last there is state {record.last.number}" if record.last else "it has pushed or pulled none there"
         raise _conflict(self._objects.url, f"holds {newest.described()}, which is not of {self._root}: {known}")
 
-    def _write(self, bundle: Bundle, newest: PushedState | None, record: TransferRecord, now: datetime) -> PushReport:
+    def _newest(self, numbers: Sequence[int], supersede: bool) -> PushedState | None:
+        """Read the newest state; None where there is none, or a damaged one is to be superseded."""
+        try:
+            return read_pushed_state(self._objects, numbers[-1]) if numbers else None
+        except DamagedFileError:
+            if not supersede:
+                raise
+            return None
+
+    def _write(
+        self, bundle: Bundle, number: int, newest: PushedState | None, record: TransferRecord, now: datetime
+    ) -> PushReport:
         """Upload what is not there, and then the state."""
         files = self._files(bundle)
         known = self._known_objects([record for _, record in files], newest, now)
@@ -183,7 +194,7 @@ class _Push:
         listed = [PushedFile(file.name, file.size, file.sha256, known[file.sha256]) for _, file in files]
         split, state = len(bundle.manifest.files) + 1, bundle.state
         pushed = PushedState(
-            number=newest.number + 1 if newest else 1,
+            number=number,
             generation=state.generation,
             contains=state.contains,
             last=state.last,

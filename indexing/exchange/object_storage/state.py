@@ -22,7 +22,7 @@ from indexing.runtime.safe_text import visible
 
 STATES, OBJECTS, PUSHING = "states", "objects", "pushing"
 FORMAT = 1
-HINT = "pull an earlier state, or push the bundle again with every file"
+HINT = "pull an earlier state, or push the bundle again with --supersede --reupload"
 
 _FILES = [{"name": str, "size": int, "sha256": str, "object": str}]
 _SCHEMA = {

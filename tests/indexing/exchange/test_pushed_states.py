@@ -125,6 +125,16 @@ def test_a_damaged_or_missing_object_is_named_and_the_bundle_stays(shop: Path, p
     assert answers(reader) == answers(shop)
 
 
+def test_a_damaged_state_is_superseded_when_that_is_said(shop: Path, place: Path, tmp_path: Path) -> None:
+    (place / state_name(1)).write_bytes(b"{}")
+    with pytest.raises(DamagedFileError, match=r"000000000001.json is damaged: .* with --supersede --reupload"):
+        push_bundle(shop, place)
+    report = push_bundle(shop, place, supersede=True, reupload=True)
+    assert (report.number, report.uploaded) == (2, report.files)
+    pull_bundle(place, tmp_path / "reader")
+    assert answers(tmp_path / "reader") == answers(shop)
+
+
 def test_a_damaged_file_here_is_not_pushed_nor_taken_over_by_a_pull(shop: Path, place: Path, tmp_path: Path) -> None:
     reader = tmp_path / "reader"
     pull_bundle(place, reader)
