@@ -18,6 +18,8 @@ T = TypeVar("T")
 Kind = Literal["search", "recommend", "upload", "events", "admin"]
 LONG = 5  # a wait is long if it is for the time that so many requests take
 WINDOW = 0.2  # seconds after which it is seen whether fewer wait, at least; as long as a long wait where that is longer
+BRIEF = 0.03  # seconds of long waits that are an overload again for the time AFTER one
+AFTER = 2.0
 SPARE = 0.2  # share of the time for which a place must be free, so that an overload is over
 MOST_OVERLOAD = 40  # an overload counts for the time of so many requests, so that it is over soon after it ends
 FRESH = 0.5  # share of the time that a request takes for which one that waits in an overload is not replaced early
@@ -145,7 +147,8 @@ class WorkQueue:
     as many or more wait at the end of a window of time as at its beginning, more is asked for than can be done, and a
     queue would only make all answers late. Then no more wait than compute at once, and one that comes replaces the one
     that has waited for longest, which is refused: whoever gets a place has waited for a moment. That ends when places
-    have been free for a share of the time: one that is free for a moment is chance.
+    have been free for a share of the time: one that is free for a moment is chance. For some time after it less is
+    taken for a burst, since an overload may pause.
 
     Args:
         kind: Its name.
@@ -163,6 +166,7 @@ class WorkQueue:
         self._seconds = 0.0  # of a request
         self._window: tuple[float, float] | None = None  # while waits are long: when it began, how many waited then
         self._overload_since = math.inf  # later by the time for which a place was free
+        self._overload_ended = -math.inf
         self._came = -math.inf  # when the last that had to wait came
         self._free_since = -math.inf  # since when a place is free, if one is; later where that was counted
 
@@ -176,8 +180,10 @@ class WorkQueue:
         if self.running < self.at_once and not self._waiters:
             since = max(self._overload_since, now - MOST_OVERLOAD * self._seconds)
             since += (now - self._free_since) / SPARE
-            self._overload_since = since if since < now else math.inf
-            self._free_since, self._window = now, None
+            if since >= now:
+                self._overload_ended = now if self._overload_since < math.inf else self._overload_ended
+                since = math.inf
+            self._overload_since, self._free_since, self._window = since, now, None
             self.running += 1
             return
         if self._is_overload(now):
@@ -229,10 +235,11 @@ class WorkQueue:
         if self._expected_seconds() <= most:
             self._window = None
             return False
+        is_after = now - self._overload_ended < AFTER
         if self._window is None:
-            self._window = (now, math.inf)  # a burst may still be coming
+            self._window = (now, 0 if is_after else math.inf)  # a burst may still be coming
         began, waited = self._window
-        if now - began > max(WINDOW, most):
+        if now - began > (BRIEF if is_after else max(WINDOW, most)):
             self._window = (now, self.waiting)
             if self.waiting >= waited:
                 self._overload_since = began

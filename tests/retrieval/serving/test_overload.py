@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrieval.serving.engine.admission import LONG, WINDOW, OverloadedError, WorkQueue
+from retrieval.serving.engine.admission import BRIEF, LONG, WINDOW, OverloadedError, WorkQueue
 from retrieval.serving.engine.metering import NoMeter
 from retrieval.serving.engine.request import RequestContext
 from tests.retrieval.serving.conftest import Started
@@ -187,6 +187,20 @@ def test_a_burst_soon_after_an_overload_may_wait_again(monkeypatch: pytest.Monke
     assert refused_of_a_burst(0.2, 10, monkeypatch) == 0
     assert refused_of_a_burst(0.5, 100, monkeypatch) == 0  # one of two places is free meanwhile
     assert refused_of_a_burst(0.001, 1_000, monkeypatch) > 0
+
+
+def test_an_overload_that_pauses_is_seen_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> Asked:
+        asked = Asked(1)
+        for _ in range(8):
+            await asked.at_rate(500, 0.5)
+            await asyncio.sleep(0.3)  # after which it is over
+        await asked.end()
+        return asked
+
+    asked = run_in_virtual_time(run(), monkeypatch)
+    assert max(seconds for came, seconds in asked.admitted if came < 0.5) > 0.2  # taken for a burst
+    assert max(seconds for came, seconds in asked.admitted if came > 0.5) < BRIEF + (LONG + 3) * TAKES
 
 
 def test_a_place_that_is_free_for_a_moment_does_not_end_an_overload(monkeypatch: pytest.MonkeyPatch) -> None:
