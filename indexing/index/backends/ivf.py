@@ -276,9 +276,8 @@ class IvfIndex(FaissFile):
             effort, len(self) / allowed
         ):
             return padded(*self._scan(queries, reachable, allow), k)
-        if allow is None and self._is_single and ROWS_PER_CANDIDATE * self._candidates(effort, reachable) >= len(self):
-            with threads_for(len(queries)):
-                return padded(*ordered(*self._exact.search(self._rotate_queries(queries), reachable)), k)
+        if self._is_single and ROWS_PER_CANDIDATE * self._candidates(effort, reachable) >= allowed:
+            return padded(*self._scan_single(queries, reachable, allow), k)
         scores, rows = self._search(queries, reachable, allow, effort)
         incomplete = incomplete_rows(check_row_range(rows, len(self)), allow)
         if incomplete.any():
@@ -324,6 +323,12 @@ class IvfIndex(FaissFile):
 
     def _scan(self, queries: Vectors, k: int, allow: Mask | None) -> tuple[Vectors, Rows]:
         return search_allowed(self._exact, self._rotate_queries(queries), k, allow, MAX_ROW_WISE_QUERIES)
+
+    def _scan_single(self, queries: Vectors, k: int, allow: Mask | None) -> tuple[Vectors, Rows]:
+        if allow is not None:
+            return self._scan(queries, k, allow)
+        with threads_for(len(queries)):
+            return ordered(*self._exact.search(self._rotate_queries(queries), k))
 
     def _rotate_queries(self, queries: Vectors) -> Vectors:
         """Return queries as the codes and the exact vectors have them."""

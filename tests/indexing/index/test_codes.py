@@ -77,6 +77,17 @@ def test_where_nearly_all_would_be_scored_all_are(vectors: Vectors, queries: dic
     assert_lists_agree(index.search(queries["far"], 10), FlatIndex(vectors).search(queries["far"], 10))
 
 
+def test_a_wide_filter_does_not_find_less_of_many(
+    vectors: Vectors, queries: dict[str, Vectors], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indexing.index.backends.ivf.FILTER_OVERHEAD_ROWS", 0)
+    index, exact = IvfIndex.scan(vectors).with_effort(SearchParams(1, 40)), FlatIndex(vectors)
+    allow, many = np.arange(COUNT) % 50 != 7, COUNT // 5
+    for few in (queries["far"][:3], queries["far"]):
+        assert_lists_agree(index.search(few, many, allow), exact.search(few, many, allow))
+    assert recall(index, exact, queries["far"], 10) < 1  # few answers are chosen from few
+
+
 def test_the_mean_and_lengths_do_not_matter() -> None:
     items = 7 * far_from_the_origin(COUNT, 1)
     index = IvfIndex.scan(items, "fp16").with_effort(SearchParams(1, 400))
