@@ -12,6 +12,7 @@ from indexing.arrays import Mask, Rows, Vectors
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, ShapeError, UnknownItemError, examples, import_extra, require_extra
 from indexing.runtime.arguments import check_array, check_flag, check_kind, check_names, is_whole, shown, shown_number
+from retrieval.candidates.continued import continued_scores
 from retrieval.candidates.folded import check_position, ids_in, place_folded, with_new_rows
 from retrieval.candidates.sources import (
     SOURCES,
@@ -249,7 +250,7 @@ class Candidates:
     def followed_by(self, more: "Candidates") -> "Candidates":
         """Append to each list the further hits of ``more`` for the same query, in their order.
 
-        Their scores are replaced by numbers below the lowest one, as the two are on different scales.
+        Theirs are on another scale, and are replaced by scores just below the lowest one; see `continued_scores`.
         """
         require_candidates(more, "more")
         if len(more) != len(self):
@@ -262,12 +263,7 @@ class Candidates:
         position = np.arange(lengths.max(initial=0))
         rows = np.full((len(lists), len(position)), -1, np.int64)
         rows[position < lengths[:, None]] = np.concatenate([np.empty(0, np.int64), *lists])
-        num_own = (self.rows >= 0).sum(axis=1, keepdims=True)
-        lowest = np.where(self.rows >= 0, self.scores, np.inf).min(axis=1, keepdims=True, initial=0)
-        below = lowest - np.arange(1, len(position) + 1, dtype=np.float32)
-        scores = np.where(position < lengths[:, None], below, -np.inf).astype(np.float32)
-        shared = min(self.rows.shape[1], len(position))
-        scores[:, :shared] = np.where(position[:shared] < num_own, self.scores[:, :shared], scores[:, :shared])
+        scores = continued_scores(rows, self.scores, (self.rows >= 0).sum(axis=1))
         return replace(self, rows=rows, scores=scores, sources=self._sources_with(more, rows))
 
     def _sources_with(self, more: "Candidates", rows: Rows) -> Codes | None:

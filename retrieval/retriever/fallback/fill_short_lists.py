@@ -1,6 +1,7 @@
 """Lists of fewer than k hits are filled: with content, then with what is trending, popular and newest."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ from indexing.errors import CommonspaceWarning
 from indexing.index.base import check_k
 from indexing.runtime.warn import warn
 from retrieval.candidates import Candidates
+from retrieval.candidates.continued import continued_scores
 from retrieval.candidates.lists import with_lists
 from retrieval.candidates.sources import Source
 from retrieval.filters import Where
@@ -36,6 +38,9 @@ def fill_short_lists(
             where nothing is known.
         where: What every hit satisfies.
         exclude: For each query the rows that are no hits.
+
+    Returns:
+        The lists. Scores of the hits that were found stay; those of the others are just below, see `continued_scores`.
     """
     num_found, k = (found.rows >= 0).sum(axis=1), check_k(k)
     if (num_found >= k).all():  # as almost always: the filter need not be evaluated again
@@ -56,7 +61,9 @@ def fill_short_lists(
     for source, order in _orders(state):
         order = order if allow is None else order[allow[order]]
         lists = _followed_by_order(lists, order, source, k, barred)
-    return with_lists(found, short, lists.top(max(k, found.rows.shape[1])))
+    lists = lists.top(max(k, found.rows.shape[1]))
+    scores = continued_scores(lists.rows, found.scores[short], num_found[short])  # of all that was appended at once
+    return with_lists(found, short, replace(lists, scores=scores))
 
 
 def note_unknown(state: LoadedBundle, histories: list[Rows]) -> None:

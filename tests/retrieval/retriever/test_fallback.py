@@ -19,10 +19,11 @@ from indexing.bundle.edits.edit import add, delete
 from indexing.encoders import load_encoder
 from indexing.errors import FilterError, InputError, UnknownItemError
 from retrieval import Retriever, compact, fit
+from retrieval.candidates.continued import SHARE
 from retrieval.filters import UnknownValueWarning
 from retrieval.interactions.histories import histories
 from retrieval.interactions.known_items import UnknownItemsWarning
-from retrieval.retriever.fallback.fill_short_lists import FallbackWarning
+from retrieval.retriever.fallback.fill_short_lists import FallbackWarning, fill_short_lists
 from tests.cli_run import json_lines, runner
 from tests.groups import COUNT, SIZE, SMALL, catalogue, items, log
 
@@ -132,6 +133,26 @@ def test_only_short_lists_are_filled(retrievers: dict[str, Retriever]) -> None:
     assert [hit.item_id for hit in both[1]] == ALL[: -K - 1 : -1]  # of one build the last rows come first
 
 
+def test_scores_of_what_fills_a_list_continue_those_of_what_was_found(retrievers: dict[str, Retriever]) -> None:
+    learned = retrievers["learned"]
+    few = learned.recommend([["i000"], ["i000"]], 4)
+    tastes = learned.vectors[:2] * np.array([[1], [0]], np.float32)  # of the second nothing is known
+    after = fill_short_lists(
+        learned.state, few, COUNT, tastes=lambda lines: tastes[lines], where=(), exclude=[np.arange(1)] * 2
+    )
+    sources = [Counter(hit.source for hit in hits) for hits in after]
+    assert sources[0] == {"behaviour": 4, "content": COUNT - 5}
+    assert sources[1].keys() >= {"behaviour", "trending", "newest"}
+    for line in range(2):
+        scores = after.scores[line, : COUNT - 1].astype(np.float64)
+        low, span = scores[3], scores[0] - scores[3]
+        expected = low - SHARE * span * (1 + np.arange(1, COUNT - 4) / (COUNT - 5)) / 2
+        np.testing.assert_allclose(scores[4:], expected, atol=1e-6 * abs(low))  # float32
+        assert (np.diff(scores) < 0).all()
+    np.testing.assert_array_equal(after.rows[:, :4], few.rows)
+    np.testing.assert_array_equal(after.scores[:, :4], few.scores)
+
+
 def test_users_without_a_history_are_counted_once_however_deep_is_searched(retrievers: dict[str, Retriever]) -> None:
     with pytest.warns(FallbackWarning) as caught:
         retrievers["plain"].recommend([["i000"], [], []], K, group_by="shelf")
@@ -206,7 +227,7 @@ def test_newest_is_what_was_added_last_or_the_largest_date(roots: dict[str, Path
     ("bundle", "arguments", "error", "message"),
     [
         ("plain", {"order": "popular"}, InputError, "has learned nothing of users; learn from a log with `fit`"),
-        ("learned", {"order": "best"}, InputError, "order is 'best'; give one of 'trending', 'popular', 'newest'"),
+        ("learned", {"order": "best"}, InputError, r"order is 'best'.*; give one of 'trending', 'popular', 'newest'"),
         ("learned", {"order": "popular", "date": "shelf"}, InputError, "date says what is newest"),
         ("learned", {"order": "newest", "date": "shelf"}, InputError, "'shelf' holds string; name one of dates"),
         ("learned", {"order": "popular", "by": "shelv"}, FilterError, "no attribute 'shelv'"),
