@@ -18,13 +18,13 @@ _SKIPPED = (  # files that begin so: the packages, what wraps their functions, a
 )
 
 
-def warn(message: str, category: type[Warning]) -> None:
+def warn(message: str | Warning, category: type[Warning]) -> None:
     """Warn at the first line up the stack that is not of this project, however deep in it the warning is given.
 
     Python 3.12 has ``skip_file_prefixes`` for that.
 
     Args:
-        message: What to say.
+        message: What to say, or a warning of the category.
         category: Of the warning.
     """
     frame: FrameType | None = sys._getframe(1)

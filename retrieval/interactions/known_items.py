@@ -21,7 +21,16 @@ _SHOWN = 3
 
 
 class UnknownItemsWarning(CommonspaceWarning):
-    """Interactions of a log are with items that the bundle lacks, and are left out."""
+    """Interactions of a log are with items that the bundle lacks, and are left out.
+
+    Args:
+        message: With the first of these items.
+        counts: The same without them, for those who may not know what a user took; as the message when empty.
+    """
+
+    def __init__(self, message: str = "", counts: str = "") -> None:
+        super().__init__(message)
+        self.counts = counts or message
 
 
 @dataclass(frozen=True)
@@ -56,13 +65,21 @@ class KnownItems:
 
     def __str__(self) -> str:
         """Describe the unknown items in one or two sentences; "" without any."""
+        return self._described(f", e.g. {examples(self.examples)}")
+
+    @property
+    def without_items(self) -> str:
+        """The same without the items."""
+        return self._described("")
+
+    def _described(self, named: str) -> str:
         sentences = []
         if self.unknown:
             left = f", {self.users_left_out} of whom have no other" if self.users_left_out else ""
             sentences.append(
                 f"{self.unknown} of {self.interactions} interactions, by {self.unknown_users} of {self.users} users"
-                f"{left}, are with {self.unknown_items} items that are not in the bundle, e.g. "
-                f"{examples(self.examples)}; they are left out. {self.cause}"
+                f"{left}, are with {self.unknown_items} items that are not in the bundle{named}; "
+                f"they are left out. {self.cause}"
             )
         if self.respelled:
             sentences.append(
@@ -198,7 +215,7 @@ def check_known(
         raise InputError(no_known_item(logged.counted(users), items))
     asked = pc.is_in(users, value_set=pa.array(user_ids, pa.string())).to_numpy() if user_ids else None
     if (known := logged.counted(users, asked)).unknown:
-        warn(str(known), UnknownItemsWarning)
+        warn(UnknownItemsWarning(str(known), known.without_items), UnknownItemsWarning)
 
 
 def no_known_item(known: KnownItems, items: ItemIds) -> str:

@@ -140,3 +140,25 @@ def test_what_a_user_has_seen_cannot_be_told_from_what_is_left_out(
         answer = service.post("/trending", json=asked, headers={"authorization": f"Bearer {token}"})
         assert answer.status_code == 200
         assert "red-mug" not in [hit["item_id"] for hit in answer.json()["results"][0]["hits"]]
+
+
+def test_notes_name_no_item_of_a_user_to_those_without_a_token(
+    started: Started, shop: Path, database: str, log: EventLog
+) -> None:
+    log.append([Event(item, "buy", user_id="ann") for item in ("red-mug", "secret")])
+    asked = {"item_ids": ["blue-mug"], "user_ids": ["ann"]}
+    counts = "1 of 2 interactions, by 1 of 1 users, are with 1 items that are not in the bundle"
+    open_ = started(shop, events=database, write_token=WRITE)
+    read = started(shop, events=database, read_token=READ)
+    for service, token, named in (
+        (started(shop, events=database), None, ""),
+        (open_, None, ""),
+        (open_, WRITE, ", e.g. 'secret'"),
+        (read, READ, ", e.g. 'secret'"),
+    ):
+        headers = {} if token is None else {"authorization": f"Bearer {token}"}
+        notes = service.post("/users-for", json=asked, headers=headers).json()["notes"]
+        assert [note for note in notes if note.startswith(f"{counts}{named}; they are left out. ")]
+        assert any("secret" in note for note in notes) == bool(named)
+    for path, body in ("/users-for", asked), ("/recommend", {"user_ids": ["ann"]}), ("/recommend", {"session": "s-1"}):
+        assert read.post(path, json=body).status_code == 401
