@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from indexing.errors import CommonspaceError, CommonspaceWarning, EngineError
 from indexing.media.decode import Task
+from indexing.runtime.ray_cluster import first_line
 from indexing.runtime.warn import warn
 from indexing.store.batch_encoder import EncodedBatch, File, Pending, Timed
 from indexing.store.ray_actor import DecodeLimits, EncodingActor, LoadedBy
@@ -226,8 +227,3 @@ def _shown(job: _Job) -> str:
 
 def _last_line(error: Exception) -> str:
     return str(error).strip().splitlines()[-1]
-
-
-def first_line(error: Exception) -> str:
-    """Return what an error says, without the traceback that Ray adds."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

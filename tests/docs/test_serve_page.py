@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from retrieval.serving import Limits, ServiceConfig, config, create_app, server
+from retrieval.serving import Limits, ServiceConfig, config, create_app
+from retrieval.serving.server import uvicorn_server
 from tests.paths import ROOT
 from tests.toy import ToyEncoder, picture
 
@@ -113,6 +114,6 @@ def test_limits_are_those_of_the_code() -> None:
     assert said["values of a filter; items of a history"] == [config.MAX_FILTER_VALUES, config.MAX_HISTORY]
     assert said["parts of a query; rules"] == [config.MAX_PARTS, config.MAX_RULES]
     assert said["queries that wait, for each kind of work"] == [limits.queue]
-    times = [limits.deadline, server.HEADER_SECONDS, limits.body_seconds]
+    times = [limits.deadline, uvicorn_server.HEADER_SECONDS, limits.body_seconds]
     assert said["deadline of a request; time for its headers, and for its body"] == times
-    assert said["headers"] == [server.HEADER_BYTES]
+    assert said["headers"] == [uvicorn_server.HEADER_BYTES]

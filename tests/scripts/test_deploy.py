@@ -18,9 +18,10 @@ import typer.main
 import yaml
 
 from retrieval.cli import app
-from retrieval.serving import config, server
+from retrieval.serving import config
 from retrieval.serving.http.security import OPEN_PATHS
 from retrieval.serving.observability.traces import FLUSH
+from retrieval.serving.server import uvicorn_server
 from tests.paths import ROOT
 
 DEPLOY = ROOT / "scripts" / "deploy"
@@ -36,7 +37,7 @@ RESOURCES: dict[str, list[dict[str, Any]]] = {
 PROMETHEUS: dict[str, Any] = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
 OURS = {config.READ_TOKEN, config.WRITE_TOKEN, "COMMONSPACE_EVENTS"}
 BUNDLE = "${COMMONSPACE_BUNDLE:?set it to the folder of the bundle}:/data/bundle"
-LEAST_GRACE = server.DRAIN + FLUSH + 5  # seconds
+LEAST_GRACE = uvicorn_server.DRAIN + FLUSH + 5  # seconds
 BIN = Path(sys.executable).parent
 
 

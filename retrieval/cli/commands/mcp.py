@@ -45,7 +45,7 @@ def mcp(
     )
     config = replace(config, write_token=None, admin_token=None)
     if http:
-        from retrieval.serving.server import serve
+        from retrieval.serving.server.uvicorn_server import serve
 
         def ready(url: str, _: str | None) -> None:
             say(f"serving {bundle} to assistants at {url}/mcp; Ctrl-C ends it")

@@ -34,7 +34,7 @@ def serve(
     for module in ("fastapi", "uvicorn"):
         require_extra(module, "serve")
     from retrieval.serving.config import ServiceConfig
-    from retrieval.serving.server import serve as run_server
+    from retrieval.serving.server.uvicorn_server import serve as run_server
 
     config = ServiceConfig.from_environment(bundle, host, port, limits=limits.read(), **serving.settings())
 

@@ -23,10 +23,11 @@ from indexing.encoders.precomputed import VectorsEncoder
 from indexing.errors import EngineError, InputError, MissingExtraError
 from indexing.media.decode import Task
 from indexing.media.files import Kind
+from indexing.runtime.ray_cluster import ALONE
 from indexing.store.batch_encoder import File
 from indexing.store.encode import EncodeConfig, embed
 from indexing.store.ray_actor import DecodeLimits, EncodingActor, LoadedBy
-from indexing.store.ray_engine import ALONE, RayEngine
+from indexing.store.ray_engine import RayEngine
 from indexing.store.store import EmbeddingStore
 from tests.cli_run import toy_runner
 from tests.indexing.store.test_ray_engine import BATCH, alike, catalogue_in, counts, encoded
@@ -78,20 +79,21 @@ def servers(address: str) -> dict[int, str]:
     return found
 
 
-def listening(pid: int) -> Iterator[str]:
-    """Give the addresses at which a process and all that it started listen."""
+def listening(pid: int) -> Iterator[tuple[str, int]]:
+    """Give the addresses and ports at which a process and all that it started listen."""
     sockets = {}
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
             fields = line.split()
             if fields[3] == "0A":
-                sockets[f"socket:[{fields[9]}]"] = fields[1].partition(":")[0]
+                sockets[f"socket:[{fields[9]}]"] = fields[1].split(":")
     for process in (pid, *descendants(pid)):
         for file in Path(f"/proc/{process}/fd").glob("*"):
             with contextlib.suppress(OSError):
                 if (name := os.readlink(file)) in sockets:
-                    words = np.frombuffer(bytes.fromhex(sockets[name]), ">u4").astype("<u4").tobytes()
-                    yield socket.inet_ntop(socket.AF_INET if len(words) == 4 else socket.AF_INET6, words)
+                    address, port = sockets[name]
+                    words = np.frombuffer(bytes.fromhex(address), ">u4").astype("<u4").tobytes()
+                    yield socket.inet_ntop(socket.AF_INET if len(words) == 4 else socket.AF_INET6, words), int(port, 16)
 
 
 def descendants(pid: int) -> Iterator[int]:
@@ -115,7 +117,7 @@ def test_a_killed_driver_loses_and_doubles_nothing(tmp_path: Path) -> None:
             time.sleep(0.05)
         reached = list(listening(driver.pid))
         assert len(reached) > 3
-        assert set(reached) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+        assert {address for address, _ in reached} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
         ours = servers(address)
         assert ours
         assert not [command for command in ours.values() if "--include-dashboard=true" in command.lower()]

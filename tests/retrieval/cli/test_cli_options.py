@@ -305,7 +305,7 @@ def test_the_help_says_why_fit_holds_nothing_out_by_default(command: str, defaul
 
 def test_operators_say_the_limits_of_a_service(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[ServiceConfig] = []
-    monkeypatch.setattr("retrieval.serving.server.serve", lambda config, *_, **__: served.append(config))
+    monkeypatch.setattr("retrieval.serving.server.uvicorn_server.serve", lambda config, *_, **__: served.append(config))
     assert run("serve", tmp_path)[0] == 0
     assert (
         run("serve", tmp_path, "--deadline", "2.5", "--queue", "9", "--concurrency", "3", "--open-versions", "0")[0]

@@ -10,7 +10,7 @@ import uvicorn
 
 from indexing.encoders import Encoder
 from retrieval.serving import ServiceConfig, create_app
-from retrieval.serving.server import uvicorn_config
+from retrieval.serving.server.uvicorn_server import uvicorn_config
 from tests.toy import ToyEncoder
 
 

@@ -21,8 +21,8 @@ from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
 from indexing.errors import BundleError, CommonspaceError, InputError
 from retrieval.serving import ServiceConfig
-from retrieval.serving import server as module
-from retrieval.serving.server import serve
+from retrieval.serving.server import uvicorn_server as module
+from retrieval.serving.server.uvicorn_server import serve
 from tests.toy import toy_file
 
 

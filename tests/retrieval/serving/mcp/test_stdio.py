@@ -159,7 +159,7 @@ def test_commands_serve_as_they_say(
         served.append(config)
         ready("http://127.0.0.1:80", None)
 
-    monkeypatch.setattr("retrieval.serving.server.serve", serve)
+    monkeypatch.setattr("retrieval.serving.server.uvicorn_server.serve", serve)
     code, out, _ = runner(capsys)(*command)
     assert (code, "http://127.0.0.1:80" in out) == (0, True)
     (config,) = served
