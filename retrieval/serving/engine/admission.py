@@ -23,6 +23,7 @@ AFTER = 2.0
 SPARE = 0.2  # share of the time for which a place must be free, so that an overload is over
 MOST_OVERLOAD = 40  # an overload counts for the time of so many requests, so that it is over soon after it ends
 FRESH = 0.5  # share of the time that a request takes for which one that waits in an overload is not replaced early
+LATE = 2.0  # seconds after the deadline for which the outcome of a change that has begun is awaited
 
 AT_ONCE: dict[Kind, int] = {"events": 32}
 """Requests of a kind of work at once that wait for a disk rather than compute: what waits is written together."""
@@ -73,8 +74,15 @@ class Admission:
         self._queues: dict[Kind, WorkQueue] = {}
         self.stopping = False
 
-    async def run(self, kind: Kind, function: Callable[[], T], *, cost: int = 1) -> T:
+    async def run(self, kind: Kind, function: Callable[[], T], *, cost: int = 1, unknown: Exception | None = None) -> T:
         """Run a function in a thread of its kind of work, when its turn comes.
+
+        Args:
+            kind: Of the work.
+            function: The work.
+            cost: How many queries it has.
+            unknown: What is raised of work that changes something and has begun, but has not ended `LATE` seconds after
+                the deadline of the request; other work is given up at the deadline.
 
         Raises:
             OverloadedError: When it is refused, or not done at the deadline of the request.
@@ -87,7 +95,7 @@ class Admission:
                 raise OverloadedError(503, "stopping")
             with stage("queue"):
                 await queue.enter(request, max(cost, 1))
-            return await self._in_thread(queue, request, function, max(cost, 1))
+            return await self._in_thread(queue, request, function, max(cost, 1), unknown)
         except OverloadedError as refused:
             self.meter.rejected(refused.reason)
             raise
@@ -108,7 +116,14 @@ class Admission:
             self.meter.rejected("queue_full")
             raise OverloadedError(429, "queue_full", queue.seconds_waiting())
 
-    async def _in_thread(self, queue: "WorkQueue", request: RequestContext, function: Callable[[], T], cost: int) -> T:
+    async def _in_thread(
+        self,
+        queue: "WorkQueue",
+        request: RequestContext,
+        function: Callable[[], T],
+        cost: int,
+        unknown: Exception | None,
+    ) -> T:
         """Run a function that has a place; the place is free when it has ended, not when it is given up."""
         loop = asyncio.get_running_loop()
         if await request.is_gone():
@@ -117,9 +132,12 @@ class Admission:
         start = loop.time()
         future = loop.run_in_executor(queue.threads, contextvars.copy_context().run, _in_stage, function)
         future.add_done_callback(lambda _: queue.leave(loop.time() - start, cost))
-        done, _ = await asyncio.wait([future], timeout=max(request.seconds_left, 0.0))
+        late = 0.0 if unknown is None else LATE
+        done, _ = await asyncio.wait([future], timeout=max(request.seconds_left, 0.0) + late)
         if not done:
             future.add_done_callback(_ignored)
+            if unknown is not None:
+                raise unknown
             raise OverloadedError(503, "deadline", queue.seconds_waiting())
         return future.result()
 

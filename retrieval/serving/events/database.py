@@ -144,21 +144,23 @@ class Database:
                 f"{self.shown} is a log of version {version}, this is version {VERSION}: upgrade commonspace"
             )
 
-    def shrink(self) -> None:
+    def shrink(self, within: float = _BUSY_SECONDS) -> None:
         """Give the space of deleted rows back, and leave none of their bytes in the file of changes.
 
-        Of a file alone; while others read and write for too long, it is left to the next time.
+        Of a file alone; while others read and write for so many seconds, it is left to the next time.
         """
         if not self.is_file:
             return
+        wait = int(1000 * min(max(within, 0.0), _BUSY_SECONDS))
         with self._typed(), self._engine.connect() as connection, suppress(sqlite3.OperationalError):
             raw = connection.connection.dbapi_connection
             if raw is not None:
-                for statement in (f"PRAGMA incremental_vacuum({_PAGES})", "PRAGMA wal_checkpoint(TRUNCATE)"):
-                    cursor = raw.cursor()
-                    cursor.execute(statement)
-                    cursor.fetchall()
-                    cursor.close()
+                work = f"PRAGMA incremental_vacuum({_PAGES})", "PRAGMA wal_checkpoint(TRUNCATE)"
+                try:
+                    for statement in (f"PRAGMA busy_timeout={wait}", *work):
+                        raw.cursor().execute(statement).fetchall()
+                finally:
+                    raw.cursor().execute(f"PRAGMA busy_timeout={_BUSY_SECONDS * 1000}")
 
     def close(self) -> None:
         """Close all connections."""

@@ -1,5 +1,7 @@
 """The durable log of live events."""
 
+import contextlib
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from indexing.errors import InteractionsError
+from indexing.errors import EventsError, InteractionsError
 from indexing.runtime.arguments import check_names, check_whole
 from retrieval.batch.table_files import Form
 from retrieval.interactions.event_types import USUAL_TYPES, EventTypes
@@ -16,7 +18,7 @@ from retrieval.interactions.impressions import Impressions
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.log_schema import ReadOptions
 from retrieval.serving.events import reading, retention, transfer, users
-from retrieval.serving.events.database import Database
+from retrieval.serving.events.database import Database, now
 from retrieval.serving.events.event import Event, rows_of
 from retrieval.serving.events.tables import ALIASES, EVENTS, FORGOTTEN, USERS
 from retrieval.serving.events.writer import Appended, Writer
@@ -111,7 +113,18 @@ class EventLog:
         """How many calls wait to be written."""
         return self._writer.waiting
 
-    def append(self, events: Sequence[Event | Mapping[str, Any]], types: EventTypes | None = None) -> Appended:
+    @property
+    def problem(self) -> str | None:
+        """Why the last write failed, if it was the database that refused it; None once one succeeds."""
+        return self._writer.problem
+
+    def append(
+        self,
+        events: Sequence[Event | Mapping[str, Any]],
+        types: EventTypes | None = None,
+        *,
+        within: float | None = None,
+    ) -> Appended:
         """Write events, whole or not at all, and return once they are on disk.
 
         Events whose event_id is in the log already count once. Unknown users are created.
@@ -119,14 +132,15 @@ class EventLog:
         Args:
             events: The events.
             types: The types that they may be of; those of the log when None.
+            within: Seconds in which writing must have begun; any time when None.
 
         Raises:
             InteractionsError: For an event that cannot be used, with its position; nothing was written.
-            EventsBusyError: When too much waits; nothing was written.
+            EventsBusyError: When too much waits, or writing did not begin in time; nothing was written, nor will be.
             EventsError: When the database refuses them; nothing was written.
         """
         rows = rows_of(events, (types or self.types).types)
-        return self._writer.append(rows) if rows else Appended(0)
+        return self._writer.append(rows, within) if rows else Appended(0)
 
     def interactions_of(
         self, user_ids: Sequence[str], types: EventTypes | None = None, *, most: int | None = None
@@ -212,23 +226,32 @@ class EventLog:
         with self.database.reading() as connection:
             return reading.last_time(connection) or None
 
-    def merge(self, anonymous: str, known: str) -> users.Merged:
+    def merge(self, anonymous: str, known: str, *, within: float | None = None) -> users.Merged:
         """Let all events of one user, earlier and later ones, belong to another.
+
+        ``within`` is as in `append`.
 
         Raises:
             InteractionsError: When the first belongs to somebody else already, or the second to the first.
         """
         first, second = self._names(anonymous, known)
-        return self._writer.run(lambda connection: users.merge(connection, first, second))
+        return self._writer.run(lambda connection: users.merge(connection, first, second), within)
 
-    def forget(self, user_id: str) -> users.Forgotten:
+    def forget(self, user_id: str, *, within: float | None = None) -> users.Forgotten:
         """Remove a user: all events, names and sessions; a dump that is restored later does not bring them back.
 
         A salted hash of each name is kept for that, with the time. Later events of the user are of somebody new.
+
+        ``within`` is as in `append`; space is given back in what is left of it, or the next time.
         """
         (name,) = self._names(user_id)
-        done = self._writer.run(lambda connection: users.forget(connection, name))
-        self.database.shrink()
+        asked, start = now(), time.monotonic()
+        done = self._writer.run(lambda connection: users.forget(connection, name, asked), within)
+        if within is None:
+            self.database.shrink()
+        else:
+            with contextlib.suppress(EventsError):  # the user is forgotten already
+                self.database.shrink(within - (time.monotonic() - start))
         return done
 
     def retain(self, *, days: float | None = None, events: int | None = None) -> retention.Retained:

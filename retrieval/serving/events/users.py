@@ -146,8 +146,14 @@ def _joined(pairs: Sequence[tuple[str, str, int, bool]]) -> dict[str, tuple[str,
     return {name: (main, moments[name]) for name, main in of_names.items() if name != main}
 
 
-def forget(connection: sa.Connection, user_id: str) -> Forgotten:
-    """Remove all that is known of a person; see `EventLog.forget`."""
+def forget(connection: sa.Connection, user_id: str, asked: int) -> Forgotten:
+    """Remove all that is known of a person; see `EventLog.forget`.
+
+    Args:
+        connection: In a transaction.
+        user_id: One of the names.
+        asked: When that was asked for, in microseconds: what happens later is of somebody new, but for what is removed.
+    """
     lock_forgetting(connection)
     lock_aliases(connection)
     names = people(connection, [user_id])[user_id]
@@ -155,11 +161,15 @@ def forget(connection: sa.Connection, user_id: str) -> Forgotten:
     sessions = [SESSION + visit for visit in connection.execute(visits.distinct()).scalars()]
     owners = people(connection, sessions)
     gone = list(dict.fromkeys([*names, *(visit for visit in sessions if owners[visit][0] in (visit, names[0]))]))
-    events = 0
+    events, moment = 0, asked
     for start in range(0, len(gone), 500):
         part = gone[start : start + 500]
+        latest = connection.execute(
+            sa.select(sa.func.max(EVENTS.c.received)).where(EVENTS.c.user_id.in_(part))
+        ).scalar()
+        moment = max(moment, latest or 0)  # no copy of what is removed comes back
         events += connection.execute(EVENTS.delete().where(EVENTS.c.user_id.in_(part))).rowcount
         for column in (ALIASES.c.alias, ALIASES.c.user_id, USERS.c.user_id):
             connection.execute(column.table.delete().where(column.in_(part)))
-    remember_forgotten(connection, gone, now())
+    remember_forgotten(connection, gone, moment)
     return Forgotten(events, len(names) - 1)

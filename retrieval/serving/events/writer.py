@@ -3,7 +3,7 @@
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -42,14 +42,24 @@ class _Job(Generic[Result]):
     call: Callable[[sa.Connection], Result] | None = None
     done: "Future[Result]" = field(default_factory=Future)
 
+    def begin(self) -> bool:
+        """Say whether it is still wanted; if so, it cannot be withdrawn from now on."""
+        if self.done.cancelled():
+            return False
+        return self.done.running() or self.done.set_running_or_notify_cancel()
+
 
 class Writer:
     """Writes to a log in one thread.
 
-    Batches that wait are committed together, so that a flush to disk serves many. A batch is whole or absent.
+    Batches that wait are committed together, so that a flush to disk serves many. A batch is whole or absent. A call
+    that says in which time it must begin is withdrawn when it has not, and is not done later.
 
     Args:
         database: Of the log.
+
+    Attributes:
+        problem: Why the last write failed, if it was the database that refused it; None once one succeeds.
     """
 
     def __init__(self, database: Database) -> None:
@@ -57,6 +67,7 @@ class Writer:
         self._jobs: queue.Queue[_Job[Any] | None] = queue.Queue()
         self._lock = threading.Lock()
         self._closed = False
+        self.problem: str | None = None
         self._thread = threading.Thread(target=self._work, name="commonspace-events", daemon=True)
         self._thread.start()
 
@@ -65,18 +76,25 @@ class Writer:
         """How many calls wait."""
         return self._jobs.qsize()
 
-    def append(self, events: list[dict[str, Any]]) -> Appended:
-        """Write a batch, and return once it is on disk.
+    def append(self, events: list[dict[str, Any]], within: float | None = None) -> Appended:
+        """Write a batch, and return once it is on disk. Rows that do not say when they were received are so now.
+
+        Args:
+            events: The rows.
+            within: Seconds in which its transaction must have begun; any time when None.
 
         Raises:
-            EventsBusyError: When too much waits; nothing was written.
+            EventsBusyError: When too much waits, or it did not begin in time; nothing was written, nor will be.
             EventsError: When the database refuses it; nothing was written.
         """
-        return self._wait(_Job[Appended](events))
+        received = now()
+        for row in events:
+            row.setdefault("received", received)
+        return self._wait(_Job[Appended](events), within)
 
-    def run(self, call: Callable[[sa.Connection], Result]) -> Result:
-        """Run something else in a transaction of its own, in its turn."""
-        return self._wait(_Job[Result](None, call))
+    def run(self, call: Callable[[sa.Connection], Result], within: float | None = None) -> Result:
+        """Run something else in a transaction of its own, in its turn; see `append`."""
+        return self._wait(_Job[Result](None, call), within)
 
     def close(self) -> None:
         """Write what waits, and end."""
@@ -86,13 +104,22 @@ class Writer:
                 self._jobs.put(None)
         self._thread.join()
 
-    def _wait(self, job: "_Job[Result]") -> Result:
+    def _wait(self, job: "_Job[Result]", within: float | None) -> Result:
         with self._lock:
             if self._closed:
                 raise EventsError(f"{self._database.shown} was closed; open the log again")
             if self._jobs.qsize() >= _WAITING:
                 raise EventsBusyError(f"{_WAITING} calls wait for {self._database.shown} already; try again later")
             self._jobs.put(job)
+        if within is not None:
+            wait([job.done], max(within, 0.0))
+            if job.done.cancel():
+                late = EventsBusyError(
+                    f"{self._database.shown} did not begin to write in time: its database is slow, or locked by "
+                    "another process, and nothing was written; send it again"
+                )
+                self.problem = str(late)
+                raise late
         return job.done.result()
 
     def _work(self) -> None:
@@ -121,28 +148,58 @@ class Writer:
 
         A database that is busy or away is no fault of one: all are told at once, rather than wait one after another.
         """
+        wanted = [job for job in group if not job.done.cancelled()]
+        if not wanted:
+            return
+        begun: list[_Job[Any]] = []
         try:
-            if (call := group[0].call) is not None:
-                results = [self._database.transact(call)]
-            else:
-                batches = [job.events or [] for job in group]
-                results = self._database.transact(lambda connection: add_events(connection, batches))
+            results = self._database.transact(lambda connection: _do(connection, wanted, begun))
         except Exception as error:
-            if len(group) == 1 or _concerns_all(error):
-                for job in group:
-                    job.done.set_exception(error)
+            if len(wanted) > 1 and not _concerns_all(error):
+                for job in wanted:
+                    self._commit([job])
                 return
-            for job in group:
-                self._commit([job])
+            self._failed(wanted, error)
         else:
-            for job, result in zip(group, results, strict=True):
+            self.problem = None if begun else self.problem
+            for job, result in zip(begun, results, strict=True):
                 job.done.set_result(result)
+
+    def _failed(self, wanted: Sequence[_Job[Any]], error: Exception) -> None:
+        """Tell an error to all who still wait for what it befell."""
+        if _is_of_database(error):
+            self.problem = str(error)
+        for job in wanted:
+            if job.begin():
+                job.done.set_exception(error)
+
+
+def _do(connection: sa.Connection, wanted: Sequence[_Job[Any]], begun: list[_Job[Any]]) -> list[Any]:
+    """Do what is still wanted in a transaction, which may have had to wait until it could begin.
+
+    Args:
+        connection: In the transaction.
+        wanted: Batches, or something else alone.
+        begun: Is given those of them that are done, in the order of the results.
+    """
+    begun[:] = [job for job in wanted if job.begin()]
+    if begun and (call := begun[0].call) is not None:
+        return [call(connection)]
+    return list(add_events(connection, [job.events or [] for job in begun])) if begun else []
 
 
 def _concerns_all(error: Exception) -> bool:
     """Say whether an error is that of the database rather than of what is written."""
     away = sa.exc.OperationalError, sa.exc.InterfaceError
     return isinstance(error, EventsBusyError) or isinstance(error.__context__, away)
+
+
+def _is_of_database(error: Exception) -> bool:
+    """Say whether an error is one of the database, whatever is written: locked, full, damaged, away."""
+    of_rows = sa.exc.IntegrityError, sa.exc.DataError
+    cause = error.__context__
+    is_of_rows = not isinstance(cause, sa.exc.SQLAlchemyError) or isinstance(cause, of_rows)
+    return isinstance(error, EventsBusyError) or not is_of_rows
 
 
 def add_events(connection: sa.Connection, batches: Sequence[list[dict[str, Any]]]) -> list[Appended]:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Body, Path, Query
 from fastapi.responses import Response
 from pydantic_core import to_json
 
+from indexing.errors import EventsBusyError
 from retrieval.interactions.known_items import known_row
 from retrieval.serving.config import MAX_NAME_CHARACTERS
 from retrieval.serving.engine.request import current_request, stage
@@ -55,13 +56,13 @@ async def events(service: ServiceDep, body: Annotated[EventsBody, Body(examples=
     def work() -> dict[str, Any]:
         retriever = service.served.current.retriever
         with stage("events"):
-            done = log.append(batch, retriever.state.learned.live_types)
+            done = log.append(batch, retriever.state.learned.live_types, within=current_request().seconds_left)
         count(service, batch)
         names = dict.fromkeys(event.item_id for event in batch)
         unknown = [name for name in names if known_row(retriever.items, name) is None]
         return {**vars(done), "unknown_items": unknown[:_NUM_UNKNOWN]}
 
-    return _answer(await service.admission.run("events", work, cost=1))
+    return _answer(await service.admission.run("events", work, cost=1, unknown=_unknown(service)))
 
 
 def count(service: Service, batch: list[Event]) -> None:
@@ -99,14 +100,22 @@ def _event(body: EventIn) -> Event:
 async def merge(service: ServiceDep, body: MergeIn) -> Response:
     """Earlier and later events of the anonymous name belong to the known one."""
     log = service.log
-    return _answer(await in_turn(service, lambda: vars(log.merge(body.anonymous, body.known))))
+
+    def work() -> dict[str, Any]:
+        return vars(log.merge(body.anonymous, body.known, within=current_request().seconds_left))
+
+    return _answer(await in_turn(service, work, _unknown(service)))
 
 
 @router.delete(f"/users/{USER_ID}", response_model=ForgottenUser, summary="Forget a user")
 async def forget(service: ServiceDep, user_id: UserId) -> Response:
     """Remove all events, sessions and names of a user; a dump that is restored later does not bring them back."""
     log = service.log
-    return _answer(await in_turn(service, lambda: vars(log.forget(user_id))))
+
+    def work() -> dict[str, Any]:
+        return vars(log.forget(user_id, within=current_request().seconds_left))
+
+    return _answer(await in_turn(service, work, _unknown(service)))
 
 
 @router.get(f"/users/{USER_ID}/events", response_model=UserEvents, summary="The last events of a user")
@@ -126,14 +135,24 @@ async def user_events(
     return _answer(await in_turn(service, work))
 
 
-async def in_turn(service: Service, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Ask the log when the turn comes."""
+async def in_turn(
+    service: Service, work: Callable[[], dict[str, Any]], unknown: Exception | None = None
+) -> dict[str, Any]:
+    """Ask the log when the turn comes, or change it; ``unknown`` is as in `Admission.run`."""
 
     def timed() -> dict[str, Any]:
         with stage("events"):
             return work()
 
-    return await service.admission.run("events", timed)
+    return await service.admission.run("events", timed, unknown=unknown)
+
+
+def _unknown(service: Service) -> EventsBusyError:
+    """Give what is told of a change that has begun and not ended in time."""
+    return EventsBusyError(
+        f"{service.log.database.shown} has not said yet whether it is written: it may be done still; send it again: an "
+        "event with the same event_id counts once"
+    )
 
 
 def _answer(body: dict[str, Any]) -> Response:
