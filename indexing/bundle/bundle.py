@@ -17,12 +17,13 @@ import pyarrow as pa
 from indexing.arrays import Mask, Rows, Vectors
 from indexing.bundle.change_log import LOG, Batch, acknowledged, digest_of, read_batch
 from indexing.bundle.current import State, is_generation, no_bundle_error, read_state
-from indexing.bundle.generation import STAGED, STAGED_ON, Generation, generations
+from indexing.bundle.generation import KEPT_HINT, STAGED, STAGED_ON, Generation, generations
 from indexing.bundle.manifest import Manifest
 from indexing.bundle.updated_items import with_updates
 from indexing.catalogue.item_ids import ItemIds
 from indexing.encoders.base import Encoder
 from indexing.errors import BundleError, DamagedFileError, GenerationError, InputError, examples
+from indexing.filesystem.checked_files import REPAIR_HINT
 from indexing.filesystem.file_checks import CHECKS, Check
 from indexing.index import VectorIndex
 from indexing.index.backends.flat import FlatIndex
@@ -92,7 +93,13 @@ class Bundle:
         check_choice(check, "check", CHECKS)
         state = read_state(root)
         if generation is not None and state is not None:
-            return with_current(root, _kept_generation(root, generation, only, check), state, (), check)
+            try:
+                kept = _kept_generation(root, generation, only, check)
+            except DamagedFileError as error:
+                if generation == state.generation:
+                    raise
+                raise DamagedFileError(f"{str(error).removesuffix(f'; {REPAIR_HINT}')}; {KEPT_HINT}") from error
+            return with_current(root, kept, state, (), check)
         while state is not None:
             try:
                 current = Generation.open(root / state.generation, only=only, check=check)

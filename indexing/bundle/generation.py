@@ -42,6 +42,10 @@ REJECTS, INDEX, GOLDEN, STORE, BRIDGE, RECALL_CHECK, CONTENT_SUM = (
 )
 STAGED = "staged"
 """Begins the name of a folder whose generation waits to be published; see `indexing.bundle.maintenance.staged`."""
+KEPT_HINT = (
+    "the current state does not need it: ask for another generation; `repair` leaves it, and it goes with its own"
+)
+"""What to do about damage of a generation that is not current."""
 STAGED_ON = "staged_on"
 """Of what a manifest says of learned parts, the name of the generation that a staged one was made on."""
 COPIED = frozenset({FROZEN, IDS, CONTENT_SUM})

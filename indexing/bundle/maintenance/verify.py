@@ -1,7 +1,7 @@
 """Checks every file of a bundle: one line for each problem, with a hint how to solve it."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from indexing.bundle.bundle import Bundle
@@ -10,6 +10,7 @@ from indexing.bundle.current import COPY, CURRENT, State, read_state
 from indexing.bundle.generation import (
     COPIED,
     INDEX,
+    KEPT_HINT,
     RECALL_CHECK,
     STORE,
     WORDS,
@@ -33,6 +34,7 @@ REWRITE_HINT = "`commonspace repair` makes the newest intact generation current"
 ROLLBACK_HINT = "put it back from a copy, `commonspace rollback` to a whole generation, or build (and fit) again"
 STORE_HINT = "put it back from a copy, or build (and fit) again, which encodes the items of damaged shards alone"
 REMOVE_HINT = "delete it, or move it to where it belongs"
+KEPT_LOG_HINT = "the current state does not need it: it is removed once no earlier generation that lacks it is kept"
 DROP_HINT = "`commonspace repair --drop-changes` gives up this batch and those after it; or build again"
 
 
@@ -92,7 +94,8 @@ def verify(root: Path | str, progress: Callable[[str], None] | None = None) -> l
     if serving and serving not in generations(root):
         problems.append(Problem(serving, "the current generation is missing", REWRITE_HINT, True))
     for name in sorted(generations(root), key=lambda name: (name != serving, name)):
-        problems += _check_generation(root, name, name == serving, report)
+        found = _check_generation(root, name, name == serving, report)
+        problems += found if serving in ("", name) else map(_of_kept, found)
     problems += _check_log(root, state, report)
     return problems
 
@@ -120,6 +123,11 @@ def _check_generation(root: Path, name: str, serving: bool, report: Callable[[st
             hint = REBUILD_HINT if part in INDEXED else COPY_HINT if part in COPIED else ROLLBACK_HINT
             hint = STORE_HINT if part == STORE else hint
             yield Problem(f"{name}/{record.name}", _what(error), hint, serving)
+
+
+def _of_kept(problem: Problem) -> Problem:
+    """Give a problem of a generation that is not current with what to do: `repair` mends the current one alone."""
+    return problem if problem.hint == REMOVE_HINT else replace(problem, hint=KEPT_HINT)
 
 
 def _what(error: BundleError) -> str:
@@ -153,4 +161,4 @@ def _check_log(root: Path, state: State | None, report: Callable[[str], None]) -
             read_batch(root / LOG / name)
         except DamagedFileError as error:
             serving = state is None or int(name[:12]) > state.contains
-            yield Problem(f"{LOG}/{name}", _what(error), DROP_HINT, serving)
+            yield Problem(f"{LOG}/{name}", _what(error), DROP_HINT if serving else KEPT_LOG_HINT, serving)

@@ -11,11 +11,11 @@ from indexing.bundle.build import build_bundle
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.current import CURRENT
 from indexing.bundle.edits.edit import add, delete, upsert
-from indexing.bundle.generation import generations
+from indexing.bundle.generation import KEPT_HINT, generations
 from indexing.bundle.maintenance.rollback import rollback
-from indexing.bundle.maintenance.verify import verify
+from indexing.bundle.maintenance.verify import KEPT_LOG_HINT, verify
 from indexing.catalogue.catalogue import Catalogue
-from indexing.errors import BundleError
+from indexing.errors import BundleError, DamagedFileError
 from retrieval.retriever.learned_parts import compact, repair
 from retrieval.retriever.retriever import Retriever
 from tests.toy import ToyEncoder, dearer_file, toy_table
@@ -109,6 +109,41 @@ def test_what_cannot_be_repaired_is_named_with_a_way_out(root: Path) -> None:
     assert "rollback" in report.left[0].hint
 
 
+def test_of_a_kept_generation_nothing_is_promised_that_repair_does_not_do(root: Path) -> None:
+    kept, current = generations(root)
+    before = answers(root)
+    for name in ("index.bin", "frozen/text.npy", "attributes.arrow"):
+        path = root / kept / name
+        whole = path.read_bytes()
+        path.unlink()  # it may be a link
+        path.write_bytes(bytes(len(whole)))
+        report = repair(root)
+        assert report.done == ()
+        assert [(left.path, left.hint, left.serving) for left in report.left] == [(f"{kept}/{name}", KEPT_HINT, False)]
+        with pytest.raises(
+            DamagedFileError, match=rf"{path.name} is damaged.*; the current state does not need it"
+        ) as error:
+            Bundle.open(root, generation=kept)
+        assert "try `commonspace repair`" not in str(error.value)
+        path.unlink()
+        path.write_bytes(whole)
+    assert answers(root) == before
+    assert Bundle.open(root, generation=current).manifest.generation == current
+
+
+def test_what_is_damaged_of_a_kept_generation_and_of_its_changes_goes_with_it(root: Path) -> None:
+    kept = generations(root)[0]
+    last = max((root / "log").iterdir())
+    for path in (root / kept / "index.bin", last):
+        path.write_bytes(b"damage")
+    repair(root, drop_changes=True)
+    assert {left.hint for left in verify(root)} == {KEPT_HINT, KEPT_LOG_HINT}
+    for name in ("blue-mug", "red-shoe", "blue-shoe"):
+        delete(root, [name])
+        compact(root)
+    assert verify(root) == []
+
+
 def test_a_build_takes_over_the_shards_that_are_whole(toy_bundle: Path, tmp_path: Path) -> None:
     root, items = tmp_path / "bundle", toy_table()
     shutil.copytree(toy_bundle, root)
@@ -142,7 +177,9 @@ def test_changes_are_given_up_only_when_asked_to(root: Path) -> None:
     assert [(problem.path, problem.serving) for problem in report.left] == [(f"log/{last.name}", True)]
     report = repair(root, drop_changes=True)
     assert report.done == ("the changes from number 3 to 3 are given up",)
-    assert not [problem for problem in report.left if problem.serving]
+    (left,) = report.left
+    assert (left.path, left.serving, left.hint) == (f"log/{last.name}", False, KEPT_LOG_HINT)
+    assert repair(root, drop_changes=True).done == ()
     assert "red-mug" not in Bundle.open(root).items
     assert "red-shoe" in Bundle.open(root).items
     assert delete(root, ["blue-mug"]).batch == 4
