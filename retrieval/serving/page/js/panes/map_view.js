@@ -10,6 +10,7 @@ const RAMP = [[46, 89, 168], [86, 163, 143], [240, 196, 83]];
 export class MapView {
   constructor(canvas, handlers) {
     Object.assign(this, { canvas, handlers, xs: new Float32Array(0), ys: new Float32Array(0), ids: [], codes: null, kind: "groups", only: null, lit: [], query: null, marking: false, lasso: null, hovered: -1, scale: 1, x: 0, y: 0 });
+    Object.assign(this, { width: canvas.clientWidth, height: canvas.clientHeight }); // read here and in resize() alone: each read may lay out the page
     this.context = canvas.getContext("2d");
     this.pointers = new Map();
     new ResizeObserver(() => this.resize()).observe(canvas);
@@ -45,6 +46,7 @@ export class MapView {
 
   resize() {
     const ratio = Math.min(devicePixelRatio || 1, 2), { clientWidth, clientHeight } = this.canvas;
+    Object.assign(this, { width: clientWidth, height: clientHeight });
     if (!clientWidth) return;
     this.ratio = ratio;
     this.canvas.width = clientWidth * ratio;
@@ -52,8 +54,6 @@ export class MapView {
     this.draw();
   }
 
-  get width() { return this.canvas.clientWidth; }
-  get height() { return this.canvas.clientHeight; }
   get across() { return this.scale * Math.max(1, this.width - 2 * EDGE); } // pixels that the whole map takes now
   get down() { return this.scale * Math.max(1, this.height - 2 * EDGE); }
   toScreen(x, y) { return [(x - this.x) * this.across + this.width / 2, (y - this.y) * this.down + this.height / 2]; }
