@@ -131,7 +131,8 @@ def service_for(config: ServiceConfig, encoder: Encoder | None = None) -> Servic
     if config.events is not None:
         from retrieval.serving.events.event_log import EventLog  # loads sqlalchemy
 
-        service.events = EventLog.open(config.events)
+        service.events = log = EventLog.open(config.events)
+        served.events_problem = lambda: log.problem
     if config.admin_token is not None:
         service.jobs = JobRunner(config, service.served)
     if config.scenarios is not None:

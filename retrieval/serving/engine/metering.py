@@ -10,9 +10,9 @@ Reason = Literal[
     "queue_full", "deadline", "stopping", "opening", "client_gone", "events_busy", "access", "host", "body"
 ]
 REASONS: tuple[Reason, ...] = get_args(Reason)
-Problem = Literal["bundle", "recall", "scenarios"]
-"""Why a service is degraded: the bundle cannot be followed or is damaged, its index finds too little, or scenarios
-cannot answer."""
+Problem = Literal["bundle", "recall", "scenarios", "events"]
+"""Why a service is degraded: the bundle cannot be followed or is damaged, its index finds too little, scenarios
+cannot answer, or the last write of live events failed."""
 
 Observer = Callable[[RequestContext, str, int], None]
 """Is called with each request when it was answered, with the template of its route and its status."""

@@ -117,6 +117,7 @@ class ServedBundle:
     Attributes:
         view: What is served now; replaced as a whole.
         checks: Say by name what cannot answer by what is served, and why; called before it is served.
+        events_problem: Says why the last write of live events failed; None where it did not.
 
     Raises:
         BundleError: When there is no bundle, or it is damaged.
@@ -135,6 +136,7 @@ class ServedBundle:
         self._following = threading.Lock()
         self.others = OpenVersions(self._opened, open_versions)
         self.checks: list[Callable[[View], Mapping[str, str]]] = []
+        self.events_problem: Callable[[], str | None] = lambda: None
         self._pins: frozenset[Version] = frozenset()
         self._encoders: WeakValueDictionary[str, SharedEncoder] = WeakValueDictionary()
         self.root = Path(path).absolute()  # one name of it in all messages
@@ -167,6 +169,8 @@ class ServedBundle:
             brief: Only name what a check finds, for those who may not know what the bundle holds.
         """
         found = [problem for problem in (self.files.damaged, self.problem, self.degraded) if problem is not None]
+        if (events := self.events_problem()) is not None:
+            found.append(f"the last write of live events failed{'; /status says why' if brief else f': {events}'}")
         checked = [one for check in self.checks for one in check(self.view).items()]
         return [*found, *(f"{name} cannot answer; /status says why" if brief else why for name, why in checked)]
 
@@ -244,6 +248,7 @@ class ServedBundle:
             "bundle": problem is not None or self.files.damaged is not None,
             "recall": self.degraded is not None,
             "scenarios": any(check(self.view) for check in self.checks),
+            "events": self.events_problem() is not None,
         }
         until = served.retriever.bundle.manifest.learned.get("until")
         self._meter.serving(served.generation, served.change, recall, problems, 0.0 if until is None else float(until))

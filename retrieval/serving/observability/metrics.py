@@ -100,7 +100,7 @@ class Metrics:
         self._depth = {kind: depth.labels(kind) for kind in get_args(Kind)}
         degraded = Gauge(
             "commonspace_degraded",
-            "1 while the bundle cannot be followed, its recall is below what it promises, or scenarios cannot answer.",
+            "1 while the bundle cannot be followed, its recall is low, scenarios cannot answer, or live events fail.",
             ["reason"],
             registry=of,
             multiprocess_mode="livemax",

@@ -22,6 +22,7 @@ from retrieval.serving.engine.request import CURRENT, RequestContext
 from retrieval.serving.events import Appended, Event, EventLog, users, writer
 from retrieval.serving.events.database import now
 from tests.retrieval.serving.conftest import WRITE, Started
+from tests.retrieval.serving.observability.scraping import scraped
 
 TOKEN = {"authorization": f"Bearer {WRITE}"}
 
@@ -70,7 +71,15 @@ def test_what_was_refused_while_the_database_was_locked_is_not_done_later(
             assert error["message"].startswith("the log of live events did not begin to write in time: its database is")
             assert error["message"].endswith("nothing was written")
             assert error["hint"] == "send it again"
+        until(lambda: scraped(client).value("commonspace_degraded", reason="events") == 1)
+        ready = client.get("/ready")
+        assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+        assert ready.json()["problems"] == ["the last write of live events failed; /status says why"]
+        (why,) = client.get("/status").json()["problems"]
+        assert why.startswith("the last write of live events failed: the log of live events did not begin to write")
     until(lambda: client.post("/events", json=event("dan", "dan"), headers=TOKEN).status_code == 200)
+    assert client.get("/ready").json()["status"] == "ready"
+    until(lambda: scraped(client).total("commonspace_degraded") == 0)
     assert ids_of(client, "ann") == ["ann"]
     assert ids_of(client, "bob") == ["bob"]  # who is not anon
     assert ids_of(client, "cas") == []
