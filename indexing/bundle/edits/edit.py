@@ -217,7 +217,7 @@ def _put_items(
     has_vector[new_ids.rows(unchanged_ids)] = False
     added_ids = dict.fromkeys(new_ids[row] for row in np.flatnonzero(has_vector))
     embeddings = to_table([record for record in records if record.item_id in added_ids], encoder.info.dim)
-    batch = Batch(0, encoder.info.fingerprint, (), embeddings, attributes.filter(pa.array(has_vector)))
+    batch = Batch(0, encoder.info.fingerprint, (), embeddings, _kept(attributes, has_vector, bundle))
     replaced = len(bundle.items.known(added_ids))
     report = EditReport(
         added=len(added_ids) - replaced,
@@ -259,6 +259,20 @@ def _cast_attributes(catalogue: Catalogue, schema: pa.Schema) -> pa.Table:
                 "give values of that type, or name the column differently"
             ) from error
     return table
+
+
+def _kept(attributes: pa.Table, is_put: Mask, bundle: Bundle) -> pa.Table:
+    """Give the attributes of items that are put in, without columns new to the bundle in which none has a value.
+
+    Else a misspelt name in a row that is rejected would be an attribute for good.
+    """
+    table, known = attributes.filter(pa.array(is_put)), bundle.attributes.column_names
+    without = [
+        name
+        for name, column in zip(table.column_names, table.columns, strict=True)
+        if name not in known and column.null_count == len(column)
+    ]
+    return table.drop_columns(without)
 
 
 def commit_batch(bundle: Bundle, batch: Batch, report: EditReport) -> EditReport:

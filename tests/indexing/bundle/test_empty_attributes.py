@@ -6,12 +6,14 @@ import pyarrow as pa
 import pytest
 
 from indexing.bundle.bundle import Bundle
-from indexing.bundle.edits.edit import add, delete
+from indexing.bundle.edits.edit import add, delete, upsert
 from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import InputError
 from retrieval import Retriever, compact
 from retrieval.serving.insight.facets import facets_of
 from tests.toy import ToyEncoder
+
+ROWS = pa.schema([(name, pa.string()) for name in ("item_id", "title", "tittle", "colour")])
 
 
 def sized(name: str, size: object) -> Catalogue:
@@ -38,3 +40,22 @@ def test_an_attribute_stays_when_no_item_has_it_any_more(own_toy_bundle: Path) -
     assert Bundle.open(root).batches == ()
     add(root, sized("huge", 9), ToyEncoder())
     assert large(root) == ["huge"]
+
+
+def test_a_column_that_only_rejected_rows_have_is_no_attribute(own_toy_bundle: Path) -> None:
+    root = own_toy_bundle
+    before = Bundle.open(root).attributes.schema.names
+    rows = [
+        {"item_id": "lost", "tittle": "a lamp"},
+        {"item_id": "lamp", "title": "a lamp", "colour": "red"},
+        {"item_id": "mug", "title": "a mug", "colour": None},
+    ]
+    report = upsert(root, Catalogue.from_arrow(pa.Table.from_pylist(rows, schema=ROWS)), ToyEncoder())
+    assert (report.added, sum(report.rejected.values())) == (2, 1)
+    after = Bundle.open(root)
+    assert after.attributes.schema.names == [*before, "colour"]
+    assert after.attributes.take(pa.array(after.items.rows(["lamp", "mug"]))).column("colour").to_pylist() == [
+        "red",
+        None,
+    ]
+    assert compact(root).attributes.schema.names == [*before, "colour"]
