@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,11 @@ class Manifest:
                 f"{path} needs format {version} with features {sorted(features)}; this version reads formats "
                 f"{READ_VERSIONS} with {sorted(KNOWN_FEATURES)}: upgrade commonspace, or build the bundle again"
             )
+        if unknown := sorted(data.keys() - {field_.name for field_ in fields(cls)}):
+            raise BundleError(
+                f"{path} has fields that this version does not know: {', '.join(unknown)[:200]}; it was perhaps "
+                "written by a newer release: upgrade commonspace"
+            )
         if misfit_ := misfit(data, _SCHEMA):
             raise DamagedFileError(f"{path} cannot be used: {misfit_}; {REPAIR_HINT}")
         try:
@@ -136,7 +141,7 @@ class Manifest:
             lists = {name: tuple(data.get(name, ())) for name in ("features", "compacts")}
             manifest = cls(encoder=encoder, files=files, **{**data, **lists})
         except (KeyError, TypeError, ValueError) as error:
-            raise DamagedFileError(f"{path} lacks a field or has one too many ({error}); {REPAIR_HINT}") from error
+            raise DamagedFileError(f"{path} lacks a field ({error}); {REPAIR_HINT}") from error
         if min(manifest.items, encoder.dim) < 1 or min(manifest.batches, manifest.sequence) < 0:
             raise DamagedFileError(f"{path} counts {manifest.items} items of {encoder.dim} dimensions; {REPAIR_HINT}")
         if unsafe := [record.name for record in files if not is_file_name(record.name)]:

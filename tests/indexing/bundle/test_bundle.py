@@ -135,6 +135,9 @@ def test_no_bundle_and_newer_bundles_are_refused(root: Path, tmp_path: Path) -> 
     manifest.write_bytes(seal(data | {"format_version": 99}))
     with pytest.raises(BundleError, match="needs format 99"):
         Bundle.open(root)
+    manifest.write_bytes(seal(data | {"later": []}))
+    with pytest.raises(BundleError, match=r"does not know: later; .* newer release: upgrade commonspace$"):
+        Bundle.open(root)
     outside = [{"name": "../../secret", "size": 1, "sha256": "0"}]
     manifest.write_bytes(seal(data | {"files": outside}))
     with pytest.raises(DamagedFileError, match="names files outside"):
