@@ -141,7 +141,7 @@ def test_refusals_are_counted_by_reason(live: TestClient, started: Started, shop
 
 
 def test_a_log_that_is_busy_is_counted(live: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise EventsBusyError("too much waits; try again later")
 
     monkeypatch.setattr("retrieval.serving.events.event_log.EventLog.append", fail)
