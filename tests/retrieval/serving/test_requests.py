@@ -241,3 +241,10 @@ def test_caps_without_a_cap_are_refused(client: TestClient) -> None:
     answer = client.post("/search", json={"texts": ["red"], "diversify": {"method": "caps"}})
     assert answer.status_code == 422
     assert "method 'caps' needs caps" in error_of(answer)["message"]
+
+
+@pytest.mark.parametrize("path", ["/", "/live", "/ready"])
+def test_balancers_may_ask_by_head(client: TestClient, path: str) -> None:
+    head, got = client.head(path), client.get(path)
+    assert (head.status_code, head.headers["content-type"]) == (200, got.headers["content-type"])
+    assert "head" not in client.get("/openapi.json").json()["paths"].get(path, {})

@@ -30,12 +30,14 @@ router = APIRouter(tags=["health"])
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
+@router.head("/live", include_in_schema=False)
 @router.get("/live", response_model=Live, summary="Whether the process answers")
 async def live() -> Response:
     """Outside of the queues."""
     return Response(b'{"status":"live"}', media_type="application/json")
 
 
+@router.head("/ready", include_in_schema=False)
 @router.get("/ready", response_model=Ready, summary="Whether queries are answered", responses={503: {"model": Ready}})
 async def ready(service: ServiceDep) -> Response:
     """Outside of the queues; 503 while the service stops, and once a file of the bundle is found to be damaged."""

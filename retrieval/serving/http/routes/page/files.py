@@ -63,6 +63,7 @@ def files() -> dict[str, PageFile]:
     return found
 
 
+@router.head("/")
 @router.get("/")
 async def index(request: Request) -> Response:
     """Give the page."""
