@@ -9,6 +9,7 @@ from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from indexing.bundle.bundle import Bundle
+from indexing.bundle.maintenance.watched_changes import WatchedChanges
 from indexing.encoders import Encoder
 from indexing.errors import CommonspaceError, GenerationError
 from indexing.filesystem.file_checks import Check, CheckProgress
@@ -116,6 +117,7 @@ class ServedBundle:
 
     Attributes:
         view: What is served now; replaced as a whole.
+        damaged_changes: Which of the changes is damaged since it was read, if one is.
         checks: Say by name what cannot answer by what is served, and why; called before it is served.
         events_problem: Says why the last write of live events failed; None where it did not.
 
@@ -144,6 +146,8 @@ class ServedBundle:
         shared = None if encoder is None else self._shared(encoder)
         self.view = View(Served.of(Retriever(bundle, shared or self._encoder_of(bundle))), {})
         self.problem: str | None = None
+        self.damaged_changes: str | None = None
+        self._changes = WatchedChanges()
         self._note(None)
 
     @property
@@ -163,12 +167,16 @@ class ServedBundle:
         return f"the recall of the index is below its target: {', '.join(status.reasons)}" if status.degraded else None
 
     def problems(self, *, brief: bool = False) -> list[str]:
-        """Say what is wrong with what is served: it cannot be followed, finds too little, or lacks what a check wants.
+        """Say what is wrong with what is served: damage, it cannot be followed, finds too little, or fails a check.
 
         Args:
             brief: Only name what a check finds, for those who may not know what the bundle holds.
         """
-        found = [problem for problem in (self.files.damaged, self.problem, self.degraded) if problem is not None]
+        found = [
+            problem
+            for problem in (self.files.damaged, self.problem, self.damaged_changes, self.degraded)
+            if problem is not None
+        ]
         if (events := self.events_problem()) is not None:
             found.append(f"the last write of live events failed{'; /status says why' if brief else f': {events}'}")
         checked = [one for check in self.checks for one in check(self.view).items()]
@@ -227,11 +235,19 @@ class ServedBundle:
                 for why in unanswered:
                     LOG.warning("%s", why)
             self.others.follow(self.current, self._followed)
+            self._look_at_changes()
         except (CommonspaceError, OSError) as error:
             self._note(f"{type(error).__name__}: {error}")
             return False
         self._note(None)
         return after is not None
+
+    def _look_at_changes(self) -> None:
+        """Note damage of the changes that are served from memory, which an edit or a restart would meet."""
+        found = self._changes.damage(self.current.retriever.bundle)
+        if found is not None and found != self.damaged_changes:
+            LOG.warning("%s", found)
+        self.damaged_changes = found
 
     def _newer(self, before: Retriever) -> Retriever | None:
         """Open the state that is current now; None where it is served already."""
@@ -245,7 +261,7 @@ class ServedBundle:
         self.problem = problem
         served, recall = self.current, self.current.retriever.status.recall
         problems: dict[Problem, bool] = {
-            "bundle": problem is not None or self.files.damaged is not None,
+            "bundle": any(one is not None for one in (problem, self.damaged_changes, self.files.damaged)),
             "recall": self.degraded is not None,
             "scenarios": any(check(self.view) for check in self.checks),
             "events": self.events_problem() is not None,

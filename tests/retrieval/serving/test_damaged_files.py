@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from indexing.bundle.bundle import Bundle
+from indexing.bundle.edits.edit import delete
+from indexing.bundle.maintenance.watched_changes import WatchedChanges
 from indexing.errors import DamagedFileError, InputError
 from indexing.filesystem import file_checks, fsops
 from retrieval.retriever.learned_parts import repair
@@ -74,6 +76,54 @@ def test_damage_that_the_background_finds_ends_the_answers_until_it_is_mended(
     assert service.served.files.check == "background"
     assert client.get("/ready").json()["status"] == "ready"
     assert client.post("/similar", json={"item_ids": ["red-mug"]}).status_code == 200
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_a_change_that_is_damaged_while_it_is_served_is_told_before_an_edit_meets_it(
+    started: Started, own_shop: Path, caplog: pytest.LogCaptureFixture, is_lost: bool
+) -> None:
+    delete(own_shop, ["red-mug"])
+    client = started(own_shop, poll_seconds=3600)
+    served, first = client.app.state.service.served, {"texts": ["red mug"], "k": 3}  # type: ignore[attr-defined]
+    before = client.post("/search", json=first).json()["results"]
+    served.follow()
+    assert client.get("/ready").json()["status"] == "ready"
+    (path,) = (own_shop / "log").glob("*.arrow")
+    whole = path.read_bytes()
+    path.unlink()
+    if not is_lost:
+        path.write_bytes(whole[:-1] + b"?")
+    for _ in range(2):
+        served.follow()
+    ready = client.get("/ready")
+    assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+    (problem,) = ready.json()["problems"]
+    assert "lacks batch 1" in problem if is_lost else f"{path.name} is damaged" in problem
+    assert problem.endswith("or run `commonspace repair --drop-changes`")
+    assert str(own_shop) not in ready.text
+    assert len(caplog.records) == 1
+    assert 'commonspace_degraded{reason="bundle"} 1.0' in client.get("/metrics").text
+    assert client.post("/search", json=first).json()["results"] == before
+    with pytest.raises(DamagedFileError):
+        delete(own_shop, ["red-shoe"])
+    path.write_bytes(whole)
+    served.follow()
+    assert client.get("/ready").json()["status"] == "ready"
+    delete(own_shop, ["red-shoe"])
+    assert served.follow()
+    assert client.get("/ready").json()["problems"] == []
+
+
+def test_changes_that_were_folded_in_meanwhile_are_not_missed(own_shop: Path) -> None:
+    delete(own_shop, ["red-mug"])
+    bundle, changes = Bundle.open(own_shop), WatchedChanges()
+    assert changes.damage(bundle) is None
+    for path in (own_shop / "log").glob("*.arrow"):
+        path.write_bytes(b"damage")
+    assert "is damaged" in str(changes.damage(bundle))
+    repair(own_shop, drop_changes=True)
+    assert changes.damage(bundle) is None
+    assert changes.damage(Bundle.open(own_shop)) is None
 
 
 def test_a_small_bundle_is_compared_before_the_first_answer(started: Started, shop: Path) -> None:
