@@ -46,10 +46,13 @@ def without_places(text: str, bundle: Path, log: str | None = None) -> str:
 
     >>> without_places("/srv/shop/jobs/20260102-add-1/items.jsonl is empty", Path("/srv/shop"))
     'the uploaded items.jsonl is empty'
+    >>> without_places("no space for /srv/shop/jobs/20260102-add-1/job.json", Path("/srv/shop"))
+    'no space for the record of the job'
     >>> without_places("/srv/shop has no index of words, /srv/shop-2 has", Path("/srv/shop"))
     'the bundle has no index of words, /srv/shop-2 has'
     """
     folder = re.escape(str(bundle.absolute()))
+    text = re.sub(rf"{folder}/jobs/[\w-]+/job\.json(?!\w)", "the record of the job", text)
     text = re.sub(rf"{folder}/jobs/[\w-]+/(?=\w)", "the uploaded ", text)
     text = re.sub(rf"{folder}(?![\w-])", "the bundle", text)
     return text if log is None else text.replace(log, "the log of live events")

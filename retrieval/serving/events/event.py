@@ -68,7 +68,11 @@ def impressions(
 ) -> list[Event]:
     """Give the impressions of an answer, by its request_id; they have names of their own, and count once.
 
-    An answer to several users has one request_id: the names differ by the user, or else by the session.
+    An answer to several users has one request_id: the names differ by the user, or else by the session. They differ by
+    the item too, so that other items of the answer, as those of a second page, may be sent later.
+
+    Raises:
+        InteractionsError: When an item is named twice.
 
     >>> shown = impressions(["mug", "cup"], "r1", user_id="ann")
     >>> [(one.position, one.item_id) for one in shown]
@@ -76,11 +80,14 @@ def impressions(
     >>> shown == impressions(["mug", "cup"], "r1", user_id="ann")
     True
     """
+    if len(set(item_ids)) < len(item_ids):
+        twice = next(item for place, item in enumerate(item_ids) if item in item_ids[:place])
+        raise InteractionsError(f"item_ids names {twice!r} twice, which an answer shows once; name each item once")
     whose = user_id or f"{SESSION}{session_id}"
     common: dict[str, Any] = {"user_id": user_id, "session_id": session_id, "time": time, "variant": variant}
     common |= {"type": IMPRESSION, "request_id": request_id}
     return [
-        Event(item_id, position=place, event_id=f"shown:{_digest(whose, request_id)}:{place}", **common)
+        Event(item_id, position=place, event_id=f"shown:{_digest(whose, request_id, item_id)}", **common)
         for place, item_id in enumerate(item_ids, start=1)
     ]
 

@@ -147,6 +147,14 @@ def test_impressions_are_no_interactions_and_are_read_as_impressions(log: EventL
     assert [event["position"] for event in log.events_of("ann", before=last["sequence"])] == [2, 1]
 
 
+def test_each_item_of_an_answer_counts_once_also_where_its_pages_are_sent_one_by_one(log: EventLog) -> None:
+    pages = ["deer", "fox"], ["owl"], ["fox"]
+    done = [log.append(impressions(page, "r1", user_id="ann")) for page in pages]
+    assert [(one.accepted, one.duplicates) for one in done] == [(2, 0), (1, 0), (0, 1)]
+    with pytest.raises(InteractionsError, match="item_ids names 'deer' twice"):
+        impressions(["deer", "owl", "deer"], "r2", user_id="ann")
+
+
 def test_an_answer_to_several_users_was_shown_to_each_of_them(log: EventLog) -> None:
     shown = [
         *impressions(["mug", "cup"], "r1", user_id="ann", time=NOW),
