@@ -14,6 +14,7 @@ from retrieval.serving.schemas.queries import RecommendRequest
 if TYPE_CHECKING:
     from retrieval.serving.events.event_log import EventLog
 
+COUNTING_RULES = ("frequency_cap", "rotate")
 ServedBy: TypeAlias = Callable[[Version], Served]
 
 
@@ -92,7 +93,21 @@ def _assigned(scenarios: Scenarios, name: str, body: RecommendRequest, served_by
     served = served_by(applied.version)
     if (problem := scenarios.problem(name, served.retriever)) is not None:
         raise InputError(problem)
-    return Assignment(applied, served, name)
+    return Assignment(_without_rules_of_users(name, applied, body), served, name)
+
+
+def _without_rules_of_users(name: str, applied: RecommendRequest, body: RecommendRequest) -> RecommendRequest:
+    """Leave out what a scenario says of what users were shown, where the request names no user; a note says so."""
+    if body.histories is None or "rules" in body.model_fields_set:
+        return applied
+    kept = [rule for rule in applied.rules if rule.get("rule") not in COUNTING_RULES]
+    if len(kept) == len(applied.rules):
+        return applied
+    current_request().notes.append(
+        f"scenario {name!r}: rules that count what was shown to a user ({', '.join(COUNTING_RULES)}) are left out, as "
+        "histories name no user; ask for user_ids or a session"
+    )
+    return applied.model_copy(update={"rules": kept})
 
 
 def _assigned_or_default(scenarios: Scenarios, name: str, body: RecommendRequest, served_by: ServedBy) -> Assignment:

@@ -156,6 +156,18 @@ def test_what_a_request_would_be_refused_for_is_found_at_the_start(
     Scenarios.of({"scenarios": {"capped": {"rules": rules, "attributes": "all"}}}).check(view)
 
 
+def test_rules_of_users_are_left_out_of_a_scenario_for_histories(started: Started, shop: Path, tmp_path: Path) -> None:
+    rules = [{"rule": "frequency_cap", "times": 1, "days": 1}, {"rule": "pin", "item_ids": ["blue-mug"]}]
+    path = tmp_path / "scenarios.json"
+    path.write_text(json.dumps({"scenarios": {"capped": {"rules": rules}}}))
+    client = started(shop, events=f"sqlite:///{tmp_path / 'events.db'}", scenarios=path)
+    answer = ask(client, histories=[["red-shoe"]])
+    assert items(answer)[0] == "blue-mug"
+    assert "'capped': rules that count what was shown" in answer["notes"][0]
+    assert not any("left out" in note for note in ask(client, user_ids=["ann"]).get("notes", []))
+    ask(client, 422, histories=[["red-shoe"]], rules=rules)
+
+
 @pytest.fixture
 def client(started: Started, shop: Path, tmp_path: Path) -> TestClient:
     path = tmp_path / "scenarios.json"
