@@ -83,7 +83,7 @@ def test_one_star_changes_nothing_but_what_is_seen(shop: Retriever) -> None:
 @pytest.mark.parametrize("lines", [[("u", "red-1", 1)], [("u", "red-1", 1), ("u", "blue-1", 2)]])
 def test_who_liked_nothing_has_no_taste(shop: Retriever, lines: list[tuple[str, str, int]]) -> None:
     filled = asked(shop, log(*lines, OTHER))["u"]  # by what was added last, as nothing else is known
-    assert [score for _, score in filled] == [-1.0, -2.0, -3.0]
+    assert [score for _, score in filled] == pytest.approx([-2 / 3, -5 / 6, -1], abs=1e-6)
     assert {name for name, _ in filled}.isdisjoint({item for _, item, _ in lines})
     assert len(asked(shop, log(*lines, OTHER))["v"]) == 3
 

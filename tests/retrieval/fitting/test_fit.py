@@ -251,7 +251,7 @@ def test_what_cannot_teach_is_refused(live: Path) -> None:
     weights = [1.0] * 5 + [-1.0] + [1.0] * (len(columns["user_id"]) - 6)
     with pytest.raises(InputError, match=r"1 interactions weigh less than nothing.*-1.0"):
         fit(live, Interactions.from_arrow(pa.table({**columns, "weight": weights})), SMALL)
-    with pytest.raises(InputError, match="split is 'users'; give one of 'both', 'user', 'time'"):
+    with pytest.raises(InputError, match=r"split is 'users', did you mean 'user'.; give one of 'both', 'user', 'time'"):
         fit(live, log(), replace(SMALL, split="users"))  # type: ignore[arg-type]
 
 

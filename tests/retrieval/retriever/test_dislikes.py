@@ -189,7 +189,7 @@ def test_what_is_said_of_the_last_times_is_read_or_refused(retriever: Retriever)
         retriever.recommend([[], ITEMS], 5, times=CLOCK)
     with pytest.raises(InputError, match=r"give last_times, too, or 'in_visit' as last_times"):
         retriever.pool([ITEMS], 5, times=[CLOCK])
-    with pytest.raises(InputError, match=r"last_times is 'visit'; .*in_visit"):
+    with pytest.raises(InputError, match=r"last_times is 'visit', did you mean 'in_visit'"):
         retriever.recommend([ITEMS], 5, times=CLOCK, last_times="visit")
     in_visit = retriever.recommend([ITEMS], 5, times=CLOCK, last_times="in_visit")
     assert in_visit.idle is None
