@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from indexing.bundle.current import read_state
-from indexing.bundle.generation import STAGED_ON, generations
+from indexing.bundle.generation import STAGED_ON, WORDS_SETTINGS, generations
 from indexing.bundle.maintenance.staged import staged
 from indexing.bundle.manifest import MANIFEST, Manifest
 from indexing.bundle.publish import may_follow
@@ -70,6 +70,7 @@ def _of(manifest: Manifest) -> dict[str, Any]:
         "items": manifest.items,
         "change": manifest.batches,
         "learned": list(manifest.features),
+        "words": WORDS_SETTINGS in {file.name for file in manifest.files},
         "until": manifest.learned.get("until"),
         "ndcg@10": measured.get("ndcg@10"),
     }

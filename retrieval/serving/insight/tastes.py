@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 from indexing.arrays import Vectors, unit
 from retrieval.models.features.attribute_values import Attribute
 from retrieval.retriever.retriever import Retriever
+from retrieval.serving.engine.request import current_request
 from retrieval.serving.insight.state_cache import per_state
 
 ITEM_ID = "item_id"
 MIN_ITEMS = 4  # of a value that is a taste
 MAX_SHARE = 0.5  # of all items: a value that most items have says nothing
 MAX_VALUES = 3_000
+MIN_LENGTH = 0.5  # of a taste, where items in unrelated directions give 1 on average: below it, they cancel each other
+CANCELLED = "likes and dislikes of this history nearly cancel each other: too little is known for a taste in words"
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +40,9 @@ class Directions:
 def tastes_of(retriever: Retriever, history: Sequence[str], weights: Sequence[float], most: int) -> dict[str, Any]:
     """Give the values nearest to the taste of a history, and those farthest from it.
 
+    There are none where likes and dislikes of nearly the same cancel each other, which is a note of the request: what
+    is left of the history then lies near some values by chance.
+
     Args:
         retriever: With the items.
         history: Of the user; an unknown item is an error.
@@ -48,9 +54,11 @@ def tastes_of(retriever: Retriever, history: Sequence[str], weights: Sequence[fl
         return {"near": [], "far": []}
     rows = retriever.items.rows(list(history))
     apart = unit(retriever.vectors[rows]) - _middle(retriever)
-    taste = np.asarray(weights, np.float32) @ apart
+    weighted = np.asarray(weights, np.float32)[:, np.newaxis] * apart
+    taste = weighted.sum(axis=0)
     length = float(np.linalg.norm(taste))
-    if length < 1e-9:
+    if length < max(MIN_LENGTH * float(np.linalg.norm(weighted)), 1e-9):
+        current_request().note(CANCELLED)
         return {"near": [], "far": []}
     scores = directions.vectors @ (taste / length)
     order = np.argsort(-scores, kind="stable")

@@ -173,6 +173,7 @@ class KeptGeneration(Body):
     items: int | None = None
     change: int | None = Field(default=None, description="The last change that it contains.")
     learned: list[str] | None = Field(default=None, description="The parts that were learned.")
+    words: bool | None = Field(default=None, description="Whether it has an index of words.")
     until: int | None = Field(default=None, description="Of the last event that it learned from, seconds since 1970.")
     ndcg_at_10: dict[str, float] | None = Field(default=None, alias="ndcg@10")
     problem: str | None = Field(default=None, description="Why it cannot be read.")

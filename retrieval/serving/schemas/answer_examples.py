@@ -132,12 +132,12 @@ GENERATIONS: list[Any] = [
         "generations": [
             {
                 "generation": GENERATION, "created": "2026-01-02T03:04:05+00:00", "items": 20, "change": 0,
-                "learned": ["behaviour", "reranker"], "until": 1767225600,
+                "learned": ["behaviour", "reranker"], "words": True, "until": 1767225600,
                 "ndcg@10": {"behaviour": 1.0, "frozen": 0.354, "reranker": 1.0}, "state": "current",
             },
             {
                 "generation": EARLIER, "created": "2026-01-02T03:04:05+00:00", "items": 20, "change": 0, "learned": [],
-                "until": 1767225600, "ndcg@10": None, "state": "kept",
+                "words": False, "until": 1767225600, "ndcg@10": None, "state": "kept",
             },
         ],
     },
@@ -196,7 +196,7 @@ TASTES: list[Any] = [
 STATUS: list[Any] = [
     {
         "request_id": REQUEST, "generation": GENERATION, "change": 1, "created": "2026-01-02T03:04:05+00:00",
-        "promised_recall": 0.95, "recall": {"history": 1.0, "item": 1.0}, "problems": [],
+        "batches_since": 1, "promised_recall": 0.95, "recall": {"history": 1.0, "item": 1.0}, "problems": [],
         "files": {"check": "all", "files": 28, "checked": 28, "bytes": 170942, "bytes_checked": 170942},
         "learned": {"parts": ["behaviour", "reranker"], "interactions": 320, "until": "2026-01-01T00:00:00+00:00"},
         "words": True, "scenarios": [], "event_lag_seconds": None, "media": True, "routes": ["/search", "/recommend"],
@@ -208,13 +208,13 @@ KEPT: list[Any] = [
         "generations": [
             {
                 "generation": GENERATION, "created": "2026-01-02T03:04:05+00:00", "items": 20, "change": 0,
-                "learned": ["behaviour", "reranker"], "until": 1767225600,
+                "learned": ["behaviour", "reranker"], "words": True, "until": 1767225600,
                 "ndcg@10": {"behaviour": 1.0, "frozen": 0.354, "reranker": 1.0}, "served": True, "open": True,
                 "staged": False,
             },
             {
                 "generation": EARLIER, "created": "2026-01-02T03:04:05+00:00", "items": 20, "change": 0, "learned": [],
-                "until": 1767225600, "ndcg@10": None, "served": False, "open": False, "staged": False,
+                "words": False, "until": 1767225600, "ndcg@10": None, "served": False, "open": False, "staged": False,
             },
         ],
     },

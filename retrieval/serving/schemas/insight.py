@@ -112,6 +112,7 @@ class StatusAnswer(Named):
     model_config = examples(answer_examples.STATUS)
 
     created: str = Field(description="When the generation was made.")
+    batches_since: int = Field(description="Batches of changes since the generation was made.")
     promised_recall: float = Field(description="Of the nearest items, the share that a search is to find.")
     recall: dict[str, float] = Field(description="What it found of each kind of query when it was opened.")
     problems: list[str]

@@ -1,6 +1,7 @@
 """The page in Debian's Chromium, over a service in a thread, some of whose items have hostile titles."""
 
 import contextlib
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -136,8 +137,12 @@ def watched(request: pytest.FixtureRequest, browser: "Browser", address: str) ->
 
 @pytest.fixture
 def live_address(page_bundle: Path, tmp_path: Path) -> Iterator[str]:
-    """The address of a service with an empty log of live events."""
-    config = ServiceConfig(page_bundle, events=f"sqlite:///{tmp_path / 'events.db'}", write_token=WRITE)
+    """The address of a service with an empty log of live events, and a scenario that all users have."""
+    scenarios = tmp_path / "scenarios.json"
+    varied = {"diversify": {"strength": 0.4}, "num_candidates": 24}
+    scenarios.write_text(json.dumps({"scenarios": {"plain": {}, "varied": varied}, "shares": {"varied": 1}}))
+    events = f"sqlite:///{tmp_path / 'events.db'}"
+    config = ServiceConfig(page_bundle, events=events, write_token=WRITE, scenarios=scenarios)
     with listening(config) as (found, _):
         yield found
 

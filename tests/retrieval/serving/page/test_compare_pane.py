@@ -131,7 +131,9 @@ def test_a_staged_generation_is_named_so_and_compared(browser: "Browser", staged
         page.get_by_role("searchbox", name="Words to search for").fill("red mug")
         page.keyboard.press("Enter")
         page.get_by_role("tab", name="Compare").click()
-        page.get_by_role("combobox", name="Search by, B").select_option("vector")  # it has no index of words
+        search_by = page.get_by_role("combobox", name="Search by, B")
+        expect(search_by).to_have_value("hybrid")
+        expect(search_by.locator("option:checked")).to_have_text("By meaning and words (hybrid)")
         generation = page.get_by_role("combobox", name="Generation, B")
         expect(generation.locator("option")).to_have_count(4)
         label = re.compile(r"^Staged · .* · nothing learned$")
@@ -140,10 +142,32 @@ def test_a_staged_generation_is_named_so_and_compared(browser: "Browser", staged
             generation.select_option(name)
         expect(generation.locator("option:checked")).to_have_text(label)
         expect(page.locator("#pane-compare .said").nth(1)).to_have_text(
-            re.compile(rf"^Generation {name[-8:]}, learned nothing\.")
+            re.compile(rf"^Generation {name[-8:]}, learned nothing\. Searched by meaning alone: .* no index of words")
         )
+        expect(search_by).to_have_value("vector")
+        expect(search_by.locator("option[value=hybrid]")).to_be_disabled()
         assert answered.value.json()["generation"] == name
         assert keys(page, "B") == [hit["item_id"] for hit in answered.value.json()["results"][0]["hits"]]
+        generation.select_option("")
+        expect(search_by).to_have_value("hybrid")
+
+
+def test_pictures_of_any_shape_are_whole(watched: Watched) -> None:
+    page = watched.page
+    page.get_by_role("searchbox", name="Words to search for").fill("red mug")
+    page.keyboard.press("Enter")
+    page.get_by_role("tab", name="Compare").click()
+    page.locator("#pane-compare .thumb img").first.wait_for()
+    boxes = page.locator("#pane-compare .thumb img").first.evaluate(
+        """async (image) => {
+            const canvas = new OffscreenCanvas(40, 120);
+            canvas.getContext("2d").fillRect(0, 0, 40, 120);
+            image.src = URL.createObjectURL(await canvas.convertToBlob());
+            await image.decode();
+            return [image, image.parentElement].map((node) => [node.getBoundingClientRect().height, node.clientHeight]);
+        }"""
+    )
+    assert boxes[0][0] == boxes[1][1] > 30
 
 
 def test_a_generation_that_was_collected_is_left(watched: Watched, page_bundle: Path) -> None:

@@ -12,11 +12,13 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from indexing.bundle.edits.edit import delete
 from retrieval import Retriever
+from retrieval.retriever.learned_parts import compact
 from retrieval.serving.http.routes.page import insight
 from retrieval.serving.insight import space_map
 from retrieval.serving.insight.space_map import Plane, Points, _points
-from retrieval.serving.insight.tastes import tastes_of
+from retrieval.serving.insight.tastes import CANCELLED, tastes_of
 from tests.retrieval.serving.conftest import READ, WRITE, Started
 from tests.toy import toy_file
 
@@ -152,12 +154,34 @@ def test_tastes_are_words_that_the_items_of_a_history_share(retriever: Retriever
     assert tastes_of(retriever, [], [], 3) == {"near": [], "far": []}
 
 
+def test_a_taste_of_likes_and_dislikes_that_cancel_each_other_has_no_words(client: TestClient) -> None:
+    asked = {"history": ["red-mug", "red-mug", "blue-lamp", "blue-lamp"], "weights": [1, -0.8, 1, -0.9]}
+    answer = client.post("/tastes", json=asked).json()
+    assert (answer["near"], answer["far"]) == ([], [])
+    assert answer["notes"] == [CANCELLED]
+    for weights in ([1, 0.8, 1, 0.9], [1, 0.8, -1, -0.9]):  # unlike items, of which nothing cancels
+        answer = client.post("/tastes", json=asked | {"weights": weights}).json()
+        assert answer["near"]
+        assert "notes" not in answer
+
+
 def test_status_says_what_is_promised_and_kept(client: TestClient) -> None:
     body = client.get("/status").json()
     assert body["promised_recall"] == 0.95
     assert body["recall"]["text"] >= 0.95
     assert body["learned"]["interactions"] > 0
     assert body["media"] is False
+    assert body["batches_since"] == 0
+
+
+def test_batches_are_counted_since_the_generation(started: Started, own_shop: Path) -> None:
+    for item in ("red-mug", "blue-mug"):
+        delete(own_shop, [item])
+    body = started(own_shop).get("/status").json()
+    assert (body["change"], body["batches_since"]) == (2, 2)
+    compact(own_shop)
+    body = started(own_shop).get("/status").json()
+    assert (body["change"], body["batches_since"]) == (2, 0)
 
 
 def test_status_gives_the_age_of_the_last_event_and_none_of_an_empty_log(

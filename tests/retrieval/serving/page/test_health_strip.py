@@ -29,7 +29,7 @@ def test_the_strip_says_what_is_promised_and_found(watched: Watched, has_no_viol
     expect(strip).to_contain_text("100 % found, 95 % promised")
     expect(strip).to_contain_text("not yet asked")
     has_no_violations(page)
-    strip.get_by_role("button", name="Details").click()
+    strip.get_by_role("button", name="Details", exact=True).click()
     dialog = page.get_by_role("dialog")
     row = dialog.get_by_role("row", name=re.compile("^text queries"))
     expect(row).to_contain_text("95 %")
@@ -39,6 +39,26 @@ def test_the_strip_says_what_is_promised_and_found(watched: Watched, has_no_viol
     has_no_violations(page)
     page.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
+
+
+def test_changes_are_counted_since_the_generation(watched: Watched) -> None:
+    page = watched.page
+    for since, strip, row in (
+        (0, r"Generation\w{8}Recall", "0 batches"),
+        (1, r"Generation\w{8} \+ 1Recall", "1 batch"),
+    ):
+        page.evaluate(
+            """async (since) => {
+                const { state } = await import("./page/js/store.js");
+                Object.assign(state.status, { change: 4, batches_since: since });
+                (await import("./page/js/parts/health.js")).draw();
+            }""",
+            since,
+        )
+        expect(page.get_by_role("contentinfo")).to_contain_text(re.compile(strip))
+        page.get_by_role("button", name="Details", exact=True).click()
+        expect(page.get_by_role("row", name=re.compile("^Changes since"))).to_have_text(f"Changes since{row}")
+        page.keyboard.press("Escape")
 
 
 def test_a_p99_needs_twenty_requests(watched: Watched) -> None:
@@ -62,7 +82,7 @@ def test_a_p99_needs_twenty_requests(watched: Watched) -> None:
 def test_an_empty_log_has_no_last_event(live: Watched, live_address: str) -> None:
     page, strip = live.page, live.page.get_by_role("contentinfo")
     expect(strip).to_contain_text("no events yet")
-    strip.get_by_role("button", name="Details").click()
+    strip.get_by_role("button", name="Details", exact=True).click()
     expect(page.get_by_role("row", name=re.compile("^Last event"))).to_contain_text("no events yet")
     page.keyboard.press("Escape")
     event = {"user_id": "ann", "item_id": "red-mug", "type": "like"}
@@ -70,5 +90,5 @@ def test_an_empty_log_has_no_last_event(live: Watched, live_address: str) -> Non
     assert answer.status == 200
     page.evaluate("import('./page/js/parts/health.js').then((health) => health.refresh())")
     expect(strip).to_contain_text("Eventsjust now")
-    strip.get_by_role("button", name="Details").click()
+    strip.get_by_role("button", name="Details", exact=True).click()
     expect(page.get_by_role("row", name=re.compile("^Last event"))).to_contain_text("just now")

@@ -77,7 +77,7 @@ def test_a_link_gives_words_items_filters_and_settings(
         filters = page.get_by_role("group", name="Filters that are set")
         expect(filters).to_contain_text("tags: mug")
         expect(filters).to_contain_text("price 2 to …")
-        expect(page.get_by_role("radio", name="Both")).to_be_checked()
+        expect(page.get_by_role("radio", name="Both (hybrid)")).to_be_checked()
         expect(page.get_by_role("checkbox", name="Fold alike")).not_to_be_checked()
         expect(page.locator("#pane-search .card-title").first).to_have_text("red mug")
         expect(page.locator(NOTE)).to_be_empty()

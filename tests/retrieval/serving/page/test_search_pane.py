@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from indexing.media.audio import sound_type
+from indexing.media.images import picture_format
 from tests.retrieval.serving.page.conftest import HOSTILE, Watched, playwright
 from tests.toy import picture
 
@@ -211,6 +213,7 @@ def test_a_cut_off_hides_low_scores(watched: Watched) -> None:
     slider.focus()
     page.keyboard.press("End")
     assert titles(page) == ["red shoe"]
+    expect(page.locator(".cutoff output")).to_contain_text(f", {before - 1} hidden")
     page.keyboard.press("Home")
     assert len(titles(page)) == before
 
@@ -229,6 +232,59 @@ def test_what_the_catalogue_lacks_is_said(watched: Watched) -> None:
     expect(page.locator("#pane-search .notice")).to_contain_text(
         "No good match. The catalogue probably has nothing for this (4 %"
     )
+    page.evaluate("location.hash = '#search?q=zeppelin&is.tags=mug'")
+    expect(page.locator("#pane-search .notice")).to_contain_text(
+        "Nothing under this filter matches well. Among the items with tags: mug is probably nothing for this (4 %"
+    )
+    page.get_by_role("button", name="Remove the filter", exact=True).click()
+    expect(page.locator("#pane-search .notice")).to_contain_text("The catalogue probably has nothing")
+    expect(page.locator(".active-filters .pill")).to_have_count(0)
+
+
+def test_a_file_is_told_by_its_first_bytes_and_a_refusal_goes_with_the_next_step(watched: Watched) -> None:
+    page, notice = watched.page, watched.page.locator("#query .notice.error")
+    field = page.locator("input[type=file]").first
+    files = [
+        {"name": "mug.png", "mimeType": "image/png", "buffer": b"no picture"},
+        {"name": "mug.img", "mimeType": "application/octet-stream", "buffer": picture("blue", 40)},
+    ]
+    field.set_input_files(files[0])  # type: ignore[arg-type]
+    expect(notice).to_contain_text("mug.png is neither a picture nor a sound")
+    field.set_input_files(files[1])  # type: ignore[arg-type]
+    expect(page.locator("#pane-search .card-title").first).to_contain_text("blue")
+    expect(notice).to_have_count(0)
+    field.set_input_files(files[0])  # type: ignore[arg-type]
+    expect(notice).to_be_visible()
+    ask(page, "mug")
+    expect(notice).to_have_count(0)
+
+
+STARTS = {
+    "image/jpeg": b"\xff\xd8\xff\xe0",
+    "image/gif": b"GIF89a",
+    "image/webp": b"RIFF....WEBP",
+    "audio/wav": b"RIFF....WAVE",
+    "image/bmp": b"BM" + bytes(12) + b"\x28\0\0\0",
+    "image/avif": b"\0\0\0\x1cftypmif1\0\0\0\0avif",
+    "audio/flac": b"fLaC",
+    "audio/ogg": b"OggS",
+    "audio/mpeg": b"\xff\xfb\x90",
+}
+
+
+def test_kinds_of_files_are_those_of_the_service(watched: Watched) -> None:
+    script = """async (starts) => {
+        const { kindOf } = await import("./page/js/parts/file_kinds.js");
+        return Promise.all(starts.map((bytes) => kindOf(new Blob([Uint8Array.from(bytes)]))));
+    }"""
+    others = [b"", b"BMW, red and old enough", b"RIFF....AVI ", b"%PDF-1.7", b"....ftypheic"]
+    found = watched.page.evaluate(script, [list(one) for one in (*STARTS.values(), *others)])
+    assert found == [*STARTS, *[None] * len(others)]
+    for kind, start in STARTS.items():
+        assert (picture_format(start) is not None, sound_type(start)) == (
+            kind.startswith("image/"),
+            kind if kind.startswith("audio/") else None,
+        )
 
 
 def test_an_error_is_said_and_can_be_tried_again(watched: Watched, address: str) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,6 +18,13 @@ expect = playwright.expect
 def shown(page: "Page") -> list[str]:
     texts: list[str] = page.locator("#pane-users .card-title").all_inner_texts()
     return texts
+
+
+def events_of(page: "Page", user: str) -> list[dict[str, Any]]:
+    address = f"{page.url.partition('#')[0]}users/{user}/events?limit=1000"
+    answer = page.request.get(address, headers={"authorization": f"Bearer {WRITE}"})
+    found: list[dict[str, Any]] = answer.json()["events"]
+    return found
 
 
 def test_the_list_follows_what_is_taken_and_skipped(
@@ -101,9 +108,19 @@ def test_the_live_log_is_of_one_person(live: Watched, has_no_violations: Callabl
     expect(page.locator("#pane-users")).to_contain_text("with page-visitor, of whom the log has nothing yet")
     expect(history).to_contain_text("Nothing taken yet")
     expect(page.locator("#pane-users .taste")).to_have_count(0)
+    expect(page.locator("#pane-users")).to_contain_text("Scenario “varied”, which the service gives to page-visitor")
     first = shown(page)[0]
-    page.get_by_role("button", name=f"Take {first}", exact=True).click()
+    with page.expect_response(lambda one: "impressions" in (one.request.post_data or "")):  # of the list that follows
+        page.get_by_role("button", name=f"Take {first}", exact=True).click()
     expect(history).to_contain_text(first)
+    events = events_of(page, "page-visitor")
+    (taken,) = [one for one in events if one["type"] == "like"]
+    of_list = [one for one in events if one["type"] == "impression" and one["request_id"] == taken["request_id"]]
+    places = {one["item_id"]: one["position"] for one in of_list}
+    assert len(places) == len(of_list) >= 20
+    assert places[taken["item_id"]] == taken["position"] == 1
+    assert {one["variant"] for one in events} == {"varied"}
+    assert len({one["request_id"] for one in events}) == 2
     expect(page.locator("#pane-users .card-title").filter(has_text=re.compile(f"^{re.escape(first)}$"))).to_have_count(
         0
     )
@@ -133,6 +150,43 @@ def test_the_history_of_a_user_of_the_log_has_titles(live: Watched) -> None:
     expect(page.locator("#user-heading")).to_have_text("Recommendations for page-visitor")
     history = page.get_by_role("list", name="History, the latest first")
     expect(history.locator("li .clip")).to_have_text(["gone-1", "white book"])
+
+
+def test_a_user_of_the_log_is_shown_by_id_and_nothing_is_written(live: Watched) -> None:
+    page = live.page
+    page.get_by_role("tab", name="Users").click()
+    page.locator("#pane-users .card").first.wait_for()
+    shows = [{"user_id": "ann", "request_id": f"r-{at}", "item_ids": ["red-shoe", "red-mug"]} for at in range(60)]
+    events = [
+        {"user_id": "ann", "item_id": item, "type": kind} for item, kind in (("red-mug", "buy"), ("red-lamp", "hide"))
+    ]
+    for body in ({"events": events}, {"impressions": shows}):
+        answer = page.request.post(
+            f"{page.url.partition('#')[0]}events", data=body, headers={"authorization": f"Bearer {WRITE}"}
+        )
+        assert answer.ok, answer.text()
+    field = page.get_by_role("textbox", name="User id of the live log")
+    field.fill("ann")
+    field.press("Enter")
+    expect(page.locator("#pane-users")).to_contain_text("Not shown: what the log has of a user is told to those with")
+    assert ["401" in problem for problem in live.problems] == [True]
+    live.problems.clear()
+    page.keyboard.press("Escape")
+    page.evaluate("(token) => sessionStorage.setItem('commonspace-token', token)", WRITE)
+    field.press("Enter")
+    expect(page.locator("#user-heading")).to_have_text("Recommendations for ann")
+    history = page.get_by_role("list", name="History, the latest first")
+    expect(history.locator("li")).to_have_text([re.compile("red lamp.*skipped"), re.compile("red mug.*taken")])
+    expect(page.locator("#pane-users .placed").first).to_contain_text("placed by variety")
+    assert {"red mug", "red lamp"}.isdisjoint(shown(page))
+    written = len(events_of(page, "ann"))
+    first = shown(page)[0]
+    page.get_by_role("button", name=f"Take {first}", exact=True).click()  # a trial
+    expect(page.locator("#user-heading")).to_have_text("Recommendations")
+    expect(history.locator("li")).to_have_count(3)
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator("#user-heading")).to_have_text("Recommendations for ann")
+    assert len(events_of(page, "ann")) == written == 122
 
 
 def test_pictures_are_promised_where_the_encoder_takes_them(watched: Watched) -> None:

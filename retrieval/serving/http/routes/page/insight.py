@@ -162,6 +162,7 @@ def _status(service: Service, served: Served) -> dict[str, Any]:
     last = None if service.events is None else service.events.last_event_time()
     return {
         "created": bundle.manifest.created,
+        "batches_since": len(bundle.batches),
         "promised_recall": bundle.manifest.index_config().min_recall,
         "recall": {str(kind): float(value) for kind, value in retriever.status.recall.items()},
         "problems": [service.without_places(problem) for problem in service.served.problems()],

@@ -6,9 +6,9 @@ import { on, searchBody, state } from "../store.js";
 import { contributions, details, meta, titles } from "../parts/card.js";
 import { learnMedia, picture } from "../parts/media.js";
 import { emptyState, errorNotice, skeletons } from "../parts/notice.js";
-import { modes } from "../parts/settings.js";
+import { NO_WORDS, modes } from "../parts/settings.js";
 import { history } from "../parts/person.js";
-import { answeredBy, generationOptions, isKept, learnedOf, loadGenerations, rankCorrelation, versionFields } from "../parts/versions.js";
+import { answeredBy, generationOptions, hasWords, isKept, learnedOf, loadGenerations, rankCorrelation, versionFields } from "../parts/versions.js";
 
 const SHOWN = 20, ROW = 62, TOP = 10;
 const SVG = "http://www.w3.org/2000/svg";
@@ -41,12 +41,12 @@ export default function comparePane(root) {
 
   function controls(side) {
     const byScenario = of === "user" && side.stages.startsWith("=");
-    const set = (key, value) => { side[key] = value; drawHeads(); ask(); };
+    const set = (key, value) => { side[key] = value; useWords(side); drawHeads(); ask(); };
     const box = (key, label, title) => el("label", { class: "switch small", title }, el("input", { type: "checkbox", checked: side[key], "aria-label": `${label}, ${side.name}`, on: { change: (event) => set(key, event.target.checked) } }), label);
     const spread = el("input", { type: "range", min: "0", max: "1", step: "0.05", value: String(side.spread), vars: { width: "84px" }, "aria-label": `Variety of ${side.name}`, on: { input: (event) => { side.spread = Number(event.target.value); ask(); } } });
     const generations = generationOptions();
     const first = of === "query"
-      ? choice(`Search by, ${side.name}`, modes().map(([value, label, missing]) => [value, `By ${label === "Both" ? "meaning and words" : label.toLowerCase()}`, missing]), side.mode, (mode) => set("mode", mode))
+      ? choice(`Search by, ${side.name}`, modes(hasWords(side.generation)).map(([value, label, missing]) => [value, value === "hybrid" ? "By meaning and words (hybrid)" : `By ${label.toLowerCase()}`, missing]), side.mode, (mode) => set("mode", mode))
       : choice(`Stages, ${side.name}`, [["retrieval", "First stage"], ["all", "All stages"], ...state.status.scenarios.map((name) => [`=${name}`, `Scenario ${name}`])], side.stages, (stages) => set("stages", stages));
     if (byScenario) return [el("div", { class: "row wrap selects" }, first), el("p", { class: "muted small" }, "The scenario sets all else.")];
     return [
@@ -58,6 +58,13 @@ export default function comparePane(root) {
         box("fold", "Fold alike", "Show near-duplicates as one hit"),
         el("label", { class: "switch small", title: "Pick hits that differ from each other" }, "Variety", spread)),
     ];
+  }
+
+  /** Search by meaning where a generation has no index of words, and as it was chosen again where one has. */
+  function useWords(side) {
+    const has = hasWords(side.generation);
+    if (!has && side.mode !== "vector") [side.wanted, side.mode] = [side.mode, "vector"];
+    else if (has && side.wanted) [side.mode, side.wanted] = [side.wanted, null];
   }
 
   const only = latest();
@@ -94,7 +101,10 @@ export default function comparePane(root) {
   /** Read which generations there are, and leave those that were collected: the one that is served answers then. */
   async function reload() {
     await loadGenerations();
-    for (const side of sides) if (!isKept(side.generation)) side.generation = "";
+    for (const side of sides) {
+      if (!isKept(side.generation)) side.generation = "";
+      useWords(side);
+    }
     drawHeads();
   }
 
@@ -118,7 +128,8 @@ export default function comparePane(root) {
     lists[1].replaceChildren(...right.map((hit, at) => row(hit, came(places[0].get(hit.item_id), at), !places[0].has(hit.item_id))));
     answers.forEach((answer, at) => {
       const adapter = of === "query" && answer.learned === false && !learnedOf(sides[at].generation).includes("adapter") ? NO_ADAPTER : "";
-      says[at].textContent = [answeredBy(answer), adapter, ...(answer.notes || [])].filter(Boolean).join(" ");
+      const meaning = of === "query" && sides[at].wanted ? `Searched by meaning alone: ${NO_WORDS.charAt(0).toLowerCase()}${NO_WORDS.slice(1)}.` : "";
+      says[at].textContent = [answeredBy(answer), meaning, adapter, ...(answer.notes || [])].filter(Boolean).join(" ");
     });
     drawLines(left, places[1]);
     const moves = left.filter((hit) => places[1].has(hit.item_id)).map((hit) => places[0].get(hit.item_id) - places[1].get(hit.item_id));

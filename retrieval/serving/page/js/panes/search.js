@@ -4,7 +4,7 @@ import { get, latest, post } from "../api.js";
 import { announce, debounced, el, fixed, icon, plural, reorder } from "../dom.js";
 import { addPart, changed, conditions, on, searchBody, shownAttributes, signature, state } from "../store.js";
 import { card, extentOf } from "../parts/card.js";
-import { activeFilters, filterPanel, filterToggle } from "../parts/filters.js";
+import { activeFilters, filterPanel, filterToggle, setFilters } from "../parts/filters.js";
 import { learnMedia } from "../parts/media.js";
 import { draw as drawHealth } from "../parts/health.js";
 import { emptyState, errorNotice, skeletons } from "../parts/notice.js";
@@ -58,9 +58,7 @@ export function searchPane(root) {
     const extent = extentOf(hits);
     reorder(list, hits.map((hit) => card(hit, { extent })));
     says.replaceChildren(...(notes || []).map((note) => el("p", { class: "muted small" }, note)));
-    if (verdict && !verdict.good && hits.length) {
-      says.append(el("div", { class: "notice", role: "note" }, icon("warn"), el("div", {}, el("strong", {}, "No good match. "), `The catalogue probably has nothing for this (${(100 * verdict.probability).toFixed(0)} % likely that it has). These are the nearest items all the same.`)));
-    }
+    if (verdict && !verdict.good && hits.length) says.append(noMatch(verdict));
     if (says.children.length) says.append(el("div"));
     after.replaceChildren();
     if (!hits.length) after.append(emptyState("Nothing fits", conditions().length ? "No item passes the filters. Take one away to see more." : "No item has these words."));
@@ -69,6 +67,16 @@ export function searchPane(root) {
     cutoff.set(state.parts.length ? hits : []);
     drawHealth();
     announce(`${title}: ${plural(hits.length, "result")}${verdict && !verdict.good ? ", no good match" : ""}`);
+  }
+
+  /** What is said of a poor match: of the catalogue only where it was searched whole. */
+  function noMatch({ probability }) {
+    const likely = `${(100 * probability).toFixed(0)} % likely`, set = setFilters();
+    const text = set.length
+      ? [el("strong", {}, "Nothing under this filter matches well. "), `Among the items with ${set.join(", ")} is probably nothing for this (${likely} that there is). These are the nearest of them.`]
+      : [el("strong", {}, "No good match. "), `The catalogue probably has nothing for this (${likely} that it has). These are the nearest items all the same.`];
+    return el("div", { class: "notice", role: "note" }, icon("warn"), el("div", { class: "grow" }, text),
+      set.length ? el("button", { class: "button small", type: "button", on: { click: () => panel.clear() } }, set.length > 1 ? "Remove the filters" : "Remove the filter") : null);
   }
 
   async function asked() {
@@ -127,8 +135,8 @@ function cutoffSlider(list) {
       one.classList.toggle("below", below);
       shown += below ? 0 : 1;
     }
-    output.textContent = state.cutoff === null ? "off" : `≥ ${fixed(state.cutoff)}: ${shown}`;
-    input.setAttribute("aria-valuetext", state.cutoff === null ? "off" : `at least ${fixed(state.cutoff)}, ${shown} of ${cards.length} shown`);
+    output.textContent = state.cutoff === null ? "off" : `≥ ${fixed(state.cutoff)}, ${cards.length - shown} hidden`;
+    input.setAttribute("aria-valuetext", state.cutoff === null ? "off" : `at least ${fixed(state.cutoff)}, ${shown} of ${cards.length} shown, ${cards.length - shown} hidden`);
   }
   function set(hits) {
     node.hidden = hits.length < 2;

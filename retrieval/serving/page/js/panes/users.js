@@ -25,15 +25,15 @@ export default function usersPane(root) {
   const chooser = el("div", { class: "row wrap" });
   root.append(el("div", { class: "users" },
     el("aside", { class: "user-side", "aria-label": "The user" },
-      el("section", { class: "panel stack" }, title, chooser, finder((hit) => acted(hit, TAKEN)), items, live.node),
+      el("section", { class: "panel stack" }, title, chooser, live.field, finder((hit) => acted(hit, TAKEN)), items, live.node),
       el("section", { class: "panel stack" }, el("h2", {}, "Taste, in words"), tastes)),
     el("div", {}, el("div", { class: "results-head" }, heading, el("span", { class: "muted small" }, "Take or skip, and the list follows"), el("span", { class: "row" }, undoButton, redoButton)), note, list)));
 
   function drawUser() {
-    const isLive = Boolean(live.user()); // what is written to the log cannot be undone
+    const isLive = live.writes(); // what is written to the log cannot be undone
     undoButton.disabled = isLive || !canUndo();
     redoButton.disabled = isLive || !canRedo();
-    title.textContent = isLive ? `The user ${live.user()} of the live log` : "A user";
+    title.textContent = live.user() ? `The user ${live.user()} of the live log` : "A user";
     const saved = savedUsers();
     const select = el("select", { "aria-label": "Choose a user", disabled: isLive, on: { change: (event) => choose(event.target.value) } },
       el("option", { value: "" }, "Choose…"), el("option", { value: "=random" }, "Somebody at random"), el("option", { value: "=new" }, "Nobody: a new user"),
@@ -53,6 +53,7 @@ export default function usersPane(root) {
   }
 
   async function choose(name) {
+    live.leave();
     if (name === "=new") return act((next) => next.splice(0));
     if (savedUsers().has(name)) return act((next) => next.splice(0, next.length, ...savedUsers().get(name)));
     if (name !== "=random") return;
@@ -85,24 +86,27 @@ export default function usersPane(root) {
   });
 
   async function recommended() {
-    const skipped = history.filter((one) => one.weight < 0).map((one) => one.item_id);
-    const shared = { k: SHOWN, attributes: shownAttributes(), explain: true, duplicates: "collapse", where: skipped.length ? [["item_id", "not in", skipped]] : [] };
-    const body = live.user() ? { ...shared, user_ids: [live.user()] } : { ...shared, histories: [history.map((one) => one.item_id)], weights: [history.map((one) => one.weight)] };
-    const answer = await post("recommend", body);
-    return { hits: answer.results[0].hits, notes: answer.notes };
+    const user = live.user(), skipped = history.filter((one) => one.weight < 0).map((one) => one.item_id);
+    const shown = { k: SHOWN, attributes: shownAttributes(), explain: true };
+    const once = { duplicates: "collapse" };
+    const body = user
+      ? { ...shown, ...(state.status.scenarios.length ? {} : once), user_ids: [user] } // all else is as the scenario of the user has it
+      : { ...shown, ...once, where: skipped.length ? [["item_id", "not in", skipped]] : [], histories: [history.map((one) => one.item_id)], weights: [history.map((one) => one.weight)] };
+    const { request_id, variant, notes = [], results: [result] } = await post("recommend", body);
+    return { user, request_id, variant: result.variant ?? variant, hits: result.hits, notes };
   }
 
   async function tasted() {
     return history.length ? post("tastes", { history: history.map((one) => one.item_id), weights: history.map((one) => one.weight), k: 8 }) : { near: [], far: [] };
   }
 
-  function draw({ hits, notes, taste }) {
+  function draw({ user, hits, notes, taste, ...answer }) {
     const places = new Map((before || []).map((itemId, at) => [itemId, at]));
     const extent = extentOf(hits);
     reorder(list, hits.map((hit, at) => {
       const title = hit.title || hit.item_id;
       titles.set(hit.item_id, title);
-      const node = card(hit, { extent, actions: [["check", `Take ${title}`, () => acted(hit, TAKEN)], ["skip", `Skip ${title}`, () => acted(hit, SKIPPED)]] });
+      const node = card(hit, { extent, actions: [["check", `Take ${title}`, () => acted(hit, TAKEN, answer)], ["skip", `Skip ${title}`, () => acted(hit, SKIPPED, answer)]] });
       const move = before === null ? null : places.has(hit.item_id) ? places.get(hit.item_id) - at : "new";
       if (move !== null && move !== 0) { const badge = moved(move); badge.classList.add("moved-badge"); node.querySelector(".card-picture").append(badge); }
       return node;
@@ -110,23 +114,25 @@ export default function usersPane(root) {
     before = hits.map((hit) => hit.item_id);
     const sources = new Map();
     for (const hit of hits) if (hit.source) sources.set(hit.source, (sources.get(hit.source) || 0) + 1);
-    heading.textContent = live.user() ? `Recommendations for ${live.user()}` : history.length ? "Recommendations" : "For somebody who is new";
-    note.replaceChildren(...(notes || []).map((one) => el("p", { class: "muted small" }, one)));
+    heading.textContent = user ? `Recommendations for ${user}` : history.length ? "Recommendations" : "For somebody who is new";
+    const scenario = answer.variant ? [user ? `Scenario “${answer.variant}”, which the service gives to ${user}.` : `Scenario “${answer.variant}”, the default.`] : [];
+    note.replaceChildren(...[...scenario, ...notes].map((one) => el("p", { class: "muted small" }, one)));
     if (!hits.length) note.append(emptyState("Nothing to recommend", "This bundle has learned nothing of users yet, and the history is empty. Take an item to begin."));
     announce(`${plural(hits.length, "recommendation")}; ${[...sources].map(([name, count]) => `${count} by ${name}`).join(", ")}`);
     drawTaste(taste);
+    live.shown({ user, hits, ...answer });
   }
 
-  async function acted(hit, weight) {
-    if (!(await live.tell(hit, weight))) return;
+  async function acted(hit, weight, list) {
+    if (!(await live.tell(hit, weight, list))) return;
     take(hit, weight);
     announce(`${weight > 0 ? "Taken" : "Skipped"}: ${hit.title || hit.item_id}`);
   }
 
-  function drawTaste({ near, far }) {
+  function drawTaste({ near, far, notes = [] }) {
     const rows = (values, kind) => values.map((one) => el("li", { class: `taste ${kind}` }, el("span", { class: "clip", title: `${one.attribute}: ${one.value}` }, one.value, " ", el("span", { class: "muted tiny" }, one.attribute)),
       el("span", { class: "bar", "aria-hidden": "true" }, el("i", { vars: { width: `${Math.min(100, Math.abs(100 * one.score))}%` } })), el("span", { class: "score" }, one.score.toFixed(2).replace("-", "−"))));
-    if (!near.length && !far.length) return tastes.replaceChildren(el("p", { class: "muted small" }, history.length ? "The items have no values of attributes to name the taste by." : "Once something is taken, the attribute values nearest to the taste stand here."));
+    if (!near.length && !far.length) return tastes.replaceChildren(el("p", { class: "muted small" }, notes.length ? notes.map((one) => `${one.charAt(0).toUpperCase()}${one.slice(1)}.`).join(" ") : history.length ? "The items have no values of attributes to name the taste by." : "Once something is taken, the attribute values nearest to the taste stand here."));
     return tastes.replaceChildren(el("h3", {}, "Nearest"), el("ul", { class: "tastes" }, rows(near, "near")), far.length ? el("h3", {}, "Farthest") : "", el("ul", { class: "tastes" }, rows(far.slice(0, 3), "far")));
   }
 

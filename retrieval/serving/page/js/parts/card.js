@@ -74,16 +74,29 @@ export function card(hit, { extent = [0, 1], actions = null } = {}) {
       el("h3", { class: "card-title", title }, title),
       el("div", { class: "card-meta" }, hit.source ? el("span", { class: "pill" }, hit.source) : null, el("span", { class: "clip" }, meta(hit))),
       parts.length
-        ? el("div", { class: "contribution" }, contributionBar(parts, extent), el("span", { class: "score" }, fixed(hit.score)))
+        ? el("div", { class: "contribution" }, contributionBar(parts, extent), el("span", { class: "score" }, fixed(shownScore(hit, parts))), placedBy(hit, parts))
         : hit.stage === "catalogue" ? null : el("div", { class: "contribution" }, el("span", { class: "muted tiny clip" }, stageNote(hit)), el("span", { class: "score" }, fixed(hit.score)))),
     el("div", { class: "card-tools" }, tools.map(([name, label, run]) => iconButton(name, label, run)), whyButton));
   return node;
 }
 
-const STAGES = { retrieve: "first stage", rerank: "second stage", hybrid: "fused lists", vector: "meaning", words: "words", exact: "exact score", top: "popularity" };
+const STAGES = { retrieve: "first stage", rerank: "second stage", hybrid: "fused lists", vector: "meaning", words: "words", exact: "exact score", top: "popularity", diversify: "variety", blend: "blending", rules: "rules" };
+const FIRST_STAGES = ["retrieve", "exact", "vector", "hybrid", "words"]; // whose score is what the bar adds up to
 export const stageName = (stage) => STAGES[stage] || stage;
 const scoreName = (stage) => (stage === "exact" ? "exact score" : `score, ${stageName(stage)}`);
 const stageNote = (hit) => `by ${stageName(hit.stage)}`;
+
+/** What the bar adds up to; the score of the hit where a bar is of places in lists. */
+function shownScore(hit, parts) {
+  if (FIRST_STAGES.includes(hit.stage) || hit.why?.lists) return hit.score;
+  return hit.why?.score ?? parts.reduce((sum, part) => sum + part.value, 0);
+}
+
+/** By which score a hit has its place, where that is not the one of the bar. */
+function placedBy(hit, parts) {
+  if (Math.abs(shownScore(hit, parts) - hit.score) < 0.0005) return null;
+  return el("span", { class: "placed muted tiny", title: "The bar and its number are of the first stage; this later stage gave the place" }, `placed by ${stageName(hit.stage)}: ${fixed(hit.score)}`);
+}
 
 /** The rest beside the parts that are shown, and their sum: the score of the first stage. */
 function sumRows(why, parts) {

@@ -3,10 +3,10 @@
 import { ApiError } from "../api.js";
 import { announce, debounced, el, icon, iconButton } from "../dom.js";
 import { addPart, changed, clearParts, on, removePart, state } from "../store.js";
+import { PICTURES, kindOf } from "./file_kinds.js";
 import { thumbnail } from "./media.js";
 
 const ICONS = { text: "words", image: "image", audio: "sound", item: "item" };
-const PICTURES = ["image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/avif"];
 const LONGEST_SIDE = 1024;
 const SMALL = 300_000; // bytes of a picture that is sent as it is
 
@@ -42,18 +42,22 @@ export function queryBuilder(root) {
   async function taken(field) {
     const files = [...field.files];
     field.value = "";
-    for (const file of files) await addFile(file);
+    await addFiles(files);
   }
 
-  async function addFile(file) {
-    problem.replaceChildren();
-    try {
-      await addFilePart(file);
-      announce(`${file.name || "File"} added to the query`);
-    } catch (error) {
-      problem.replaceChildren(el("div", { class: "notice error small" }, icon("warn"), el("div", {}, `${error.message}. ${error.hint || ""}`)));
+  async function addFiles(files) {
+    const refused = [];
+    for (const file of files) {
+      try {
+        await addFilePart(file);
+        announce(`${file.name || "File"} added to the query`);
+      } catch (error) {
+        refused.push(el("div", { class: "notice error small" }, icon("warn"), el("div", {}, `${error.message}. ${error.hint || ""}`)));
+      }
     }
+    problem.replaceChildren(...refused);
   }
+  for (const topic of ["query", "filters", "settings"]) on(topic, () => problem.replaceChildren()); // it is of an earlier step
 
   root.addEventListener("dragover", (event) => { event.preventDefault(); root.classList.add("dropping"); });
   root.addEventListener("dragleave", (event) => { if (!root.contains(event.relatedTarget)) root.classList.remove("dropping"); });
@@ -62,13 +66,13 @@ export function queryBuilder(root) {
     root.classList.remove("dropping");
     const itemId = event.dataTransfer.getData("application/x-item-id");
     if (itemId) return addPart("item", event.dataTransfer.getData("text/plain") || itemId, itemId);
-    for (const file of event.dataTransfer.files) await addFile(file);
+    await addFiles([...event.dataTransfer.files]);
   });
   document.addEventListener("paste", (event) => {
     const files = [...(event.clipboardData?.files || [])];
     if (!files.length || root.hidden) return;
     event.preventDefault();
-    files.forEach(addFile);
+    addFiles(files);
   });
   document.addEventListener("keydown", (event) => {
     const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement?.tagName || "");
@@ -92,7 +96,6 @@ export function queryBuilder(root) {
 }
 
 /** Whether the encoder of the bundle takes a modality; before that is known, words alone are promised. */
-/** Whether the encoder takes queries of a modality. */
 export const takes = (modality) => (state.info?.encoder.modalities || ["text"]).includes(modality);
 
 function promised(pictures, sounds) {
@@ -139,14 +142,14 @@ function chip(part) {
 }
 
 async function addFilePart(file) {
-  const name = file.name || "Pasted picture";
-  if (file.type === "image/svg+xml" || name.toLowerCase().endsWith(".svg")) throw new ApiError(422, "An SVG is a document that can hold scripts, and is not taken", "Send it as PNG or JPEG");
-  if (PICTURES.includes(file.type)) {
+  const name = file.name || "Pasted picture", kind = await kindOf(file);
+  if (!kind && (file.type === "image/svg+xml" || name.toLowerCase().endsWith(".svg"))) throw new ApiError(422, "An SVG is a document that can hold scripts, and is not taken", "Send it as PNG or JPEG");
+  if (PICTURES.includes(kind)) {
     if (!takes("image")) throw new ApiError(422, "This encoder takes no pictures", "");
-    const small = await shrunk(file);
+    const small = await shrunk(new File([file], name, { type: kind }));
     if (small.size > state.info.limits.image_bytes) throw new ApiError(413, `${name} is too large`, "");
     addPart("image", name, await base64(small), { preview: URL.createObjectURL(small) });
-  } else if (file.type.startsWith("audio/")) {
+  } else if (kind?.startsWith("audio/")) {
     if (!takes("audio")) throw new ApiError(422, "This encoder takes no sounds", "");
     if (file.size > state.info.limits.audio_bytes) throw new ApiError(413, `${name} is too large`, "");
     addPart("audio", name, await base64(file));

@@ -25,6 +25,7 @@ export function filterPanel() {
     panel.dirty = true;
     changed("filters");
   }
+  panel.clear = clearFilters;
   panel.redraw = () => { panel.dirty = true; draw(); };
   on("catalogue", draw);
   on("filters", draw);
@@ -97,19 +98,27 @@ function numbers(facet, at) {
 const shown = (value) => (Number.isInteger(value) ? String(value) : value.toPrecision(3));
 const title = (name) => name.charAt(0).toUpperCase() + name.slice(1).replaceAll("_", " ");
 
+/** The filters that are set, each as a text with what takes it away. */
+function each() {
+  const found = [];
+  for (const [name, filter] of state.filters) {
+    if (filter.kind === "numbers") found.push([`${name} ${filter.min ?? "…"} to ${filter.max ?? "…"}`, () => state.filters.delete(name)]);
+    else for (const value of filter.chosen) found.push([`${name}: ${value}`, () => { filter.chosen.delete(value); if (!filter.chosen.size) state.filters.delete(name); }]);
+  }
+  if (state.region) found.push([`Region of the map: ${state.region.ids.size} items`, () => { state.region = null; }]);
+  return found;
+}
+
+/** The filters that are set, as texts. */
+export const setFilters = () => each().map(([text]) => text);
+
 /** The filters that are set, each with a button that takes it away. */
 export function activeFilters(panel) {
   const list = el("div", { class: "active-filters", role: "group", "aria-label": "Filters that are set" });
   const gone = (change) => () => { change(); panel.redraw(); changed("filters"); };
   const pill = (text, change) => el("span", { class: "pill" }, text, iconButton("close", `Remove the filter ${text}`, gone(change)));
   const draw = () => {
-    const pills = [];
-    for (const [name, filter] of state.filters) {
-      if (filter.kind === "numbers") pills.push(pill(`${name} ${filter.min ?? "…"} to ${filter.max ?? "…"}`, () => state.filters.delete(name)));
-      else for (const value of filter.chosen) pills.push(pill(`${name}: ${value}`, () => { filter.chosen.delete(value); if (!filter.chosen.size) state.filters.delete(name); }));
-    }
-    if (state.region) pills.push(pill(`Region of the map: ${state.region.ids.size} items`, () => { state.region = null; }));
-    list.replaceChildren(...pills);
+    list.replaceChildren(...each().map(([text, change]) => pill(text, change)));
   };
   on("filters", draw);
   draw();

@@ -1,7 +1,7 @@
 // The strip of health: what is served, how exactly, how fast, and how fresh.
 
 import { get, getText, timings } from "../api.js";
-import { byId, el, openDialog } from "../dom.js";
+import { byId, el, openDialog, plural } from "../dom.js";
 import { changed, state } from "../store.js";
 
 const EVERY = 10_000;
@@ -93,7 +93,7 @@ export function draw() {
   const found = Object.values(status.recall);
   const search = timings.get("search") || [];
   const entries = [
-    ["Generation", status.generation.split("-").slice(-1)[0] + (status.change ? ` + ${status.change}` : "")],
+    ["Generation", status.generation.split("-").slice(-1)[0] + (status.batches_since ? ` + ${status.batches_since}` : "")],
     ["Recall", `${found.length ? share(Math.min(1, ...found)) : "not measured yet"}${found.length ? " found" : ""}, ${share(status.promised_recall)} promised`],
     ["Search", searchTimes(search)],
     ["Learned", status.learned ? `${(status.learned.interactions || 0).toLocaleString("en")} interactions` : "nothing"],
@@ -108,7 +108,7 @@ export function draw() {
 
 function details() {
   const { status } = state;
-  const facts = [["Generation", status.generation], ["Changes since", String(status.change)], ["Made", `${status.created.replace("T", " ").slice(0, 16)}, ${ago(status.created)}`],
+  const facts = [["Generation", status.generation], ["Changes since", plural(status.batches_since, "batch", "batches")], ["Made", `${status.created.replace("T", " ").slice(0, 16)}, ${ago(status.created)}`],
     ["Learned", status.learned ? `${status.learned.parts.join(", ")}; from ${(status.learned.interactions || 0).toLocaleString("en")} interactions` : "nothing yet"],
     ["Log until", status.learned?.until ? `${status.learned.until.slice(0, 10)}, ${ago(status.learned.until)}` : "–"],
     ["Last event", lastEvent("this service takes no events")], ["Files compared", filesCompared(status.files)]];

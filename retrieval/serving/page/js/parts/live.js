@@ -1,59 +1,101 @@
-// The live log: the view becomes that of a named user of the log, whose clicks are written as events.
+// The live log: the view becomes that of a named user of the log, and, if that is turned on, clicks and lists are written.
 
 import { get, post, token } from "../api.js";
-import { announce, el } from "../dom.js";
+import { announce, el, plural } from "../dom.js";
 import { state } from "../store.js";
 import { titles } from "./card.js";
-import { SKIPPED, TAKEN, become, history } from "./person.js";
+import { SKIPPED, TAKEN, act, become, history } from "./person.js";
 
-const MOST = 100; // of the last events of a user
+const MOST = 100; // of the last items of a user
+const PAGE = 1000, PAGES = 10; // events that are read to find them: most are impressions
+const SOMEBODY = "page-visitor";
+const copy = () => history.map((one) => ({ ...one }));
 
-/** A part of the user's panel that is there where the service takes events; `onChange` is called when answers may differ. */
+/** Parts of the user's panel that are there where the service takes events; `onChange` is called when answers may differ. */
 export function liveLog(onChange) {
-  let user = "", aside = null; // who is played, and the one who was built meanwhile
-  const name = el("input", { type: "text", value: "page-visitor", maxLength: 100, hidden: true, "aria-label": "Name of the user in the live log", on: { change: () => begin() } });
+  let user = "", writes = false; // who is played, and whether clicks are written
+  let aside = null, asLogged = ""; // who was built before writing began, and the history as the log has it
+  const name = el("input", { type: "text", class: "grow", maxLength: 256, placeholder: "User id of the live log", "aria-label": "User id of the live log", on: { change: () => { if (writes) begin(); } } });
+  const field = el("form", { class: "row", hidden: !state.info.events, on: { submit: (event) => { event.preventDefault(); if (!writes) look(); } } }, name, el("button", { class: "button small", type: "submit" }, "Show"));
   const said = el("p", { class: "muted tiny", role: "status" });
   const box = el("input", { type: "checkbox", on: { change: () => (box.checked ? begin() : end()) } });
-  const node = el("div", { class: "stack", hidden: !(state.info.events && state.info.writes) }, el("label", { class: "switch small" }, box, "Write to the live log"), name, said);
+  const node = el("div", { class: "stack", hidden: !state.info.events }, el("label", { class: "switch small", hidden: !state.info.writes }, box, "Write to the live log"), said);
   const say = (text) => { said.textContent = text; announce(text); };
+  const refused = (what, error) => say(error.status === 401 || error.status === 403
+    ? `${what}: what the log has of a user is told to those with a token alone (${error.message}). Give it by the lock above, then try again.`
+    : `${what}: ${error.message}. ${error.hint || ""}`);
+
+  /** Show a user as the log has them; nothing is written, and undo gives back who was shown before. */
+  async function look() {
+    const wanted = name.value.trim();
+    if (!wanted) return say("Type the id of a user of the log first.");
+    try {
+      const { entries, isAll } = await eventsOf(wanted);
+      user = wanted;
+      asLogged = JSON.stringify(entries);
+      act((next) => next.splice(0, next.length, ...entries));
+      say(`${user} as the log has them: ${counted(entries, isAll)}. What you take or skip from here on is a trial, of which nothing is written.`);
+    } catch (error) {
+      return refused("Not shown", error);
+    }
+    return onChange();
+  }
 
   async function begin() {
-    const wanted = name.value.trim();
-    if (!token.get() || !wanted) {
+    const wanted = name.value.trim() || SOMEBODY;
+    if (!token.get()) {
       end();
-      return say(token.get() ? "Not turned on: the user of the log needs a name." : "Not turned on: writing needs the write token. Give it by the lock above, then tick this again.");
+      return say("Not turned on: writing needs the write token. Give it by the lock above, then tick this again.");
     }
     try {
-      const entries = await eventsOf(wanted);
-      aside ??= history.map((one) => ({ ...one }));
-      user = wanted;
-      name.hidden = false;
+      const { entries, isAll } = await eventsOf(wanted);
+      aside ??= copy();
+      [user, writes, name.value] = [wanted, true, wanted];
       become(entries);
-      say(`The view begins anew with ${user}, of whom the log has ${entries.length ? `${entries.length}${entries.length >= MOST ? " or more" : ""} items` : "nothing yet"}. Each click is written to the log, which undo does not take back. The user that you built comes back when this is turned off.`);
+      say(`The view begins anew with ${user}, of whom the log has ${counted(entries, isAll)}. Lists that are shown and each click are written to the log, which undo does not take back. The user that you built comes back when this is turned off.`);
     } catch (error) {
       end();
-      say(`Not turned on: ${error.message}. ${error.hint || ""}`);
+      refused("Not turned on", error);
     }
     return onChange();
   }
 
   function end() {
-    box.checked = false;
-    name.hidden = true;
-    user = "";
-    said.textContent = "";
+    box.checked = writes = false;
+    leave();
     if (aside) become(aside);
     aside = null;
   }
 
+  /** Play nobody of the log any more. */
+  function leave() {
+    user = asLogged = "";
+    said.textContent = "";
+  }
+
   return {
+    field,
     node,
-    user: () => user,
-    /** Write a click where the log is on; whether it counts. */
-    async tell(hit, weight) {
-      if (!user) return true;
+    leave,
+    /** Who of the log is played: nobody once the history is another than the one of the log. */
+    user: () => (writes || (user && JSON.stringify(history) === asLogged) ? user : ""),
+    writes: () => writes,
+    /** Write that a list was shown, from its first place on. */
+    async shown({ user: to, request_id, variant, hits }) {
+      const items = [...new Set(hits.map((hit) => hit.item_id))];
+      if (!writes || to !== user || !items.length) return;
       try {
-        await post("events", { user_id: user, item_id: hit.item_id, type: weight > 0 ? "like" : "hide", event_id: crypto.randomUUID() });
+        await post("events", { impressions: [{ user_id: user, request_id, ...(variant ? { variant } : {}), item_ids: items }] });
+      } catch (error) {
+        say(`Not written that this list was shown: ${error.message}. ${error.hint || ""}`);
+      }
+    },
+    /** Write a click where the log is on, with the list that it is of; whether it counts. */
+    async tell(hit, weight, list) {
+      if (!writes) return true;
+      const of = list ? { request_id: list.request_id, position: hit.rank, ...(list.variant ? { variant: list.variant } : {}) } : {};
+      try {
+        await post("events", { user_id: user, item_id: hit.item_id, type: weight > 0 ? "like" : "hide", event_id: crypto.randomUUID(), ...of });
         said.textContent = `Written: ${weight > 0 ? "like" : "hide"} of ${hit.title || hit.item_id}, by ${user}.`;
         return true;
       } catch (error) {
@@ -64,6 +106,8 @@ export function liveLog(onChange) {
   };
 }
 
+const counted = (entries, isAll) => (entries.length ? `${plural(entries.length, "item")}${isAll ? "" : " or more"}` : "nothing yet");
+
 /** Ask for titles that no answer has brought yet; items that the catalogue lost stay ids. */
 async function learnTitles(itemIds) {
   const unknown = itemIds.filter((itemId) => !titles.has(itemId));
@@ -73,11 +117,15 @@ async function learnTitles(itemIds) {
   for (const item of items) if (item.title) titles.set(item.item_id, item.title);
 }
 
-/** What the log has of a user as a history, each item once by its last event. */
+/** What the log has of a user as a history, each item once by its last event, and whether that is all. */
 async function eventsOf(user) {
-  const { events } = await get(`users/${encodeURIComponent(user)}/events?limit=${MOST}`);
   const last = new Map();
-  for (const event of events) if (event.type !== "impression" && !last.has(event.item_id)) last.set(event.item_id, event.type === "hide" || event.type === "dislike" ? SKIPPED : TAKEN);
+  let before = null, page = 0;
+  do {
+    const { events, next_before: next } = await get(`users/${encodeURIComponent(user)}/events?limit=${PAGE}${before === null ? "" : `&before=${before}`}`);
+    for (const event of events) if (event.type !== "impression" && last.size < MOST && !last.has(event.item_id)) last.set(event.item_id, event.type === "hide" || event.type === "dislike" ? SKIPPED : TAKEN);
+    [before, page] = [next, page + 1];
+  } while (before !== null && last.size < MOST && page < PAGES);
   await learnTitles([...last.keys()]);
-  return [...last].reverse().map(([itemId, weight]) => ({ item_id: itemId, title: titles.get(itemId) || itemId, weight }));
+  return { entries: [...last].reverse().map(([itemId, weight]) => ({ item_id: itemId, title: titles.get(itemId) || itemId, weight })), isAll: before === null && last.size < MOST };
 }

@@ -4,11 +4,12 @@ import { el, segmented } from "../dom.js";
 import { changed, on, state } from "../store.js";
 import { takes } from "./chips.js";
 
-const NO_WORDS = "This bundle has no index of words; `commonspace words` makes one";
+export const NO_WORDS = "This generation has no index of words; `commonspace words` makes one";
 
-export function modes() {
-  const missing = state.status && !state.status.words ? NO_WORDS : "";
-  return [["vector", "Meaning"], ["hybrid", "Both", missing], ["words", "Words", missing]];
+/** How to search: [value of the API, label, why it cannot be]. */
+export function modes(hasWords = state.status?.words ?? true) {
+  const missing = hasWords ? "" : NO_WORDS;
+  return [["vector", "Meaning"], ["hybrid", "Both (hybrid)", missing], ["words", "Words", missing]];
 }
 
 /** The settings beneath the query; `extra` is put at their end. */

@@ -31,6 +31,11 @@ export function learnedOf(generation) {
   return found ? found.learned : state.status.learned?.parts || [];
 }
 
+/** Whether a generation has an index of words. */
+export function hasWords(generation) {
+  return kept.find((one) => (generation ? one.generation === generation : one.served))?.words ?? state.status.words;
+}
+
 export const isKept = (generation) => !generation || kept.some((one) => one.generation === generation && !one.served);
 export const shortName = (generation) => generation.split("-").at(-1);
 
