@@ -25,10 +25,8 @@ def open_to_write(place: Place) -> WritableObjects:
     """
     if not isinstance(place, str | Path):
         return place
-    if isinstance(place, str) and _scheme(place) in SCHEMES:
-        return CloudObjects(place)
-    if (folder := _folder(place)) is not None:
-        return FolderObjects(folder)
+    if (objects := _writable(place)) is not None:
+        return objects
     raise InputError(
         f"{shown_url(str(place))} cannot be pushed to: only a folder, file, s3, gs, az and abfs can write an object if "
         "there is none of its name, without which two pushes could overwrite each other; push to a folder, and copy "
@@ -46,16 +44,22 @@ def open_to_read(place: Place | ReadableObjects) -> ReadableObjects:
     """
     if not isinstance(place, str | Path):
         return place
-    if isinstance(place, str) and _scheme(place) in SCHEMES:
-        return CloudObjects(place)
-    if (folder := _folder(place)) is not None:
-        return FolderObjects(folder)
+    if (objects := _writable(place)) is not None:
+        return objects
     if _scheme(str(place)) in ("http", "https"):
         raise InputError(
             f"{shown_url(str(place))} cannot be pulled from: what is there cannot be listed over HTTP; give the URL of "
             "the storage itself, as s3://bucket/shop"
         )
     return FsspecObjects(str(place))
+
+
+def _writable(place: str | Path) -> WritableObjects | None:
+    """Open a place that can be written to, or return None where it can be read at most."""
+    if isinstance(place, str) and _scheme(place) in SCHEMES:
+        return CloudObjects(place)
+    folder = _folder(place)
+    return None if folder is None else FolderObjects(folder)
 
 
 def _scheme(url: str) -> str:

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from indexing.bundle.current import State, read_state
 from indexing.bundle.manifest import MANIFEST, Manifest
@@ -16,6 +15,7 @@ from indexing.exchange.object_storage.state import (
     HINT,
     PushedFile,
     PushedState,
+    TransferReport,
     read_pushed_state,
     require_same_files,
     served,
@@ -33,34 +33,18 @@ PULLED = "pulled-files"
 
 
 @dataclass(frozen=True)
-class PullReport:
+class PullReport(TransferReport):
     """What a pull did.
 
     Attributes:
-        url: Where from, without secrets.
-        number: Number of the state.
-        generation: Its generation.
-        changes: How many batches of changes it has besides.
-        files: How many files both are.
-        bytes: Size of them.
         downloaded: How many were downloaded; the others were here.
         downloaded_bytes: Size of these.
         unchanged: Whether this state was current here already.
     """
 
-    url: str
-    number: int
-    generation: str
-    changes: int
-    files: int
-    bytes: int
     downloaded: int = 0
     downloaded_bytes: int = 0
     unchanged: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as plain JSON values."""
-        return asdict(self)
 
 
 def pushed_states(place: Place | ReadableObjects) -> list[PushedState]:
@@ -164,13 +148,9 @@ class _Pull:
         receive(self._root, pushed, self._work, before, discard_local=discard_local, same_history=same_history)
         record.agree(KnownState.of(pushed))
         fsops.remove(self._work)
-        return PullReport(
-            url=self._objects.url,
-            number=pushed.number,
-            generation=pushed.generation,
-            changes=len(pushed.changes),
-            files=len(pushed.files) + len(pushed.changes),
-            bytes=pushed.num_bytes,
+        return PullReport.of(
+            self._objects,
+            pushed,
             downloaded=len(self._downloaded),
             downloaded_bytes=sum(file.size for file in self._downloaded),
             unchanged=unchanged and not missing,

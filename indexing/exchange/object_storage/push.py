@@ -4,11 +4,10 @@ import secrets
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.change_log import LOG, acknowledged, require_bundle, require_newest
@@ -22,6 +21,7 @@ from indexing.exchange.object_storage.state import (
     PUSHING,
     PushedFile,
     PushedState,
+    TransferReport,
     read_pushed_state,
     served,
     state_name,
@@ -39,16 +39,10 @@ LARGE_BYTES = 8 << 20  # a file that is searched for among all objects before it
 
 
 @dataclass(frozen=True)
-class PushReport:
+class PushReport(TransferReport):
     """What a push did.
 
     Attributes:
-        url: Where to, without secrets.
-        number: Number of the state there.
-        generation: The generation.
-        changes: How many batches of changes it has besides.
-        files: How many files both are.
-        bytes: Size of them.
         uploaded: How many of them were not there and have been uploaded.
         uploaded_bytes: Size of these.
         unchanged: Whether this state was there as the newest already.
@@ -56,21 +50,11 @@ class PushReport:
         removed_objects: How many files that no state needs were removed.
     """
 
-    url: str
-    number: int
-    generation: str
-    changes: int
-    files: int
-    bytes: int
     uploaded: int = 0
     uploaded_bytes: int = 0
     unchanged: bool = False
     removed_states: int = 0
     removed_objects: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as plain JSON values."""
-        return asdict(self)
 
 
 def push_bundle(
@@ -129,14 +113,14 @@ class _Push:
             newest = self._newest(numbers, supersede)
             if newest is not None and newest.served == served(bundle.state) and not self._reupload:
                 record.agree(KnownState.of(newest))
-                report = _report(self._objects, newest, [], unchanged=True)
+                report = PushReport.of(self._objects, newest, unchanged=True)
             else:
                 self._check_base(newest, record, supersede)
                 report = self._write(bundle, max(numbers, default=0) + 1, newest, record, now)
             if keep is None:
                 return report
             states, unneeded = expire(self._objects, keep, now)
-            return PushReport(**asdict(report) | {"removed_states": states, "removed_objects": unneeded})
+            return replace(report, removed_states=states, removed_objects=unneeded)
 
     @contextmanager
     def _announced(self) -> Iterator[datetime]:
@@ -228,7 +212,8 @@ class _Push:
                 raise _conflict(self._objects.url, f"got {winner.described()} during this push")
             state = winner  # the same from elsewhere
         record.agree(KnownState.of(state))
-        return _report(self._objects, state, uploaded)
+        num_bytes = sum(file.size for file in uploaded)
+        return PushReport.of(self._objects, state, uploaded=len(uploaded), uploaded_bytes=num_bytes)
 
     def _files(self, bundle: Bundle) -> list[tuple[Path, FileRecord]]:
         """Return path and record of the manifest, of each file of the generation, and of each change."""
@@ -274,20 +259,4 @@ def _conflict(url: str, what: str) -> StateConflictError:
         f"{url} {what}; nothing was replaced",
         python="pull that state into another folder to have its changes, or push with supersede=True to supersede it",
         cli="pull that state into another folder to have its changes, or push with --supersede to supersede it",
-    )
-
-
-def _report(
-    objects: WritableObjects, state: PushedState, uploaded: Sequence[FileRecord], *, unchanged: bool = False
-) -> PushReport:
-    return PushReport(
-        url=objects.url,
-        number=state.number,
-        generation=state.generation,
-        changes=len(state.changes),
-        files=len(state.files) + len(state.changes),
-        bytes=state.num_bytes,
-        uploaded=len(uploaded),
-        uploaded_bytes=sum(record.size for record in uploaded),
-        unchanged=unchanged,
     )

@@ -1,5 +1,6 @@
 """Make a state that was pulled the current one of a local bundle: whole or not at all, while others read."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from indexing.bundle.change_log import LOG, batch_number, clear_pending, mark_pending, pending_mark
@@ -10,7 +11,7 @@ from indexing.bundle.publish import UNFINISHED, collect_garbage, last_sequence
 from indexing.errors import BundleError, DamagedFileError, StateConflictError
 from indexing.exchange.object_storage.state import PushedFile, PushedState, served
 from indexing.filesystem import fsops
-from indexing.filesystem.file_checks import check_file, check_size
+from indexing.filesystem.file_checks import FileRecord, check_file, check_size
 from indexing.filesystem.locks import write_lock
 
 
@@ -63,22 +64,14 @@ def _tidy(root: Path, pushed: PushedState, same_history: bool) -> None:
 def lacking(root: Path, pushed: PushedState) -> list[PushedFile]:
     """Return the files of a state that the bundle lacks; those of a generation that it has are compared by size."""
     folder = root / pushed.generation
-    has_manifest = any(_is_intact(folder, file) for file in pushed.files if file.name == MANIFEST)
-    files = [file for file in pushed.files if not has_manifest or not _has_size(folder, file)]
+    has_manifest = any(_passes(check_file, folder, file) for file in pushed.files if file.name == MANIFEST)
+    files = [file for file in pushed.files if not has_manifest or not _passes(check_size, folder, file)]
     return [*files, *(file for file in pushed.changes if not (root / LOG / file.name).exists())]
 
 
-def _has_size(folder: Path, file: PushedFile) -> bool:
+def _passes(check: Callable[[Path, FileRecord], object], folder: Path, file: PushedFile) -> bool:
     try:
-        check_size(folder, file.record)
-    except DamagedFileError:
-        return False
-    return True
-
-
-def _is_intact(folder: Path, file: PushedFile) -> bool:
-    try:
-        check_file(folder, file.record)
+        check(folder, file.record)
     except DamagedFileError:
         return False
     return True

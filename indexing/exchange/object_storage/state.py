@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from indexing.bundle.change_log import batch_number, digest_of
 from indexing.bundle.current import State, is_generation
@@ -57,6 +57,44 @@ class PushedFile:
     def record(self) -> FileRecord:
         """As a manifest has it."""
         return FileRecord(self.name, self.size, self.sha256)
+
+
+@dataclass(frozen=True)
+class TransferReport:
+    """What of a state was transferred.
+
+    Attributes:
+        url: The place, without secrets.
+        number: Number of the state there.
+        generation: Its generation.
+        changes: How many batches of changes it has besides.
+        files: How many files both are.
+        bytes: Size of them.
+    """
+
+    url: str
+    number: int
+    generation: str
+    changes: int
+    files: int
+    bytes: int
+
+    @classmethod
+    def of(cls, objects: ReadableObjects, state: "PushedState", **more: Any) -> Self:  # noqa: ANN401
+        """Report on a state at a place, with further fields."""
+        return cls(
+            url=objects.url,
+            number=state.number,
+            generation=state.generation,
+            changes=len(state.changes),
+            files=len(state.files) + len(state.changes),
+            bytes=state.num_bytes,
+            **more,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
