@@ -16,7 +16,7 @@ from PIL import Image
 from torch import nn
 
 from indexing.arrays import Vectors, unit
-from indexing.encoders.base import TEXTS, EncoderInfo, golden_images, golden_vectors
+from indexing.encoders.base import TEXTS, EncoderInfo, golden_images
 from indexing.encoders.inference.batching import (
     by_length,
     checked_images,
@@ -27,7 +27,7 @@ from indexing.encoders.inference.batching import (
 )
 from indexing.encoders.inference.checkpoints import check_settings, no_remote_code
 from indexing.encoders.inference.compute import Compute
-from indexing.encoders.inference.features import Batches, Features, require_compiled
+from indexing.encoders.inference.features import Batches, Features, TwoTowers
 from indexing.encoders.inference.hub import load_from_hub, one_line
 from indexing.encoders.inference.torch_device import torch_device
 from indexing.encoders.inference.torch_models import (
@@ -93,7 +93,7 @@ IMAGE_BATCH = 32
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 
 
-class OpenClipEncoder:
+class OpenClipEncoder(TwoTowers):
     """An open_clip model behind the `Encoder` protocol.
 
     Args:
@@ -149,16 +149,6 @@ class OpenClipEncoder:
         self.info = EncoderInfo(name, int(dim), (Modality.TEXT, Modality.IMAGE), fingerprint, precision)
         if compute.compile:
             self._compile(name)
-
-    def _compile(self, name: str) -> None:
-        """Compile both towers, and check that they give the vectors that they gave before."""
-        exact = golden_vectors(self)
-
-        def embed() -> Vectors:
-            self._texts, self._images = self._batches.compiled(self._texts, self._images)
-            return golden_vectors(self)
-
-        require_compiled(name, exact, embed)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Embed N texts, cut to the context length: (N, D) float32, unit length."""

@@ -314,6 +314,7 @@ def load(_: str, compute: Compute) -> PocketEncoder:
     Raises:
         EncoderError: When a GPU was asked for.
     """
+    compute.refuse_compile("pocket")
     compute.refuse_gpu("pocket", "is made for the CPU")
     return PocketEncoder()
 

@@ -108,6 +108,7 @@ def load(rest: str, compute: Compute, bridge: bytes | None = None) -> VectorsEnc
         EncoderError: When it is anything else, or a GPU was asked for.
         DamagedFileError: When ``bridge`` is none of such maps.
     """
+    compute.refuse_compile(PRECOMPUTED + rest)
     compute.refuse_gpu(PRECOMPUTED + rest, "has no model: the vectors come with the catalogue")
     separate = rest.split(":")[0] == SEPARATE_SUFFIX
     dim, _, label = (rest.removeprefix(SEPARATE_SUFFIX).removeprefix(":") if separate else rest).partition(":")

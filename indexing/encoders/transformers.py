@@ -10,7 +10,7 @@ import transformers
 from PIL import Image
 
 from indexing.arrays import Vectors, unit
-from indexing.encoders.base import TEXTS, EncoderInfo, golden_images, golden_vectors
+from indexing.encoders.base import TEXTS, EncoderInfo, golden_images
 from indexing.encoders.inference.batching import by_length, checked_images, checked_texts, in_batches, pixels_in_batches
 from indexing.encoders.inference.checkpoints import (
     REFUSED,
@@ -21,7 +21,7 @@ from indexing.encoders.inference.checkpoints import (
     tokens,
 )
 from indexing.encoders.inference.compute import Compute
-from indexing.encoders.inference.features import Batches, Features, require_compiled
+from indexing.encoders.inference.features import Batches, Features, TwoTowers
 from indexing.encoders.inference.hub import check_embeds
 from indexing.encoders.inference.torch_device import torch_device
 from indexing.encoders.inference.torch_models import (
@@ -63,7 +63,7 @@ FAMILIES = {
 }
 
 
-class TransformersEncoder:
+class TransformersEncoder(TwoTowers):
     """A model of transformers for texts and pictures behind the `Encoder` protocol.
 
     Args:
@@ -115,16 +115,6 @@ class TransformersEncoder:
         self.info = EncoderInfo(name, int(dim), (Modality.TEXT, Modality.IMAGE), fingerprint, precision)
         if compute.compile:
             self._compile(name)
-
-    def _compile(self, name: str) -> None:
-        """Compile both towers, and check that they give the vectors that they gave before."""
-        exact = golden_vectors(self)
-
-        def embed() -> Vectors:
-            self._texts, self._images = self._batches.compiled(self._texts, self._images)
-            return golden_vectors(self)
-
-        require_compiled(name, exact, embed)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Embed N texts, cut to the context length: (N, D) float32, unit length."""

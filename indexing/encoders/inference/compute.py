@@ -7,6 +7,8 @@ from indexing.runtime.arguments import check_flag, check_kind
 from indexing.runtime.device import AUTO, check_device
 
 EXACT = "float32"
+WITHOUT_COMPILE = {"python": "leave compile out", "cli": "leave --compile out"}
+"""What to do where an encoder cannot be compiled."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,7 @@ class Compute:
             EncoderError: When it was asked for.
         """
         if self.compile:
-            raise EncoderError(
-                f"encoder {name!r} cannot be compiled, only open_clip: and hf: can",
-                python="leave compile out",
-                cli="leave --compile out",
-            )
+            raise EncoderError(f"encoder {name!r} cannot be compiled, only open_clip: and hf: can", **WITHOUT_COMPILE)
 
     def refuse_gpu(self, name: str, why: str) -> None:
         """Refuse a GPU for an encoder that computes without one.
@@ -47,7 +45,6 @@ class Compute:
         Raises:
             EncoderError: When one was asked for.
         """
-        self.refuse_compile(name)
         if self.device.startswith("cuda"):
             raise EncoderError(
                 f"device={self.device!r} was asked for, but encoder {name!r} {why}",

@@ -6,11 +6,14 @@ full batch, filled up with copies of the last row, and texts of a few lengths. W
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 
 from indexing.arrays import Vectors
+from indexing.encoders.base import Encoder, golden_vectors
 from indexing.encoders.inference.batching import BATCH_SIZE
+from indexing.encoders.inference.compute import WITHOUT_COMPILE
 from indexing.encoders.inference.hub import one_line
 from indexing.encoders.inference.torch_models import device_of, least_cosine
 from indexing.errors import EncoderError
@@ -98,21 +101,28 @@ def _filled(part: torch.Tensor, rows: int) -> torch.Tensor:
     return torch.cat([part, part[-1:].expand(rows - len(part), *part.shape[1:])]) if rows > len(part) else part
 
 
-def require_compiled(name: str, exact: Vectors, embed: Callable[[], Vectors]) -> None:
-    """Check that a compiled encoder gives the vectors that it gave before.
+class TwoTowers:
+    """An encoder with a tower for texts and one for pictures, which can be compiled."""
 
-    Args:
-        name: The encoder, for messages.
-        exact: (N, D) float32 of unit length.
-        embed: Compiles the model, and gives them by it.
+    _texts: Features
+    _images: Features
+    _batches: Batches
 
-    Raises:
-        EncoderError: When it cannot be compiled here, or gives others.
-    """
-    hint = {"python": "leave compile out", "cli": "leave --compile out"}
-    try:
-        vectors = embed()
-    except Exception as error:  # a compiler that is missing, and whatever else torch meets on its way
-        raise EncoderError(f"torch.compile cannot compile {name} here: {one_line(error)}", **hint) from error
-    if not (cosine := least_cosine(vectors, exact)) >= MIN_COSINE:
-        raise EncoderError(f"{name} gives other vectors when it is compiled (cosine {cosine:.4f})", **hint)
+    def _compile(self, name: str) -> None:
+        """Compile both towers, and check that they give the golden vectors that they gave before.
+
+        Raises:
+            EncoderError: When they cannot be compiled here, or give others.
+        """
+        exact = golden_vectors(cast(Encoder, self))
+        try:
+            self._texts, self._images = self._batches.compiled(self._texts, self._images)
+            vectors = golden_vectors(cast(Encoder, self))
+        except Exception as error:  # a compiler that is missing, and whatever else torch meets on its way
+            raise EncoderError(
+                f"torch.compile cannot compile {name} here: {one_line(error)}", **WITHOUT_COMPILE
+            ) from error
+        if not (cosine := least_cosine(vectors, exact)) >= MIN_COSINE:
+            raise EncoderError(
+                f"{name} gives other vectors when it is compiled (cosine {cosine:.4f})", **WITHOUT_COMPILE
+            )
