@@ -13,11 +13,10 @@ import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from indexing.index.backends.build_sharded import Plan, lists_for
 from indexing.index.config import parse_bytes
-from scripts.benchmarks.readme_table import RESULTS, ROOT, updated
+from scripts.benchmarks.readme_table import RESULTS, ROOT, markdown, updated
 
 PAGE = ROOT / "docs" / "explanation" / "scale.md"
 SIZES = {"10M": 10_000_000, "100M": 100_000_000, "1B": 1_000_000_000}
@@ -179,16 +178,17 @@ def tables(measured: Measured, assumed: Assumed) -> str:
         ("assumed", "vCPUs of the largest machine", assumed.vcpus, "m7g.16xlarge, the price in proportion"),
         ("assumed", "share of memory for vectors", assumed.usable, "the rest is for all else"),
     ]
-    first = table(("", "what", "value", "from"), [(kind, what, shown(value), of) for kind, what, value, of in inputs])
+    first = markdown(
+        [
+            ("", "what", "value", "from"),
+            ("---",) * 4,
+            *((kind, what, shown(value), of) for kind, what, value, of in inputs),
+        ]
+    )
     plans = [planned(items, measured, assumed) for items in SIZES.values()]
-    second = table(("items", *SIZES), [(name, *(shown(plan[name]) for plan in plans)) for name in plans[0]])
+    rows = [(name, *(shown(plan[name]) for plan in plans)) for name in plans[0]]
+    second = markdown([("items", *SIZES), ("---",) * (1 + len(SIZES)), *rows])
     return f"{first}\n\n{second}"
-
-
-def table(head: tuple[str, ...], rows: list[Any]) -> str:
-    """Write a table in Markdown."""
-    lines = [head, ("---",) * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def shown(value: float) -> str:

@@ -9,7 +9,6 @@ runs in a process of its own, whose own memory (not that of mapped files) is rea
 import argparse
 import multiprocessing
 import tempfile
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from indexing.bundle.build import build_bundle
 from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
 from indexing.index import IndexConfig
-from scripts.benchmarks.memory import memory
+from scripts.benchmarks.memory import memory, watched
 from scripts.benchmarks.record import keep
 
 GROUP, EVERY = 4096, 0.005
@@ -73,19 +72,9 @@ def write_items(path: Path, count: int, dim: int, seed: int) -> None:
 def build(items: Path, out: Path, name: str) -> dict[str, Any]:
     """Build a bundle, and measure the most memory of its own that the process had before and while it did."""
     catalogue, encoder = Catalogue.from_parquet(items), load_encoder("vectors:")
-    before, peak, done = memory().own, [0], threading.Event()
-
-    def watch() -> None:
-        while not done.wait(EVERY):
-            peak[0] = max(peak[0], memory().own)
-
-    watching = threading.Thread(target=watch)
-    watching.start()
-    try:
+    before = memory().own
+    with watched(EVERY) as peak:
         bundle = build_bundle(catalogue, encoder, out, index=CONFIGS[name])
-    finally:
-        done.set()
-        watching.join()
     info = bundle.manifest.index
     return {
         "MiB before": before,

@@ -11,7 +11,6 @@ the same after its other changes.
 import argparse
 import multiprocessing
 import tempfile
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
@@ -31,10 +30,10 @@ from indexing.encoders import load_encoder
 from indexing.runtime.threads import cores
 from retrieval.retriever.learned_parts import compact
 from scripts.benchmarks.index.geometry import draw, read_pairs
-from scripts.benchmarks.memory import memory
+from scripts.benchmarks.memory import memory, watched
 from scripts.benchmarks.record import keep
 
-SHARE, EVERY = 0.01, 0.02
+SHARE = 0.01
 
 
 def main() -> None:
@@ -88,21 +87,11 @@ def apart(work: Callable[..., dict[str, Any]], threads: int, *paths: Path) -> di
 
 def _watched(work: Callable[..., dict[str, Any]], threads: int, *paths: Path) -> dict[str, Any]:
     faiss.omp_set_num_threads(threads)
-    before, peak, done = memory().own, [0], threading.Event()
-
-    def watch() -> None:
-        while not done.wait(EVERY):
-            peak[0] = max(peak[0], memory().own)
-
-    watching = threading.Thread(target=watch)
-    watching.start()
-    started = perf_counter()
-    try:
+    before = memory().own
+    with watched() as peak:
+        started = perf_counter()
         found = work(*paths)
-    finally:
         seconds = perf_counter() - started
-        done.set()
-        watching.join()
     return {"s": round(seconds, 2), "MiB before": before, "MiB at most": peak[0], **found}
 
 
