@@ -48,7 +48,7 @@ from indexing.runtime.device import CPU
 from indexing.runtime.progress import progress as working
 from indexing.store.collect import ModalityVectors, collect_vectors, fuse, map_vectors, pack
 from indexing.store.encode import EncodeConfig, EncodeReport, check_encoding, embed
-from indexing.store.store import EmbeddingStore, parquet_bytes, read_shard
+from indexing.store.store import EmbeddingStore, parquet_bytes, shard_bytes
 
 
 def build_bundle(
@@ -134,7 +134,7 @@ def _reuse_embeddings(root: Path, work: Path, fingerprint: str) -> None:
     fsops.make_folder(work)
     for shard in generation.shards:
         with suppress(DamagedFileError):  # its items are encoded anew
-            read_shard(shard)
+            shard_bytes(shard)  # of which the store decodes those that are taken over
             fsops.link_or_copy(shard, work / shard.name)
 
 

@@ -307,11 +307,21 @@ def read_shard(path: Path) -> pa.Table:
     Raises:
         DamagedFileError: When they differ, or it cannot be read.
     """
+    data = shard_bytes(path)
+    with read_as(str(path), REPAIR_HINT):
+        return pq.read_table(pa.BufferReader(data))
+
+
+def shard_bytes(path: Path) -> bytes:
+    """Read the bytes of one shard, and compare them with its name.
+
+    Raises:
+        DamagedFileError: When they differ, or it cannot be read.
+    """
     data = read_whole(path)
     if hashlib.sha256(data).hexdigest()[:32] != path.stem.split("-")[-1]:
         raise DamagedFileError(f"{path} is damaged: its bytes do not match its name; delete it and build again")
-    with read_as(str(path), REPAIR_HINT):
-        return pq.read_table(pa.BufferReader(data))
+    return data
 
 
 def check_embeddings_table(table: pa.Table, dim: int) -> pa.Table:
