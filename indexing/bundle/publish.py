@@ -148,7 +148,7 @@ def may_follow(root: Path, base: str) -> bool:
     return base in generations(root) and base in Manifest.read(root / state.generation / MANIFEST).compacts
 
 
-def numbered(root: Path, folder: Path) -> None:
+def renumber(root: Path, folder: Path) -> None:
     """Give what `prepare` wrote the next number, where others were made since. The caller holds the lock."""
     manifest = Manifest.read(folder / MANIFEST)
     last = replace(manifest, sequence=1 + last_sequence(root))
@@ -174,7 +174,7 @@ def make_current_when_unlocked(root: Path, folder: Path, generation: str, work: 
         with write_lock(root, wait=NO_TIMEOUT):  # what is being encoded may take its time: this was more work
             if not may_follow(root, generation):
                 raise BundleError(f"{root} has got another generation during {work}; run it again if it is due")
-            numbered(root, folder)
+            renumber(root, folder)
             make_current(root, folder)
     except BaseException:
         fsops.remove(folder)

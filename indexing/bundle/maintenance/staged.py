@@ -15,7 +15,7 @@ from indexing.bundle.current import read_state
 from indexing.bundle.edits.edit import LOCK_TIMEOUT
 from indexing.bundle.generation import STAGED, STAGED_ON, generations
 from indexing.bundle.manifest import MANIFEST, Manifest
-from indexing.bundle.publish import NO_TIMEOUT, make_current, may_follow, numbered, remove_unread
+from indexing.bundle.publish import NO_TIMEOUT, make_current, may_follow, remove_unread, renumber
 from indexing.errors import BundleError
 from indexing.filesystem import fsops
 from indexing.filesystem.file_checks import check_file
@@ -78,7 +78,7 @@ def publish_staged(root: Path | str, generation: str | None = None) -> Bundle:
         folder = root / f"{STAGED}-{manifest.generation}"
         for record in manifest.files:
             check_file(folder, record)
-        numbered(root, folder)
+        renumber(root, folder)
         make_current(root, folder)
         _remove_all_but(root, folder)
     return Bundle.open(root)
