@@ -25,7 +25,6 @@ from retrieval.postprocess.rules.rule_types import (
     FrequencyCap,
     Fresh,
     Pin,
-    Rotate,
     Rule,
     ShownRule,
 )
@@ -137,7 +136,7 @@ def _shown_rows(
     capped: dict[int, list[Rows]] = {}
     rotated: dict[int, list[Rows]] = {}
     for index, rule in enumerate(rules):
-        if isinstance(rule, FrequencyCap | Rotate):
+        if isinstance(rule, ShownRule):
             if shown is None:
                 raise InputError(
                     f"rule {str(rule)!r} needs to know what was shown to each user",

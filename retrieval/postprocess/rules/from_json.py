@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow as pa
 
@@ -13,7 +13,17 @@ from indexing.media.files import no_file
 from indexing.runtime.arguments import check_path, distinct_keys
 from retrieval.candidates import Candidates
 from retrieval.postprocess.rules.apply import ShownImpressions, applied
-from retrieval.postprocess.rules.rule_types import Boost, Bury, Exclude, FrequencyCap, Fresh, Pin, Rotate, Rule
+from retrieval.postprocess.rules.rule_types import (
+    Boost,
+    Bury,
+    Exclude,
+    FrequencyCap,
+    Fresh,
+    Pin,
+    Rotate,
+    Rule,
+    ShownRule,
+)
 from retrieval.postprocess.rules.ruled_candidates import Ruled
 
 KINDS: dict[str, type[Rule]] = {
@@ -25,6 +35,8 @@ KINDS: dict[str, type[Rule]] = {
     "frequency_cap": FrequencyCap,
     "rotate": Rotate,
 }
+OF_SHOWN = tuple(name for name, kind in KINDS.items() if kind in get_args(ShownRule))
+"""Names of the kinds that count what was shown to a user."""
 
 
 @dataclass(frozen=True)

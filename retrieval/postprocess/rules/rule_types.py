@@ -180,6 +180,7 @@ class Rotate:
 
 Rule: TypeAlias = Pin | Boost | Bury | Exclude | Fresh | FrequencyCap | Rotate
 ShownRule: TypeAlias = FrequencyCap | Rotate
+"""Counts what was shown to a user."""
 
 
 def _check_times(times: object, name: str) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from indexing.errors import GenerationError, InputError
+from retrieval.postprocess.rules import OF_SHOWN
 from retrieval.serving.engine.request import current_request
 from retrieval.serving.engine.served_bundle import Served
 from retrieval.serving.engine.versions import Version
@@ -14,7 +15,6 @@ from retrieval.serving.schemas.queries import RecommendRequest
 if TYPE_CHECKING:
     from retrieval.serving.events.event_log import EventLog
 
-COUNTING_RULES = ("frequency_cap", "rotate")
 ServedBy: TypeAlias = Callable[[Version], Served]
 
 
@@ -100,11 +100,11 @@ def _without_rules_of_users(name: str, applied: RecommendRequest, body: Recommen
     """Leave out what a scenario says of what users were shown, where the request names no user; a note says so."""
     if body.histories is None or "rules" in body.model_fields_set:
         return applied
-    kept = [rule for rule in applied.rules if rule.get("rule") not in COUNTING_RULES]
+    kept = [rule for rule in applied.rules if rule.get("rule") not in OF_SHOWN]
     if len(kept) == len(applied.rules):
         return applied
-    current_request().notes.append(
-        f"scenario {name!r}: rules that count what was shown to a user ({', '.join(COUNTING_RULES)}) are left out, as "
+    current_request().note(
+        f"scenario {name!r}: rules that count what was shown to a user ({', '.join(OF_SHOWN)}) are left out, as "
         "histories name no user; ask for user_ids or a session"
     )
     return applied.model_copy(update={"rules": kept})

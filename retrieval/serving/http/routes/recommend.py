@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from indexing.errors import InputError, ShapeError
 from retrieval.candidates import Candidates, source_code
 from retrieval.interactions.impressions import Impressions
-from retrieval.postprocess.rules import FrequencyCap, Rotate, Rules
+from retrieval.postprocess.rules import Rules, ShownRule
 from retrieval.retriever.recommend import recommended_once, request_of
 from retrieval.retriever.retriever import Retriever
 from retrieval.serving.engine.answering import Answers, check_size
@@ -167,7 +167,7 @@ def seen_by(service: Service, body: RecommendRequest, rules: Rules) -> Impressio
     """Read what was shown to the users of a request until now, where a rule counts that; None of histories as lists."""
     if service.events is None or body.histories is not None:
         return None
-    if not any(isinstance(rule, FrequencyCap | Rotate) for rule in rules.rules):
+    if not any(isinstance(rule, ShownRule) for rule in rules.rules):
         return None
     if body.user_ids is not None:
         return service.events.impressions_of(body.user_ids)
