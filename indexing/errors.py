@@ -69,6 +69,11 @@ class CommonspaceError(Exception):
 class CommonspaceWarning(UserWarning):
     """Base of all warnings of ``indexing`` and ``retrieval``."""
 
+    @property
+    def impersonal(self) -> str:
+        """What it says to those who may not know what a user did."""
+        return str(self)
+
 
 class InputError(CommonspaceError, ValueError):
     """An argument or input that cannot be used."""

@@ -30,7 +30,12 @@ class UnknownItemsWarning(CommonspaceWarning):
 
     def __init__(self, message: str = "", counts: str = "") -> None:
         super().__init__(message)
-        self.counts = counts or message
+        self._counts = counts or message
+
+    @property
+    def impersonal(self) -> str:
+        """How many items are unknown, not which."""
+        return self._counts
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from indexing.errors import CommonspaceError, CommonspaceWarning
-from retrieval.interactions.known_items import UnknownItemsWarning
 from retrieval.serving.engine.request import CURRENT
 
 
@@ -62,7 +61,7 @@ def without_places(text: str, bundle: Path, log: str | None = None) -> str:
 def warnings_as_notes() -> Iterator[None]:
     """Let every warning of this project be a note of the request during which it is given.
 
-    Who may not read what a user of the log of live events took is told how many items of a log are unknown, not which.
+    Who may not read what a user of the log of live events did gets what it says without that.
 
     It holds for the process, whose threads share what becomes of warnings, and so is entered once by a service.
     """
@@ -73,8 +72,8 @@ def warnings_as_notes() -> Iterator[None]:
         if request is None or not issubclass(category, CommonspaceWarning):
             before(message, category, *where)
         else:
-            if isinstance(message, UnknownItemsWarning) and request.users_refused is not None:
-                message = message.counts
+            if isinstance(message, CommonspaceWarning) and request.users_refused is not None:
+                message = message.impersonal
             request.note(str(message))
 
     with warnings.catch_warnings():
