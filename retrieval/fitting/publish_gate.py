@@ -10,7 +10,6 @@ from typing import Any
 
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.generation import part_of
-from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import CommonspaceWarning
 from retrieval.fitting.fit_config import FitConfig, same_config
 from retrieval.fitting.fitted_model import LEARNED
@@ -36,9 +35,12 @@ def num_learned(bundle: Bundle) -> int:
     return int(bundle.manifest.learned.get("interactions", 0)) if bundle.manifest.features else 0
 
 
-def num_interactions(log: Interactions, items: ItemIds) -> int:
-    """Count interactions as training does: a user's with an item once, and none with items that the bundle lacks."""
-    return len(all_histories(log, items).rows)
+def why_log_smaller(bundle: Bundle, log: Interactions) -> str:
+    """Return `why_smaller` of a log, of which interactions count as in training.
+
+    A user's with an item count once, and those with items that the bundle lacks do not.
+    """
+    return why_smaller(bundle, len(all_histories(log, bundle.items).rows))
 
 
 def why_smaller(bundle: Bundle, interactions: int) -> str:
@@ -46,7 +48,7 @@ def why_smaller(bundle: Bundle, interactions: int) -> str:
 
     Args:
         bundle: With the published parts.
-        interactions: How many the log has; see `num_interactions`.
+        interactions: How many the log has; see `why_log_smaller`.
     """
     learned = num_learned(bundle)
     if interactions >= learned:

@@ -20,7 +20,8 @@ from retrieval.cli.options.search import BundleFolder
 from retrieval.cli.runs.live_log import read_live, url_for
 from retrieval.fitting.fit import fit as fit_bundle
 from retrieval.fitting.fit_config import Effort, FitConfig
-from retrieval.fitting.publish_gate import num_interactions, why_smaller
+from retrieval.fitting.publish_gate import why_log_smaller
+from retrieval.fitting.report import FitReport
 from retrieval.fitting.tuning import tune as tune_bundle
 from retrieval.interactions.impressions import Impressions
 from retrieval.interactions.interactions import Interactions
@@ -80,10 +81,17 @@ def fit(
         note(unknown)
     if learning.loss_curve is not None:
         write_losses(report.training, learning.loss_curve, str(bundle))
-    used = len(train) - (report.known.unknown if report.known else 0)
-    show_json("fit", report.to_json()) if as_json else show_report(f"{bundle}: fit on {used} interactions", report)
+    _show(report, bundle, len(train), as_json)
     if report.refused:
         raise typer.Exit(NOT_PUBLISHED)
+
+
+def _show(report: FitReport, bundle: Path, interactions: int, as_json: bool) -> None:
+    if as_json:
+        show_json("fit", report.to_json())
+    else:
+        used = interactions - (report.known.unknown if report.known else 0)
+        show_report(f"{bundle}: fit on {used} interactions", report)
 
 
 def _check_options(learning: FitOptions) -> None:
@@ -108,8 +116,7 @@ def _check_size(bundle: Path, live: Interactions, learning: FitOptions) -> None:
     """
     if learning.refresh or learning.replace:
         return
-    opened = Bundle.open(bundle, only=(ATTRIBUTES, IDS))
-    if why := why_smaller(opened, num_interactions(live, opened.items)):
+    if why := why_log_smaller(Bundle.open(bundle, only=(ATTRIBUTES, IDS)), live):
         raise TrainingError(why, cli=WAYS_OUT)
 
 

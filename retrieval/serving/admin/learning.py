@@ -9,7 +9,7 @@ from indexing.bundle.generation import ATTRIBUTES, IDS
 from indexing.errors import InputError, TrainingError
 from retrieval.fitting.fit import fit
 from retrieval.fitting.fit_config import FitConfig
-from retrieval.fitting.publish_gate import num_interactions, why_smaller
+from retrieval.fitting.publish_gate import why_log_smaller
 from retrieval.fitting.steps import Step
 from retrieval.interactions.event_types import EventTypes, beside_usual
 from retrieval.interactions.impressions import Impressions
@@ -64,7 +64,7 @@ def fit_bundle(
     else:
         interactions, impressions = _live(events, types, context, asked.get("up_to"))
         alone = not (asked.get("refresh") or asked.get("replace"))
-        if alone and (why := why_smaller(bundle, num_interactions(interactions, bundle.items))):
+        if alone and (why := why_log_smaller(bundle, interactions)):
             raise TrainingError(f"{why}; {WAYS_OUT}")
     refresh, settings = bool(asked.get("refresh")), {name: asked[name] for name in SETTINGS if name in asked}
     report = fit(
