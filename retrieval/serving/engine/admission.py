@@ -199,7 +199,8 @@ class WorkQueue:
             since = max(self._overload_since, now - MOST_OVERLOAD * self._seconds)
             since += (now - self._free_since) / SPARE
             if since >= now:
-                self._overload_ended = now if self._overload_since < math.inf else self._overload_ended
+                if self._overloaded:
+                    self._overload_ended = now
                 since = math.inf
             self._overload_since, self._free_since, self._window = since, now, None
             self.running += 1
@@ -227,7 +228,7 @@ class WorkQueue:
         """Say whether, in an overload, as many wait as compute at once, and the last of them has only just come."""
         now = time.perf_counter()
         is_fresh = len(self._waiters) >= self.at_once and now - self._came < FRESH * self._seconds
-        return is_fresh and self._overload_since < math.inf
+        return is_fresh and self._overloaded
 
     def leave(self, seconds: float | None, cost: int) -> None:
         """Give a place to the next that waits; ``seconds`` is how long the work took, None for work not done."""
@@ -247,7 +248,7 @@ class WorkQueue:
 
     def _is_overload(self, now: float) -> bool:
         """Say whether more is asked for than can be done, as far as a request that comes now and must wait can tell."""
-        if self._overload_since < math.inf:
+        if self._overloaded:
             return True
         most = LONG * self._seconds
         if self._expected_seconds() <= most:
@@ -261,6 +262,10 @@ class WorkQueue:
             self._window = (now, self.waiting)
             if self.waiting >= waited:
                 self._overload_since = began
+        return self._overloaded
+
+    @property
+    def _overloaded(self) -> bool:
         return self._overload_since < math.inf
 
     def _expected_seconds(self) -> float:

@@ -52,7 +52,7 @@ class Served(NamedTuple):
         Raises:
             DamagedFileError: When one is.
         """
-        self.retriever.bundle.generation.checks.raise_if_damaged()
+        self.retriever.state.refuse_damage()
 
 
 class Unusable(NamedTuple):
