@@ -24,6 +24,7 @@ from pathlib import Path
 
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.change_log import require_bundle
+from indexing.bundle.current import read_state
 from indexing.bundle.maintenance.compact import folded
 from indexing.bundle.publish import FITTING
 from indexing.catalogue.readers.arrow_tables import ArrowStream
@@ -150,7 +151,9 @@ def fit(
                 fsops.remove(default_work)
                 raise
         fsops.remove(default_work)
-        return report
+        # Where nothing was published a compaction may have made another generation current meanwhile.
+        state = None if report.published else read_state(root)
+        return report if state is None else replace(report, generation=state.generation)
 
 
 class _Fit:

@@ -115,3 +115,14 @@ def test_a_compaction_meanwhile_does_not_void_a_fit(root: Path, tmp_path: Path) 
     fit(quiet, log(), SMALL, progress=once(lambda: changes(quiet)))
     expected, found = (Retriever.load(folder).recommend([["i048", "i050"]], 20) for folder in (quiet, root))
     assert found[0] == expected[0]
+
+
+def test_a_report_names_the_generation_that_a_compaction_made_current_meanwhile(root: Path) -> None:
+    def folds() -> None:
+        changes(root)
+        compact(root)
+
+    before = Bundle.open(root).manifest.generation
+    report = fit(root, log(), SMALL, publish=False, progress=once(folds))
+    assert report.staged
+    assert report.generation == Bundle.open(root).manifest.generation != before
