@@ -160,17 +160,19 @@ def test_why_takes_the_width_below_the_row_and_leaves_no_gap(watched: Watched) -
     expect(page.locator(".why")).to_have_count(0)
 
 
+PASTED = """(files) => {
+    const clipboardData = new DataTransfer();
+    for (const [name, type, data] of files) {
+        const bytes = Uint8Array.from(atob(data), (one) => one.charCodeAt(0));
+        clipboardData.items.add(new File([bytes], name, { type }));
+    }
+    document.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }));
+}"""
+
+
 def test_a_pasted_picture_is_searched_for(watched: Watched) -> None:
     page = watched.page
-    data = base64.b64encode(picture("green", 40)).decode()
-    page.locator("body").evaluate(
-        """(body, data) => {
-            const clipboardData = new DataTransfer(), bytes = Uint8Array.from(atob(data), (one) => one.charCodeAt(0));
-            clipboardData.items.add(new File([bytes], "a.png", {type: "image/png"}));
-            document.dispatchEvent(new ClipboardEvent("paste", {clipboardData, bubbles: true, cancelable: true}));
-        }""",
-        data,
-    )
+    page.evaluate(PASTED, [["a.png", "image/png", base64.b64encode(picture("green", 40)).decode()]])
     expect(page.locator("#pane-search .card-title").first).to_contain_text("green")
 
 
@@ -257,6 +259,18 @@ def test_a_file_is_told_by_its_first_bytes_and_a_refusal_goes_with_the_next_step
     expect(notice).to_be_visible()
     ask(page, "mug")
     expect(notice).to_have_count(0)
+
+
+@pytest.mark.parametrize("refused_first", [True, False])
+def test_what_is_refused_of_several_files_is_said_beside_the_others(watched: Watched, refused_first: bool) -> None:
+    page, notice = watched.page, watched.page.locator("#query .notice.error")
+    files = [
+        ["mug.png", "image/png", base64.b64encode(b"no picture").decode()],
+        ["mug.img", "application/octet-stream", base64.b64encode(picture("blue", 40)).decode()],
+    ]
+    page.evaluate(PASTED, files if refused_first else files[::-1])
+    expect(page.locator("#pane-search .card-title").first).to_contain_text("blue")
+    expect(notice).to_contain_text("mug.png is neither a picture nor a sound")
 
 
 STARTS = {
