@@ -231,9 +231,11 @@ def test_the_best_peer_reaches_the_goal_and_what_is_missing_is_named() -> None:
     def row(speed: float, reaches: bool = True) -> dict[str, Any]:
         return {"text": {"queries/s": speed, "reaches the goal on held-out queries": reaches}}
 
-    rows = {tuned_peers.OURS: row(600), "a": row(100), "b": row(200), "c": row(900, False), "d": {"not measured": "?"}}
+    ours = {tuned_peers.OURS: row(600), tuned_peers.OUR_LISTS: row(800)}
+    rows = {**ours, "a": row(100), "b": row(200), "c": row(900, False), "d": {"not measured": "?"}}
+    best = {"best peer": "b", "queries/s": 200}
     assert compared(rows) == {
-        "text": {"best peer": "b", "queries/s": 200, "ours": 600, "times the best peer": 3.0},
+        "text": {**best, "ours": 600, "ours / best peer": 3.0, "our lists": 800, "our lists / best peer": 4.0},
         "not measured": ["d"],
     }
 

@@ -60,7 +60,10 @@ def _faiss(name: str, factory: str, ladders: Sequence[Ladder], **settings: objec
 _LISTS_REFINED = _refined("nprobe", LISTS, (50, 100, 200))
 
 PEERS = (
-    Peer("Commonspace auto", "commonspace_auto", [[{}]], {"recall": 0.95}, names=("faiss-cpu",)),
+    *(
+        Peer(f"Commonspace {kind}", "commonspace_index", [[{}]], settings, names=("faiss-cpu",))
+        for kind, settings in (("auto", {"recall": 0.95}), ("ivf", {"recall": 0.95, "kind": "ivf"}))
+    ),
     _faiss("exact", "Flat", [[{}]]),
     Peer(
         "ScaNN",

@@ -7,9 +7,9 @@ from scripts.benchmarks.index.tuned_peers.runners.serve import Built, Order, Que
 
 
 def build(order: Order) -> Built:
-    """Build with the defaults; each kind of query has its effort already."""
+    """Build with the defaults, or a kind of index that is named; each kind of query has its effort already."""
     faiss.omp_set_num_threads(order.threads)
-    goals = IndexConfig(min_recall=order.settings["recall"], k=order.k)
+    goals = IndexConfig(min_recall=order.settings["recall"], k=order.k, kind=order.settings.get("kind", "auto"))
     index, report = build_index(order.vectors, goals, dict(order.queries))
 
     def search(asked: Question) -> Rows:
