@@ -5,6 +5,7 @@ queries choose, and the other half checks: the lower confidence bound of its rec
 greater effort is chosen.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -17,8 +18,8 @@ from indexing.index.config import SearchParams, SearchParamsByKind
 from indexing.index.tuning.families import Family
 from indexing.index.tuning.recall import GroundTruth, Recalls, lower_bound, mean
 
-LISTS = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
-CANDIDATES = (400, 300, 200, 150, 100, 75, 50, 30, 20)
+LISTS = tuple(quarter << octave for octave in range(10) for quarter in (4, 5, 6, 7))
+CANDIDATES = (400, 350, 300, 250, 200, 175, 150, 125, 100, 85, 75, 60, 50, 40, 30, 25, 20)
 EF_SEARCH = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 GOAL_STEPS = 16  # the recall aimed at rises from the target to 1 in so many steps, until the check passes
 
@@ -89,6 +90,8 @@ def choose(
         return points[effort]
 
     def attempts() -> Iterator[SearchParams]:
+        if start is not None:
+            yield measure(start).effort
         for step in range(GOAL_STEPS + 1):
             goal = min(1.0, target + (1 - target) * step / GOAL_STEPS)
             yield cheapest(rungs, partial(cost, index), goal, measure).effort
@@ -163,23 +166,23 @@ def cheapest(
     """Find the cheapest effort on some ladders with a mean recall of at least a goal.
 
     Cost is counted, not timed, so that the same catalogue gives the same efforts on a busy machine. On each ladder the
-    effort is raised until the goal is reached. With fewer candidates a search never finds more, so that each ladder
-    starts where the one before it stopped, and what costs no less than the best so far is not measured. When nothing
-    reaches the goal, what finds most is given.
+    least effort that reaches the goal is found by bisection, for recall rises with effort. With fewer candidates a
+    search never finds more, so that each ladder is searched from where the one before it ended, up to what costs no
+    less than the best so far. When nothing reaches the goal, what finds most is given.
     """
     points: list[Point] = []
-    best: Point | None = None
+
+    def recall_at(effort: SearchParams) -> float:
+        points.append(measure(effort))
+        return points[-1].recall
+
+    best: SearchParams | None = None
     rung = 0
     for ladder in ladders:
-        while rung < len(ladder):
-            effort = ladder[rung]
-            if best is not None and cost(effort) >= cost(best.effort):
-                break
-            points.append(measure(effort))
-            if points[-1].recall >= goal:
-                best = points[-1]
-                break
-            rung += 1
-        else:
+        end = len(ladder) if best is None else bisect_left(ladder, cost(best), rung, key=cost)
+        rung = bisect_left(ladder, goal, rung, end, key=recall_at)
+        if rung == len(ladder):
             break  # not even the whole ladder reaches it
-    return best or max(points, key=lambda point: point.recall)
+        if rung < end:
+            best = ladder[rung]
+    return max(points, key=lambda point: point.recall) if best is None else measure(best)

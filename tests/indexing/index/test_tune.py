@@ -11,9 +11,9 @@ from indexing.errors import InputError
 from indexing.index import IndexConfig, Queries, build_index
 from indexing.index.backends.ivf import IvfIndex
 from indexing.index.config import SearchParams, SearchParamsByKind
-from indexing.index.tuning.efforts import Point, cheapest, cost, ladders, raised
+from indexing.index.tuning.efforts import Point, cheapest, choose, cost, ladders, raised
 from indexing.index.tuning.families import EVERY, GRAPH, LISTS_BYTE, LISTS_PQ, Family
-from indexing.index.tuning.recall import GroundTruth
+from indexing.index.tuning.recall import GroundTruth, lower_bound
 
 COUNT, DIM = 4000, 24
 
@@ -60,22 +60,25 @@ def test_the_cheapest_effort_of_the_whole_grid(
             assert point.recall >= target
 
 
-def test_an_effort_that_is_known_is_kept_while_it_is_enough_and_else_raised(vectors: Vectors) -> None:
-    index, known = LISTS_PQ.build(vectors, 8), SearchParams(16, 75)
-    for enough, expected in ((75, known), (76, SearchParams(24, 100)), (140, SearchParams(32, 150))):
-        tried: list[SearchParams] = []
-
-        def measure(effort: SearchParams, enough: int = enough, tried: list[SearchParams] = tried) -> Point:
-            tried.append(effort)
-            return Point(effort, float(effort.candidates >= enough), 1.0)
-
-        point = cheapest([raised(LISTS_PQ, index, known)], partial(cost, index), 0.9, measure)
-        assert (point.effort, tried[0]) == (expected, known)
-        assert point.effort == tried[-1]
+def test_an_effort_that_is_known_is_kept_while_it_is_enough_and_else_raised(
+    vectors: Vectors, asked: dict[str, GroundTruth]
+) -> None:
+    index, known, truth = LISTS_PQ.build(vectors, 8), SearchParams(2, 20), asked["image"]
+    kept = choose(LISTS_PQ, index, 0.5, truth, vectors, known)
+    assert (kept.effort, [point.effort for point in kept.points]) == (known, [known])
+    rungs = raised(LISTS_PQ, index, known)
+    for target in (0.85, 0.95):
+        choice = choose(LISTS_PQ, index, target, truth, vectors, known)
+        searched = (index.with_efforts(SearchParamsByKind(default=effort)) for effort in rungs)
+        bounds = [lower_bound(truth.measure_each(one, vectors)[0], target, 10) for one in searched]
+        first = next(rung for rung, bound in enumerate(bounds) if bound >= target)
+        assert first > 0
+        assert rungs.index(choice.effort) in (first, first + 1)  # the goal rises in steps
+        assert choice.recall_bound == pytest.approx(bounds[rungs.index(choice.effort)])
 
 
 def test_out_of_reach_the_most_is_taken() -> None:
-    recalls = iter([0.5, 0.7, 0.6])
+    recalls = iter([0.7, 0.6])
     rungs = [[SearchParams(lists, candidates) for lists in (1, 2, 3)] for candidates in (90, 50)]
     tried: list[SearchParams] = []
 
@@ -85,7 +88,7 @@ def test_out_of_reach_the_most_is_taken() -> None:
 
     point = cheapest(rungs, lambda effort: effort.lists, 0.9, measure)
     assert (point.recall, point.effort) == (0.7, SearchParams(2, 90))
-    assert tried == rungs[0]
+    assert tried == rungs[0][1:]  # by bisection
 
 
 def test_every_kind_is_promised_and_searched_with_its_own_effort(

@@ -9,7 +9,9 @@ from scripts.benchmarks.index.tuned_peers.runners.serve import Built, Order, Que
 def build(order: Order) -> Built:
     """Build with the defaults, or a kind of index that is named; each kind of query has its effort already."""
     faiss.omp_set_num_threads(order.threads)
-    goals = IndexConfig(min_recall=order.settings["recall"], k=order.k, kind=order.settings.get("kind", "auto"))
+    asked = max(len(queries) for queries in order.queries.values())  # all of them tune, as for the others
+    kind = order.settings.get("kind", "auto")
+    goals = IndexConfig(min_recall=order.settings["recall"], k=order.k, kind=kind, sample=asked)
     index, report = build_index(order.vectors, goals, dict(order.queries))
 
     def search(asked: Question) -> Rows:
