@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from indexing.media.files import Kind, Modality
     from indexing.media.images import ImageLimits
     from indexing.media.video import VideoLimits
+    from indexing.runtime.ray_engine import RayEngine
     from indexing.store.encode import EncodeConfig
-    from indexing.store.ray_engine import RayEngine
 
 __all__ = [
     "AudioLimits",
@@ -84,7 +84,7 @@ _MODULES = {  # where each is
     "Kind": "indexing.media.files",
     "Medium": "indexing.catalogue.medium",
     "Modality": "indexing.media.files",
-    "RayEngine": "indexing.store.ray_engine",
+    "RayEngine": "indexing.runtime.ray_engine",
     "VideoLimits": "indexing.media.video",
     "add": "indexing.bundle.edits.edit",
     "build_bundle": "indexing.bundle.build",

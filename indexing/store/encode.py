@@ -30,11 +30,12 @@ from indexing.media.pool import MEMORY, SECONDS, DecodePool
 from indexing.media.video import VideoLimits
 from indexing.runtime.arguments import check_flag, check_kind, check_number, check_whole
 from indexing.runtime.progress import progress
+from indexing.runtime.ray_engine import RayEngine
 from indexing.runtime.threads import cores
 from indexing.store.batch_encoder import BatchEncoder, LocalBatchEncoder
 from indexing.store.encode_batch import EncodingRun
 from indexing.store.ray_actor import DecodeLimits
-from indexing.store.ray_engine import RayEngine, ray_actors
+from indexing.store.ray_batch_encoder import ray_actors
 from indexing.store.shared_pool import task_for
 from indexing.store.store import Embedding, EmbeddingStore
 

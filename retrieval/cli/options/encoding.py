@@ -11,8 +11,8 @@ from indexing.media.audio import AudioLimits
 from indexing.media.images import ImageLimits
 from indexing.media.pool import MEMORY, SECONDS
 from indexing.media.video import VideoLimits
+from indexing.runtime.ray_engine import RayEngine
 from indexing.store.encode import EncodeConfig
-from indexing.store.ray_engine import RayEngine
 from retrieval.cli.display.terminal import UsageError
 
 ENCODING, INDEX = "Encoding", "Index"

@@ -29,9 +29,9 @@ from PIL import Image
 
 from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
+from indexing.runtime.ray_engine import RayEngine
 from indexing.sample import items_path
 from indexing.store.encode import EncodeConfig, encode_catalogue
-from indexing.store.ray_engine import RayEngine
 from indexing.store.store import EmbeddingStore
 from scripts.benchmarks.record import keep
 

@@ -16,8 +16,8 @@ from indexing.bundle.bundle import Bundle
 from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders.base import Encoder
 from indexing.errors import EngineError
+from indexing.runtime.ray_engine import RayEngine
 from indexing.store.encode import EncodeConfig, EncodeReport, OnProgress, encode_catalogue
-from indexing.store.ray_engine import RayEngine
 from indexing.store.store import Embedding, EmbeddingStore
 from tests.cli_run import toy_runner
 from tests.toy import COLOURS, DIM, ToyEncoder, picture

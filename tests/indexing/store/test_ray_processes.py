@@ -24,10 +24,10 @@ from indexing.errors import EngineError, InputError, MissingExtraError
 from indexing.media.decode import Task
 from indexing.media.files import Kind
 from indexing.runtime.ray_cluster import ALONE
+from indexing.runtime.ray_engine import RayEngine
 from indexing.store.batch_encoder import File
 from indexing.store.encode import EncodeConfig, embed
 from indexing.store.ray_actor import DecodeLimits, EncodingActor, LoadedBy
-from indexing.store.ray_engine import RayEngine
 from indexing.store.store import EmbeddingStore
 from tests.cli_run import toy_runner
 from tests.indexing.store.test_ray_engine import BATCH, alike, catalogue_in, counts, encoded
@@ -41,7 +41,7 @@ import sys
 import time
 from pathlib import Path
 from tests.indexing.store.test_ray_engine import ToyEncoder, catalogue_in, encoded
-from indexing.store.ray_engine import RayEngine
+from indexing.runtime.ray_engine import RayEngine
 folder = Path(sys.argv[1])
 def note(items, seconds):
     import ray
@@ -54,7 +54,7 @@ STRANGER = """
 import sys
 from pathlib import Path
 from indexing.catalogue.catalogue import Catalogue
-from indexing.store.ray_engine import RayEngine
+from indexing.runtime.ray_engine import RayEngine
 from tests.indexing.store.test_ray_engine import encoded
 folder, store, address = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 encoded(store, Catalogue.from_parquet(folder / "shop" / "rows.parquet", image_dir=folder / "shop"), RayEngine(address))
