@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,7 +13,11 @@ from indexing.bundle.build import build_bundle
 from indexing.catalogue.catalogue import Catalogue
 from tests.databases import fresh_database, postgresql, server_programs
 from tests.order import slow_first
+from tests.ray_cluster import running_cluster
 from tests.toy import ToyEncoder, toy_file
+
+if TYPE_CHECKING:
+    from ray.cluster_utils import Cluster
 
 # A test that fails must fail again; and how long an example takes is another thing on a busy machine.
 settings.register_profile(
@@ -77,3 +82,10 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         return
     with fresh_database(request.getfixturevalue("server")) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def cluster() -> "Iterator[Cluster]":
+    """A cluster of Ray with one node, to which this process is connected."""
+    with running_cluster() as started:
+        yield started

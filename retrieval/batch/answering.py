@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from indexing.arrays import lengths_of
 from indexing.bundle.bundle import Bundle
 from indexing.errors import InputError
+from indexing.runtime.ray_engine import RayEngine
 from retrieval.batch.input_rows import Chunk, Source, UserLines, check_items
+from retrieval.batch.retriever_actors import ChunkTable, answered_by_actors
 from retrieval.batch.tables import MemoryTables, ParquetFiles
 from retrieval.batch.user_rows import ListedUsers
 from retrieval.candidates import FOLDED, Candidates
@@ -49,7 +51,6 @@ SCHEMA = pa.schema(
     ]
 )
 RULED = pa.field("rules", pa.list_(pa.string()))
-QUARANTINED = pa.schema([("line", pa.int64()), ("query_id", pa.string()), ("reason", pa.string())])
 # Candidates in memory at once, counting those that a history excludes: users with very long histories are answered in
 # small blocks.
 MAX_CANDIDATES = 2_000_000
@@ -133,8 +134,7 @@ class Answers:
 
     def quarantined(self) -> pa.Table:
         """Give the quarantined rows: ``line, query_id, reason``."""
-        columns = zip(*self.chunk.quarantined, strict=True) if self.chunk.quarantined else ([], [], [])
-        return pa.table(list(map(list, columns)), schema=QUARANTINED)
+        return self.chunk.quarantined_table()
 
 
 def steps_of(retriever: Retriever, config: BatchConfig) -> tuple[Step, ...]:
@@ -195,13 +195,38 @@ def answers(
     """
     check_source(retriever, source, config)
     all_steps = steps_of(retriever, config) if steps is None else tuple(steps)
+    for chunk in _chunks(source, config, start):
+        yield _answered_chunk(retriever, chunk, config, all_steps)
+
+
+def answers_by_actors(
+    retriever: Retriever, source: Source, config: BatchConfig, engine: RayEngine, *, start: int = 0
+) -> Iterator[ChunkTable]:
+    """Answer the users of a source, from a row on, by actors of Ray; see `answers` and `answered_by_actors`."""
+    check_source(retriever, source, config)
+    chunks = _chunks(source, config, start)
+    return answered_by_actors(retriever, engine, chunks, answers_table, lambda chunk: (chunk.users, config))
+
+
+def answers_table(retriever: Retriever, users: UserLines, config: BatchConfig) -> pa.Table:
+    """Answer users, and give the table of their hits; see `Answers.to_arrow`."""
+    chunk = Chunk(0, len(users), users)
+    return _answered_chunk(retriever, chunk, config, steps_of(retriever, config)).to_arrow()
+
+
+def _chunks(source: Source, config: BatchConfig, start: int) -> Iterator[Chunk]:
+    """Read the users of a source, and warn at the end of those with later interactions."""
     num_users, num_later = 0, 0
     for chunk in source.chunks(start, config.chunk, timed=config.at is not None):
-        users = chunk.users
-        num_users, num_later = num_users + len(users), num_later + users.num_later(config.at)
-        results = (answered(retriever, users.take(block), config, all_steps) for block in _blocks(users, config))
-        yield Answers(chunk, tuple(results), config.schema, retriever.bundle if config.titles else None)
+        num_users, num_later = num_users + len(chunk.users), num_later + chunk.users.num_later(config.at)
+        yield chunk
     warn_of_later_interactions(num_later, num_users)
+
+
+def _answered_chunk(retriever: Retriever, chunk: Chunk, config: BatchConfig, steps: Sequence[Step]) -> Answers:
+    blocks = _blocks(chunk.users, config)
+    found = tuple(answered(retriever, chunk.users.take(block), config, steps) for block in blocks)
+    return Answers(chunk, found, config.schema, retriever.bundle if config.titles else None)
 
 
 def check_source(retriever: Retriever, source: Source, config: BatchConfig) -> None:

@@ -62,6 +62,9 @@ class UserLines:
         return 0 if at is None or self.last is None else int((self.last > at).sum())
 
 
+QUARANTINED = pa.schema([("line", pa.int64()), ("query_id", pa.string()), ("reason", pa.string())])
+
+
 class Quarantined(NamedTuple):
     """A line that cannot be answered: where it is, whose, and why."""
 
@@ -87,6 +90,11 @@ class Chunk:
     users: UserLines
     quarantined: tuple[Quarantined, ...] = ()
     unknown: int = 0
+
+    def quarantined_table(self) -> pa.Table:
+        """Give the others as a table: ``line, query_id, reason``."""
+        columns = zip(*self.quarantined, strict=True) if self.quarantined else ([], [], [])
+        return pa.table(list(map(list, columns)), schema=QUARANTINED)
 
 
 class Source(Protocol):

@@ -9,11 +9,12 @@ from typing import Any, TypeAlias
 
 import pyarrow as pa
 
+from indexing.errors import InputError
 from indexing.filesystem import fsops
 from indexing.filesystem.locks import write_lock
-from retrieval.batch.answering import QUARANTINED as QUARANTINED_SCHEMA
-from retrieval.batch.answering import SCHEMA, BatchConfig, Step, answers, check_source, steps_of
-from retrieval.batch.input_rows import Source
+from indexing.runtime.ray_engine import RayEngine
+from retrieval.batch.answering import SCHEMA, BatchConfig, Step, answers, answers_by_actors, check_source, steps_of
+from retrieval.batch.input_rows import QUARANTINED, Source
 from retrieval.batch.output_folder import LOCK, ChunkAnswers, JobFolder, OutputPart
 from retrieval.batch.table_files import form_of, table_writer, write_table
 from retrieval.retriever.retriever import Retriever
@@ -75,6 +76,7 @@ def run_job(
     *,
     steps: Sequence[Step] | None = None,
     progress: Progressed | None = None,
+    engine: RayEngine | None = None,
 ) -> JobReport:
     """Recommend to every user of a source, into a folder, or resume an earlier run of the same job.
 
@@ -88,18 +90,24 @@ def run_job(
         config: The settings.
         steps: Functions applied to the candidates, instead of `steps_of`; a resumed job compares only their names.
         progress: Called when a part is done or found to be done.
+        engine: Actors of Ray that answer, instead of this process; either continues what the other began.
 
     Raises:
         InputError: When the folder holds a job of another input, other settings or another state of the bundle, or the
-            source does not fit the bundle or the settings; see `answers`.
+            source does not fit the bundle or the settings; see `answers`. For steps that actors were to apply.
+        EngineError: When actors cannot answer; see `answered_by_actors`.
         BundleLockedError: When another process works on it.
     """
     config = config or BatchConfig()
+    if steps is not None and engine is not None:
+        raise InputError("steps are functions of this process, which actors do not have: leave out steps, or engine")
     check_source(retriever, source, config)
     all_steps = steps_of(retriever, config) if steps is None else steps
     description = _description(retriever, source, config, all_steps)
 
     def produce(start: int) -> Iterable[ChunkAnswers]:
+        if engine is not None:
+            return answers_by_actors(retriever, source, config, engine, start=start)
         return answers(retriever, source, config, steps=all_steps, start=start)
 
     return run_parts(Path(out), description, produce, progress)
@@ -143,7 +151,7 @@ def write_answers(
     The formats are those of the suffixes, see `retrieval.batch.table_files`. An interrupted call leaves existing files.
     Where no row was quarantined, an earlier file of such rows is removed.
     """
-    report, started, quarantined_tables = JobReport(), perf_counter(), [QUARANTINED_SCHEMA.empty_table()]
+    report, started, quarantined_tables = JobReport(), perf_counter(), [QUARANTINED.empty_table()]
     report_progress = progress or (lambda _lines, _users, _quarantined: None)
 
     def produce(write: Callable[[bytes | memoryview], None]) -> None:

@@ -1,8 +1,8 @@
 """The neighbours of every item as a table: streamed, in bounded memory, and resumed after an interruption."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from indexing.arrays import Rows
+from indexing.catalogue.item_ids import ItemIds
 from indexing.filesystem import fsops
 from indexing.runtime.arguments import check_choice, check_whole
-from retrieval.batch.answering import MAX_CANDIDATES, QUARANTINED
+from indexing.runtime.ray_engine import RayEngine
+from retrieval.batch.answering import MAX_CANDIDATES
 from retrieval.batch.input_rows import Chunk, UserLines
 from retrieval.batch.job import JobReport, Progressed, run_parts, state_of
+from retrieval.batch.output_folder import ChunkAnswers
+from retrieval.batch.retriever_actors import answered_by_actors
 from retrieval.batch.table_files import check_out, write_tables
 from retrieval.candidates import Candidates
 from retrieval.filters import Where
@@ -85,7 +89,7 @@ class NeighbourLists:
 
     def quarantined(self) -> pa.Table:
         """Give an empty table: every item can be compared."""
-        return QUARANTINED.empty_table()
+        return self.chunk.quarantined_table()
 
 
 def neighbour_batches(
@@ -105,13 +109,17 @@ def neighbour_batches(
         InputError: When behaviour is to be compared, and the bundle has learned none.
     """
     config = config or NeighboursConfig()
-    rows = np.flatnonzero(retriever.bundle.is_live)
-    names = pa.array(list(retriever.items), pa.large_string())
-    size = max(1, min(config.chunk, MAX_CANDIDATES // config.k))
-    for first in range(start, len(rows), size):
-        some = rows[first : first + size]
-        found = similar_rows(retriever.state, some, config.k, config.by, config.where)
-        yield NeighbourLists(Chunk(first, len(some), UserLines(found.query_ids, ())), found, some, names)
+    rows, names = np.flatnonzero(retriever.bundle.is_live), _names(retriever.items)
+    for chunk in _chunks(rows, names, config, start):
+        some = rows[_slice(chunk)]
+        yield NeighbourLists(chunk, similar_rows(retriever.state, some, config.k, config.by, config.where), some, names)
+
+
+def neighbours_table(retriever: Retriever, rows: Rows, config: NeighboursConfig) -> pa.Table:
+    """Find the neighbours of some items, (B,) int64 rows; see `NeighbourLists.to_arrow`."""
+    found = similar_rows(retriever.state, rows, config.k, config.by, config.where)
+    chunk = Chunk(0, len(rows), UserLines(found.query_ids, ()))
+    return NeighbourLists(chunk, found, rows, _names(retriever.items)).to_arrow()
 
 
 def write_neighbours(
@@ -120,6 +128,7 @@ def write_neighbours(
     config: NeighboursConfig | None = None,
     *,
     progress: Progressed | None = None,
+    engine: RayEngine | None = None,
 ) -> JobReport:
     """Write the neighbours of every item to a folder of parts or to one file, or resume where this was stopped.
 
@@ -130,6 +139,7 @@ def write_neighbours(
         out: A folder, or a file whose ending says its format; see `retrieval.batch.table_files`.
         config: The settings.
         progress: Called when a part is done or found to be done.
+        engine: Actors of Ray that find them, instead of this process; either continues what the other began.
 
     Returns:
         The report, in which users are items.
@@ -138,12 +148,22 @@ def write_neighbours(
         InputError: When the folder holds a job of other settings or of another state of the bundle, or behaviour is to
             be compared, and the bundle has learned none.
         BundleLockedError: When another process works on it.
+        EngineError: When actors cannot find them; see `answered_by_actors`.
     """
     out, config = Path(out), config or NeighboursConfig()
     form = check_out(out)
     parts = out if form == "folder" else out.with_name(f"{out.name}{PARTS}")
     description = {"input": {"kind": "every item"}, "settings": config.to_json(), "bundle": state_of(retriever)}
-    produce: Callable[[int], Iterable[NeighbourLists]] = partial(_from, retriever, config)
+
+    def produce(start: int) -> Iterable[ChunkAnswers]:
+        if engine is None:
+            return neighbour_batches(retriever, config, start=start)
+        rows = np.flatnonzero(retriever.bundle.is_live)
+        chunks = _chunks(rows, _names(retriever.items), config, start)
+        return answered_by_actors(
+            retriever, engine, chunks, neighbours_table, lambda chunk: (rows[_slice(chunk)], config)
+        )
+
     report = run_parts(parts, description, produce, progress)
     if form != "folder":
         files = sorted(parts.glob("part-*.parquet"))[: report.parts]
@@ -152,5 +172,18 @@ def write_neighbours(
     return report
 
 
-def _from(retriever: Retriever, config: NeighboursConfig, start: int) -> Iterator[NeighbourLists]:
-    return neighbour_batches(retriever, config, start=start)
+@lru_cache(maxsize=1)
+def _names(items: ItemIds) -> pa.Array:
+    return pa.array(list(items), pa.large_string())
+
+
+def _chunks(rows: Rows, names: pa.Array, config: NeighboursConfig, start: int) -> Iterator[Chunk]:
+    """Take some thousands of the rows at a time, from one of them on."""
+    size = max(1, min(config.chunk, MAX_CANDIDATES // config.k))
+    for first in range(start, len(rows), size):
+        some = names.take(pa.array(rows[first : first + size])).to_pylist()
+        yield Chunk(first, len(some), UserLines(tuple(some), ()))
+
+
+def _slice(chunk: Chunk) -> slice:
+    return slice(chunk.first, chunk.first + chunk.lines)

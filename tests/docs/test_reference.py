@@ -32,7 +32,7 @@ def rows(section: str) -> list[tuple[str, str]]:
     ("section", "config"),
     [
         ("The index: `IndexConfig`", IndexConfig),
-        ("Encoding with Ray: `RayEngine`", RayEngine),
+        ("Working with Ray: `RayEngine`", RayEngine),
         ("Learning: `FitConfig`", FitConfig),
         ("Content: `AdapterConfig`", AdapterConfig),
         ("Behaviour: `BehaviourConfig`", BehaviourConfig),
@@ -54,7 +54,7 @@ def test_fields_exist(section: str, config: Any) -> None:  # noqa: ANN401
     ("command", "section", "least"),
     [
         ("build", "The index: `IndexConfig`", 4),
-        ("build", "Encoding with Ray: `RayEngine`", 4),
+        ("build", "Working with Ray: `RayEngine`", 4),
         ("fit", "Learning: `FitConfig`", 2),
     ],
 )

@@ -13,8 +13,15 @@ from retrieval.cli.display.output import write_file
 from retrieval.cli.display.terminal import UsageError, say, show_json, show_table
 from retrieval.cli.options.evaluation import EvaluateOptions, MeasureOptions, PageOptions
 from retrieval.cli.options.held_out import SplitOptions
-from retrieval.cli.options.live import Baseline, ComparedEvents, TypesBundle
-from retrieval.cli.options.log import EventWeights, LogColumns, OptionalLog, types_given
+from retrieval.cli.options.log import (
+    Baseline,
+    ComparedEvents,
+    EventWeights,
+    LogColumns,
+    OptionalLog,
+    TypesBundle,
+    types_given,
+)
 from retrieval.cli.options.output import Html, Json
 from retrieval.cli.options.search import BundleFolder
 from retrieval.cli.runs.evaluation_measures import Measured, compare_with_baselines, measure, show_measured

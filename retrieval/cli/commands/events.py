@@ -8,8 +8,7 @@ import typer
 
 from retrieval.cli.display.terminal import note, show_json, show_pairs
 from retrieval.cli.options.command import Command, with_groups
-from retrieval.cli.options.live import EventsUrl
-from retrieval.cli.options.log import LogColumns, log_path
+from retrieval.cli.options.log import EventsUrl, LogColumns, log_path
 from retrieval.cli.options.output import Json
 from retrieval.cli.runs.live_log import live_log
 from retrieval.interactions.interactions import source_name

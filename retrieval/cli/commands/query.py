@@ -16,6 +16,7 @@ from retrieval.candidates import Candidates
 from retrieval.cli.display.explanations import show_explained, show_query_parts
 from retrieval.cli.display.output import show_candidates
 from retrieval.cli.display.terminal import UsageError, from_stdin, say, usage_checked
+from retrieval.cli.options.engine import EngineOptions
 from retrieval.cli.options.log import LogOption, LogOptions, RequiredLog
 from retrieval.cli.options.output import OutputOptions
 from retrieval.cli.options.postprocessing import PostprocessOptions
@@ -114,6 +115,7 @@ def similar(
     search: SearchOptions,
     postprocess: PostprocessOptions,
     output: OutputOptions,
+    work: EngineOptions,
     item_ids: SimilarTo = None,
     every: EveryItem = False,
     by: ComparedBy = "content",
@@ -125,13 +127,16 @@ def similar(
     if bool(item_ids) == every:
         raise UsageError("give either items or --all, for example: commonspace similar BUNDLE --all --out near.parquet")
     shape = postprocess.read()
+    engine = work.ray_engine()
+    if engine is not None and not every:
+        raise UsageError("--engine ray finds the neighbours of every item: give --all, or leave it out")
     if every and shape:
         raise UsageError("--all writes lists as they were found: leave out --postprocess, or name the items")
     item_ids = from_stdin(item_ids or [])
     retriever = Retriever.open(bundle)
     where = _filters(retriever, search.where)
     if every:
-        neighbours_of_all(retriever, NeighboursConfig(search.k, by, where), output)
+        neighbours_of_all(retriever, NeighboursConfig(search.k, by, where), output, engine)
         return
     depth = max(search.k, search.num_candidates) if shape else search.k
     found = retriever.similar_items(item_ids, depth, by, where=where, **shape.collapse.as_arguments())
@@ -205,6 +210,7 @@ def recommend(
         config = BatchConfig(*sizes, where=where, shape=shape, chunk=users.chunk_size, at=users.at, context=context)
         recommend_job(retriever, users, log, config, output)
         return
+    _check_local(users)
     known: KnownItems | None = None
     if users.interactions:
         interactions, known = match_items(
@@ -266,8 +272,10 @@ def rerank(
     retriever = Retriever.open(bundle)
     if interactions is None or _is_folder(output.out):
         config = BatchConfig(k, shape=shape, chunk=request.chunk_size, at=request.at)
-        rerank_job(retriever, candidates, (interactions, log) if interactions else None, config, output)
+        source = (interactions, log) if interactions else None
+        rerank_job(retriever, candidates, source, config, output, request.ray_engine())
         return
+    _check_local(request)
     table = read_candidates(candidates)
     history, known = match_items(log.open(interactions, learned=retriever.learned.events), retriever.items)
     histories = LoggedHistories.of(history, retriever.items)
@@ -276,6 +284,16 @@ def rerank(
         say("no head was learned: this is the order of the exact score; `commonspace fit` learns one", err=True)
     answers = shape.apply(retriever, retriever.rerank(listed), k, at=request.at)
     show_candidates(answers, retriever.bundle, as_json=output.as_json, out=output.out, known=known)
+
+
+def _check_local(request: RequestOptions) -> None:
+    """Refuse actors where a few requests are answered.
+
+    Raises:
+        UsageError: When they are asked for.
+    """
+    if request.ray_engine() is not None:
+        raise UsageError("--engine ray is for jobs: answer the users of a file or a log with --out FOLDER")
 
 
 def _cross_encoded(

@@ -14,6 +14,7 @@ from indexing.media.video import VideoLimits
 from indexing.runtime.ray_engine import RayEngine
 from indexing.store.encode import EncodeConfig
 from retrieval.cli.display.terminal import UsageError
+from retrieval.cli.options.engine import RAY, EngineOptions
 
 ENCODING, INDEX = "Encoding", "Index"
 DEFAULT_ENCODER = "pocket"
@@ -58,24 +59,7 @@ MaxDecodeSeconds = Annotated[
 NumFrames = Annotated[
     int, typer.Option("--num-frames", rich_help_panel=ENCODING, help="Frames that are encoded of each video.")
 ]
-Engine = Annotated[
-    Literal["local", "ray"],
-    typer.Option("--engine", rich_help_panel=ENCODING, help="Encode in this process, or with actors of Ray."),
-]
-Address = Annotated[
-    str | None,
-    typer.Option(
-        "--address", rich_help_panel=ENCODING, help="Cluster of Ray, HOST:PORT or auto; by default one of this machine."
-    ),
-]
-Actors = Annotated[
-    int | None,
-    typer.Option("--actors", rich_help_panel=ENCODING, help="Actors of Ray; by default as many as there is room for."),
-]
-ActorCpus = Annotated[
-    float, typer.Option("--actor-cpus", rich_help_panel=ENCODING, help="Processors of each actor of Ray.")
-]
-ActorGpus = Annotated[float, typer.Option("--actor-gpus", rich_help_panel=ENCODING, help="GPUs of each actor of Ray.")]
+ActorGpus = Annotated[float, typer.Option("--actor-gpus", rich_help_panel=RAY, help="GPUs of each actor of Ray.")]
 Index = Annotated[IndexKind, typer.Option("--index", rich_help_panel=INDEX, help="Type of the index.")]
 MinRecall = Annotated[
     float,
@@ -108,7 +92,7 @@ IndexDevice = Annotated[
 
 
 @dataclass(frozen=True)
-class EncodingOptions:
+class EncodingOptions(EngineOptions):
     """How items are encoded, and what decoding one file may cost."""
 
     encoder: EncoderName = DEFAULT_ENCODER
@@ -122,10 +106,6 @@ class EncodingOptions:
     max_decode_memory: MaxDecodeMemory = MEMORY
     max_decode_seconds: MaxDecodeSeconds = SECONDS
     num_frames: NumFrames = EncodeConfig.frames
-    engine: Engine = "local"
-    address: Address = None
-    actors: Actors = None
-    actor_cpus: ActorCpus = RayEngine.cpus
     actor_gpus: ActorGpus = RayEngine.gpus
 
     @property
@@ -142,22 +122,18 @@ class EncodingOptions:
             self.num_frames,
             self.max_decode_seconds,
             self.max_decode_memory,
-            self._ray_engine,
+            self._encoding_engine,
         )
 
     @property
-    def _ray_engine(self) -> RayEngine | None:
-        engine = RayEngine(self.address, self.actors, self.actor_cpus, self.actor_gpus)
-        if self.engine == "ray":
-            if self.compile or (self.device.startswith("cuda") and not self.actor_gpus):
-                raise UsageError(
-                    "--device and --compile are of this process; with --engine ray give --actor-gpus for actors with a "
-                    "GPU, which do not compile"
-                )
-            return engine
-        if engine != RayEngine():
-            raise UsageError("--address, --actors, --actor-cpus and --actor-gpus are of --engine ray: give that too")
-        return None
+    def _encoding_engine(self) -> RayEngine | None:
+        engine = self.ray_engine(self.actor_gpus)
+        if engine is not None and (self.compile or (self.device.startswith("cuda") and not self.actor_gpus)):
+            raise UsageError(
+                "--device and --compile are of this process; with --engine ray give --actor-gpus for actors with a "
+                "GPU, which do not compile"
+            )
+        return engine
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from retrieval.cli.options.held_out import LearnHoldOut, SplitOption
-from retrieval.cli.options.live import LiveEvents
-from retrieval.cli.options.log import ContextColumnsOption, ProfilesFile, names_in
+from retrieval.cli.options.log import ContextColumnsOption, LiveEvents, ProfilesFile, names_in
 from retrieval.cli.options.output import LossCurve, OutJson
 from retrieval.fitting.fit_config import Effort
 

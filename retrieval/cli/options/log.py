@@ -1,4 +1,4 @@
-"""Options that say how a log of interactions is read."""
+"""Options that name a log of interactions or of live events, and say how it is read."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -117,6 +117,49 @@ def types_given(given: str | Path | None) -> EventTypes | None:
     if isinstance(given, str) and given != USUAL and "=" not in given:
         raise UsageError(f"cannot read {given!r} of --event-weights; write it like view=.1,buy=3,hide=-2, or usual")
     return None if given is None else EventTypes.open(given)
+
+
+EVENTS_VARIABLE = "COMMONSPACE_EVENTS"
+"""The variable of the environment that holds a URL with a password, which other users of a machine must not see."""
+_EVENTS = typer.Option(
+    "--events",
+    envvar=EVENTS_VARIABLE,
+    show_envvar=False,
+    metavar="URL",
+    help=f"Database of live events, as sqlite:///events.db; in {EVENTS_VARIABLE} where it has a password.",
+)
+
+EventsUrl = Annotated[str, _EVENTS]
+OptionalEventsUrl = Annotated[str | None, _EVENTS]
+LiveEvents = Annotated[
+    str | None,
+    typer.Option(
+        "--events",
+        metavar="URL",
+        help="Read the log of live events as it stands, with what was shown, in place of a file; "
+        f"{EVENTS_VARIABLE} where the URL has a password.",
+    ),
+]
+ComparedEvents = Annotated[
+    str | None,
+    typer.Option("--events", metavar="URL", help="Compare the variants that are in this log of live events."),
+]
+TypesBundle = Annotated[
+    Path | None,
+    typer.Option(
+        "--bundle",
+        help="The bundle of the service, which knows types of events from the log that it learned from.",
+        show_default=False,
+    ),
+]
+Baseline = Annotated[
+    str | None,
+    typer.Option("--baseline", help="The variant that others are compared with; that of most impressions by default."),
+]
+ScenariosFile = Annotated[
+    Path | None,
+    typer.Option("--scenarios", metavar="FILE", help="JSON file of named configurations, and their shares of users."),
+]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from indexing.filesystem.file_checks import Check
-from retrieval.cli.options.live import OptionalEventsUrl, ScenariosFile
+from retrieval.cli.options.log import OptionalEventsUrl, ScenariosFile
 from retrieval.cli.options.search import CrossEncoderName
 from retrieval.serving.config import Limits
 from retrieval.serving.observability.logs import Format, Level, LogConfig

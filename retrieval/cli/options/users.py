@@ -9,6 +9,7 @@ import typer
 from indexing.errors import InputError
 from retrieval.batch import BatchConfig
 from retrieval.cli.display.terminal import UsageError
+from retrieval.cli.options.engine import EngineOptions
 from retrieval.cli.options.log import LogOption, ProfilesFile
 from retrieval.interactions.parse_values import request_seconds
 
@@ -84,8 +85,8 @@ ChunkSize = Annotated[
 
 
 @dataclass(frozen=True)
-class RequestOptions:
-    """When users ask, and how many are answered at once.
+class RequestOptions(EngineOptions):
+    """When users ask, how many are answered at once, and by what.
 
     Attributes:
         chunk_size: Number of users that are answered at once.

@@ -13,6 +13,7 @@ import pyarrow as pa
 from indexing.catalogue.readers.sql import is_sql_url
 from indexing.errors import InputError
 from indexing.runtime.progress import progress
+from indexing.runtime.ray_engine import RayEngine
 from retrieval.batch import (
     BatchConfig,
     FlatCandidates,
@@ -24,7 +25,7 @@ from retrieval.batch import (
     run_job,
     write_answers,
 )
-from retrieval.batch.answering import answers
+from retrieval.batch.answering import answers, answers_by_actors
 from retrieval.batch.in_memory import read_candidates
 from retrieval.batch.input_rows import Source
 from retrieval.batch.job import Progressed
@@ -50,7 +51,7 @@ def recommend_job(
 ) -> None:
     """Recommend to the users of a file, or of a log with their profiles."""
     if users.users is not None:
-        _run(retriever, ListedUsers(ParquetFiles(users.users), retriever), config, output)
+        _run(retriever, ListedUsers(ParquetFiles(users.users), retriever), config, output, engine=users.ray_engine())
     elif users.interactions is not None:
         histories, identity, known = _read_log(retriever, (users.interactions, log), everyone=True)
         if users.profiles is None:
@@ -60,11 +61,16 @@ def recommend_job(
             source = LogUsers(
                 histories, {**identity, "profiles": _profiles_identity(users.profiles, profiles)}, profiles
             )
-        _run(retriever, source, config, output, known)
+        _run(retriever, source, config, output, known, users.ray_engine())
 
 
 def rerank_job(
-    retriever: Retriever, candidates: Path, log: Log | None, config: BatchConfig, output: OutputOptions
+    retriever: Retriever,
+    candidates: Path,
+    log: Log | None,
+    config: BatchConfig,
+    output: OutputOptions,
+    engine: RayEngine | None,
 ) -> None:
     """Rerank candidates of a file, with histories that are in it too or in a log."""
     is_table = candidates.is_file() and candidates.suffix.lower() in (".csv", ".jsonl", ".ndjson")
@@ -84,7 +90,7 @@ def rerank_job(
         raise UsageError(
             f"{candidates} has no column 'history'; say with --interactions which log the histories are in"
         )
-    _run(retriever, source, config, output, known)
+    _run(retriever, source, config, output, known, engine)
 
 
 def _read_log(
@@ -117,7 +123,12 @@ def _table_identity(url: str, table: pa.Table) -> dict[str, Any]:
 
 
 def _run(
-    retriever: Retriever, source: Source, config: BatchConfig, output: OutputOptions, known: KnownItems | None = None
+    retriever: Retriever,
+    source: Source,
+    config: BatchConfig,
+    output: OutputOptions,
+    known: KnownItems | None = None,
+    engine: RayEngine | None = None,
 ) -> None:
     """Answer every user, and show the report."""
     out = output.out
@@ -128,10 +139,15 @@ def _run(
     file_format, config = check_out(out), replace(config, titles=True)
     with _answering(len(source)) as advance:
         if file_format == "folder":
-            report, quarantine = run_job(retriever, source, out, config, progress=advance), out / "_quarantine"
+            report = run_job(retriever, source, out, config, progress=advance, engine=engine)
+            quarantine = out / "_quarantine"
         else:
             quarantine = out.with_name(f"{out.stem}.quarantine{out.suffix}")
-            answered = answers(retriever, source, config)
+            answered = (
+                answers(retriever, source, config)
+                if engine is None
+                else answers_by_actors(retriever, source, config, engine)
+            )
             report = write_answers(answered, out, quarantine, schema=config.schema, progress=advance)
     if output.as_json:
         show_json("job", {"written": str(out), **report.to_json(), **known_json(known)})

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from indexing.errors import require_extra
 from retrieval.cli.display.terminal import UsageError, note, show_json, show_table
-from retrieval.cli.options.live import VARIABLE
-from retrieval.cli.options.log import LogOptions, unused_rows
+from retrieval.cli.options.log import EVENTS_VARIABLE, LogOptions, unused_rows
 from retrieval.interactions.columns import InteractionColumns
 from retrieval.interactions.event_types import USUAL_TYPES, EventTypes, LearnedEvents, beside_usual
 from retrieval.interactions.impressions import Impressions
@@ -44,7 +43,7 @@ def url_for(events: str | None, interactions: str | None) -> str | None:
     """
     if events is not None and interactions is not None:
         raise UsageError(f"both {interactions!r} and --events name a log; give one")
-    url = events if interactions is not None else events or os.environ.get(VARIABLE)
+    url = events if interactions is not None else events or os.environ.get(EVENTS_VARIABLE)
     if url is None and interactions is None:
         raise UsageError("no log is named; give a file, or the URL of the live log with --events")
     return url

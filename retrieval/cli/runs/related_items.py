@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from indexing.runtime.progress import progress
+from indexing.runtime.ray_engine import RayEngine
 from retrieval.batch.neighbours import NeighboursConfig, write_neighbours
 from retrieval.batch.results import StandardOutput, write_result
 from retrieval.cli.display.output import counted, known_json
@@ -14,15 +15,19 @@ from retrieval.retriever.related.users import RankedUsers
 from retrieval.retriever.retriever import Retriever
 
 
-def neighbours_of_all(retriever: Retriever, config: NeighboursConfig, output: OutputOptions) -> None:
+def neighbours_of_all(
+    retriever: Retriever, config: NeighboursConfig, output: OutputOptions, engine: RayEngine | None
+) -> None:
     """Write the neighbours of every item, and show the report."""
     if not isinstance(output.out, Path):
         raise UsageError("--all writes a table: give --out neighbours.parquet, .csv or .jsonl, or --out FOLDER")
     total = int(retriever.bundle.is_live.sum())
     with progress("finding neighbours", total, "items") as shown:
-        report = write_neighbours(
-            retriever, output.out, config, progress=lambda lines, _users, _quarantined: shown.advance(lines)
-        )
+
+        def advance(lines: int, _users: int, _quarantined: int) -> None:
+            shown.advance(lines)
+
+        report = write_neighbours(retriever, output.out, config, progress=advance, engine=engine)
     counts = {
         "items": report.users,
         "neighbours": report.answers,

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,13 +20,13 @@ from indexing.runtime.ray_engine import RayEngine
 from indexing.store.encode import EncodeConfig, EncodeReport, OnProgress, encode_catalogue
 from indexing.store.store import Embedding, EmbeddingStore
 from tests.cli_run import toy_runner
+from tests.ray_cluster import NODE
 from tests.toy import COLOURS, DIM, ToyEncoder, picture
 
 if TYPE_CHECKING:
     from ray.cluster_utils import Cluster
 
 ITEMS, BATCH = 60, 5
-NODE = {"num_cpus": 2, "object_store_memory": 80 << 20}
 IDS = sorted(f"i{number}" for number in range(ITEMS))
 
 
@@ -93,26 +93,6 @@ def _plain(record: Embedding) -> tuple[Embedding, bytes | None]:
 
 def counts(report: EncodeReport) -> tuple[int, ...]:
     return report.encoded, report.copied, report.resumed, report.quarantined
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator["Cluster"]:
-    """A head of two logical processors, to which this process is connected; further nodes are for tests to add."""
-    # Ray reads them when it is imported, and starts nothing before.
-    before = dict(os.environ)
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "t" * 64}
-    ray = pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
-    ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")
-    try:
-        yield cluster
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
-        for name in os.environ.keys() - before.keys():
-            del os.environ[name]
 
 
 @pytest.mark.slow

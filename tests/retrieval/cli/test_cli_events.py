@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from retrieval import FitConfig, Impressions, Interactions, fit
-from retrieval.cli.options.live import VARIABLE
+from retrieval.cli.options.log import EVENTS_VARIABLE
 from retrieval.fitting.selection.validation import Gain, Validation
 from retrieval.interactions.event_types import EventTypes
 from retrieval.serving.events import Event, EventLog, impressions
@@ -29,7 +29,7 @@ LOG = pa.table(
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.delenv(EVENTS_VARIABLE, raising=False)
     return runner(capsys)
 
 
@@ -102,7 +102,7 @@ def test_fit_reads_the_log_as_it_stands_with_what_was_shown(
     ]
     assert run("fit", toy_bundle, "--events", url, "--refresh")[0] == 130
     assert read["shown"] is None  # a refresh trains no head
-    monkeypatch.setenv(VARIABLE, url)
+    monkeypatch.setenv(EVENTS_VARIABLE, url)
     assert run("fit", toy_bundle, "--event-weights", "view=2,buy=1")[0] == 130
     assert read["log"].table["weight"].to_pylist() == [2.0, 1.0]
 

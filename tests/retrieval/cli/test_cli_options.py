@@ -221,7 +221,7 @@ def test_help_shows_commands_in_sections(run: Run) -> None:
 
 def test_help_shows_options_in_sections(run: Run) -> None:
     shown = sections(run("similar", "--help")[1])
-    assert list(shown) == ["Arguments", "Options", "Query", "Postprocessing", "Output"]
+    assert list(shown) == ["Arguments", "Options", "Query", "Postprocessing", "Output", "Ray"]
     assert shown["Query"] == ["-k", "--num-candidates", "--where", "--all", "--by"]
     assert shown["Postprocessing"] == [
         "--diversify",

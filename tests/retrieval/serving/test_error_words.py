@@ -221,8 +221,9 @@ NOT_OVER_HTTP = {
     "indexing/catalogue/readers/base.py",  # URLs in catalogues
     "indexing/encoders/inference/compute.py",  # devices, which the service does not choose
     "indexing/exchange/object_storage",  # commands
-    "indexing/store/encode.py",  # Ray, which builds alone use
-    "indexing/store/ray_batch_encoder.py",
+    "indexing/store/encode.py",  # Ray, which builds and jobs use
+    "indexing/runtime/ray_engine.py",
+    "indexing/runtime/ray_pool.py",
     "retrieval/batch",
     "retrieval/interactions/impressions.py",  # files of them
     "retrieval/interactions/learned_from.py",  # evaluation
