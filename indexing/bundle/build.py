@@ -16,7 +16,7 @@ from indexing.arrays import Rows, Vectors
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.current import read_state
 from indexing.bundle.generation import BRIDGE, GOLDEN, REJECTS, STORE, Generation
-from indexing.bundle.index_files import index_items, item_contents
+from indexing.bundle.index_files import BuildOn, index_items, item_contents
 from indexing.bundle.manifest import Manifest
 from indexing.bundle.publish import (
     CarriedOver,
@@ -37,7 +37,7 @@ from indexing.catalogue.readers.arrow_tables import ArrowStream
 from indexing.encoders import load_encoder
 from indexing.encoders.base import Encoder, EncoderInfo, HasBridge, check_encoder, golden_vectors
 from indexing.encoders.precomputed import VectorsEncoder
-from indexing.errors import BundleError, CatalogueError, DamagedFileError, require_extra
+from indexing.errors import BundleError, CatalogueError, DamagedFileError, InputError, require_extra
 from indexing.filesystem import fsops
 from indexing.filesystem.locks import write_lock
 from indexing.index import IndexConfig
@@ -76,7 +76,7 @@ def build_bundle(
             taken, and where these are of different spaces, maps are learned from them.
         out: Folder of the bundle.
         index: What the index must achieve.
-        encode: How many items at once, by how many processes, within which limits.
+        encode: How many items at once, by how many processes, within which limits; an engine that also builds shards.
         progress: Show a progress bar on standard error.
         carry: Takes what the bundle has learned over to the new items: `retrieval.carry_over`.
         drop_learned: Build without what the bundle has learned.
@@ -96,11 +96,16 @@ def build_bundle(
         check_kind(index, IndexConfig, "index", "give an IndexConfig, or None")
         if index.kind == "lancedb":
             require_extra("lancedb", "lancedb")
-    require_device((index or IndexConfig()).kind, index_device)  # before hours of encoding
+    config, on = index or IndexConfig(), BuildOn(index_device, None if encode is None else encode.engine)
+    require_device(config.kind, index_device)  # before hours of encoding
+    if config.kind == "sharded" and on.engine is not None and index_device != CPU:
+        raise InputError(f"index_device is {index_device!r}, but shards are built by actors of Ray, which have no GPU")
     check_call(carry, "carry")
     check_flag(drop_learned, "drop_learned")
     if isinstance(encoder, VectorsEncoder):
         encoder = encoder.fitted(catalogue)
+        if encode is not None and config.kind == "sharded":
+            encode = replace(encode, engine=None)  # which builds the shards; vectors are taken as they are
     with write_lock(root):
         old_bundle = bundle_to_carry_over(root, encoder.info.fingerprint, carry, drop=drop_learned)
         _check_not_empty(catalogue)
@@ -111,7 +116,7 @@ def build_bundle(
         carry_learned = partial(carry, old_bundle) if carry and old_bundle else None
         try:
             with working("indexing", shown=progress):
-                _publish(root, catalogue, encoder, store, report, index or IndexConfig(), carry_learned, index_device)
+                _publish(root, catalogue, encoder, store, report, config, carry_learned, on)
         finally:  # what is encoded stays for the next build, what was to be published does not
             fsops.remove(work_folder(root))
         fsops.remove(work)
@@ -146,7 +151,7 @@ def _publish(
     report: EncodeReport,
     config: IndexConfig,
     carry_learned: Callable[[NewItems], CarriedOver] | None,
-    device: str,
+    on: BuildOn,
 ) -> None:
     """Index the vectors of the store, and publish them with everything that a reader needs."""
     item_ids, work = ItemIds(catalogue.attributes.column("item_id").to_pylist()), work_folder(root)
@@ -160,7 +165,7 @@ def _publish(
     if carry_learned is not None:
         learned = carry_learned(NewItems(ItemIds(attributes["item_id"].to_pylist()), items, attributes, config.sample))
         vectors, queries = learned.vectors, learned.queries
-    index_files, index_section = index_items(items, vectors, config, work, queries, device=device)
+    index_files, index_section = index_items(items, vectors, config, work, queries, on=on)
     embeddings = pack(store, item_ids, work)
     counts = {
         "source": catalogue.source,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,18 @@ from indexing.index.config import BUILT_IN_FILES
 from indexing.index.tuning.recall import GroundTruth, HeldOutQueries, RecallCheck, ground_truths
 from indexing.index.tuning.reuse import IndexBefore, Trained, reuse_index
 from indexing.runtime.device import CPU
+from indexing.runtime.ray_engine import RayEngine
 from indexing.store.collect import ModalityVectors, frozen_contents
+
+
+class BuildOn(NamedTuple):
+    """Where an index is built: inverted lists on a device, shards by actors of Ray."""
+
+    device: str = CPU
+    engine: RayEngine | None = None
+
+
+HERE = BuildOn()
 
 
 def item_contents(attributes: pa.Table, frozen: ModalityVectors) -> dict[str, Content]:
@@ -52,7 +63,7 @@ def index_items(
     queries: HeldOutQueries | None = None,
     *,
     before: IndexBefore | None = None,
-    device: str = CPU,
+    on: BuildOn = HERE,
     content_sum: NDArray[np.float64] | None = None,
 ) -> tuple[dict[str, Content], dict[str, Any]]:
     """Index the vectors of N items to the goals that were set.
@@ -65,7 +76,7 @@ def index_items(
         queries: Those of each kind that the index is tuned on.
         before: The index of the generation before: where little has changed, what it has trained is used again, and
             a table of LanceDB keeps the rows that stay.
-        device: Where inverted lists are built; see `build_index`.
+        on: Where the index is built, if it is built anew.
         content_sum: The sum of the first D numbers of all vectors, if it is known.
 
     Returns:
@@ -74,7 +85,7 @@ def index_items(
     queries = held_out_queries(frozen, vectors, config.sample) if queries is None else queries
     if before is not None or config.kind in BUILT_IN_FILES:
         fsops.make_folder(work)
-    index, report, trained, ground_truth = _indexed(vectors, config, queries, work / INDEX, before, device)
+    index, report, trained, ground_truth = _indexed(vectors, config, queries, work / INDEX, before, on)
     recall_check = RecallCheck.of(index, vectors, ground_truth, config.k)
     dim = next(iter(frozen.vectors.values())).shape[1]
     files = _file_contents(index, work / INDEX) | {
@@ -90,7 +101,7 @@ def _indexed(
     queries: HeldOutQueries,
     path: Path,
     before: IndexBefore | None,
-    device: str,
+    on: BuildOn,
 ) -> tuple[VectorIndex, IndexReport, Trained | None, Mapping[str, GroundTruth]]:
     """Bring the index of the generation before up to date, or build one.
 
@@ -99,11 +110,16 @@ def _indexed(
     """
     if before is not None and (reused := reuse_index(before, vectors, config, queries, path)):
         return reused
+    if on.engine is not None and config.kind == "sharded":
+        from indexing.index.tuning.ray_shards import build_shards_by_actors  # loaded only by those who have a cluster
+
+        index, report, truth = build_shards_by_actors(vectors, config, queries, path, on.engine)
+        return index, report, None, truth
     truth = ground_truths(vectors, queries, config.k, config.sample)
     table = before.path if before is not None and config.kind == "lancedb" else None
     if table is not None and (extended := _extended(vectors, config, truth, path, table)):
         return *extended, None, truth
-    return *build_index(vectors, config, truth, path, device), None, truth
+    return *build_index(vectors, config, truth, path, on.device), None, truth
 
 
 def _extended(

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from indexing.errors import EngineError, import_extra
+from indexing.errors import CommonspaceError, EngineError, import_extra
 from indexing.runtime.threads import cores
 
 OLDEST = (2, 52)  # earlier releases let anybody who reaches a port run code, and have no tokens
@@ -121,3 +121,31 @@ def _start_cluster(ray: Any) -> None:  # noqa: ANN401 - a module
 def first_line(error: Exception) -> str:
     """Return what an error says, without the traceback that Ray adds."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def losses(ray: Any) -> tuple[type[Exception], ...]:  # noqa: ANN401 - a module
+    """Return the errors that say that an actor, its node, or an answer that was on it is lost."""
+    errors = ray.exceptions
+    return (
+        errors.RayActorError,
+        errors.ObjectLostError,
+        errors.OutOfMemoryError,
+        errors.WorkerCrashedError,
+        errors.NodeDiedError,
+    )
+
+
+def answer_of(ray: Any, reference: Any, seconds: float | None = None) -> Any:  # noqa: ANN401 - of Ray
+    """Wait for an answer; raise an error of this project as the actor raised it.
+
+    Args:
+        ray: The module.
+        reference: Of the answer.
+        seconds: How long to wait at most.
+    """
+    try:
+        return ray.get(reference, timeout=seconds)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, CommonspaceError):
+            raise error.cause from error
+        raise

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 from typing import Any, NamedTuple, TypeVar
 
-from indexing.errors import CommonspaceError, EngineError
-from indexing.runtime.ray_cluster import first_line
+from indexing.errors import EngineError
+from indexing.runtime.ray_cluster import answer_of, first_line, losses
 from indexing.runtime.ray_engine import RayEngine
 
 JOBS_EACH = 2  # under way for each actor, so that none waits for the driver
@@ -62,14 +62,7 @@ class RayPool:
 
     def __init__(self, ray: Any, engine: RayEngine, work: Work) -> None:  # noqa: ANN401 - a module
         self._ray, self._engine, self._work = ray, engine, work
-        errors = ray.exceptions
-        self._lost = (  # an actor, its node, or an answer that was on it
-            errors.RayActorError,
-            errors.ObjectLostError,
-            errors.OutOfMemoryError,
-            errors.WorkerCrashedError,
-            errors.NodeDiedError,
-        )
+        self._lost = losses(ray)
         arguments = ray.put(work.arguments)
         remote = ray.remote(work.actor).options(
             num_cpus=engine.cpus, num_gpus=engine.gpus, max_concurrency=work.at_once, max_restarts=0
@@ -134,7 +127,7 @@ class RayPool:
         for reference in ready:
             actor = self._starting.pop(reference)
             try:
-                self._get(reference)
+                answer_of(self._ray, reference)
             except (*self._lost, self._ray.exceptions.RayTaskError) as error:
                 self._check_start(error)
                 self._start_actor()
@@ -178,7 +171,7 @@ class RayPool:
     def _finish(self, job: _Job) -> Any:  # noqa: ANN401 - what the method gives
         while True:
             try:
-                answer = self._get(job.answer)
+                answer = answer_of(self._ray, job.answer)
             except self._lost as error:
                 self._send_again(job, error)
             else:
@@ -202,14 +195,6 @@ class RayPool:
             self._start_actor()
         job.actor = job.answer = None
         self._send(job)
-
-    def _get(self, reference: Any) -> Any:  # noqa: ANN401 - of Ray
-        try:
-            return self._ray.get(reference)
-        except self._ray.exceptions.RayTaskError as error:  # what the actor raised, as it raised it
-            if isinstance(error.cause, CommonspaceError):
-                raise error.cause from error
-            raise
 
 
 def _last_line(error: Exception) -> str:

@@ -73,7 +73,7 @@ class Plan:
         return plan
 
 
-class _Trained(NamedTuple):
+class TrainedCodes(NamedTuple):
     """An index without vectors, as bytes; the rotation that it applies (E, D); the mean that codes are free of (E,).
 
     Vectors are assigned to its lists on the device that it was trained on.
@@ -116,15 +116,39 @@ def build_sharded(
         ShapeError: When blocks differ in dimension.
         VectorError: When a block holds NaN, infinity or a line of zeros.
     """
+    layout, trained = train_shards(blocks, max_memory=max_memory, on_disk=on_disk, seed=seed, device=device)
+    clear(path)
+    _write_shards(blocks, path, trained, layout)
+    return open_built(path, layout.num_shards)
+
+
+class Layout(NamedTuple):
+    """How N vectors are cut into shards, and these into blocks that are coded at once."""
+
+    size: int
+    rows_per_shard: int
+    block: int
+
+    @property
+    def num_shards(self) -> int:
+        """How many shards there are."""
+        return -(-self.size // self.rows_per_shard)
+
+
+def train_shards(
+    blocks: Blocks, *, max_memory: int | str, on_disk: bool, seed: int = 0, device: str = CPU
+) -> tuple[Layout, TrainedCodes]:
+    """Train on a sample of vectors what all shards share, and say how many shards there are; see `build_sharded`."""
     require_faiss_gpu(device)  # before anything is read
     rng = np.random.default_rng(seed)
     sample, size, plan = _sample(blocks, parse_bytes(max_memory), on_disk, rng)
     shards = -(-size // plan.shard)
-    rows_per_shard = -(-size // shards)
-    trained = _train(sample, lists_for(len(sample), rows_per_shard), on_disk, rng, device)
-    del sample
-    clear(path)
-    _write_shards(blocks, path, trained, (size, rows_per_shard, plan.block))
+    layout = Layout(size, -(-size // shards), plan.block)
+    return layout, _train(sample, lists_for(len(sample), layout.rows_per_shard), on_disk, rng, device)
+
+
+def open_built(path: Path, shards: int) -> ShardedIndex:
+    """Open so many shards that were written beside a path, and write there what they are."""
     index = ShardedIndex([IvfIndex.load(shard_path(path, number)) for number in range(shards)])
     index.with_effort(DEFAULT_EFFORT).save_contents(path)
     return index
@@ -178,14 +202,14 @@ def lists_for(sample: int, rows: int) -> int:
     return max(1, min(int(LISTS_PER_SQRT * rows**0.5), sample // POINTS_PER_LIST))
 
 
-def _write_shards(blocks: Blocks, path: Path, trained: _Trained, sizes: tuple[int, int, int]) -> None:
-    """Write a file for every so many rows: of all, of a shard, and to code at once."""
-    size, rows_per_shard, block_rows = sizes
-    shard: _Shard | None = None
+def _write_shards(blocks: Blocks, path: Path, trained: TrainedCodes, layout: Layout) -> None:
+    """Write a file for every shard."""
+    size, rows_per_shard, block_rows = layout
+    shard: GrowingShard | None = None
     done = 0
-    for block in _split_at_shards(blocks(), block_rows, rows_per_shard):
+    for block in split_at_shards(blocks(), block_rows, rows_per_shard):
         if shard is None:
-            shard = _Shard(trained, min(rows_per_shard, size - done))
+            shard = GrowingShard(trained, min(rows_per_shard, size - done))
         shard.add(block)
         done += len(block)
         if shard.free_rows == 0:
@@ -215,7 +239,7 @@ def _sample(blocks: Blocks, memory: int, on_disk: bool, rng: np.random.Generator
     return sample[:size], size, plan
 
 
-def _split_at_shards(blocks: Iterable[Vectors], max_rows: int, rows_per_shard: int) -> Iterator[Vectors]:
+def split_at_shards(blocks: Iterable[Vectors], max_rows: int, rows_per_shard: int) -> Iterator[Vectors]:
     """Cut blocks into pieces of at most so many rows, of which none crosses from one shard into the next."""
     position = 0
     for block in blocks:
@@ -231,7 +255,7 @@ def _code_size(dim: int) -> int:
     return max(size for size in range(1, max(1, dim // 4) + 1) if dim % size == 0)
 
 
-def _train(sample: Vectors, lists: int, on_disk: bool, rng: np.random.Generator, device: str) -> _Trained:
+def _train(sample: Vectors, lists: int, on_disk: bool, rng: np.random.Generator, device: str) -> TrainedCodes:
     """Train lists and codes on a sample (S, D), as `IvfIndex.build` does on all."""
     dim = sample.shape[1]
     rotation = random_rotation(dim, rng)
@@ -249,16 +273,16 @@ def _train(sample: Vectors, lists: int, on_disk: bool, rng: np.random.Generator,
     exact = faiss.IndexScalarQuantizer(even_dim, faiss.ScalarQuantizer.QT_fp16, metric)
     exact.train(centred[:1])
     refined = faiss.IndexRefine(codes, exact)
-    return _Trained(faiss_bytes(with_rotation(rotation, refined)), rotation, mean, device)
+    return TrainedCodes(faiss_bytes(with_rotation(rotation, refined)), rotation, mean, device)
 
 
-class _Shard:
+class GrowingShard:
     """A shard that is being filled, of so many rows.
 
     Half-precision vectors are written where they will lie: a vector of FAISS that grows would exist three times.
     """
 
-    def __init__(self, trained: _Trained, rows: int) -> None:
+    def __init__(self, trained: TrainedCodes, rows: int) -> None:
         self._trained, self.free_rows = trained, rows
         self._index = faiss.deserialize_index(np.frombuffer(trained.empty, np.uint8))
         self._refined = faiss.downcast_index(self._index.index)

@@ -103,7 +103,7 @@ class ShardedIndex:
         """Return the same index with other efforts in each shard; those without inverted lists stay as they are."""
         return ShardedIndex(
             [
-                shard.with_efforts(_capped_efforts(efforts, shard)) if isinstance(shard, IvfIndex) else shard
+                shard.with_efforts(capped_efforts(efforts, shard)) if isinstance(shard, IvfIndex) else shard
                 for shard in self.shards
             ]
         )
@@ -160,7 +160,7 @@ class ShardedIndex:
         return index.with_effort(effort) if effort else index
 
 
-def _capped_efforts(efforts: SearchParamsByKind, shard: IvfIndex) -> SearchParamsByKind:
+def capped_efforts(efforts: SearchParamsByKind, shard: IvfIndex) -> SearchParamsByKind:
     """Return efforts that ask for no more lists than a shard has."""
 
     def capped(effort: SearchParams) -> SearchParams:

@@ -214,19 +214,36 @@ def ground_truths(vectors: Vectors, queries: HeldOutQueries, k: int, max_queries
 
     What exact search finds is taken as given where it is known, to the depth k.
     """
-    known = {kind: truth.first(max_queries) for kind, truth in queries.items() if isinstance(truth, GroundTruth)}
+    known, asked = known_and_asked(queries, max_queries)
+    if asked:
+        known |= truths_of(asked, *nearest(stacked(asked), vectors, k + 1), k)
+    return {kind: known[kind] for kind in queries if kind in known}
+
+
+def known_and_asked(queries: HeldOutQueries, max_queries: int) -> tuple[dict[str, GroundTruth], dict[str, Queries]]:
+    """Give at most so many queries of each kind, apart those of which is known what exact search finds."""
+    known = {kind: given.first(max_queries) for kind, given in queries.items() if isinstance(given, GroundTruth)}
     asked = {
         kind: (given if isinstance(given, Queries) else Queries(given)).first(max_queries)
         for kind, given in queries.items()
         if not isinstance(given, GroundTruth)
     }
-    asked = {kind: given for kind, given in asked.items() if len(given)}
-    if asked:
-        scores, rows = nearest(np.concatenate([given.vectors for given in asked.values()]), vectors, k + 1)
-        ends = np.cumsum([len(given) for given in asked.values()])[:-1]
-        parts = zip(asked.items(), np.split(scores, ends), np.split(rows, ends), strict=True)
-        known |= {kind: GroundTruth._of(given, scores_, rows_, k) for (kind, given), scores_, rows_ in parts}
-    return {kind: known[kind] for kind in queries if kind in known and len(known[kind].queries)}
+    return (
+        {kind: truth for kind, truth in known.items() if len(truth.queries)},
+        {kind: given for kind, given in asked.items() if len(given)},
+    )
+
+
+def stacked(asked: Mapping[str, Queries]) -> Vectors:
+    """Give the vectors of all kinds, one below another."""
+    return np.concatenate([given.vectors for given in asked.values()])
+
+
+def truths_of(asked: Mapping[str, Queries], scores: Vectors, rows: Rows, k: int) -> dict[str, GroundTruth]:
+    """Give each kind its part of the exact answers to `stacked` queries, of which there are (B, k + 1)."""
+    ends = np.cumsum([len(given) for given in asked.values()])[:-1]
+    parts = zip(asked.items(), np.split(scores, ends), np.split(rows, ends), strict=True)
+    return {kind: GroundTruth._of(given, scores_, rows_, k) for (kind, given), scores_, rows_ in parts}
 
 
 MAX_QUERIES, MIN_QUERIES = 32, 4  # queries of a kind

@@ -13,12 +13,11 @@ from indexing.index.base import TunableIndex
 from indexing.index.config import BUILT_IN_FILES, IndexConfig, SearchParamsByKind
 from indexing.index.tuning.efforts import Choice, choose
 from indexing.index.tuning.families import Family
-from indexing.index.tuning.recall import GroundTruth
+from indexing.index.tuning.recall import BLOCK_ROWS, GroundTruth
 from indexing.runtime.device import CPU
 
 NUM_SINGLE_QUERIES = 30  # queries that are timed one by one
 NUM_BATCHES = 3
-BLOCK_ROWS = 16_384  # rows that go into shards at a time
 SAME_SPEED = 1.1  # families whose speeds differ by less are taken for equally fast
 
 
@@ -106,14 +105,16 @@ def tune(
     ground_truth: Mapping[str, GroundTruth],
     build_seconds: float,
     known: SearchParamsByKind | None = None,
+    searched: TunableIndex | None = None,
 ) -> Trial:
     """Tune an index over (N, D) vectors for every kind of query, and measure it; see `run_trial`.
 
-    Efforts that are known to have been enough are kept where they still are, or else raised.
+    Efforts that are known to have been enough are kept where they still are, or else raised. They are chosen by
+    searches of the same index elsewhere, if it is given; its speed is measured here.
     """
     starts = known.kinds if known else {}
     choices = {
-        kind: choose(family, index, config.min_recall, truth, vectors, starts.get(kind))
+        kind: choose(family, searched or index, config.min_recall, truth, vectors, starts.get(kind))
         for kind, truth in ground_truth.items()
     }
     if ground_truth and not index.kind.endswith("flat"):  # which know no effort

@@ -85,6 +85,16 @@ def test_with_all_effort_it_agrees_with_exact_search(built: Path, vectors: Vecto
     assert (np.sort(index.search(queries, 7, only_first)[1], axis=1) == [-1, -1, 0, 1, 2, 3, 4]).all()
 
 
+@pytest.mark.parametrize("shards", [2, 4, 8])
+def test_shards_that_are_searched_exactly_find_what_one_exact_index_finds(shards: int, vectors: Vectors) -> None:
+    vectors = vectors[: COUNT - 5]  # which are no multiple of the shards
+    queries = clustered(50, 3, DIM)
+    parts = np.array_split(vectors, shards)
+    scores, rows = ShardedIndex([FaissIndex.flat(part) for part in parts]).search(queries, 20)
+    assert_lists_agree((scores, rows), FlatIndex(vectors).search(queries, 20))
+    np.testing.assert_allclose(scores, np.take_along_axis(queries @ vectors.T, rows, axis=1), rtol=1e-5)
+
+
 def test_trained_on_a_sample_it_is_as_good_as_trained_on_all(built: Path, vectors: Vectors) -> None:
     queries, oracle = clustered(300, 2, DIM), FlatIndex(vectors)
     whole = IvfIndex.build(vectors)
