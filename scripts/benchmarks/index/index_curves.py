@@ -4,7 +4,7 @@ r"""What an index costs as the catalogue grows: seconds to build, bytes, latency
     python -m scripts.benchmarks.index.index_curves --pairs PAIRS --sizes 8000 15000 50000 --threads 1 --kind auto \
         --name small_auto
 
-Items and text queries are drawn from the geometry of real pairs (see `index`); each size is tuned to
+Items and text queries are drawn from the geometry of real pairs (see `geometry`); each size is tuned to
 recall@10 .95 for every kind of query. An exponent is the slope of a least-squares line through the logarithms: 1 is in
 proportion to the number of items.
 """

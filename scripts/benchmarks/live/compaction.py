@@ -2,7 +2,7 @@
 
     python -m scripts.benchmarks.live.compaction --pairs PAIRS [--sizes 100000 1000000] [--share 0.01]
 
-Items are vectors drawn from the geometry of real pairs (see `scripts.benchmarks.index.index`), put in by the encoder
+Items are vectors drawn from the geometry of real pairs (see `scripts.benchmarks.index.geometry`), put in by the encoder
 ``vectors:``. A share of the items, drawn at random, gets other vectors. Builds and compactions run in processes of
 their own, whose memory (not that of mapped files) is read every few milliseconds. `scripts.benchmarks.live.live` does
 the same after its other changes.

@@ -7,8 +7,8 @@
 The last compares a bundle of 10,000 items to which 50,000 were added with a fresh one of 60,000; the first does so too.
 
 Exponents are fitted over the sizes. Items are vectors drawn from the geometry of real pairs (see
-`scripts.benchmarks.index.index`), put in by the encoder ``vectors:``, so that no model's time is in the figures. Every
-add and delete is durable when it returns.
+`scripts.benchmarks.index.geometry`), put in by the encoder ``vectors:``, so that no model's time is in the figures.
+Every add and delete is durable when it returns.
 """
 
 import argparse
