@@ -67,7 +67,6 @@ class Source:
         script: The name of the script that measured it.
         arguments: What the script is given beside its data.
         by_fit: Whether only lists that `fit` and `recommend` made may be shown.
-        unless: The name of a result that has its place once it is there.
     """
 
     name: str
@@ -75,12 +74,11 @@ class Source:
     script: str
     arguments: str = ""
     by_fit: bool = False
-    unless: str = ""
 
     def of(self, results: Path) -> Result | None:
         """Read the result; None if it is not there, or was not made as it must be."""
         path = results / f"{self.name}.json"
-        if not path.exists() or (self.unless and (results / f"{self.unless}.json").exists()):
+        if not path.exists():
             return None
         result: Result = json.loads(path.read_text())["result"]
         return result if MADE_BY_FIT in result or not self.by_fit else None
@@ -244,16 +242,6 @@ def encode(result: Result) -> Iterator[Cells]:
         yield f"encode {kind}", "ViT-B/32, two cores", "per second", number(ours, 0), f"{peer} {number(best, 0)}", RUN
 
 
-def index(result: Result) -> Iterator[Cells]:
-    """Search at a recall that is promised to text queries."""
-    ours = result["choice of best"]["text"]
-    speeds = {peer: stored["tuned on texts"]["text queries/s"] for peer, stored in result["peers"].items()}
-    peer = max(speeds, key=lambda one: float(speeds[one]))
-    data = f"{result['items']:,} x {result['dim']} with the geometry of CLIP pairs"
-    measure = f"queries a second at recall@10 of {number(result['target'], 2)}"
-    yield "search", data, measure, number(ours["queries/s"], 0), f"{peer} {number(speeds[peer], 0)}", RUN
-
-
 def tuned_index(result: Result) -> Iterator[Cells]:
     """Search by texts and by pictures beside the best of all that were tuned alike."""
 
@@ -263,7 +251,7 @@ def tuned_index(result: Result) -> Iterator[Cells]:
     for count, size in result["sizes"].items():
         data = f"{int(count):,} x {size['dim']} with the geometry of CLIP pairs"
         for kind, queries in (("text", "texts"), ("image", "pictures")):
-            peer = size["compared"][kind]["best peer"]
+            peer = size["compared"][kind]["best peer"]["name"]
             ours, theirs = (size["peers"][name][kind] for name in ("Commonspace auto", peer))
             measure = f"{queries} a second (recall@10, goal {number(result['target'], 2)})"
             yield "search", data, measure, cell(ours), f"{peer} {cell(theirs)}", RUN
@@ -325,8 +313,6 @@ SOURCES = (
     Source("diversity", diversity, "diversity", by_fit=True),
     Source("tuned_peers", tuned_index, "tuned_peers"),
     Source("tuned_peers_1m", tuned_index, "tuned_peers", "--counts 1000000"),
-    Source("index", index, "index", unless="tuned_peers"),
-    Source("index_1m", index, "index", "--count 1000000", unless="tuned_peers_1m"),
     Source("encode", encode, "encode"),
     Source("rerank", rerank, "rerank"),
     Source("live", live, "live"),

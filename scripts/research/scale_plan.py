@@ -11,8 +11,11 @@ import argparse
 import json
 import math
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from indexing.index.backends.build_sharded import Plan, lists_for
 from indexing.index.config import parse_bytes
@@ -21,6 +24,8 @@ from scripts.benchmarks.readme_table import RESULTS, ROOT, markdown, updated
 PAGE = ROOT / "docs" / "explanation" / "scale.md"
 SIZES = {"10M": 10_000_000, "100M": 100_000_000, "1B": 1_000_000_000}
 HOURS_A_MONTH, MEMORY = 730, "64G"
+SOURCES = ("sharded", "sharded_10m", "encode")
+PER_QUERY = ("ms a query", "CPU ms a query of a batch")
 
 
 @dataclass(frozen=True)
@@ -93,27 +98,34 @@ class Measured:
     @classmethod
     def read(cls, results: Path = RESULTS) -> "Measured":
         """Read it from the results of benchmarks."""
-        shards, encoding = (json.loads((results / f"{name}.json").read_text()) for name in ("sharded", "encode"))
-        growth, projected = shards["result"]["growth"], shards["result"]["projected"][0]
-        largest = max(
-            (row for row in shards["result"]["sizes"] if not row["codes on disk"]), key=lambda row: int(row["items"])
-        )
-        cores = encoding["machine"]["cores"]
+        small, large, encoding = (json.loads((results / f"{name}.json").read_text()) for name in SOURCES)
+        shards = large["result"]
+        (largest,), bounds = shards["sizes"], Plan.within(parse_bytes(shards["max_memory"]), shards["dim"])
+        rows = [row for row in small["result"]["sizes"] if not row["codes on disk"]] + [largest]
+        cores, fits = encoding["machine"]["cores"], [grown(rows, name) for name in PER_QUERY]
         return cls(
             index_bytes=largest["bytes a vector"],
-            code_bytes=projected["GB in memory, codes"] * 1e9 / projected["items"],
-            build_ms=growth["build"]["CPU ms a vector"],
-            lists=lists_for(
-                Plan.within(parse_bytes(shards["result"]["max_memory"]), shards["result"]["dim"]).sample,
-                largest["items"] // largest["shards"],
-            ),
-            factor=growth["ms a query and shard"]["factor"],
-            exponent=growth["ms a query and shard"]["exponent"],
-            batch_factor=growth["CPU ms a query of a batch and shard"]["factor"],
-            batch_exponent=growth["CPU ms a query of a batch and shard"]["exponent"],
+            code_bytes=bounds.entry - 2 * shards["dim"],
+            build_ms=1000 * largest["build CPU seconds"] / largest["items"],
+            lists=lists_for(bounds.sample, largest["items"] // largest["shards"]),
+            factor=fits[0][0],
+            exponent=fits[0][1],
+            batch_factor=fits[1][0],
+            batch_exponent=fits[1][1],
             images=encoding["result"]["from files to stored vectors"]["stored images/s"] / cores,
             texts=encoding["result"]["per second"]["short texts"]["commonspace"] / cores,
         )
+
+
+def grown(rows: Sequence[Mapping[str, float]], name: str) -> tuple[float, float]:
+    """Fit what a query costs in a shard: a factor, and the power of the rows of the shard that it grows with.
+
+    >>> grown([{"items": 8, "shards": 2, "ms": 8}, {"items": 16, "shards": 1, "ms": 8}], "ms")
+    (2.0, 0.5)
+    """
+    sizes, costs = ([row[key] / row["shards"] for row in rows] for key in ("items", name))
+    exponent, log_factor = np.polyfit(np.log(sizes), np.log(costs), 1)
+    return round(float(np.exp(log_factor)), 9), round(float(exponent), 3)
 
 
 def planned(items: int, measured: Measured, assumed: Assumed) -> dict[str, float]:
@@ -162,11 +174,16 @@ def break_even(measured: Measured, assumed: Assumed) -> float:
 def tables(measured: Measured, assumed: Assumed) -> str:
     """Write both tables of inputs, and the plan."""
     inputs = [
-        ("measured", "bytes a vector of an index in shards", measured.index_bytes, "`sharded.json`"),
-        ("measured", "bytes of these in memory, at least", measured.code_bytes, "`sharded.json`"),
-        ("measured", f"processor ms a vector to build, {measured.lists} lists", measured.build_ms, "`sharded.json`"),
-        ("measured", "exponent of ms a query by rows of a shard", measured.exponent, "`sharded.json`"),
-        ("measured", "exponent of processor ms a query of a batch", measured.batch_exponent, "`sharded.json`"),
+        ("measured", "bytes a vector of an index in shards", measured.index_bytes, "`sharded_10m.json`"),
+        ("measured", "bytes of these in memory, at least", measured.code_bytes, "`sharded_10m.json`"),
+        (
+            "measured",
+            f"processor ms a vector to build, {measured.lists} lists",
+            measured.build_ms,
+            "`sharded_10m.json`",
+        ),
+        ("measured", "exponent of ms a query by rows of a shard", measured.exponent, "both"),
+        ("measured", "exponent of processor ms a query of a batch", measured.batch_exponent, "both"),
         ("measured", "pictures a second and core, stored", measured.images, "`encode.json`"),
         ("measured", "short texts a second and core", measured.texts, "`encode.json`"),
         ("assumed", "bytes an item of ids and attributes", assumed.other_bytes, "a short title and a category"),

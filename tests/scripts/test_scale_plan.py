@@ -37,14 +37,13 @@ def test_what_the_page_says_of_the_plan_holds() -> None:
     assert small[hours[0]] / 2 > 24, "two cores encode pictures for more than a day"
 
 
-def test_it_agrees_with_what_the_benchmark_projects() -> None:
-    (projected,) = [row for row in result("sharded")["projected"] if row["max_memory"] == "64G"]
-    plan = planned(projected["items"], Measured.read(), Assumed())
-    assert plan["shards, built within 64G"] == projected["shards"]
-    assert plan["of these the index"] == pytest.approx(projected["GB on disk"], rel=1e-3)
-    assert plan["GB of codes in memory"] == pytest.approx(projected["GB in memory, codes"], rel=1e-3)
-    assert plan["processor hours to build the index"] == pytest.approx(projected["build CPU hours"], abs=0.06)
-    assert plan["ms a query, one core, all in memory"] == pytest.approx(projected["ms a query"], rel=0.01)
+def test_it_agrees_with_the_largest_that_was_measured() -> None:
+    (measured,) = result("sharded_10m")["sizes"]
+    plan = planned(measured["items"], Measured.read(), replace(Assumed(), dim=512))
+    assert plan["of these the index"] == pytest.approx(measured["items"] * measured["bytes a vector"] / 1e9)
+    # It has fewer and larger shards than were measured; the power law passes within a third of each point.
+    ms = Measured.read().factor * (measured["items"] / measured["shards"]) ** Measured.read().exponent
+    assert ms * measured["shards"] == pytest.approx(measured["ms a query"], rel=0.35)
 
 
 def test_bytes_hours_and_dollars_are_products() -> None:

@@ -192,7 +192,7 @@ def test_a_run_ends_without_a_result_until_every_row_is_there(
     tuned_peers.main()
     (size,) = results[0]["tuned_peers"]["sizes"].values()
     assert size["peers"]["stub"]["text"]["recall"] >= 0.9
-    assert size["compared"]["text"]["best peer"] == "stub"
+    assert size["compared"]["text"]["best peer"]["name"] == "stub"
 
 
 def test_what_cannot_be_installed_is_a_row(
@@ -231,13 +231,26 @@ def test_the_best_peer_reaches_the_goal_and_what_is_missing_is_named() -> None:
     def row(speed: float, reaches: bool = True) -> dict[str, Any]:
         return {"text": {"queries/s": speed, "reaches the goal on held-out queries": reaches}}
 
-    ours = {tuned_peers.OURS: row(600), tuned_peers.OUR_LISTS: row(800)}
-    rows = {**ours, "a": row(100), "b": row(200), "c": row(900, False), "d": {"not measured": "?"}}
-    best = {"best peer": "b", "queries/s": 200}
+    ours = dict(zip(tuned_peers.OURS, (row(600), row(800)), strict=True))
+    rows = {
+        **ours,
+        "a": row(100),
+        "b": row(200),
+        "FAISS x": row(1000),
+        "c": row(900, False),
+        "d": {"not measured": "?"},
+    }
     assert compared(rows) == {
-        "text": {**best, "ours": 600, "ours / best peer": 3.0, "our lists": 800, "our lists / best peer": 4.0},
+        "text": {
+            "ours": 600,
+            "our lists": 800,
+            "best peer": {"name": "b", "queries/s": 200, "ours / this": 3.0, "our lists / this": 4.0},
+            "best type of FAISS": {"name": "FAISS x", "queries/s": 1000, "ours / this": 0.6, "our lists / this": 0.8},
+        },
+        "image": {},
         "not measured": ["d"],
     }
+    assert set(tuned_peers.OURS) == {peer.name for peer in PEERS if peer.runner == "commonspace_index"}
 
 
 def test_every_peer_has_a_runner_a_name_of_its_own_and_pinned_packages() -> None:

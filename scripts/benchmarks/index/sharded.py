@@ -1,4 +1,4 @@
-"""What an index in shards costs: peak memory and time of the build, bytes, recall, latency; and how these grow.
+"""What an index in shards costs: peak memory and time of the build, bytes, recall, latency.
 
     OMP_NUM_THREADS=1 python -m scripts.benchmarks.index.sharded PAIRS [--counts 25000 50000 …]
     [--max-memory 256M] [--codes memory disk] [--folder FOLDER] [--name sharded] [--seed 0]
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from indexing.arrays import Vectors
-from indexing.index.backends.build_sharded import Plan, build_sharded, lists_for
+from indexing.index.backends.build_sharded import Plan, build_sharded
 from indexing.index.backends.flat import exact_search
 from indexing.index.backends.sharded import ShardedIndex, shard_files
 from indexing.index.config import SearchParams, parse_bytes
@@ -67,9 +67,7 @@ def main() -> None:
                 print(sizes[-1], flush=True)
                 for file in (*shard_files(path), path):
                     file.unlink()
-    result = {"max_memory": given.max_memory, "dim": dim, "sizes": sizes, "growth": growth(sizes)}
-    result["projected"] = projected(sizes, dim, given.max_memory)
-    keep(given.name, result, given.seed)
+    keep(given.name, {"max_memory": given.max_memory, "dim": dim, "sizes": sizes}, given.seed)
 
 
 def read_blocks(path: Path, count: int, dim: int, block: int = BLOCK) -> Iterator[Vectors]:
@@ -155,50 +153,6 @@ def cheapest(index: ShardedIndex, texts: Vectors, exact: Vectors) -> SearchParam
 def share(scores: Vectors, exact: Vectors) -> float:
     """Share of the k best that was found; scores are of half precision."""
     return float((scores >= exact[:, -1:] - 1e-3 * np.abs(exact[:, -1:])).mean())
-
-
-def growth(sizes: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Fit value = factor * rows ^ exponent to what one shard was measured to cost, codes in memory."""
-    own = [size for size in sizes if not size["codes on disk"]]
-    if len(own) < 2:
-        return {}
-    rows = np.log([size["items"] / size["shards"] for size in own])
-    fits = {}
-    for name in ("ms a query", "CPU ms a query of a batch"):
-        exponent, log_factor = np.polyfit(rows, np.log([size[name] / size["shards"] for size in own]), 1)
-        fits[f"{name} and shard"] = {"exponent": round(float(exponent), 3), "factor": float(np.exp(log_factor))}
-    # From one size to the next the training is the same: what is left is what a vector costs.
-    seconds = (own[-1]["build CPU seconds"] - own[-2]["build CPU seconds"]) / (own[-1]["items"] - own[-2]["items"])
-    return fits | {"build": {"CPU ms a vector": round(1000 * seconds, 4)}}
-
-
-def projected(sizes: list[dict[str, Any]], dim: int, max_memory: str) -> list[dict[str, Any]]:
-    """What 100 million vectors would cost on one core, by these slopes, for some bounds of memory."""
-    fits = growth(sizes)
-    if not fits:
-        return []
-    measured = [size for size in sizes if not size["codes on disk"]][-1]
-    own_rows = measured["items"] // measured["shards"]
-    found = []
-    for memory_allowed in ("4G", "16G", "64G"):
-        plan = Plan.within(parse_bytes(memory_allowed), dim)
-        shards = -(-PROJECTED // plan.shard)
-        rows = PROJECTED // shards
-        dearer = lists_for(plan.sample, rows) / lists_for(Plan.within(parse_bytes(max_memory), dim).sample, own_rows)
-        query = fits["ms a query and shard"]
-        found.append(
-            {
-                "items": PROJECTED,
-                "max_memory": memory_allowed,
-                "shards": shards,
-                "rows a shard": rows,
-                "GB on disk": round(PROJECTED * measured["bytes a vector"] / 1e9, 1),
-                "GB in memory, codes": round(PROJECTED * (plan.entry - 2 * dim) / 1e9, 1),
-                "build CPU hours": round(PROJECTED * fits["build"]["CPU ms a vector"] * dearer / 3.6e6, 1),
-                "ms a query": round(shards * query["factor"] * rows ** query["exponent"], 1),
-            }
-        )
-    return found
 
 
 if __name__ == "__main__":

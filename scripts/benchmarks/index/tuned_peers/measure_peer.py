@@ -121,15 +121,15 @@ class _Searches:
             "rounds": rounds,
             "rows": str(self._rows),
         }
-        left = self._until - monotonic()
+        late = f"tuning and measuring took more than {self._limits.search:.0f} s; stopped at {kind}, {dict(effort)}"
+        if (left := self._until - monotonic()) <= 0:
+            raise NotMeasuredError(late)
         try:
-            answer = self._runner.ask(request, max(0.0, left))
+            answer = self._runner.ask(request, left)
         except NotMeasuredError as error:
             if monotonic() < self._until:
                 raise
-            raise NotMeasuredError(
-                f"tuning and measuring took more than {self._limits.search:.0f} s; stopped at {kind}, {dict(effort)}"
-            ) from error
+            raise NotMeasuredError(late) from error
         rows: Rows = np.load(self._rows, allow_pickle=False)
         wrong = rows[(rows < -1) | (rows >= len(self._catalogue.items))]
         if rows.ndim != 2 or rows.shape[1] != K or len(wrong):
