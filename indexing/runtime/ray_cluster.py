@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from indexing.errors import CommonspaceError, EngineError, import_extra
+from indexing.errors import CommonspaceError, CommonspaceWarning, EngineError, import_extra
 from indexing.runtime.threads import cores
+from indexing.runtime.warn import warn
 
 OLDEST = (2, 52)  # earlier releases let anybody who reaches a port run code, and have no tokens
 CONNECT_SECONDS = 10.0
@@ -82,6 +83,12 @@ def _connect(ray: Any, address: str | None) -> None:  # noqa: ANN401 - a module
     if "RAY_AUTH_MODE" not in os.environ:
         raise EngineError("Ray was imported before RAY_AUTH_MODE was set: set it to token first, or call ray.init")
     if address is None:
+        if named := os.environ.get("RAY_ADDRESS"):
+            warn(
+                f"RAY_ADDRESS is {named!r}, and not used: a cluster of this machine is started, since no address was "
+                "given (address=, --address)",
+                CommonspaceWarning,
+            )
         _start_cluster(ray)
         return
     try:

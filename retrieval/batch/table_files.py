@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from indexing.errors import InputError
 from indexing.filesystem import fsops
+from indexing.runtime.arguments import check_path
 
 Form: TypeAlias = Literal["parquet", "csv", "jsonl", "folder"]
 ENDINGS: dict[str, Form] = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".jsonl": "jsonl", "": "folder"}
@@ -48,8 +49,9 @@ def check_folder(path: Path) -> None:
     """Check that a folder is not called as a file of data is.
 
     Raises:
-        InputError: When it is.
+        InputError: When it is, or is a URL.
     """
+    check_path(path, "the folder")
     if path.suffix.lower() in {*ENDINGS, ".json", ".tsv"} - {""}:
         raise InputError(f"{path} is to be a folder; name it without {path.suffix!r}")
 
@@ -70,8 +72,10 @@ def check_out(path: Path) -> Form:
     """Check before any work that a table can be written under a name, and say as what.
 
     Raises:
-        InputError: For another ending, or where a folder stands in the place of a file, or a file in that of a folder.
+        InputError: For a URL, another ending, or where a folder stands in the place of a file, or a file in that of a
+            folder.
     """
+    check_path(path, "the place for the answers")
     form = form_of(path)
     if form == "folder" and path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file, not a folder; {EXPECTED}")

@@ -251,10 +251,11 @@ def tuned_index(result: Result) -> Iterator[Cells]:
     for count, size in result["sizes"].items():
         data = f"{int(count):,} x {size['dim']} with the geometry of CLIP pairs"
         for kind, queries in (("text", "texts"), ("image", "pictures")):
-            peer = size["compared"][kind]["best peer"]["name"]
-            ours, theirs = (size["peers"][name][kind] for name in ("Commonspace auto", peer))
+            peers, peer = size["peers"], size["compared"][kind]["best peer"]["name"]
+            ours, lists = peers["Commonspace auto"], peers["Commonspace ivf"]
+            both = "" if ours["note"] == lists["note"] else f", `ivf` {cell(lists[kind])}"
             measure = f"{queries} a second (recall@10, goal {number(result['target'], 2)})"
-            yield "search", data, measure, cell(ours), f"{peer} {cell(theirs)}", RUN
+            yield "search", data, measure, f"{cell(ours[kind])}{both}", f"{peer} {cell(peers[peer][kind])}", RUN
 
 
 def rerank(result: Result) -> Iterator[Cells]:

@@ -74,14 +74,13 @@ class Plan:
 
 
 class TrainedCodes(NamedTuple):
-    """An index without vectors, as bytes; the rotation that it applies (E, D); the mean that codes are free of (E,).
+    """An index without vectors, as bytes, and the rotation that it applies (E, D).
 
     Vectors are assigned to its lists on the device that it was trained on.
     """
 
     empty: bytes
     rotation: Vectors
-    mean: Vectors
     device: str
 
 
@@ -260,20 +259,18 @@ def _train(sample: Vectors, lists: int, on_disk: bool, rng: np.random.Generator,
     dim = sample.shape[1]
     rotation = random_rotation(dim, rng)
     even_dim = len(rotation)
-    centred = sample @ rotation.T
-    mean = centred.mean(axis=0)
-    centred -= mean
+    rotated = sample @ rotation.T
     quantizer, metric = faiss.IndexFlatIP(even_dim), faiss.METRIC_INNER_PRODUCT
     if on_disk:  # lists as arrays, which FAISS can leave in the file; those of fast scan it cannot
         codes = faiss.IndexIVFPQ(quantizer, even_dim, lists, _code_size(even_dim), 8, metric)
         codes.pq.cp.max_points_per_centroid, codes.pq.cp.niter = MAX_BYTE_CODE_POINTS, BYTE_CODE_ROUNDS
     else:
         codes = faiss.IndexIVFPQFastScan(quantizer, even_dim, lists, even_dim // 2, 4, metric)
-    ListFiller(codes, device).train(centred)
+    ListFiller(codes, device).train(rotated)
     exact = faiss.IndexScalarQuantizer(even_dim, faiss.ScalarQuantizer.QT_fp16, metric)
-    exact.train(centred[:1])
+    exact.train(rotated[:1])
     refined = faiss.IndexRefine(codes, exact)
-    return TrainedCodes(faiss_bytes(with_rotation(rotation, refined)), rotation, mean, device)
+    return TrainedCodes(faiss_bytes(with_rotation(rotation, refined)), rotation, device)
 
 
 class GrowingShard:
@@ -300,7 +297,6 @@ class GrowingShard:
         rotated = vectors @ self._trained.rotation.T
         start = len(self._halves) - self.free_rows
         self._halves[start : start + len(vectors)] = rotated
-        rotated -= self._trained.mean
         self._filler.add(rotated)
         self.free_rows -= len(vectors)
 

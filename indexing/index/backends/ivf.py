@@ -1,9 +1,9 @@
 """Inverted lists of codes, for text queries the fastest FAISS index there is when codes are four bits and refined.
 
 The vectors are rotated at random, so that each code carries as much as any other. Codes of four bits choose some
-hundred candidates, whose scores on finer vectors order them; they are of centred vectors, which changes no order and
-frees the quantiser from the mean. Codes of eight bits are scores by themselves. Files of former versions may hold codes
-of one bit or of sixteen; they are searched too.
+hundred candidates, whose scores on finer vectors order them. Codes of eight bits are scores by themselves. Files of
+former versions may hold codes of one bit or of sixteen, or lists of centred vectors, of which more have to be scanned;
+they are searched too, and extended as they are.
 
 Some ten thousand vectors are scanned as fast in one list, which needs no training: see `IvfIndex.scan`.
 """
@@ -165,8 +165,6 @@ class IvfIndex(FaissFile):
         rotation = random_rotation(dim, rng)
         even, rotated = len(rotation), vectors @ rotation.T
         exact = None if refine is None else add_vectors(flat_codes(even, refine), rotated)
-        if codec == "pq4":
-            rotated -= rotated.mean(axis=0)
         coarse = faiss.IndexFlatIP(even)
         codes = list_codes(coarse, even, lists, codec)
         codes.referenced_objects = (coarse,)  # FAISS points into it without owning it

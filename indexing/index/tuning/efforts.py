@@ -165,10 +165,11 @@ def cheapest(
 ) -> Point:
     """Find the cheapest effort on some ladders with a mean recall of at least a goal.
 
-    Cost is counted, not timed, so that the same catalogue gives the same efforts on a busy machine. On each ladder the
-    least effort that reaches the goal is found by bisection, for recall rises with effort. With fewer candidates a
-    search never finds more, so that each ladder is searched from where the one before it ended, up to what costs no
-    less than the best so far. When nothing reaches the goal, what finds most is given.
+    Cost is counted, not timed, so that the same catalogue gives the same efforts on a busy machine. On the first ladder
+    the least effort that reaches the goal is found by bisection, for recall rises with effort. With fewer candidates a
+    search never finds more, so that each ladder starts where the one before it ended, up to what costs no less than the
+    best so far. There efforts are tried in order: where more lists bring more codes than there are candidates, recall
+    may fall. When nothing reaches the goal, what finds most is given.
     """
     points: list[Point] = []
 
@@ -176,13 +177,14 @@ def cheapest(
         points.append(measure(effort))
         return points[-1].recall
 
-    best: SearchParams | None = None
-    rung = 0
-    for ladder in ladders:
-        end = len(ladder) if best is None else bisect_left(ladder, cost(best), rung, key=cost)
-        rung = bisect_left(ladder, goal, rung, end, key=recall_at)
-        if rung == len(ladder):
+    first, *others = ladders
+    rung = bisect_left(first, goal, key=recall_at)
+    best = first[rung] if rung < len(first) else None
+    for ladder in others:
+        if best is None or rung == len(ladder):
             break  # not even the whole ladder reaches it
+        end = bisect_left(ladder, cost(best), rung, key=cost)
+        rung = next((tried for tried in range(rung, end) if recall_at(ladder[tried]) >= goal), end)
         if rung < end:
             best = ladder[rung]
     return max(points, key=lambda point: point.recall) if best is None else measure(best)
