@@ -41,9 +41,9 @@ from indexing.errors import BundleError, CatalogueError, DamagedFileError, Input
 from indexing.filesystem import fsops
 from indexing.filesystem.locks import write_lock
 from indexing.index import IndexConfig
-from indexing.index.tuning.build import require_device
+from indexing.index.tuning.build import require_device, require_memory
 from indexing.media.files import Modality
-from indexing.runtime.arguments import check_call, check_flag, check_kind, check_path
+from indexing.runtime.arguments import check_call, check_flag, check_kind, check_local_path
 from indexing.runtime.device import CPU
 from indexing.runtime.progress import progress as working
 from indexing.store.collect import ModalityVectors, collect_vectors, fuse, map_vectors, pack
@@ -88,7 +88,7 @@ def build_bundle(
         BundleLockedError: When another process is writing to the bundle.
         DeviceError: When the index is to be built on a GPU that is not there.
     """
-    root = check_path(out, "out")
+    root = check_local_path(out, "out")
     catalogue = as_catalogue(catalogue)
     encoder = load_encoder(encoder) if isinstance(encoder, str) else check_encoder(encoder)
     check_encoding(encode, progress)
@@ -106,6 +106,8 @@ def build_bundle(
         encoder = encoder.fitted(catalogue)
         if encode is not None and config.kind == "sharded":
             encode = replace(encode, engine=None)  # which builds the shards; vectors are taken as they are
+    if config.kind == "sharded":
+        require_memory(config, encoder.info.dim)
     with write_lock(root):
         old_bundle = bundle_to_carry_over(root, encoder.info.fingerprint, carry, drop=drop_learned)
         _check_not_empty(catalogue)

@@ -28,7 +28,7 @@ from indexing.filesystem.file_checks import CHECKS, Check
 from indexing.index import VectorIndex
 from indexing.index.backends.flat import FlatIndex
 from indexing.media.files import Modality
-from indexing.runtime.arguments import check_choice, check_kind, check_names, check_path
+from indexing.runtime.arguments import check_choice, check_kind, check_local_path, check_names
 from indexing.store.collect import ModalityVectors
 from indexing.store.store import Parts
 
@@ -87,7 +87,7 @@ class Bundle:
             DamagedFileError: When a file is missing or is not what was written.
             GenerationError: When no such generation is kept, or it cannot take a change that came after it.
         """
-        root = check_path(root, "the folder of the bundle")
+        root = check_local_path(root, "the folder of the bundle")
         if only is not None:
             check_names(only, "only", ordered=False)
         check_choice(check, "check", CHECKS)

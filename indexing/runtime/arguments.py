@@ -96,15 +96,11 @@ def check_kind(value: object, kind: type[Kind], name: str, hint: str) -> Kind:
     return value
 
 
-# Also as pathlib leaves it: s3:/bucket.
-URL = re.compile(r"(?:s3a?|gs|gcs|az|abfss?|adl|hf|https?|ftp|memory|file):/", re.IGNORECASE)
-
-
 def check_path(value: object, name: str = "path") -> Path:
-    """Check a path of this machine, and return it as `Path`.
+    """Check a path, and return it as `Path`.
 
     Raises:
-        InputError: When it is no path, or a URL.
+        InputError: When it is no path.
 
     >>> check_path("items.csv").suffix
     '.csv'
@@ -115,14 +111,31 @@ def check_path(value: object, name: str = "path") -> Path:
         raise InputError(f"{name} is {shown(value)}, with a zero character, which no path has; give another")
     if isinstance(value, os.PathLike) and (text := os.fspath(value)) != without_secrets(text):
         raise InputError(f"{name} is the URL of a database in a path; give it as text, where a database can be read")
-    if URL.match(os.fspath(value)):
+    return Path(value)
+
+
+# Also as pathlib leaves it: s3:/bucket.
+URL = re.compile(r"(?:s3a?|gs|gcs|az|abfss?|adl|hf|https?|ftp|memory|file):/", re.IGNORECASE)
+
+
+def check_local_path(value: object, name: str = "path") -> Path:
+    """Check a path of this machine, and return it as `Path`.
+
+    Raises:
+        InputError: When it is no path, or a URL.
+
+    >>> check_local_path("bundles/shop").name
+    'shop'
+    """
+    path = check_path(value, name)
+    if URL.match(str(value)):
         raise InputError(
-            f"{name} is {shown(os.fspath(value))}, a URL; give a path of this machine",
+            f"{name} is {str(value)!r}, a URL; give a path of this machine",
             python="push_bundle(folder, url) copies a bundle to object storage, and pull_bundle(url, folder) brings it",
             cli="`commonspace push FOLDER URL` copies a bundle to object storage, and `commonspace pull URL FOLDER` "
             "brings it",
         )
-    return Path(value)
+    return path
 
 
 def check_flag(value: object, name: str) -> bool:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from indexing.errors import InputError
 from indexing.filesystem import fsops
-from indexing.runtime.arguments import check_path
+from indexing.runtime.arguments import check_local_path
 
 Form: TypeAlias = Literal["parquet", "csv", "jsonl", "folder"]
 ENDINGS: dict[str, Form] = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".jsonl": "jsonl", "": "folder"}
@@ -51,7 +51,7 @@ def check_folder(path: Path) -> None:
     Raises:
         InputError: When it is, or is a URL.
     """
-    check_path(path, "the folder")
+    check_local_path(path, "the folder")
     if path.suffix.lower() in {*ENDINGS, ".json", ".tsv"} - {""}:
         raise InputError(f"{path} is to be a folder; name it without {path.suffix!r}")
 
@@ -75,7 +75,7 @@ def check_out(path: Path) -> Form:
         InputError: For a URL, another ending, or where a folder stands in the place of a file, or a file in that of a
             folder.
     """
-    check_path(path, "the place for the answers")
+    check_local_path(path, "the place for the answers")
     form = form_of(path)
     if form == "folder" and path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file, not a folder; {EXPECTED}")

@@ -32,7 +32,7 @@ from indexing.encoders.inference.torch_device import computing_on, torch_device
 from indexing.errors import CommonspaceError, TrainingError
 from indexing.filesystem import fsops
 from indexing.filesystem.locks import write_lock
-from indexing.runtime.arguments import check_call, check_flag, check_path
+from indexing.runtime.arguments import check_call, check_flag, check_local_path, check_path
 from indexing.runtime.device import CPU, check_device
 from retrieval.candidates import Candidates
 from retrieval.fitting.exposure_limit import LimitedExposure, allowed_exposure, limit_exposure
@@ -124,7 +124,7 @@ def fit(
         BundleLockedError: When the bundle is being fitted or compacted already.
         BundleError: When another generation but a compaction became current meanwhile; that one stays.
     """
-    root = check_path(bundle, "the folder of the bundle")
+    root = check_local_path(bundle, "the folder of the bundle")
     known, shown = check_fit_arguments(config, profiles, impressions, refresh)
     interactions = as_interactions(interactions, learned_events(Bundle.open(root)) if refresh else None)
     check_call(progress, "progress")

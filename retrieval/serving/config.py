@@ -10,7 +10,15 @@ from typing import Any, Literal
 
 from indexing.errors import InputError, import_extra
 from indexing.filesystem.file_checks import CHECKS, Check
-from indexing.runtime.arguments import check_choice, check_kind, check_number, check_path, check_whole, shown
+from indexing.runtime.arguments import (
+    check_choice,
+    check_kind,
+    check_local_path,
+    check_number,
+    check_path,
+    check_whole,
+    shown,
+)
 
 READ_TOKEN, WRITE_TOKEN = "COMMONSPACE_READ_TOKEN", "COMMONSPACE_WRITE_TOKEN"
 ADMIN_TOKEN = "COMMONSPACE_ADMIN_TOKEN"  # noqa: S105 - a name
@@ -143,7 +151,7 @@ class ServiceConfig:
     check: Check = "auto"
 
     def __post_init__(self) -> None:
-        check_path(self.bundle, "the folder of the bundle")
+        check_local_path(self.bundle, "the folder of the bundle")
         if self.catalogue is not None:
             check_path(self.catalogue, "catalogue")
         check_kind(self.host, str, "host", "give an address, as '127.0.0.1'")

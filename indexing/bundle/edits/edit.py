@@ -34,7 +34,7 @@ from indexing.encoders.precomputed import VectorsEncoder
 from indexing.errors import CatalogueError, InputError, UnknownItemError, examples
 from indexing.filesystem import fsops
 from indexing.filesystem.locks import write_lock
-from indexing.runtime.arguments import check_flag, check_names, check_path
+from indexing.runtime.arguments import check_flag, check_local_path, check_names
 from indexing.store.collect import collect_vectors, fuse
 from indexing.store.encode import EncodeConfig, check_encoding, embed
 from indexing.store.store import Embedding, EmbeddingStore, parquet_bytes, to_table
@@ -180,7 +180,7 @@ def delete(bundle: Bundle | Path | str, item_ids: Sequence[str], *, missing_ok: 
 @contextmanager
 def locked_bundle(bundle: Bundle | Path | str) -> Iterator[Bundle]:
     """Hold the lock of a bundle, and return the current state."""
-    root = bundle.root if isinstance(bundle, Bundle) else check_path(bundle, "the folder of the bundle")
+    root = bundle.root if isinstance(bundle, Bundle) else check_local_path(bundle, "the folder of the bundle")
     require_bundle(root)
     with write_lock(root, wait=LOCK_TIMEOUT):
         require_newest(root)

@@ -22,7 +22,7 @@ from indexing.filesystem import fsops
 from indexing.filesystem.locks import write_lock
 from indexing.index.tuning.recall import HeldOutQueries
 from indexing.index.tuning.reuse import IndexBefore
-from indexing.runtime.arguments import check_path
+from indexing.runtime.arguments import check_local_path
 from indexing.store.lazy_rows import selected
 
 
@@ -60,7 +60,7 @@ def compact(root: Path | str, learned: Callable[[Bundle], Learned]) -> Bundle:
         BundleLockedError: When another compaction of the bundle is running.
         BundleError: When another generation became current meanwhile; that one stays.
     """
-    root = check_path(root, "the folder of the bundle")
+    root = check_local_path(root, "the folder of the bundle")
     require_bundle(root)
     with write_lock(root, name="COMPACTING", activity="compacting"):
         require_newest(root)

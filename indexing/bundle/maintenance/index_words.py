@@ -11,7 +11,7 @@ from indexing.bundle.publish import Content, publish
 from indexing.bundle.word_files import WordSettings, word_contents, word_settings
 from indexing.errors import InputError
 from indexing.filesystem.locks import write_lock
-from indexing.runtime.arguments import check_list, check_path
+from indexing.runtime.arguments import check_list, check_local_path
 
 
 def index_words(root: Path | str, columns: Sequence[str] | None = None, *, weight: float | None = None) -> Bundle:
@@ -29,7 +29,7 @@ def index_words(root: Path | str, columns: Sequence[str] | None = None, *, weigh
         InputError: When there is no such column, or no word in any.
         BundleLockedError: When another process is writing to the bundle.
     """
-    root = check_path(root, "the folder of the bundle")
+    root = check_local_path(root, "the folder of the bundle")
     if columns is not None:
         check_list(columns, "columns")
     require_bundle(root)

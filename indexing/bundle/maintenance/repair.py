@@ -37,7 +37,7 @@ from indexing.bundle.word_files import WordSettings, word_contents, word_setting
 from indexing.errors import BundleError, DamagedFileError
 from indexing.filesystem import fsops
 from indexing.filesystem.locks import write_lock
-from indexing.runtime.arguments import check_flag, check_path
+from indexing.runtime.arguments import check_flag, check_local_path
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def repair(root: Path | str, learned: Callable[[Bundle], Learned], *, drop_chang
         BundleError: When there is no bundle.
         BundleLockedError: When another process is writing to it.
     """
-    root = check_path(root, "the folder of the bundle")
+    root = check_local_path(root, "the folder of the bundle")
     check_flag(drop_changes, "drop_changes")
     require_bundle(root)
     with write_lock(root):

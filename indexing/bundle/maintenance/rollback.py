@@ -9,7 +9,7 @@ from indexing.bundle.generation import Generation, generations
 from indexing.errors import BundleError, DamagedFileError
 from indexing.filesystem.checked_files import REPAIR_HINT
 from indexing.filesystem.locks import write_lock
-from indexing.runtime.arguments import check_kind, check_path
+from indexing.runtime.arguments import check_kind, check_local_path
 
 
 def rollback(root: Path | str, to: str | None = None) -> Bundle:
@@ -29,7 +29,7 @@ def rollback(root: Path | str, to: str | None = None) -> Bundle:
         BundleError: When there is no such generation, or it cannot take a change that came after it.
         DamagedFileError: When it, or a change, is damaged.
     """
-    root = check_path(root, "the folder of the bundle")
+    root = check_local_path(root, "the folder of the bundle")
     if to is not None:
         check_kind(to, str, "to", "give the name of a generation, as gen-000001, or None")
     require_bundle(root)

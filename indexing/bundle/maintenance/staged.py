@@ -20,7 +20,7 @@ from indexing.errors import BundleError
 from indexing.filesystem import fsops
 from indexing.filesystem.file_checks import check_file
 from indexing.filesystem.locks import write_lock
-from indexing.runtime.arguments import check_kind, check_path
+from indexing.runtime.arguments import check_kind, check_local_path
 
 
 def stage(root: Path, folder: Path) -> Manifest:
@@ -56,7 +56,7 @@ def publish_staged(root: Path | str, generation: str | None = None) -> Bundle:
         DamagedFileError: When a file of it is not what was written.
         BundleLockedError: When another process holds the lock of the bundle for too long.
     """
-    root = check_path(root, "the folder of the bundle")
+    root = check_local_path(root, "the folder of the bundle")
     if generation is not None:
         check_kind(generation, str, "generation", "give the name of the staged generation, or None")
     require_bundle(root)

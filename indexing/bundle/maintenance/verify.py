@@ -24,7 +24,7 @@ from indexing.bundle.publish import last_number
 from indexing.errors import BundleError, DamagedFileError
 from indexing.filesystem.checked_files import REPAIR_HINT
 from indexing.filesystem.file_checks import check_file
-from indexing.runtime.arguments import check_call, check_path
+from indexing.runtime.arguments import check_call, check_local_path
 
 INDEXED = (INDEX, RECALL_CHECK, WORDS)
 REBUILDABLE = (*INDEXED, *COPIED)
@@ -72,7 +72,7 @@ def verify(root: Path | str, progress: Callable[[str], None] | None = None) -> l
     Raises:
         BundleError: When there is no bundle at all.
     """
-    root = check_path(root, "the folder of the bundle")
+    root = check_local_path(root, "the folder of the bundle")
     report = check_call(progress, "progress") or (lambda _: None)
     state: State | None = None
     problems: list[Problem] = []

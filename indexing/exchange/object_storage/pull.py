@@ -26,7 +26,7 @@ from indexing.exchange.object_storage.transfers import in_parallel
 from indexing.filesystem import fsops
 from indexing.filesystem.file_checks import FileRecord, check_file
 from indexing.filesystem.locks import write_lock
-from indexing.runtime.arguments import check_flag, check_path, check_whole
+from indexing.runtime.arguments import check_flag, check_local_path, check_whole
 
 PULLED = "pulled-files"
 """Folder of the files of a pull that is under way, or was interrupted; each was compared with its sha256."""
@@ -87,7 +87,7 @@ def pull_bundle(
         StorageError: When the storage cannot be reached or read.
         DamagedFileError: When what is there is not what was written; the folder stays as it is.
     """
-    root = check_path(root, "the folder of the bundle")
+    root = check_local_path(root, "the folder of the bundle")
     if number is not None:
         check_whole(number, "number")
     check_flag(discard_local, "discard_local")

@@ -33,7 +33,7 @@ from indexing.filesystem import fsops
 from indexing.filesystem.checked_files import MAX_SEALED_BYTES, seal
 from indexing.filesystem.file_checks import FileRecord, check_file
 from indexing.filesystem.locks import write_lock
-from indexing.runtime.arguments import check_flag, check_path, check_whole
+from indexing.runtime.arguments import check_flag, check_local_path, check_whole
 
 LARGE_BYTES = 8 << 20  # a file that is searched for among all objects before it is uploaded
 
@@ -86,7 +86,7 @@ def push_bundle(
         StorageError: When it cannot be reached or written to, or the push took longer than half a day.
         DamagedFileError: When a file of the bundle is not what was written.
     """
-    root = check_path(root, "the folder of the bundle")
+    root = check_local_path(root, "the folder of the bundle")
     if keep is not None:
         check_whole(keep, "keep")
     for flag, name in ((supersede, "supersede"), (reupload, "reupload"), (progress, "progress")):

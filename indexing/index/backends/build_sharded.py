@@ -69,7 +69,9 @@ class Plan:
         )
         if min(plan.sample, plan.shard) < MIN_ROWS:
             needed = int(MIN_ROWS * max(4 * even_dim / SAMPLE_SHARE, entry / SHARD_SHARE)) + 1
-            raise InputError(f"max_memory of {memory} bytes is too little for vectors of length {dim}; give {needed}")
+            raise InputError(
+                f"max_memory of {memory} bytes is too little for vectors of length {dim}; give {(needed >> 20) + 1}M"
+            )
         return plan
 
 

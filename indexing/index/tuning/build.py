@@ -10,7 +10,7 @@ from indexing.arrays import Vectors, check_vectors
 from indexing.errors import DamagedFileError, InputError
 from indexing.index.backends.flat import FlatIndex
 from indexing.index.base import TunableIndex, VectorIndex
-from indexing.index.config import WITH_LISTS, IndexConfig, IndexKind, SearchParamsByKind
+from indexing.index.config import WITH_LISTS, IndexConfig, IndexKind, SearchParamsByKind, parse_bytes
 from indexing.index.tuning.families import goals_of, shortlist
 from indexing.index.tuning.recall import HeldOutQueries, ground_truths
 from indexing.index.tuning.trial import Trial, rank_trials, run_trial
@@ -137,6 +137,17 @@ def require_device(kind: IndexKind, device: str) -> None:
     from indexing.index.backends.gpu_lists import require_faiss_gpu  # FAISS is loaded only by those who build
 
     require_faiss_gpu(device)
+
+
+def require_memory(config: IndexConfig, dim: int) -> None:
+    """Check that shards of vectors of length D can be built within the memory that is allowed.
+
+    Raises:
+        InputError: When they cannot.
+    """
+    from indexing.index.backends.build_sharded import DEFAULT_MEMORY, Plan  # FAISS is loaded only by those who build
+
+    Plan.within(parse_bytes(config.max_memory or DEFAULT_MEMORY), dim, on_disk=config.on_disk)
 
 
 def load_index(

@@ -164,7 +164,7 @@ def test_the_plan_keeps_to_its_memory() -> None:
             assert plan.sample * 512 * 4 <= memory / 4
     assert Plan.within(2**28, 512).entry == 2 * 512 + 128 + 8
     assert Plan.within(2**28, 512, on_disk=True).entry == 2 * 512 + 128 + 8
-    with pytest.raises(InputError, match=r"max_memory of 1000000 bytes is too little .* 512; give 16384001"):
+    with pytest.raises(InputError, match=r"max_memory of 1000000 bytes is too little .* 512; give 16M"):
         Plan.within(10**6, 512)
     Plan.within(16384001, 512)
 

@@ -111,3 +111,18 @@ def test_users_of_items_in_each_output_and_neighbours_of_all_in_files_alone(
         cli.main(["similar", str(bundle), "--all", "--out", url])
     assert stopped.value.code == 2
     assert b"--all writes a table: give --out neighbours.parquet" in capfdbinary.readouterr().err
+
+
+def test_a_url_is_no_folder_to_write(bundle: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    users = tmp_path / "users.parquet"
+    pq.write_table(pa.table({"user_id": ["u"], "history": [["red-mug"]]}), users)
+    for command in (
+        ("build", toy_file(tmp_path), "--out", "s3://bucket/shop"),
+        ("recommend", bundle, "--users", users, "--out", "gs://bucket/answers"),
+        ("search", "s3://bucket/shop", "a mug"),
+    ):
+        code, _, said = run(*command)
+        assert code in (1, 2), said
+        assert "a URL; give a path of this machine; `commonspace push FOLDER URL`" in said.replace("\n", " ")
+    assert not {"s3:", "gs:"} & {path.name for path in tmp_path.iterdir()}
