@@ -35,7 +35,7 @@ from scripts.benchmarks.index.tuned_peers.measure_peer import Limits, measure_pe
 from scripts.benchmarks.index.tuned_peers.peer_list import PEERS, Peer
 from scripts.benchmarks.record import keep, state_of
 
-TARGET, QUERIES = 0.95, 2000
+TARGET, QUERIES, NAME = 0.95, 2000, "tuned_peers"
 OURS = {"Commonspace auto": "ours", "Commonspace ivf": "our lists"}  # the second where `auto` is a scan
 
 
@@ -51,8 +51,8 @@ def main() -> None:
     rows, left = measured_rows(peers, catalogues, given)
     if left:
         sys.exit(f"{given.minutes} minutes are over; {len(left)} rows are left, run again: {', '.join(left)}")
-    if given.peers is not None:
-        print(f"rows are in {given.work / 'rows'}; a run without --peers writes all of them to results")
+    if given.peers is not None and given.name is None:
+        print(f"rows are in {given.work / 'rows'}; with --name, or without --peers, they are written to results")
         return
     sizes = {
         str(len(catalogue.items)): {**catalogue.info, "peers": by_peer, "compared": compared(by_peer)}
@@ -63,7 +63,7 @@ def main() -> None:
         print(f"rows were measured at several states: {sorted(stated)}; --again measures anew", file=sys.stderr)
     about = {"target": TARGET, "threads": given.threads, "queries that tune": QUERIES // 2}
     limit = {"build limit, s": given.build_limit, "search limit, s": given.search_limit}
-    keep(given.name, {**about, **limit, "states measured": len(stated), "sizes": sizes}, given.seed)
+    keep(given.name or NAME, {**about, **limit, "states measured": len(stated), "sizes": sizes}, given.seed)
 
 
 def _arguments() -> argparse.Namespace:
@@ -79,7 +79,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--search-limit", type=float, default=60, metavar="SECONDS")
     parser.add_argument("--threads", type=int, default=cores())
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--name", default="tuned_peers", help="of the file of results")
+    parser.add_argument("--name", help=f"of the file of results; {NAME} without --peers")
     return parser.parse_args()
 
 
