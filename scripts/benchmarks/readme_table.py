@@ -252,7 +252,8 @@ def tuned_index(result: Result) -> Iterator[Cells]:
         data = f"{int(count):,} x {size['dim']} with the geometry of CLIP pairs"
         for kind, queries in (("text", "texts"), ("image", "pictures")):
             peers, peer = size["peers"], size["compared"][kind]["best peer"]["name"]
-            ours, lists = peers["Commonspace auto"], peers["Commonspace ivf"]
+            ours = peers["Commonspace auto"]
+            lists = peers.get("Commonspace ivf", ours)
             both = "" if ours["note"] == lists["note"] else f", `ivf` {cell(lists[kind])}"
             measure = f"{queries} a second (recall@10, goal {number(result['target'], 2)})"
             yield "search", data, measure, f"{cell(ours[kind])}{both}", f"{peer} {cell(peers[peer][kind])}", RUN

@@ -44,7 +44,8 @@ def test_the_example_prints_what_the_page_says_and_encodes_as_without_ray(smalle
 
 
 def test_options_and_fields_are_there() -> None:
-    parameters = typer.main.get_command(app).commands["build"].params  # type: ignore[attr-defined]
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    parameters = [one for name in ("build", "recommend", "rerank", "similar") for one in commands[name].params]
     options = {option for parameter in parameters for option in parameter.opts}
     named = set(re.findall(r"[` ](--[a-z-]+)", re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL)))
     assert {"--engine", "--address", "--actors", "--actor-cpus", "--actor-gpus"} <= named <= options

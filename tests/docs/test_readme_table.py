@@ -95,7 +95,7 @@ def test_the_search_row_names_the_best_of_other_libraries(results: Path) -> None
         return {"note": f"{speed}"} | {kind: {"queries/s": speed, "recall": 0.9512} for kind in ("text", "image")}
 
     best = {kind: {"best peer": {"name": "other"}} for kind in ("text", "image")}
-    size = {"dim": 512, "compared": best, "peers": {"other": row(87)}}
+    size: dict[str, Any] = {"dim": 512, "compared": best, "peers": {"other": row(87)}}
     size["peers"] |= {"Commonspace auto": row(4321), "Commonspace ivf": row(6000)}
     (results / "tuned_peers.json").write_text(json.dumps({"result": {"target": 0.95, "sizes": {"20000": size}}}))
     lines = [line for line in table(results).splitlines() if line.startswith("| search")]
