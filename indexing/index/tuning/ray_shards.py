@@ -9,14 +9,16 @@ import socket
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from time import perf_counter
+from threading import Lock
+from time import monotonic, perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from indexing.arrays import Mask, Rows, Vectors
-from indexing.errors import EngineError
+from indexing.errors import CommonspaceWarning, EngineError
 from indexing.index.backends.build_sharded import (
     DEFAULT_MEMORY,
     GrowingShard,
@@ -45,6 +47,7 @@ from indexing.index.tuning.recall import (
 from indexing.index.tuning.trial import tune
 from indexing.runtime.ray_cluster import answer_of, connected, first_line, losses
 from indexing.runtime.ray_engine import RayEngine
+from indexing.runtime.warn import warn
 
 MAX_TRIES = 4  # of a shard, each by an actor that was lost
 BLOCKS_AHEAD = 2  # that an actor has been sent and has not coded yet
@@ -179,6 +182,7 @@ class ShardWriter:
     ) -> None:
         self._ray, self._engine, self._vectors, self._path, self._layout = ray, engine, vectors, path, layout
         self._trained, self._actor = ray.put(trained), _remote(ray, engine, ShardActor)
+        self._lock, self._working, self._last_end = Lock(), 0, monotonic()  # of actors that are fed
 
     def write(self, queries: Vectors, depth: int) -> tuple[Vectors, Rows]:
         """Write all files, and give the exact answers to (B, D) queries: (B, depth) scores and rows."""
@@ -228,16 +232,45 @@ class ShardWriter:
         ) from error
 
     def _fed(self, actor: Any, number: int) -> BuiltShard:  # noqa: ANN401 - of Ray
-        _await(self._ray, self._engine, actor)
-        waiting: deque[Any] = deque()
-        for block in self._blocks(number):
-            waiting.append(actor.add.remote(block))
-            if len(waiting) > BLOCKS_AHEAD:
-                answer_of(self._ray, waiting.popleft())
-        for reference in waiting:
-            answer_of(self._ray, reference)
-        built: BuiltShard = answer_of(self._ray, actor.finish.remote())
+        self._await(actor)
+        with self._counted():
+            waiting: deque[Any] = deque()
+            for block in self._blocks(number):
+                waiting.append(actor.add.remote(block))
+                if len(waiting) > BLOCKS_AHEAD:
+                    answer_of(self._ray, waiting.popleft())
+            for reference in waiting:
+                answer_of(self._ray, reference)
+            built: BuiltShard = answer_of(self._ray, actor.finish.remote())
         return built
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Count an actor as working while the block runs."""
+        with self._lock:
+            self._working += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._working, self._last_end = self._working - 1, monotonic()
+
+    def _await(self, actor: Any) -> None:  # noqa: ANN401 - of Ray
+        """Wait until an actor is there: for as long as others work, which may have the room that it needs."""
+        ready, began, seconds = actor.ready.remote(), monotonic(), self._engine.start_seconds
+        while True:
+            try:
+                answer_of(self._ray, ready, min(1.0, seconds))
+            except self._ray.exceptions.GetTimeoutError as error:
+                with self._lock:
+                    idle = not self._working and monotonic() - max(began, self._last_end) > seconds
+                if idle:
+                    raise EngineError(
+                        f"no actor of Ray was ready within {seconds:g} s: each needs {self._engine.cpus:g} CPU; what "
+                        f"the cluster has free is {self._ray.available_resources()}"
+                    ) from error
+            else:
+                return
 
 
 class SearchActor:
@@ -281,13 +314,25 @@ class ShardsOnActors(ShardedIndex):
 
     @classmethod
     def of(cls, ray: Any, engine: RayEngine, index: ShardedIndex, path: Path) -> "ShardsOnActors":  # noqa: ANN401 - a module
-        """Start actors for the shards of an index beside a path."""
+        """Start actors for the shards of an index beside a path, as many as the cluster has room for."""
         remote, count = _remote(ray, engine, SearchActor), len(index.shards)
-        num_actors = min(count, engine.count(ray.cluster_resources()))
+        room = int(ray.cluster_resources().get("CPU", 0) / engine.cpus)
+        num_actors = max(1, min(count, room, engine.actors or count))
         numbers = [range(first, count, num_actors) for first in range(num_actors)]
         actors = {remote.remote({number: shard_path(path, number) for number in some}): list(some) for some in numbers}
+        end, absent = monotonic() + engine.start_seconds, 0
         for actor in actors:
-            _await(ray, engine, actor)
+            try:
+                answer_of(ray, actor.ready.remote(), max(0.0, end - monotonic()))
+            except (*losses(ray), ray.exceptions.GetTimeoutError):
+                ray.kill(actor)  # as if it was lost later
+                absent += 1
+        if absent:
+            warn(
+                f"{absent} of {num_actors} actors of Ray did not start, and this process searches their shards, which "
+                "takes longer",
+                CommonspaceWarning,
+            )
         return cls(index.shards, ray, actors)
 
     def with_efforts(self, efforts: SearchParamsByKind) -> "ShardsOnActors":
@@ -321,17 +366,6 @@ class ShardsOnActors(ShardedIndex):
 
 def _remote(ray: Any, engine: RayEngine, actor: type) -> Any:  # noqa: ANN401 - of Ray
     return ray.remote(actor).options(num_cpus=engine.cpus, max_restarts=0)
-
-
-def _await(ray: Any, engine: RayEngine, actor: Any) -> None:  # noqa: ANN401 - of Ray
-    """Wait until an actor is there."""
-    try:
-        answer_of(ray, actor.ready.remote(), engine.start_seconds)
-    except ray.exceptions.GetTimeoutError as error:
-        raise EngineError(
-            f"no actor of Ray was ready within {engine.start_seconds:g} s: each needs {engine.cpus:g} CPU; what the "
-            f"cluster has free is {ray.available_resources()}"
-        ) from error
 
 
 def _check_written(path: Path, built: BuiltShard) -> None:

@@ -4,6 +4,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import MagicMock
 
 import numpy as np
 import pyarrow as pa
@@ -13,12 +14,20 @@ from indexing.arrays import Vectors, unit
 from indexing.bundle.build import build_bundle
 from indexing.bundle.bundle import Bundle
 from indexing.catalogue.catalogue import Catalogue
-from indexing.errors import EngineError, InputError
+from indexing.errors import CommonspaceWarning, EngineError, InputError
 from indexing.index import IndexConfig, Queries, build_index, load_index
-from indexing.index.backends.build_sharded import train_shards
+from indexing.index.backends.build_sharded import Layout, train_shards
 from indexing.index.backends.sharded import ShardedIndex, shard_files
 from indexing.index.tuning import ray_shards
-from indexing.index.tuning.ray_shards import BuiltShard, ShardActor, ShardOrder, ShardsOnActors, build_shards_by_actors
+from indexing.index.tuning.ray_shards import (
+    BuiltShard,
+    SearchActor,
+    ShardActor,
+    ShardOrder,
+    ShardsOnActors,
+    ShardWriter,
+    build_shards_by_actors,
+)
 from indexing.index.tuning.recall import GroundTruth
 from indexing.runtime.ray_engine import RayEngine
 from indexing.store.encode import EncodeConfig
@@ -62,6 +71,14 @@ class MortalActor(ShardActor):
             died.touch()
             os._exit(1)
         super().add(block)
+
+
+class StillbornActor(SearchActor):
+    """Ends its process before it is ready, where it has the second shard."""
+
+    def ready(self) -> None:
+        if 1 in self._shards:
+            os._exit(1)
 
 
 @pytest.mark.slow
@@ -139,6 +156,38 @@ def test_this_process_searches_for_an_actor_that_is_lost(
 
 
 @pytest.mark.slow
+def test_actors_that_the_cluster_has_no_room_for_are_done_without(
+    cluster: "Cluster", vectors: Vectors, asked: dict[str, Queries], tmp_path: Path
+) -> None:
+    build_shards_by_actors(vectors, config_of(4), asked, tmp_path / "whole", TWO)
+    engine = RayEngine(actors=3)
+    with pytest.warns(CommonspaceWarning, match="3 actors were asked for, and the cluster has room for 2"):
+        _, report, _ = build_shards_by_actors(vectors, config_of(4), asked, tmp_path / "crowded", engine)
+    found, expected = shard_files(tmp_path / "crowded"), shard_files(tmp_path / "whole")
+    assert [file.read_bytes() for file in found] == [file.read_bytes() for file in expected]
+    assert report.target_met
+
+
+@pytest.mark.slow
+def test_this_process_searches_for_an_actor_that_does_not_start(
+    cluster: "Cluster", vectors: Vectors, asked: dict[str, Queries], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    index, _, _ = build_shards_by_actors(vectors, config_of(2), asked, tmp_path / "index", TWO)
+    expected = index.search(asked["text"].vectors, 10, kind="text")
+    monkeypatch.setattr(ray_shards, "SearchActor", StillbornActor)
+    with pytest.warns(CommonspaceWarning, match="1 of 2 actors of Ray did not start, and this process searches"):
+        searched = ShardsOnActors.of(ray, TWO, index, tmp_path / "index")
+    try:
+        found = searched.search(asked["text"].vectors, 10, kind="text")
+    finally:
+        searched.stop()
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.slow
 def test_a_bundle_of_given_vectors_is_built_with_ray(cluster: "Cluster", vectors: Vectors, tmp_path: Path) -> None:
     lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), DIM)
     table = pa.table({"item_id": [f"i{row}" for row in range(COUNT)], "text_vector": lists})
@@ -153,6 +202,30 @@ def test_a_bundle_of_given_vectors_is_built_with_ray(cluster: "Cluster", vectors
     records = [{one.name: one.sha256 for one in bundle.manifest.files} for bundle in (local, found)]
     assert [records[1][name] for name in names] == [records[0][name] for name in names]
     assert found.manifest.index["efforts"] == local.manifest.index["efforts"]
+
+
+def test_an_actor_is_waited_for_while_another_works(
+    vectors: Vectors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, answers = [0.0], iter([False] * 50 + [True] + [False] * 50)
+
+    def get(_reference: object, timeout: float) -> None:
+        now[0] += timeout
+        if not next(answers):
+            raise TimeoutError
+
+    ray = MagicMock()
+    ray.get, ray.exceptions.GetTimeoutError, ray.exceptions.RayTaskError = get, TimeoutError, KeyError
+    monkeypatch.setattr(ray_shards, "monotonic", lambda: now[0])
+    _, trained = train_shards(lambda: [vectors], max_memory="1M", on_disk=False)
+    engine, layout = RayEngine(start_seconds=10), Layout(COUNT, COUNT, 100)
+    writer = ShardWriter(ray, engine, vectors, tmp_path / "index", trained, layout)
+    with writer._counted():
+        writer._await(MagicMock())
+    assert now == [51]
+    with pytest.raises(EngineError, match="no actor of Ray was ready within 10 s: each needs 1 CPU"):
+        writer._await(MagicMock())
+    assert now == [62]
 
 
 def test_folders_that_nodes_do_not_share_are_said(vectors: Vectors, tmp_path: Path) -> None:
