@@ -116,7 +116,8 @@ class Columns:
             )
         if not (self.text or self.media or self.vectors):
             raise CatalogueError(
-                f"{source} has neither text nor pictures among {schema.names}{_duplicates_hint(counts)}",
+                f"{source} has neither text nor pictures among {schema.names}{_duplicates_hint(counts)}"
+                f"{_vectors_hint(schema)}",
                 python="name them with NamedColumns(text=…) or NamedColumns(image=…)",
                 cli="name them with --text-column or --image-column",
                 http="give the columns that the bundle was built from, or change attributes alone with "
@@ -158,6 +159,12 @@ class Columns:
             return "item_id is the name of the ids themselves"
         kind = schema.field(name).type
         return None if is_plain(kind) or is_named_vector(name, kind) else why_left_out(kind)
+
+
+def _vectors_hint(schema: pa.Schema) -> str:
+    """Say how columns of vectors are called, where there is one of another name."""
+    vectors = [field.name for field in schema if is_embedding(field.type) and field.name not in VECTOR_NAMES]
+    return f"; to build from the vectors in {vectors[0]!r}, rename it to one of {list(VECTOR_NAMES)}" if vectors else ""
 
 
 def _duplicates_hint(counts: Counter[str]) -> str:

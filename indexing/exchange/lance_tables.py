@@ -206,7 +206,8 @@ class LanceTable:
         """Find the best k items for each query.
 
         Args:
-            queries: (B, D) float32.
+            queries: (B, D) float32; also (B, C) with the content alone, the first `LanceReport.content_dim` numbers, as
+                an encoder gives it: the others are then zeros.
             k: How many items a query; at least 1.
             where: Which items may be returned: a condition in SQL, which LanceDB filters by, or a mask (N,) bool.
             kind: What the queries are, see `VectorIndex.search`.
@@ -217,6 +218,9 @@ class LanceTable:
         Raises:
             FilterError: When the condition cannot be read.
         """
+        missing = self.report.dim - self.report.content_dim
+        if missing and queries.ndim == 2 and queries.shape[1] == self.report.content_dim:
+            queries = np.pad(queries, ((0, 0), (0, missing)))
         if isinstance(where, str):
             scores, rows = self.index.search_where(queries, k, where, kind)
         else:

@@ -1,6 +1,7 @@
 """Generations in a table of LanceDB, in a folder and in object storage: versions, changes, readers without state."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,12 @@ def test_generations_are_versions_and_recordsthat_stay_are_kept(built: Path, tmp
     report = export_lance(first, uri)
     assert (report.generation, report.rows, report.unmet) == (first.manifest.generation, COUNT, [])
     check(LanceTable.open(uri), first, queries)
+    table = LanceTable.open(uri)
+    table.report = replace(report, content_dim=DIM - 3)  # as after learning
+    content = queries[:, : DIM - 3]
+    found, expected = (table.search(asked, 5) for asked in (content, np.pad(content, ((0, 0), (0, 3)))))
+    np.testing.assert_array_equal(found[0], expected[0])
+    assert found[1] == expected[1]
     upsert(root, Catalogue.from_arrow(items(COUNT, 60, 3)), load_encoder(f"vectors:{DIM}"))
     delete(root, [f"i{row}" for row in range(0, 100, 2)])
     compact(root)

@@ -69,6 +69,12 @@ def test_two_columns_of_one_name_are_left_out(tmp_path: Path) -> None:
         Catalogue.open(write(tmp_path, twice))
 
 
+def test_vectors_of_another_name_are_pointed_out(tmp_path: Path) -> None:
+    table = pa.table({"item_id": ["a"], "vector": pa.array([[1.0, 0.0]], pa.list_(pa.float32(), 2))})
+    with pytest.raises(CatalogueError, match=r"to build from the vectors in 'vector', rename it to one of \['text_vec"):
+        Catalogue.open(write(tmp_path, table))
+
+
 @pytest.mark.parametrize("name", ["title", "colour", "tags", "item_id"])
 def test_a_row_with_text_that_is_no_utf8_is_rejected(tmp_path: Path, name: str) -> None:
     lists = pa.ListArray.from_arrays(pa.array([0, 1, 2], pa.int32()), undecodable())
