@@ -134,6 +134,7 @@ def check_local_path(value: object, name: str = "path") -> Path:
             python="push_bundle(folder, url) copies a bundle to object storage, and pull_bundle(url, folder) brings it",
             cli="`commonspace push FOLDER URL` copies a bundle to object storage, and `commonspace pull URL FOLDER` "
             "brings it",
+            http="give a folder of the machine that the service runs on",
         )
     return path
 

@@ -40,21 +40,22 @@ class RayEngine:
         check_number(self.gpus, "gpus", "give 0 or more", minimum=0)
         check_number(self.start_seconds, "start_seconds", "give a number of more than 0", above=0)
 
-    def count(self, resources: dict[str, float]) -> int:
-        """Return how many actors a cluster with such resources is given.
 
-        Raises:
-            EngineError: When it has no room for one.
-        """
-        each = {"CPU": self.cpus, "GPU": self.gpus}
-        most = min(int(resources.get(name, 0) / number) for name, number in each.items() if number)
-        if most < 1:
-            has = {name: resources.get(name, 0) for name in each}
-            raise EngineError(
-                f"an actor needs {each}, and the cluster has {has}",
-                python="add nodes, or lower cpus or gpus",
-                cli="add nodes, or lower --actor-cpus or --actor-gpus",
-            )
-        if self.actors is not None and most < self.actors:
-            warn(f"{self.actors} actors were asked for, and the cluster has room for {most}", CommonspaceWarning)
-        return most if self.actors is None else self.actors
+def number_of_actors(engine: RayEngine, resources: dict[str, float]) -> int:
+    """Return how many actors a cluster with such resources is given.
+
+    Raises:
+        EngineError: When it has no room for one.
+    """
+    each = {"CPU": engine.cpus, "GPU": engine.gpus}
+    most = min(int(resources.get(name, 0) / number) for name, number in each.items() if number)
+    if most < 1:
+        has = {name: resources.get(name, 0) for name in each}
+        raise EngineError(
+            f"an actor needs {each}, and the cluster has {has}",
+            python="add nodes, or lower cpus or gpus",
+            cli="add nodes, or lower --actor-cpus or --actor-gpus",
+        )
+    if engine.actors is not None and most < engine.actors:
+        warn(f"{engine.actors} actors were asked for, and the cluster has room for {most}", CommonspaceWarning)
+    return most if engine.actors is None else engine.actors

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from indexing.errors import EngineError
 from indexing.runtime.ray_cluster import answer_of, first_line, losses
-from indexing.runtime.ray_engine import RayEngine
+from indexing.runtime.ray_engine import RayEngine, number_of_actors
 
 JOBS_EACH = 2  # under way for each actor, so that none waits for the driver
 MAX_TRIES = 4  # of a job, each on an actor that was lost; and of actors in a row to start
@@ -72,7 +72,7 @@ class RayPool:
         self._starting: dict[Any, Any] = {}
         self._lost_while_starting = 0
         self._jobs: list[_Job] = []
-        self._count = engine.count(ray.cluster_resources())
+        self._count = number_of_actors(engine, ray.cluster_resources())
         for _ in range(self._count):
             self._start_actor()
         self._await_actor()

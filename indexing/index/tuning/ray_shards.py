@@ -46,7 +46,7 @@ from indexing.index.tuning.recall import (
 )
 from indexing.index.tuning.trial import tune
 from indexing.runtime.ray_cluster import answer_of, connected, first_line, losses
-from indexing.runtime.ray_engine import RayEngine
+from indexing.runtime.ray_engine import RayEngine, number_of_actors
 from indexing.runtime.warn import warn
 
 MAX_TRIES = 4  # of a shard, each by an actor that was lost
@@ -192,7 +192,7 @@ class ShardWriter:
             order = ShardOrder(shard_path(self._path, number), len(self._rows(number)), queries, depth)
             return self._built(order, number)
 
-        with ThreadPoolExecutor(self._engine.count(self._ray.cluster_resources())) as pool:
+        with ThreadPoolExecutor(number_of_actors(self._engine, self._ray.cluster_resources())) as pool:
             for number, built in enumerate(pool.map(build, range(self._layout.num_shards))):
                 answers = merged(answers, (built.scores, built.rows + self._rows(number).start), depth)
         return answers

@@ -222,6 +222,7 @@ NOT_OVER_HTTP = {
     "indexing/encoders/inference/compute.py",  # devices, which the service does not choose
     "indexing/exchange/object_storage",  # commands
     "indexing/store/encode.py",  # Ray, which builds and jobs use
+    "indexing/index/tuning/ray_shards.py",
     "indexing/runtime/ray_engine.py",
     "indexing/runtime/ray_pool.py",
     "retrieval/batch",
