@@ -302,12 +302,19 @@ def _kept_generation(root: Path, name: str, only: Collection[str] | None, check:
             if folder.is_dir():  # or else it was collected or published meanwhile
                 raise
     else:
-        names = generations(root)
-        raise GenerationError(f"{root} keeps no generation {name[:60]!r}; it keeps {examples(names, len(names))}")
+        raise GenerationError(f"{root} keeps no generation {name[:60]!r}; it keeps {_named_generations(root)}")
     base = generation.manifest.learned.get(STAGED_ON)
     if folder == staged and base not in generations(root):  # changes that it lacks may be gone
         raise GenerationError(f"{name} is staged, and {base}, which it was made on, is not kept any more; fit again")
     return generation
+
+
+def _named_generations(root: Path) -> str:
+    """Name those that may be opened by name: the ones that are kept, and the one that is staged."""
+    names = generations(root)
+    staged = sorted(folder.name.removeprefix(f"{STAGED}-") for folder in root.glob(f"{STAGED}-gen-*"))
+    kept = examples(names, len(names))
+    return f"{kept}, and {examples(staged, len(staged))}, which is staged" if staged else kept
 
 
 def _read_batches(root: Path, state: State, manifest: Manifest, read_before: Sequence[Batch] = ()) -> tuple[Batch, ...]:

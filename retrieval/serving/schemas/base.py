@@ -10,7 +10,6 @@ from retrieval.interactions.parse_values import TIME_FORMS
 from retrieval.serving.config import MAX_BATCH, MAX_FILTER_VALUES, MAX_ID_CHARACTERS, MAX_TEXT_BYTES, MAX_URL_CHARACTERS
 
 MAX_TIME_CHARACTERS = 64
-GENERATION = r"^gen-[0-9tz]+-[0-9a-f]{8}$"
 
 
 class Strict(BaseModel):
@@ -80,7 +79,8 @@ def _base64(value: Any) -> Any:  # noqa: ANN401
 
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT_BYTES), AfterValidator(_within_bytes)]
-Generation = Annotated[str, StringConstraints(pattern=GENERATION, max_length=100)]
+Generation = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+"""Any name: what opens it says which generations there are."""
 Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_CHARACTERS)]
 Url = Annotated[str, StringConstraints(min_length=1, max_length=MAX_URL_CHARACTERS)]
 Weight = Annotated[float, Field(allow_inf_nan=False)]

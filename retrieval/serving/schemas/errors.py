@@ -54,7 +54,7 @@ _TEXTS = {
     404: "There is no such item, job or generation.",
     408: "The body did not arrive in time.",
     409: "Another job is running, or the state of the bundle is another.",
-    410: "The cursor is of an earlier generation, or the generation is not kept.",
+    410: "The cursor is of an earlier generation, or there is no such generation.",
     413: "The body is too large.",
     422: "The request cannot be used.",
     429: "Too many requests wait; ask again after the seconds of Retry-After.",

@@ -102,11 +102,13 @@ def test_other_routes_take_a_version_too(client: TestClient, shop: Path) -> None
 
 
 def test_a_generation_that_is_not_kept_is_refused_with_those_that_are(client: TestClient, shop: Path) -> None:
-    error = ask(client, "/search", 410, texts=["red"], generation=GONE)["error"]
-    assert error["type"] == "GenerationError"
-    assert error["hint"] == "it keeps " + ", ".join(map(repr, generations(shop)))
-    for name in ("../bundle", "", "log", "current", 3):
-        assert "generation" in ask(client, "/search", 422, texts=["red"], generation=name)["error"]["message"]
+    for name in (GONE, "../bundle", "log", "current", "latest", "x" * 100):
+        error = ask(client, "/search", 410, texts=["red"], generation=name)["error"]
+        assert error["type"] == "GenerationError"
+        assert error["message"] == f"the bundle keeps no generation {name[:60]!r}"
+        assert error["hint"] == "it keeps " + ", ".join(map(repr, generations(shop)))
+    for unusable in ("", "x" * 101, 3):
+        assert "generation" in ask(client, "/search", 422, texts=["red"], generation=unusable)["error"]["message"]
     assert "learned" in ask(client, "/search", 422, texts=["red"], learned="no")["error"]["message"]
 
 

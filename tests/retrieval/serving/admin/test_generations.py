@@ -96,6 +96,9 @@ def test_a_staged_generation_answers_who_asks_for_it_by_name(admin: AdminClient)
     found = admin.client.post("/search", json={"texts": ["red mug"], "k": 3, "generation": staged}).json()
     assert (found["generation"], found["change"]) == (staged, 1)
     assert "twin" in [hit["item_id"] for hit in found["results"][0]["hits"]]
+    error = admin.client.post("/search", json={"texts": ["red mug"], "generation": "newest"}).json()["error"]
+    kept = ", ".join(map(repr, generations(admin.root)))
+    assert error["hint"] == f"it keeps {kept}, and {staged!r}, which is staged"
     listed = admin.client.get("/generations").json()["generations"]
     assert [(one["generation"], one["staged"], one["served"], one["open"]) for one in listed[:2]] == [
         (staged, True, False, True), (before[0], False, True, True),
