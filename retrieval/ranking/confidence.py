@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from indexing.arrays import Mask, Rows, Vectors, unit
 from indexing.bundle.bundle import Bundle
+from indexing.catalogue.item_ids import sampled_rows
 from indexing.errors import InputError, ShapeError, VectorError
 from indexing.media.files import Modality
 from retrieval.candidates import Candidates, check_num_rows
@@ -244,7 +245,9 @@ QUERIES = 256  # at a time: 256 x 200 candidates x 512 dimensions of float32 are
 
 
 def fit_match_classifier(bundle: Bundle, vectors: Vectors, kind: str) -> MatchClassifier:
-    """Fit a classifier for queries of a kind to the texts, images or audio of the items.
+    """Fit a classifier for queries of a kind to the texts, images or audio of the items, drawn by their item_ids.
+
+    So an item that is added or deleted exchanges at most one of the queries.
 
     Args:
         bundle: The bundle.
@@ -262,9 +265,10 @@ def fit_match_classifier(bundle: Bundle, vectors: Vectors, kind: str) -> MatchCl
     frozen = bundle.modality_vectors
     modality = Modality(kind)
     exists = frozen.exists.get(modality, np.zeros(len(bundle.is_live), bool))
-    answer_rows = np.sort(np.random.default_rng(0).permutation(np.flatnonzero(exists[live]))[:MAX_QUERIES])
+    drawn = sampled_rows(bundle.items, MAX_QUERIES, bundle.is_live & exists)
     live_vectors = vectors if len(live) == len(vectors) else vectors[live]
-    queries = frozen.vectors[modality][live[answer_rows]].astype(np.float32) if len(answer_rows) else live_vectors[:0]
+    queries = frozen.vectors[modality][drawn].astype(np.float32) if len(drawn) else live_vectors[:0]
+    answer_rows = live.searchsorted(drawn)
     try:
         return MatchClassifier.fit(live_vectors, queries, answer_rows, from_items=True)
     except InputError as error:

@@ -64,7 +64,8 @@ def make_map(
     rng = np.random.default_rng(seed)
     rows = np.flatnonzero(bundle.is_live)
     if colour_by == MODALITY:
-        points_to_map, item_rows, groups = modality_points(bundle, rows, MAX_POINTS, rng)
+        rows = sampled(rows, MAX_POINTS // max(len(bundle.modality_vectors.modalities), 1), rng)
+        points_to_map, item_rows, groups = modality_points(bundle, rows)
     else:
         values = _attribute(bundle.attributes, colour_by)
         item_rows = sampled(rows, MAX_POINTS, rng)
@@ -108,17 +109,9 @@ def _quintiles(values: Sequence[Any], numbers: Sequence[float]) -> list[str]:
     ]
 
 
-def modality_points(bundle: Bundle, rows: Rows, most: int, rng: np.random.Generator) -> tuple[Vectors, Rows, list[str]]:
-    """Return frozen vectors of all modalities of the same items, with their item rows and modalities.
-
-    Args:
-        bundle: The bundle.
-        rows: Of its items.
-        most: So many points at most; then items are drawn.
-        rng: For drawing.
-    """
+def modality_points(bundle: Bundle, rows: Rows) -> tuple[Vectors, Rows, list[str]]:
+    """Return frozen vectors of all modalities of the items in rows, with their item rows and modalities."""
     frozen = bundle.modality_vectors
-    rows = sampled(rows, most // max(len(frozen.modalities), 1), rng)
     vectors, item_rows, groups = [], [], list[str]()
     for modality in frozen.modalities:
         present = rows[frozen.exists[modality][rows]]

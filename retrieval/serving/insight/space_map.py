@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
-from indexing.arrays import Rows, Vectors, unit
+from indexing.arrays import Mask, Rows, Vectors, unit
 from indexing.catalogue.arrow_values import python_values
+from indexing.catalogue.item_ids import sampled_rows
 from indexing.errors import InputError
-from retrieval.evaluation.report.item_map import groups_of, modality_points, sampled
+from retrieval.evaluation.report.item_map import groups_of, modality_points
 from retrieval.postprocess.titles import titles_at
 from retrieval.retriever.retriever import Retriever
 from retrieval.serving.insight.facets import facets_of
@@ -43,14 +44,20 @@ class Plane:
     explained_variance: float
 
     @classmethod
-    def of(cls, vectors: Vectors) -> "Plane":
-        """Fit the axes to (n, D) vectors; the sign of each makes its extreme value positive."""
-        values = vectors[:: max(1, len(vectors) // FITTED)].astype(np.float64)
+    def of(cls, vectors: Vectors, fitted: Mask | None = None) -> "Plane":
+        """Fit the axes to (n, D) vectors; the sign of each makes its largest component positive.
+
+        Not its outermost point: of two that are as far out on either side, an added item would turn the map around.
+
+        Args:
+            vectors: Of which all are within the corners.
+            fitted: (n,) bool, those whose principal components are the axes; all when None.
+        """
+        values = (vectors if fitted is None else vectors[fitted]).astype(np.float64)
         centre = values.mean(axis=0)
         both, variances, total = _two_axes(values - centre)
+        both = both * np.sign(both[np.abs(both).argmax(axis=0), np.arange(2)])
         points = (vectors - centre) @ both
-        extremes = points[np.abs(points).argmax(axis=0), np.arange(2)]
-        both, points = both * np.sign(extremes), points * np.sign(extremes)
         low, high = points.min(axis=0), points.max(axis=0)
         beside = MARGIN * np.maximum(high - low, 1e-9)
         return cls(centre, both, low - beside, high + beside, variances / total if total > 0 else 0.0)
@@ -89,6 +96,9 @@ class Points:
 def points_of(retriever: Retriever, *, by_modality: bool = False) -> Points:
     """Give the items of a state, or their texts, pictures and sounds apart, on a plane; at most 20,000 points.
 
+    Where there are more, items are drawn by their item_ids, as are those that the axes are fitted to: an item that is
+    added or deleted exchanges at most one of either.
+
     Raises:
         InputError: When there are too few items.
     """
@@ -106,14 +116,15 @@ def _points(retriever: Retriever, by_modality: bool) -> Points:
     if len(rows) < 2 or retriever.vectors.shape[1] < 2:
         raise InputError("a map needs two items and two dimensions; there are fewer")
     groups: list[str] | None = None
-    rng = np.random.default_rng(0)  # the same points each time
+    each = max(len(retriever.bundle.modality_vectors.modalities), 1) if by_modality else 1  # points of an item
+    rows = sampled_rows(retriever.items, MAX_POINTS // each, retriever.bundle.is_live)
+    fitted = sampled_rows(retriever.items, FITTED // each, retriever.bundle.is_live)
     if by_modality:
-        vectors, rows, groups = modality_points(retriever.bundle, rows, MAX_POINTS, rng)
+        vectors, rows, groups = modality_points(retriever.bundle, rows)
     else:
-        rows = sampled(rows, MAX_POINTS, rng)
         vectors = retriever.vectors[rows]
     vectors = unit(vectors)
-    plane = Plane.of(vectors)
+    plane = Plane.of(vectors, np.isin(rows, fitted))
     return Points(plane, rows, plane.place(vectors), groups)
 
 

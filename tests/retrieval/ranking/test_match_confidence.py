@@ -3,12 +3,15 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from indexing.arrays import Rows, Vectors, unit
 from indexing.bundle.build import build_bundle
+from indexing.bundle.edits.edit import add, delete
 from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.columns import NamedColumns
+from indexing.catalogue.item_ids import sampled_rows
 from indexing.errors import InputError, ShapeError
 from retrieval.ranking import confidence as verdict
 from retrieval.ranking.confidence import MatchClassifier, best_rows, statistics
@@ -102,6 +105,34 @@ def test_searches_of_a_bundle_are_judged(tmp_path: Path) -> None:
         retriever.verdicts(found, kind="smell")
     with pytest.raises(InputError, match="no match classifier for audio can be fitted to this bundle"):
         retriever.verdicts(found, kind="audio")
+
+
+def test_an_added_item_changes_no_verdict_unless_it_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is nobody's best: it has no colour, and the best of every query has the colour of the query."""
+    monkeypatch.setattr(verdict, "MAX_QUERIES", 30)
+    titles = [f"{('red', 'green', 'blue')[number % 3]} word{number}" for number in range(60)]
+
+    def items(names: list[str], texts: list[str]) -> Catalogue:
+        return Catalogue.from_arrow(pa.table({"item_id": names, "title": texts}))
+
+    build_bundle(items([f"item-{number}" for number in range(60)], titles), ToyEncoder(), tmp_path / "bundle")
+    retriever, queries = Retriever.open(tmp_path / "bundle", ToyEncoder()), [*titles[:8], "red nonsense", "blue"]
+
+    def judged() -> Vectors:
+        return retriever.verdicts(retriever.search_texts(queries, 5)).probability
+
+    before, drawn = judged(), list[bool]()
+    for number in range(8):
+        add(tmp_path / "bundle", items([f"new-{number}"], [f"odd{number}"]), ToyEncoder())
+        retriever = retriever.latest()
+        rows = sampled_rows(retriever.items, 30, retriever.bundle.is_live)
+        drawn.append(f"new-{number}" in {retriever.items[row] for row in rows})
+        assert np.allclose(judged(), before, rtol=0, atol=1e-5) != drawn[-1]  # products of other shapes
+        delete(tmp_path / "bundle", [f"new-{number}"])
+        retriever = retriever.latest()
+        np.testing.assert_allclose(judged(), before, rtol=0, atol=1e-5)
+    assert True in drawn
+    assert False in drawn
 
 
 def test_pairs_teach_what_the_items_cannot(tmp_path: Path) -> None:
