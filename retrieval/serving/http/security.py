@@ -102,6 +102,21 @@ def _refusal_of_admin(config: ServiceConfig, token: str) -> Refusal | None:
     return Refusal(401, "the token is not valid", f"send the one of {ADMIN_TOKEN} of the service")
 
 
+def is_off(config: ServiceConfig, path: str, method: str) -> bool:
+    """Say whether a path refuses everybody, as no token is set that opens it.
+
+    >>> config = ServiceConfig("bundles/shop")
+    >>> is_off(config, "/events", "POST"), is_off(config, "/search", "POST")
+    (True, False)
+    """
+    access = access_of(path, method)
+    if access is Access.ADMIN:
+        return config.admin_token is None
+    if access is Access.WRITE:
+        return config.write_token is None
+    return access is Access.PERSONAL and config.read_token is None and config.write_token is None
+
+
 def is_elsewhere(config: ServiceConfig, path: str, port: int | None) -> bool:
     """Say whether a path is answered on another port than this one, where `/admin` has a port of its own."""
     if config.admin_port is None:

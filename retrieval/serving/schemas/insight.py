@@ -122,6 +122,6 @@ class StatusAnswer(Named):
         description="Seconds since the last live event; null without a log, and while the log is empty."
     )
     scenarios: list[str] = Field(description="Names of the scenarios of this service.")
-    routes: list[str] = Field(description="Paths that this service answers.")
+    routes: list[str] = Field(description="Paths that this service answers, to those with a token where one is needed.")
     words: bool = Field(description="Whether the bundle has an index of words.")
     media: bool = Field(description="Whether the service has pictures and sounds of items.")

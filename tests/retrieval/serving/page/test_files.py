@@ -20,7 +20,8 @@ from retrieval.serving.insight import space_map
 from retrieval.serving.insight.space_map import Plane, Points, _points
 from retrieval.serving.insight.tastes import CANCELLED, tastes_of
 from tests.retrieval.serving.conftest import READ, WRITE, Started
-from tests.toy import toy_file
+from tests.retrieval.serving.test_hot_swap import put_twin
+from tests.toy import ToyEncoder, toy_file
 
 
 @pytest.fixture
@@ -146,6 +147,45 @@ def test_the_map_places_items_and_queries_on_the_same_axes(client: TestClient, r
     assert client.get("/map?colour=nothing").status_code == 422
 
 
+@pytest.mark.parametrize("by_modality", [False, True])
+def test_an_added_item_moves_no_point_unless_it_is_drawn(
+    own_shop: Path, monkeypatch: pytest.MonkeyPatch, by_modality: bool
+) -> None:
+    monkeypatch.setattr(space_map, "MAX_POINTS", 24 if by_modality else 12)
+    monkeypatch.setattr(space_map, "FITTED", 16 if by_modality else 8)
+    retriever, drawn = Retriever.open(own_shop, ToyEncoder()), list[bool]()
+    for number in range(8):
+        before = places_of(retriever, by_modality)
+        put_twin(own_shop, f"new-{number}")
+        retriever = retriever.latest()
+        after = places_of(retriever, by_modality)
+        drawn.append(f"new-{number}" in {item for item, _ in after})
+        assert len({item for item, _ in before} - {item for item, _ in after}) == drawn[-1]
+        if not drawn[-1]:
+            assert after == {key: pytest.approx(place, abs=1e-5) for key, place in before.items()}
+    assert True in drawn
+    assert False in drawn
+
+
+def places_of(retriever: Retriever, by_modality: bool) -> dict[tuple[str, str], list[float]]:
+    points = _points(retriever, by_modality)
+    groups = points.groups or [""] * len(points.rows)
+    return {
+        (retriever.items[row], group): place
+        for row, group, place in zip(points.rows.tolist(), groups, points.places.tolist(), strict=True)
+    }
+
+
+def test_an_added_outermost_point_does_not_turn_the_map_around() -> None:
+    vectors = (np.random.default_rng(0).normal(size=(200, 6)) * [4, 2, 1, 1, 1, 1]).astype(np.float32)
+    plane = Plane.of(vectors)
+    for axis in plane.axes.T:
+        for side in (-1, 1):
+            farther = vectors.mean(axis=0) + side * 1.5 * np.abs((vectors - plane.centre) @ axis).max() * axis
+            axes = Plane.of(np.concatenate([vectors, farther[None].astype(np.float32)])).axes
+            assert np.diag(axes.T @ plane.axes) == pytest.approx([1, 1], abs=0.1)
+
+
 def test_tastes_are_words_that_the_items_of_a_history_share(retriever: Retriever) -> None:
     found = tastes_of(retriever, ["red-mug", "red-shoe", "red-lamp"], [1.0, 1.0, 1.0], 3)
     assert found["near"][0]["value"] == "red"
@@ -172,6 +212,43 @@ def test_status_says_what_is_promised_and_kept(client: TestClient) -> None:
     assert body["learned"]["interactions"] > 0
     assert body["media"] is False
     assert body["batches_since"] == 0
+
+
+ADMIN = {"admin_token": "admin-" + "a" * 20}
+OF_USERS = ("/users/merge", "/users/{user_id}", "/users/{user_id}/events")
+WITHOUT_ANSWER: dict[str, tuple[bool, dict[str, Any], tuple[str, ...]]] = {
+    "nothing": (False, {}, ("/admin/", "/events", "/users-for", *OF_USERS)),
+    "a log": (True, {}, ("/admin/", "/events", *OF_USERS)),
+    "a log to read": (True, {"read_token": READ}, ("/admin/", "/events", *OF_USERS[:2])),
+    "a log to write": (True, {"write_token": WRITE}, ("/admin/",)),
+    "changes": (False, ADMIN, ("/admin/events/", "/events", "/users-for", *OF_USERS)),
+    "changes elsewhere": (False, {**ADMIN, "admin_port": 8081}, ("/admin/", "/events", "/users-for", *OF_USERS)),
+}
+"""Whether there is a log of live events, other settings, and what answers nobody then; folders end with a slash."""
+
+
+@pytest.mark.parametrize("name", WITHOUT_ANSWER)
+def test_status_lists_the_routes_that_answer(started: Started, shop: Path, tmp_path: Path, name: str) -> None:
+    has_log, settings, silent = WITHOUT_ANSWER[name]
+    client = started(shop, events=f"sqlite:///{tmp_path / 'events.db'}" if has_log else None, **settings)
+    token = settings.get("read_token", "none")
+    listed = client.get("/status", headers={"authorization": f"Bearer {token}"}).json()["routes"]
+    paths = client.app.openapi()["paths"]  # type: ignore[attr-defined]
+    folders = tuple(one for one in silent if one.endswith("/"))
+    assert listed == sorted({path for path in paths if not path.startswith(folders)} - {*silent, "/media/{item_id}"})
+    event = {"user_id": "ann", "item_id": "red-mug", "type": "view"}
+    asked = {"/users-for": {"item_ids": ["red-mug"], "user_ids": ["ann"]}, "/events": event}
+    for path in {*asked} - {*listed}:
+        error = client.post(path, json=asked[path], headers={"authorization": f"Bearer {token}"}).json()["error"]
+        assert error["message"] in (
+            "this service has no log of live events",
+            "this service is read-only",
+            "the read token does not allow to write",
+        )
+
+
+def test_status_lists_pictures_where_there_are_some(shown: TestClient) -> None:
+    assert "/media/{item_id}" in shown.get("/status").json()["routes"]
 
 
 def test_batches_are_counted_since_the_generation(started: Started, own_shop: Path) -> None:

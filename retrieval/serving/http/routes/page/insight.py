@@ -20,6 +20,7 @@ from retrieval.serving.http.routes.page.media import library_of
 from retrieval.serving.http.routes.queries import queries_of
 from retrieval.serving.http.routes.reply import reply
 from retrieval.serving.http.routes.search import has_files
+from retrieval.serving.http.security import is_elsewhere, is_off
 from retrieval.serving.http.unreadable import StrictRoute
 from retrieval.serving.insight.facets import facets_of
 from retrieval.serving.insight.space_map import MODALITY, drawing, map_of, points_of
@@ -40,6 +41,10 @@ from retrieval.serving.schemas.queries import SearchRequest
 
 OF_ADMIN = ("state", "made_on", "can_be_published")
 """What `/admin/generations` alone says of a generation."""
+_OF_USERS = ("/users/merge", "/users/{user_id}", "/users/{user_id}/events")
+OF_LOG = ("/events", "/users-for", *_OF_USERS, "/admin/events/export")
+"""Paths that answer from the log of live events alone."""
+OF_LIBRARY = ("/media/{item_id}",)
 DRAWING_SECONDS = 0.5  # that a request waits for the map
 
 router = APIRouter(route_class=StrictRoute, tags=["insight"], responses=error_responses())
@@ -123,7 +128,7 @@ async def tastes(service: ServiceDep, body: TasteRequest) -> Response:
 @router.get("/status", response_model=StatusAnswer, summary="How well the service does")
 async def status(service: ServiceDep, request: Request) -> Response:
     """Recall as promised and as found, what was learned and until when, and the age of the last live event."""
-    beside = {"media": library_of(request) is not None, "routes": sorted(request.app.openapi()["paths"])}
+    beside = {"media": library_of(request) is not None, "routes": _answered(service, request)}
     return await reply(service, "search", lambda served: _status(service, served) | beside, of_health=True)
 
 
@@ -147,6 +152,18 @@ def _asked(described: dict[str, Any], served: str, is_open: Set[str]) -> dict[st
     name = described["generation"]
     marks = {"served": name == served, "open": name in is_open, "staged": described["state"] == "staged"}
     return {field: value for field, value in described.items() if field not in OF_ADMIN} | marks
+
+
+def _answered(service: Service, request: Request) -> list[str]:
+    """Give the paths that answer at the address of a request, with a token where they need one."""
+    config, port = service.config, (request.scope.get("server") or (None, None))[1]
+    missing = (OF_LOG if service.events is None else ()) + (OF_LIBRARY if library_of(request) is None else ())
+    return sorted(
+        path
+        for path, methods in request.app.openapi()["paths"].items()
+        if not (path in missing or is_elsewhere(config, path, port))
+        and not all(is_off(config, path, method.upper()) for method in methods)
+    )
 
 
 def _status(service: Service, served: Served) -> dict[str, Any]:
