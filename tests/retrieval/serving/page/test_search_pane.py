@@ -212,9 +212,12 @@ def test_a_cut_off_hides_low_scores(watched: Watched) -> None:
     slider = page.get_by_role("slider", name=re.compile("^Cut-off"))
     expect(slider).to_be_visible()
     before = len(titles(page))
+    beside = page.locator("#pane-search").get_by_role("button", name="Filters")
+    place = beside.bounding_box() if watched.size == "phone" else None
     slider.focus()
     page.keyboard.press("End")
     assert titles(page) == ["red shoe"]
+    assert place is None or beside.bounding_box() == place  # what is said of the cut-off moves nothing
     expect(page.locator(".cutoff output")).to_contain_text(f", {before - 1} hidden")
     page.keyboard.press("Home")
     assert len(titles(page)) == before

@@ -13,7 +13,7 @@ import { moved } from "./compare.js";
 const SHOWN = 24;
 
 export default function usersPane(root) {
-  const live = liveLog(() => changed("user"));
+  const live = liveLog(() => { before = null; changed("user"); });
   const items = el("ol", { class: "history", "aria-label": "History, the latest first" });
   const tastes = el("div", { class: "stack" });
   const undoButton = iconButton("undo", "Undo", () => { undo(); announce("Undone"); });
@@ -21,8 +21,8 @@ export default function usersPane(root) {
   const title = el("h2", {}, "A user");
   const heading = el("h2", { id: "user-heading" }, "Recommendations");
   const list = el("ol", { class: "cards", "aria-labelledby": "user-heading" });
-  const note = el("div");
-  const chooser = el("div", { class: "row wrap" });
+  const note = el("div", { class: "list-notes" });
+  const chooser = el("div", { class: "row" });
   root.append(el("div", { class: "users" },
     el("aside", { class: "user-side", "aria-label": "The user" },
       el("section", { class: "panel stack" }, title, chooser, live.field, finder((hit) => acted(hit, TAKEN)), items, live.node),
@@ -35,10 +35,10 @@ export default function usersPane(root) {
     redoButton.disabled = isLive || !canRedo();
     title.textContent = live.user() ? `The user ${live.user()} of the live log` : "A user";
     const saved = savedUsers();
-    const select = el("select", { "aria-label": "Choose a user", disabled: isLive, on: { change: (event) => choose(event.target.value) } },
+    const select = el("select", { class: "grow", "aria-label": "Choose a user", disabled: isLive, on: { change: (event) => choose(event.target.value) } },
       el("option", { value: "" }, "Choose…"), el("option", { value: "=random" }, "Somebody at random"), el("option", { value: "=new" }, "Nobody: a new user"),
       [...saved.keys()].map((name) => el("option", { value: name }, name)));
-    chooser.replaceChildren(select, el("button", { class: "button small", type: "button", disabled: !history.length, on: { click: keep } }, "Keep"));
+    chooser.replaceChildren(select, el("button", { class: "button small", type: "button", disabled: !history.length, on: { click: keep } }, "Keep this user"));
     const entries = [...history].reverse();
     items.replaceChildren(...entries.map((one) => el("li", { class: one.weight < 0 ? "skipped" : "" }, thumbnail(one.item_id, one.title, 40), el("span", { class: "clip", title: one.title }, one.title),
       el("span", { class: "muted tiny" }, one.weight < 0 ? "skipped" : "taken"), isLive ? null : iconButton("close", `Forget ${one.title}`, () => { drop(one.item_id); }))));
@@ -54,6 +54,7 @@ export default function usersPane(root) {
 
   async function choose(name) {
     live.leave();
+    before = null; // of somebody else, beside whose list nothing has moved
     if (name === "=new") return act((next) => next.splice(0));
     if (savedUsers().has(name)) return act((next) => next.splice(0, next.length, ...savedUsers().get(name)));
     if (name !== "=random") return;
@@ -103,14 +104,15 @@ export default function usersPane(root) {
   function draw({ user, hits, notes, taste, ...answer }) {
     const places = new Map((before || []).map((itemId, at) => [itemId, at]));
     const extent = extentOf(hits);
-    reorder(list, hits.map((hit, at) => {
+    const cards = hits.map((hit, at) => {
       const title = hit.title || hit.item_id;
       titles.set(hit.item_id, title);
       const node = card(hit, { extent, actions: [["check", `Take ${title}`, () => acted(hit, TAKEN, answer)], ["skip", `Skip ${title}`, () => acted(hit, SKIPPED, answer)]] });
       const move = before === null ? null : places.has(hit.item_id) ? places.get(hit.item_id) - at : "new";
       if (move !== null && move !== 0) { const badge = moved(move); badge.classList.add("moved-badge"); node.querySelector(".card-picture").append(badge); }
       return node;
-    }));
+    });
+    reorder(list, cards);
     before = hits.map((hit) => hit.item_id);
     const sources = new Map();
     for (const hit of hits) if (hit.source) sources.set(hit.source, (sources.get(hit.source) || 0) + 1);
@@ -120,7 +122,7 @@ export default function usersPane(root) {
     if (!hits.length) note.append(emptyState("Nothing to recommend", "This bundle has learned nothing of users yet, and the history is empty. Take an item to begin."));
     announce(`${plural(hits.length, "recommendation")}; ${[...sources].map(([name, count]) => `${count} by ${name}`).join(", ")}`);
     drawTaste(taste);
-    live.shown({ user, hits, ...answer });
+    live.shown({ user, hits, ...answer }, cards);
   }
 
   async function acted(hit, weight, list) {

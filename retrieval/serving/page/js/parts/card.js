@@ -131,7 +131,7 @@ export async function details(hit, parts = []) {
   try {
     const { item } = await get(`items/${hit.item_id.split("/").map(encodeURIComponent).join("/")}`);
     const rows = [["item_id", item.item_id], ...Object.entries(item.attributes)].filter(([, value]) => value !== null);
-    table.replaceChildren(el("table", { class: "table" }, el("caption", { class: "visually-hidden" }, `Attributes of ${title}`), el("tbody", {}, rows.map(([name, value]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, Array.isArray(value) ? value.join(", ") : String(value)))))));
+    table.replaceChildren(el("table", { class: "table whole-words" }, el("caption", { class: "visually-hidden" }, `Attributes of ${title}`), el("tbody", {}, rows.map(([name, value]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", { class: "long" }, Array.isArray(value) ? value.join(", ") : String(value)))))));
   } catch (error) {
     table.replaceChildren(el("p", { class: "muted" }, error.message));
   }

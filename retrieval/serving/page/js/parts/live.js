@@ -1,10 +1,12 @@
-// The live log: the view becomes that of a named user of the log, and, if that is turned on, clicks and lists are written.
+// The live log: the view becomes that of a named user of the log, and, if that is turned on, clicks and what was seen are written.
 
 import { get, post, token } from "../api.js";
-import { announce, el, plural } from "../dom.js";
+import { announce, debounced, el, plural } from "../dom.js";
 import { state } from "../store.js";
 import { titles } from "./card.js";
+import { draw as drawHealth } from "./health.js";
 import { SKIPPED, TAKEN, act, become, history } from "./person.js";
+import { watchSeen } from "./seen.js";
 
 const MOST = 100; // of the last items of a user
 const PAGE = 1000, PAGES = 10; // events that are read to find them: most are impressions
@@ -15,6 +17,8 @@ const copy = () => history.map((one) => ({ ...one }));
 export function liveLog(onChange) {
   let user = "", writes = false; // who is played, and whether clicks are written
   let aside = null, asLogged = ""; // who was built before writing began, and the history as the log has it
+  let seen = null, unwatch = () => {}; // puts a hit of the list among what was seen, and ends the watch of its cards
+  const unsent = []; // impressions that are not written yet
   const name = el("input", { type: "text", class: "grow", maxLength: 256, placeholder: "User id of the live log", "aria-label": "User id of the live log", on: { change: () => { if (writes) begin(); } } });
   const field = el("form", { class: "row", hidden: !state.info.events, on: { submit: (event) => { event.preventDefault(); if (!writes) look(); } } }, name, el("button", { class: "button small", type: "submit" }, "Show"));
   const said = el("p", { class: "muted tiny", role: "status" });
@@ -52,7 +56,7 @@ export function liveLog(onChange) {
       aside ??= copy();
       [user, writes, name.value] = [wanted, true, wanted];
       become(entries);
-      say(`The view begins anew with ${user}, of whom the log has ${counted(entries, isAll)}. Lists that are shown and each click are written to the log, which undo does not take back. The user that you built comes back when this is turned off.`);
+      say(`The view begins anew with ${user}, of whom the log has ${counted(entries, isAll)}. What you see of the lists and each click are written to the log, which undo does not take back. The user that you built comes back when this is turned off.`);
     } catch (error) {
       end();
       refused("Not turned on", error);
@@ -61,6 +65,8 @@ export function liveLog(onChange) {
   }
 
   function end() {
+    unwatch();
+    flush();
     box.checked = writes = false;
     leave();
     if (aside) become(aside);
@@ -73,6 +79,24 @@ export function liveLog(onChange) {
     said.textContent = "";
   }
 
+  async function write(events, options) {
+    await post("events", { events }, options);
+    state.status.event_lag_seconds = 0; // until the service is asked again
+    drawHealth();
+  }
+
+  /** Write what was seen. */
+  async function flush(options) {
+    if (!unsent.length) return;
+    try {
+      await write(unsent.splice(0), options);
+    } catch (error) {
+      say(`Not written what was seen of this list: ${error.message}. ${error.hint || ""}`);
+    }
+  }
+  const soon = debounced(100, () => flush());
+  document.addEventListener("visibilitychange", () => { if (document.hidden) flush({ keepalive: true }); });
+
   return {
     field,
     node,
@@ -80,31 +104,38 @@ export function liveLog(onChange) {
     /** Who of the log is played: nobody once the history is another than the one of the log. */
     user: () => (writes || (user && JSON.stringify(history) === asLogged) ? user : ""),
     writes: () => writes,
-    /** Write that a list was shown, from its first place on. */
-    async shown({ user: to, request_id, variant, hits }) {
-      const items = [...new Set(hits.map((hit) => hit.item_id))];
-      if (!writes || to !== user || !items.length) return;
-      try {
-        await post("events", { impressions: [{ user_id: user, request_id, ...(variant ? { variant } : {}), item_ids: items }] });
-      } catch (error) {
-        say(`Not written that this list was shown: ${error.message}. ${error.hint || ""}`);
-      }
+    /** Write of the cards of a list, one for each hit, which of them are seen, each once and with its place. */
+    shown({ user: to, request_id, variant, hits }, cards) {
+      unwatch();
+      flush();
+      [seen, unwatch] = [null, () => {}];
+      if (!writes || to !== user) return;
+      const left = new Set(hits.map((hit) => hit.item_id));
+      seen = (hit) => {
+        if (left.delete(hit.item_id)) unsent.push({ user_id: to, item_id: hit.item_id, type: "impression", event_id: crypto.randomUUID(), ...placed(hit, { request_id, variant }) });
+      };
+      unwatch = watchSeen(cards, (at) => { seen(hits[at]); soon(); });
     },
-    /** Write a click where the log is on, with the list that it is of; whether it counts. */
+    /** Write a click where the log is on, with the list that it is of, of which it was seen; whether it counts. */
     async tell(hit, weight, list) {
       if (!writes) return true;
-      const of = list ? { request_id: list.request_id, position: hit.rank, ...(list.variant ? { variant: list.variant } : {}) } : {};
+      if (list) seen?.(hit);
+      const before = unsent.splice(0);
       try {
-        await post("events", { user_id: user, item_id: hit.item_id, type: weight > 0 ? "like" : "hide", event_id: crypto.randomUUID(), ...of });
+        await write([...before, { user_id: user, item_id: hit.item_id, type: weight > 0 ? "like" : "hide", event_id: crypto.randomUUID(), ...(list ? placed(hit, list) : {}) }]);
         said.textContent = `Written: ${weight > 0 ? "like" : "hide"} of ${hit.title || hit.item_id}, by ${user}.`;
         return true;
       } catch (error) {
+        unsent.unshift(...before);
         say(`Not written, and not counted: ${error.message}. ${error.hint || ""}`);
         return false;
       }
     },
   };
 }
+
+/** Where a hit was: in which list, at which place. */
+const placed = (hit, { request_id, variant }) => ({ request_id, position: hit.rank, ...(variant ? { variant } : {}) });
 
 const counted = (entries, isAll) => (entries.length ? `${plural(entries.length, "item")}${isAll ? "" : " or more"}` : "nothing yet");
 
