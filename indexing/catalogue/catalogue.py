@@ -27,7 +27,7 @@ from indexing.catalogue.validation import Scan, scan
 from indexing.catalogue.vectors import VectorBatch, check_dim, check_lengths, column_dims, read_vectors
 from indexing.errors import CatalogueError, InputError
 from indexing.media.files import Modality
-from indexing.runtime.arguments import check_flag, check_path, check_whole
+from indexing.runtime.arguments import URL, check_flag, check_path, check_whole
 
 __all__ = ["Catalogue", "Columns", "Item"]
 
@@ -192,7 +192,7 @@ class Catalogue:
             return cls(
                 DatasetReader(load_saved(folder), columns, source),
                 columns,
-                check_path(image_dir or folder, "image_dir"),
+                _folder(image_dir or folder),
             )
         if is_sql_url(source):
             table = SqlTable.parse(source)
@@ -332,12 +332,25 @@ def _image_dir(image_dir: Path | str | None, table: Source) -> Path | None:
     """Return the folder that picture paths start from: beside a table, unless that comes from elsewhere."""
     if image_dir is None and not isinstance(table, Remote):
         return check_path(table).parent
-    return check_path(image_dir, "image_dir") if image_dir is not None else None
+    return _folder(image_dir)
 
 
 def _folder(image_dir: Path | str | None) -> Path | None:
-    """Return the folder that picture paths start from, if there is one."""
-    return None if image_dir is None else check_path(image_dir, "image_dir")
+    """Return the folder that picture paths start from, if there is one.
+
+    Raises:
+        InputError: When it is no path, or a URL: each picture would be missing there.
+    """
+    if image_dir is None:
+        return None
+    folder = check_path(image_dir, "image_dir")
+    if URL.match(str(image_dir)):
+        named = Remote(str(image_dir).replace(":/", "://", 1).replace(":///", "://", 1))  # also as pathlib leaves it
+        raise InputError(
+            f"image_dir is {str(named)!r}, a URL, and files of items are not fetched; give a "
+            "folder of this machine, or a source that holds the files themselves, as Parquet does"
+        )
+    return folder
 
 
 def _holds_only(path: Path, suffix: str) -> bool:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from indexing.catalogue.catalogue import Catalogue, Item
 from indexing.catalogue.medium import Medium
 from indexing.catalogue.readers.base import Remote
-from indexing.errors import CatalogueError, MissingExtraError
+from indexing.errors import CatalogueError, InputError, MissingExtraError
 from indexing.media.files import Kind
 from retrieval.cli import app
 
@@ -92,6 +92,23 @@ def test_secrets_of_a_url_are_not_shown() -> None:
     with pytest.raises(CatalogueError, match=r"^memory://shop/none\.csv cannot be read: ") as caught:
         Remote("memory://shop/none.csv?token=s3cret").read_bytes()
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("folder", ["s3://bucket/pictures", Path("s3://bucket/pictures"), "https://example.org/"])
+def test_a_url_is_no_folder_of_pictures(folder: str | Path, tmp_path: Path) -> None:
+    path = tmp_path / "items.csv"
+    path.write_text("item_id,title,image\na,red mug,a.png\n")
+    for open_it in (Catalogue.open, Catalogue.from_csv):
+        with pytest.raises(InputError, match=r"image_dir is '(s3|https):.*, a URL, and files of items are not fetched"):
+            open_it(path, image_dir=folder)
+    with pytest.raises(InputError, match=r"image_dir is '(s3|https):.*, a URL"):
+        Catalogue.from_arrow(pa.Table.from_pylist(ROWS), image_dir=folder)
+    for secret in (
+        "https://me:s3cret@example.org/a?token=s3cret",
+        Path("https://me:s3cret@example.org/a?token=s3cret"),
+    ):
+        with pytest.raises(InputError, match=r"image_dir is 'https://example\.org/a', a URL"):
+            Catalogue.open(path, image_dir=secret)
 
 
 @pytest.mark.usefixtures("shop")

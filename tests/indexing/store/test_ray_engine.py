@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import fsspec  # type: ignore[import-untyped]
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,6 +17,7 @@ from indexing.bundle.bundle import Bundle
 from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders.base import Encoder
 from indexing.errors import EngineError
+from indexing.media.files import Modality
 from indexing.runtime.ray_engine import RayEngine
 from indexing.store.encode import EncodeConfig, EncodeReport, OnProgress, encode_catalogue
 from indexing.store.store import Embedding, EmbeddingStore
@@ -106,6 +108,31 @@ def test_stores_and_counts_are_those_of_this_process(cluster: "Cluster", tmp_pat
     assert min(report.encoded, report.copied, report.quarantined) > 0
     again, _ = encoded(tmp_path / "ray", catalogue, None)
     assert (again.encoded, again.copied) == (0, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("column", ["bytes", "paths"])
+def test_only_the_driver_reads_a_table_behind_a_url(cluster: "Cluster", tmp_path: Path, column: str) -> None:
+    folder, files = tmp_path / "shop", fsspec.filesystem("memory")  # of this process alone: actors find nothing in it
+    catalogue_in(folder)
+    table = pq.read_table(folder / "rows.parquet")
+    if column == "bytes":
+        data = [
+            (folder / name).read_bytes() if (folder / name).exists() else None for name in table["image"].to_pylist()
+        ]
+        table = table.set_column(2, "image", pa.array(data))
+    with files.open("/shop/rows.parquet", "wb") as file:
+        pq.write_table(table, file)
+    try:
+        image_dir = folder if column == "paths" else None
+        catalogue = Catalogue.open("memory://shop/rows.parquet", allow_urls=True, image_dir=image_dir)
+        local, expected = encoded(tmp_path / "local", catalogue, None)
+        report, found = encoded(tmp_path / "ray", catalogue, RayEngine(actors=1))
+    finally:
+        files.rm("/shop", recursive=True)
+    assert alike(found, expected)
+    assert counts(report) == counts(local)
+    assert {record.modality for record in found if record.vector is not None} == {Modality.TEXT, Modality.IMAGE}
 
 
 @pytest.mark.slow
