@@ -1,7 +1,6 @@
 """Hashes of the training interactions of a bundle, so that it is not evaluated on them."""
 
-import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -9,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
-from indexing.arrays import Rows
+from indexing.arrays import Rows, lengths_of
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import DamagedFileError, LeakError, examples
 from indexing.filesystem.checked_files import read_as
+from indexing.filesystem.id_table import hashes_of
 from retrieval.interactions.histories import History
 
 LEARNED_FROM = "learned_from.safetensors"
@@ -36,14 +36,15 @@ class _Sketch(NamedTuple):
     below: int
 
     @classmethod
-    def of(cls, pairs: Iterable[Pair]) -> "_Sketch":
-        hashes = np.unique(_hashes(list(pairs)))
+    def of(cls, hashes: Hashes) -> "_Sketch":
+        hashes = np.unique(hashes)
         below = _WHOLE if len(hashes) <= MAX_HASHES else int(hashes[MAX_HASHES - 1])
         return cls(hashes[hashes <= np.uint64(below)], below)
 
     def matches(self, pairs: Sequence[Pair]) -> tuple[int, list[Pair]]:
         """Count the pairs that can be checked, and give those of them that are in the set."""
-        hashes = _hashes(pairs)
+        first, second = (hashes_of((pair[side] for pair in pairs), len(pairs)) for side in (0, 1))
+        hashes = _mixed(first, second)
         checked = hashes <= np.uint64(self.below)
         matched = checked & np.isin(hashes, self.hashes)
         return int(checked.sum()), [pairs[position] for position in np.flatnonzero(matched).tolist()]
@@ -64,15 +65,17 @@ class LearnedFrom:
     @classmethod
     def of(cls, histories: Sequence[History], items: ItemIds) -> "LearnedFrom":
         """Hash the pairs of histories."""
-        named = ((history.user_id, items[row]) for history in histories for row in history.rows.tolist())
-        nameless = (
-            (start, items[row])
-            for history in histories
-            if len(history) > FIRST
-            for start in (_start(history.rows, items),)
-            for row in history.rows[FIRST:].tolist()
+        rows = np.concatenate([np.empty(0, np.int64), *(history.rows for history in histories)])
+        known, positions = np.unique(rows, return_inverse=True)
+        item_hashes = hashes_of((items[row] for row in known.tolist()), len(known))[positions]
+        lengths = lengths_of(histories)
+        users = hashes_of((history.user_id for history in histories), len(histories))
+        starts = hashes_of((_start(history.rows, items) for history in histories), len(histories))
+        is_later = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths) >= FIRST
+        return cls(
+            _Sketch.of(_mixed(np.repeat(users, lengths), item_hashes)),
+            _Sketch.of(_mixed(np.repeat(starts, lengths)[is_later], item_hashes[is_later])),
         )
-        return cls(_Sketch.of(named), _Sketch.of(nameless))
 
     def refuse(
         self, user_ids: Sequence[str], histories: Sequence[Rows], relevant: Sequence[Collection[str]], items: ItemIds
@@ -138,19 +141,10 @@ def _start(rows: Rows, items: ItemIds) -> str:
     return _SEPARATOR.join(items[row] for row in rows[:FIRST].tolist())
 
 
-def _hashes(pairs: Sequence[Pair]) -> Hashes:
-    """Hash pairs; each name is hashed once, and the hashes of a pair are mixed (splitmix64)."""
-    known: dict[str, int] = {}
-    first, second = (np.array([_of(pair[side], known) for pair in pairs], np.uint64) for side in (0, 1))
+def _mixed(first: Hashes, second: Hashes) -> Hashes:
+    """Mix the hashes of the two names of pairs (splitmix64)."""
     mixed = first * np.uint64(0x9E3779B97F4A7C15) + second
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
     hashes: Hashes = mixed ^ (mixed >> np.uint64(31))
     return hashes
-
-
-def _of(name: str, known: dict[str, int]) -> int:
-    if name not in known:
-        digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        known[name] = int.from_bytes(digest, "little")
-    return known[name]

@@ -19,6 +19,7 @@ from retrieval.fitting.selection.validation import Gain, Validation
 from retrieval.fitting.steps import BEFORE_TEST, TRAIN
 from retrieval.interactions.histories import History
 from retrieval.ranking.second_stage import SecondStage
+from retrieval.ranking.sources import UserBatch
 from retrieval.training.cutoffs import Cutoff
 
 if TYPE_CHECKING:
@@ -165,6 +166,14 @@ def answer_visits(
 
 def answer_at(trainer: Trainer, stage: SecondStage, cutoff: Cutoff) -> Candidates:
     """Recommend to the users of a cutoff, as `Retriever.recommend` does."""
+    return stage.recommend(_users_at(trainer, stage, cutoff), trainer.bundle.items)
+
+
+def pool_at(trainer: Trainer, stage: SecondStage, cutoff: Cutoff) -> Candidates:
+    """Give the candidates that a stage orders for the users of a cutoff: those of every stage with its sources."""
+    return stage.pool(_users_at(trainer, stage, cutoff), trainer.bundle.items, stage.per_source)
+
+
+def _users_at(trainer: Trainer, stage: SecondStage, cutoff: Cutoff) -> UserBatch:
     features, user_ids = stage.features, [history.user_id for history in cutoff.histories]
-    batch = cutoff.user_batch(features.statistics.now).with_profiles(features.profiles, trainer.profiles, user_ids)
-    return stage.recommend(batch, trainer.bundle.items)
+    return cutoff.user_batch(features.statistics.now).with_profiles(features.profiles, trainer.profiles, user_ids)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from retrieval.fitting.fitted_model import FittedModel
-from retrieval.fitting.part_training.fit_ranker import answer_visits
+from retrieval.fitting.part_training.fit_ranker import pool_at
 from retrieval.fitting.part_training.trainer import Trainer
 from retrieval.fitting.selection.held_out_new_users import SHORT_LENGTHS, ShortHistories
 from retrieval.fitting.selection.temporal_split import TemporalSplit
@@ -76,9 +76,9 @@ def select_shortest_history(
         relevant = users.relevant
         if stage.features.context is not None:
             relevant = Cutoff.between(users.histories, relevant).in_first_context(validation.min_relevance).targets
+        pool = pool_at(trainer, stages["reranker"], Cutoff.between(users.histories, relevant))
         values = {
-            name: validation.mean(answer_visits(trainer, tried, users.histories, relevant), relevant, VALIDATION_METRIC)
-            for name, tried in stages.items()
+            name: validation.mean(tried.rerank(pool), relevant, VALIDATION_METRIC) for name, tried in stages.items()
         }
         measured[length.name] = values
         if values["reranker"] < values["retrieval"]:

@@ -15,6 +15,7 @@ from indexing.bundle.edits.edit import delete
 from indexing.catalogue.item_ids import ItemIds
 from indexing.encoders import load_encoder
 from indexing.errors import DamagedFileError, LeakError
+from indexing.filesystem.id_table import hash_of
 from retrieval import Evaluation, Interactions, Retriever, compact, evaluate, fit
 from retrieval.batch.in_memory import relevant_items, users_of
 from retrieval.interactions.histories import History, hold_out_last
@@ -30,6 +31,25 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 
 EARLIER, LATER = hold_out_last(log(), 0.25)
+
+
+def test_each_pair_of_a_user_and_an_item_is_hashed_by_both_names() -> None:
+    def hashed(first: str, second: str) -> int:  # splitmix64, in whole numbers of Python
+        mixed = (hash_of(first) * 0x9E3779B97F4A7C15 + hash_of(second)) % 2**64
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            mixed = (mixed ^ mixed >> shift) * factor % 2**64
+        return mixed ^ mixed >> 31
+
+    rows = {"ann": [4, 0, 2, 1, 3], "bob": [2, 3, 1], "cyd": [], "dan": [1, 0, 3, 2]}
+    names, times = ItemIds("abcde"), np.arange(5)
+    histories = [History(user, np.array(of, np.int64), times, np.ones(5, np.float32)) for user, of in rows.items()]
+    learned = LearnedFrom.of(histories, names)
+    by_user = [hashed(user, names[row]) for user, of in rows.items() for row in of]
+    by_history = [
+        hashed("\x1f".join(names[row] for row in of[:3]), names[row]) for of in rows.values() for row in of[3:]
+    ]
+    assert learned.by_user.hashes.tolist() == sorted(by_user)
+    assert learned.by_history.hashes.tolist() == sorted(by_history)
 
 
 @pytest.fixture(scope="module")

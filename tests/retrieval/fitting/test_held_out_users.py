@@ -56,12 +56,10 @@ def test_the_head_orders_histories_from_the_length_on_above_which_it_never_loses
 ) -> None:
     learner = SimpleNamespace(
         fit_features=lambda _space, histories: histories,
-        assemble=lambda _head, _features, _space, min_history: min_history,
+        assemble=lambda _head, _features, _space, fewest: SimpleNamespace(rerank=lambda items: (fewest, items)),
     )
     trainer: Any = SimpleNamespace(stage_trainer=lambda _context: learner)
-    monkeypatch.setattr(
-        shortest_history, "answer_visits", lambda _, fewest, begun, _targets: (fewest, max(map(len, begun)))
-    )
+    monkeypatch.setattr(shortest_history, "pool_at", lambda _trainer, _stage, at: max(map(len, at.histories)))
 
     def mean(found: tuple[int, int], _wanted: object, _measure: str) -> float:
         fewest, items = found
