@@ -41,13 +41,12 @@ def test_each_pair_of_a_user_and_an_item_is_hashed_by_both_names() -> None:
         return mixed ^ mixed >> 31
 
     rows = {"ann": [4, 0, 2, 1, 3], "bob": [2, 3, 1], "cyd": [], "dan": [1, 0, 3, 2]}
-    names, times = ItemIds("abcde"), np.arange(5)
+    names, times = ItemIds(list("abcde")), np.arange(5)
     histories = [History(user, np.array(of, np.int64), times, np.ones(5, np.float32)) for user, of in rows.items()]
     learned = LearnedFrom.of(histories, names)
     by_user = [hashed(user, names[row]) for user, of in rows.items() for row in of]
-    by_history = [
-        hashed("\x1f".join(names[row] for row in of[:3]), names[row]) for of in rows.values() for row in of[3:]
-    ]
+    starts = {user: "\x1f".join(names[row] for row in of[:3]) for user, of in rows.items()}
+    by_history = [hashed(starts[user], names[row]) for user, of in rows.items() for row in of[3:]]
     assert learned.by_user.hashes.tolist() == sorted(by_user)
     assert learned.by_history.hashes.tolist() == sorted(by_history)
 
