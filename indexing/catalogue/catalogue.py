@@ -14,7 +14,7 @@ from indexing.catalogue.cleaning import CleaningReport, clean_item_id, clean_tex
 from indexing.catalogue.columns import Columns, NamedColumns, check_columns, detect_columns, is_file_id
 from indexing.catalogue.medium import Medium, media_in
 from indexing.catalogue.readers.arrow_tables import arrow_table, check_distinct, is_table, malformed_rows
-from indexing.catalogue.readers.base import Reader, Remote, TableReader, check_allowed, is_url, remote
+from indexing.catalogue.readers.base import Reader, TableReader
 from indexing.catalogue.readers.csv import read_csv
 from indexing.catalogue.readers.datasets import DatasetReader, load_saved
 from indexing.catalogue.readers.folder import read_folder
@@ -27,13 +27,15 @@ from indexing.catalogue.validation import Scan, scan
 from indexing.catalogue.vectors import VectorBatch, check_dim, check_lengths, column_dims, read_vectors
 from indexing.errors import CatalogueError, InputError
 from indexing.media.files import Modality
-from indexing.runtime.arguments import URL, check_flag, check_path, check_whole
+from indexing.media.remote_files import RemoteFile, RemoteFolder, check_allowed, is_url, remote_file, url_of_folder
+from indexing.runtime.arguments import check_flag, check_path, check_whole
 
 __all__ = ["Catalogue", "Columns", "Item"]
 
 MAX_BATCH_SIZE = 2**31 - 1  # rows that Arrow reads
 SAVED_DATASET = "dataset:"
-Source = Path | str | Remote
+Source = Path | str | RemoteFile
+Folder = Path | str | RemoteFolder
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Catalogue:
     Args:
         reader: Where the rows come from.
         columns: Which columns matter; found by their usual names when None.
-        image_dir: Folder that picture paths start from; without one, paths are not followed.
+        image_dir: Folder that paths of pictures, sounds and films start from; without one, paths are not followed.
 
     Attributes:
         source: Name of the source, for messages.
@@ -67,7 +69,9 @@ class Catalogue:
     2
     """
 
-    def __init__(self, reader: Reader, columns: Columns | NamedColumns | None, image_dir: Path | None) -> None:
+    def __init__(
+        self, reader: Reader, columns: Columns | NamedColumns | None, image_dir: Path | RemoteFolder | None
+    ) -> None:
         check_columns(columns)
         self.source = reader.name
         self.columns = columns if isinstance(columns, Columns) else detect_columns(reader.schema, reader.name, columns)
@@ -81,14 +85,14 @@ class Catalogue:
 
     @classmethod
     def from_parquet(
-        cls, path: Source, *, columns: Columns | NamedColumns | None = None, image_dir: Path | str | None = None
+        cls, path: Source, *, columns: Columns | NamedColumns | None = None, image_dir: Folder | None = None
     ) -> "Catalogue":
         """Read a Parquet file, or a folder of them; image paths start from ``image_dir``, or the file's folder."""
         return cls(ParquetReader(path), columns, _image_dir(image_dir, path))
 
     @classmethod
     def from_csv(
-        cls, path: Source, *, columns: Columns | NamedColumns | None = None, image_dir: Path | str | None = None
+        cls, path: Source, *, columns: Columns | NamedColumns | None = None, image_dir: Folder | None = None
     ) -> "Catalogue":
         """Read a CSV file with a header."""
         check_columns(columns)
@@ -96,7 +100,7 @@ class Catalogue:
 
     @classmethod
     def from_jsonl(
-        cls, path: Source, *, columns: Columns | NamedColumns | None = None, image_dir: Path | str | None = None
+        cls, path: Source, *, columns: Columns | NamedColumns | None = None, image_dir: Folder | None = None
     ) -> "Catalogue":
         """Read a file with one JSON object a line."""
         return cls(read_jsonl(path, columns), columns, _image_dir(image_dir, path))
@@ -109,7 +113,7 @@ class Catalogue:
 
     @classmethod
     def from_webdataset(
-        cls, source: Path | str, *, columns: Columns | NamedColumns | None = None, image_dir: Path | str | None = None
+        cls, source: Path | str, *, columns: Columns | NamedColumns | None = None, image_dir: Folder | None = None
     ) -> "Catalogue":
         """Read tar files of the webdataset layout: one, a folder of them, or a pattern as in ``x-{000..010}.tar``."""
         check_columns(columns)
@@ -121,7 +125,7 @@ class Catalogue:
         dataset: object,
         *,
         columns: Columns | NamedColumns | None = None,
-        image_dir: Path | str | None = None,
+        image_dir: Folder | None = None,
     ) -> "Catalogue":
         """Read one split of Hugging Face `datasets`, map-style or streamed; pictures are not decoded by it."""
         check_columns(columns)
@@ -129,7 +133,7 @@ class Catalogue:
 
     @classmethod
     def from_arrow(
-        cls, table: object, *, columns: Columns | NamedColumns | None = None, image_dir: Path | str | None = None
+        cls, table: object, *, columns: Columns | NamedColumns | None = None, image_dir: Folder | None = None
     ) -> "Catalogue":
         """Take an Arrow table, or whatever gives an Arrow stream, as a DataFrame of polars or pandas does.
 
@@ -140,7 +144,7 @@ class Catalogue:
 
     @classmethod
     def _of_table(
-        cls, name: str, table: object, columns: Columns | NamedColumns | None, image_dir: Path | str | None
+        cls, name: str, table: object, columns: Columns | NamedColumns | None, image_dir: Folder | None
     ) -> "Catalogue":
         read = arrow_table(table, name)
         check_distinct(read.column_names, name)
@@ -150,7 +154,7 @@ class Catalogue:
 
     @classmethod
     def from_pandas(
-        cls, frame: object, *, columns: Columns | NamedColumns | None = None, image_dir: Path | str | None = None
+        cls, frame: object, *, columns: Columns | NamedColumns | None = None, image_dir: Folder | None = None
     ) -> "Catalogue":
         """Take a pandas DataFrame; a named index is a column.
 
@@ -166,7 +170,7 @@ class Catalogue:
         path: object,
         *,
         columns: Columns | NamedColumns | None = None,
-        image_dir: Path | str | None = None,
+        image_dir: Folder | None = None,
         allow_urls: bool = False,
     ) -> "Catalogue":
         """Read whatever a path names, by its suffix, or a table in memory.
@@ -176,13 +180,17 @@ class Catalogue:
                 URL of a table, a table or query of a database (``sqlite:///shop.db#items``), or a
                 DataFrame of pandas or polars or an Arrow table.
             columns: Which columns matter; found by their usual names when None.
-            image_dir: Folder that picture paths start from.
-            allow_urls: Whether a table may be fetched from a URL, through fsspec, or from a database server; pictures
-                never are.
+            image_dir: Folder that paths of pictures, sounds and films start from, or its URL: then they are fetched
+                from below it, as whole URLs too. By default where a table is.
+            allow_urls: Whether a table may be fetched from a URL, through fsspec, or from a database server, and
+                pictures from below the URL of a folder.
 
         Raises:
             CatalogueError: When it is missing or of an unknown kind.
         """
+        if image_dir is not None and (url := url_of_folder(image_dir)):
+            check_allowed(RemoteFolder(url), check_flag(allow_urls, "allow_urls"))
+            image_dir = RemoteFolder(url)
         check_flag(allow_urls, "allow_urls")
         if is_table(path):
             return cls.from_arrow(path, columns=columns, image_dir=image_dir)
@@ -199,7 +207,7 @@ class Catalogue:
             check_allowed(table, allow_urls or not table.is_remote)
             return cls._of_table(str(table), read_sql(table), columns, image_dir)
         if is_url(source):
-            return cls._table(remote(source, allow_urls), columns, image_dir)
+            return cls._table(remote_file(source, allow_urls), columns, image_dir)
         path = Path(source)
         if path.suffix.lower() == ".tar" or _holds_only(path, ".tar"):
             return cls.from_webdataset(path, columns=columns, image_dir=image_dir)
@@ -211,7 +219,7 @@ class Catalogue:
 
     @classmethod
     def _table(
-        cls, path: Path | Remote, columns: Columns | NamedColumns | None, image_dir: Path | str | None
+        cls, path: Path | RemoteFile, columns: Columns | NamedColumns | None, image_dir: Folder | None
     ) -> "Catalogue":
         match path.suffix.lower():
             case ".parquet" | ".pq":
@@ -220,7 +228,7 @@ class Catalogue:
                 return cls.from_csv(path, columns=columns, image_dir=image_dir)
             case ".jsonl" | ".ndjson":
                 return cls.from_jsonl(path, columns=columns, image_dir=image_dir)
-        if not isinstance(path, Remote) and not path.exists():
+        if not isinstance(path, RemoteFile) and not path.exists():
             raise CatalogueError(f"{path}: there is no such file or folder")
         raise CatalogueError(
             f"cannot tell what {path} is; give a .parquet, .csv or .jsonl file, or a folder of pictures or .tar files"
@@ -228,6 +236,11 @@ class Catalogue:
 
     def __len__(self) -> int:
         return self.report.kept
+
+    @property
+    def media_root(self) -> Path | RemoteFolder | None:
+        """The folder that paths of pictures, sounds and films start from, resolved; see `media_in`."""
+        return self.image_dir.resolve() if isinstance(self.image_dir, Path) else self.image_dir
 
     @property
     def attributes(self) -> pa.Table:
@@ -284,7 +297,7 @@ class Catalogue:
             start += len(batch)
 
     def _batches(self, size: int) -> Iterator[list[Item]]:
-        columns, root = self.columns, self.image_dir.resolve() if self.image_dir else None
+        columns, root = self.columns, self.media_root
         for batch in self._kept((columns.item_id, *columns.text, *columns.media), size):
             yield [self._item(row, root) for row in python_rows(batch)]
 
@@ -301,7 +314,7 @@ class Catalogue:
         if start != len(kept):
             raise CatalogueError(f"{self.source} has changed since it was first read; open it again")
 
-    def _item(self, row: Mapping[str, Any], root: Path | None) -> Item:
+    def _item(self, row: Mapping[str, Any], root: Path | RemoteFolder | None) -> Item:
         uncounted = Counter[str]()  # repairs were counted by the scan
         item_id, _ = clean_item_id(row[self.columns.item_id], uncounted)
         text = clean_text([row[name] for name in self.columns.text], uncounted)
@@ -328,28 +341,25 @@ def as_catalogue(value: object) -> Catalogue:
     )
 
 
-def _image_dir(image_dir: Path | str | None, table: Source) -> Path | None:
-    """Return the folder that picture paths start from: beside a table, unless that comes from elsewhere."""
-    if image_dir is None and not isinstance(table, Remote):
-        return check_path(table).parent
+def _image_dir(image_dir: Folder | None, table: Source) -> Path | RemoteFolder | None:
+    """Return the folder that picture paths start from: where the table is, if no other is given."""
+    if image_dir is None:
+        return table.folder if isinstance(table, RemoteFile) else check_path(table).parent
     return _folder(image_dir)
 
 
-def _folder(image_dir: Path | str | None) -> Path | None:
+def _folder(image_dir: Folder | None) -> Path | RemoteFolder | None:
     """Return the folder that picture paths start from, if there is one.
 
     Raises:
-        InputError: When it is no path, or a URL: each picture would be missing there.
+        InputError: When it is no path.
+        CatalogueError: When it is a URL: `Catalogue.open` takes those, as it can be told that they are allowed.
     """
-    if image_dir is None:
-        return None
+    if image_dir is None or isinstance(image_dir, RemoteFolder):
+        return image_dir
     folder = check_path(image_dir, "image_dir")
-    if URL.match(str(image_dir)):
-        named = Remote(str(image_dir).replace(":/", "://", 1).replace(":///", "://", 1))  # also as pathlib leaves it
-        raise InputError(
-            f"image_dir is {str(named)!r}, a URL, and files of items are not fetched; give a "
-            "folder of this machine, or a source that holds the files themselves, as Parquet does"
-        )
+    if url := url_of_folder(image_dir):
+        check_allowed(RemoteFolder(url), allowed=False)
     return folder
 
 

@@ -12,10 +12,12 @@ from typing import Any
 
 from indexing.catalogue.arrow_values import OutOfRange
 from indexing.catalogue.item_ids import item_id_problem
+from indexing.media.files import FileSource
+from indexing.media.remote_files import RemoteFolder, shown_url
 
 MAX_TEXT_LENGTH = 8192  # characters; no encoder reads further, and tokenizers need hundreds of bytes for each
 TEXT_CUT = f"text cut to {MAX_TEXT_LENGTH} characters"
-_MAX_SHOWN = 80  # characters of a path, in a reason
+MAX_SHOWN = 80  # characters of a path, in a reason
 MAX_EXACT_INTEGER = 2**53  # whole numbers beyond share their floating number with others
 _SPACES = re.compile(r"\s+")
 _SENTENCE_ENDS = ".!?…;:"
@@ -144,13 +146,13 @@ def file_value(value: Any) -> Any:  # noqa: ANN401 - of a file
 
 def file_reference(
     value: Any,  # noqa: ANN401 - of a file
-    root: Path | None,
+    root: Path | RemoteFolder | None,
     kind: str = "image",
-) -> tuple[bytes | Path | None, str | None]:
-    """Return the bytes of a file or its path below a resolved folder, or why it cannot be used.
+) -> tuple[FileSource | None, str | None]:
+    """Return the bytes of a file, or its path or URL below a resolved folder, or why it cannot be used.
 
     >>> file_reference("https://example.org/mug.png", Path("/pictures"))
-    (None, 'URLs are not fetched: https://example.org/mug.png')
+    (None, 'URLs are not fetched, except below a URL as image_dir: https://example.org/mug.png')
     """
     value = file_value(value)
     if not value or isinstance(value, bytes):
@@ -158,22 +160,27 @@ def file_reference(
     text = str(value)
     if problem := _path_problem(text, kind):
         return None, problem
+    if isinstance(root, RemoteFolder):
+        return root.file(text, kind)
+    if "://" in text or text.startswith(("data:", "file:")):
+        unless = "" if root is None else ", except below a URL as image_dir"
+        return None, f"URLs are not fetched{unless}: {shown_name(text)}"
     if root is None:
-        return None, f"{kind} path without a folder of files to start from: {text[:_MAX_SHOWN]}"
+        return None, f"{kind} path without a folder of files to start from: {shown_name(text)}"
     try:
         path = _resolve(root, text)
     except (OSError, RuntimeError):  # a loop of links
-        return None, f"{kind} path leads nowhere: {text[:_MAX_SHOWN]}"
+        return None, f"{kind} path leads nowhere: {shown_name(text)}"
     if not path.is_relative_to(root):
-        return None, f"{kind} path leaves the folder of images: {text[:_MAX_SHOWN]}"
+        return None, f"{kind} path leaves the folder of images: {shown_name(text)}"
     if path.is_dir():
-        return None, f"{kind} path is that of a folder: {text[:_MAX_SHOWN]}"
+        return None, f"{kind} path is that of a folder: {shown_name(text)}"
     return path, None
 
 
 def shown_name(value: Any) -> str:  # noqa: ANN401 - of a file
     """Return the path of a file as a source names it, for a reason."""
-    return str(file_value(value))[:_MAX_SHOWN]
+    return shown_url(str(file_value(value)))[:MAX_SHOWN]
 
 
 def _resolve(root: Path, text: str) -> Path:
@@ -193,6 +200,4 @@ def _resolve(root: Path, text: str) -> Path:
 def _path_problem(text: str, kind: str) -> str | None:
     if not text.strip():
         return f"blank {kind} path"
-    if "://" in text or text.startswith(("data:", "file:")):
-        return f"URLs are not fetched: {text[:_MAX_SHOWN]}"
     return f"{kind} path holds a NUL character" if "\0" in text else None

@@ -7,7 +7,8 @@ from typing import Any
 
 from indexing.catalogue.cleaning import file_reference, file_value, shown_name
 from indexing.catalogue.columns import Columns
-from indexing.media.files import Kind
+from indexing.media.files import FileSource, Kind
+from indexing.media.remote_files import RemoteFile, RemoteFolder
 
 BAR = "|"
 SEPARATORS = (BAR, ";", ",")  # of several paths in one value
@@ -20,22 +21,22 @@ class Medium:
 
     Attributes:
         kind: What it is.
-        source: The bytes of its file, or the path of it; None when it cannot be used.
+        source: The bytes of its file, its path, or where it is behind a URL; None when it cannot be used.
         problem: Why it cannot be used.
         name: The path as the source gives it, for reasons; empty for bytes.
     """
 
     kind: Kind
-    source: bytes | Path | None
+    source: FileSource | None
     problem: str | None = None
     name: str = field(default="", compare=False)
 
 
-def media_of(kind: Kind, value: Any, root: Path | None) -> list[Medium]:  # noqa: ANN401 - of a file
+def media_of(kind: Kind, value: Any, root: Path | RemoteFolder | None) -> list[Medium]:  # noqa: ANN401 - of a file
     """Return the media that a value of a source holds: none, one, or a list of them.
 
     A path that leads nowhere is read as a list of paths, separated by bars, or by commas or semicolons where such a
-    part leads to a file.
+    part leads to a file; behind a URL, where nothing is looked up yet, by bars alone.
 
     >>> [medium.source for medium in media_of(Kind.IMAGE, [b"one", None, b"two"], Path("/"))]
     [b'one', b'two']
@@ -49,15 +50,19 @@ def media_of(kind: Kind, value: Any, root: Path | None) -> list[Medium]:  # noqa
                 f"{kind} file is missing, and several are written as a.jpg|b.jpg: {shown_name(file_)}",
             )
         if source is not None or problem is not None:
-            media.append(Medium(kind, source, problem, shown_name(file_) if isinstance(source, Path) else ""))
+            media.append(
+                Medium(kind, source, problem, shown_name(file_) if isinstance(source, Path | RemoteFile) else "")
+            )
     return media
 
 
-def _split_files(kind: Kind, value: Any, root: Path | None) -> list[Any]:  # noqa: ANN401 - of a file
+def _split_files(kind: Kind, value: Any, root: Path | RemoteFolder | None) -> list[Any]:  # noqa: ANN401 - of a file
     """Return the files that a value names, one by one."""
     if isinstance(value, list):
         return [part for element in value for part in _split_files(kind, element, root)]
     text = file_value(value)
+    if isinstance(root, RemoteFolder):
+        return [part for part in text.split(BAR) if part.strip()] or [value] if isinstance(text, str) else [value]
     if not isinstance(text, str) or root is None or "://" in text or not any(map(text.__contains__, SEPARATORS)):
         return [value]
     if _file_exists(kind, text, root):
@@ -86,7 +91,7 @@ def _file_exists(kind: Kind, path: str, root: Path) -> bool:
     return isinstance(source, Path) and source.exists()
 
 
-def media_in(row: Mapping[str, Any], columns: Columns, root: Path | None) -> list[Medium]:
+def media_in(row: Mapping[str, Any], columns: Columns, root: Path | RemoteFolder | None) -> list[Medium]:
     """Return the pictures, sounds and films of a row of a source, in this order; paths start from a resolved folder."""
     named = [(Kind.IMAGE, name) for name in columns.images]
     named += [(kind, name) for kind, name in ((Kind.AUDIO, columns.audio), (Kind.VIDEO, columns.video)) if name]

@@ -85,7 +85,7 @@ class _Pass:
 
     def __init__(self, catalogue: Catalogue, limits: ImageLimits) -> None:
         self.catalogue, self.columns = catalogue, catalogue.columns
-        self.root = catalogue.image_dir.resolve() if catalogue.image_dir else None
+        self.root = catalogue.media_root
         self.rows = self.kept = self.audio_size = 0
         self.items_with: Counter[Kind] = Counter()
         self.ids = ItemIdChecker(Counter())

@@ -6,7 +6,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import combinations, pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import numpy.typing as npt
 from indexing.catalogue.cleaning import reason_kind
 from indexing.catalogue.languages import guess_language
 from indexing.media.decode import Task, Unusable
-from indexing.media.files import Kind
+from indexing.media.files import FileSource, Kind
 from indexing.media.images import ImageLimits, UnusableImage, read_picture
 from indexing.store.shared_pool import decode_all
 
@@ -154,7 +153,7 @@ class ImageCounts:
     unusable: list[dict[str, Any]] = field(default_factory=list)
     flat: int = 0
 
-    def add(self, row: int, item_id: str, source: bytes | Path | None, problem: str | None) -> None:
+    def add(self, row: int, item_id: str, source: FileSource | None, problem: str | None) -> None:
         """Count one picture, or why it cannot be used."""
         try:
             if problem or source is None:

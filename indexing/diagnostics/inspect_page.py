@@ -117,7 +117,7 @@ def _summed(groups: Groups) -> str:
 
 def _cards(catalogue: Catalogue, wanted: set[int], limit: int | None, limits: ImageLimits) -> dict[int, Card]:
     columns, cards = catalogue.columns, dict[int, Card]()
-    root = catalogue.image_dir.resolve() if catalogue.image_dir else None
+    root = catalogue.media_root
     names = [columns.item_id, *columns.text, *columns.media]
     for row, values in numbered_rows(catalogue, names, limit):
         if row in wanted:

@@ -6,14 +6,13 @@ Needs the extra ``audio`` (soundfile and soxr).
 import io
 import struct
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from indexing.errors import import_extra
-from indexing.media.files import UnusableFile, read_file
+from indexing.media.files import FileSource, UnusableFile, read_file
 from indexing.runtime.arguments import check_limits
 
 Sound: TypeAlias = NDArray[np.float32]
@@ -70,7 +69,7 @@ def sound_type(start: bytes) -> str | None:
     return next((name for magic, name in _MEDIA_TYPES.items() if start.startswith(magic)), None)
 
 
-def read_sound(source: bytes | Path, limits: AudioLimits) -> bytes:
+def read_sound(source: FileSource, limits: AudioLimits) -> bytes:
     """Return the bytes of a sound's file.
 
     Raises:

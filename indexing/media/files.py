@@ -4,8 +4,12 @@ import errno
 import stat
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeAlias
 
+from indexing.media.remote_files import RemoteFile
 from indexing.runtime.safe_text import without_secrets
+
+FileSource: TypeAlias = bytes | Path | RemoteFile
 
 
 class Modality(StrEnum):
@@ -42,7 +46,7 @@ class UnusableFile(Exception):  # noqa: N818 - a verdict on one row, handled by 
     """A file that cannot be used, with the reason."""
 
 
-def unreadable(label: str, error: OSError, source: bytes | Path | str = b"") -> str:
+def unreadable(label: str, error: OSError, source: FileSource | str = b"") -> str:
     """Say why a file cannot be read: that it is missing, or what the system says, and which file it is.
 
     >>> unreadable("image", FileNotFoundError(2, "No such file"), "mugs/a.png")
@@ -101,11 +105,11 @@ def with_name(reason: str, name: str) -> str:
     return f"{reason}: {name}" if name else reason
 
 
-def read_file(source: bytes | Path, most_bytes: int, label: str, unusable: type[UnusableFile]) -> bytes:
+def read_file(source: FileSource, most_bytes: int, label: str, unusable: type[UnusableFile]) -> bytes:
     """Return the bytes of a file.
 
     Args:
-        source: Its bytes, or its path.
+        source: Its bytes, its path, or where it is behind a URL.
         most_bytes: The size that it may have; a larger one is not read.
         label: What it is, for the reason.
         unusable: What is raised.
@@ -114,7 +118,10 @@ def read_file(source: bytes | Path, most_bytes: int, label: str, unusable: type[
         UnusableFile: When the file is missing, no regular file, unreadable, empty or too large.
     """
     try:
-        size = size_of(source)
+        if isinstance(source, RemoteFile):
+            size, source = source.read_within(most_bytes)
+        else:
+            size = size_of(source)
         if size > most_bytes:
             raise unusable(f"{label} file of {size} bytes is over the limit of {most_bytes}")
         data = source if isinstance(source, bytes) else source.read_bytes()

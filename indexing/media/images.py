@@ -4,13 +4,12 @@ import io
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from indexing.errors import MissingExtraError, import_extra
-from indexing.media.files import UnusableFile, read_file
+from indexing.media.files import FileSource, UnusableFile, read_file
 from indexing.runtime.arguments import check_limits
 
 # Pillow's other decoders (EPS, FITS, PDF, TIFF, …) have a history of memory errors and are of no use here.
@@ -136,7 +135,7 @@ class UnusableImage(UnusableFile):
     """A picture that cannot be used, with the reason."""
 
 
-def read_picture(source: bytes | Path, limits: ImageLimits) -> bytes:
+def read_picture(source: FileSource, limits: ImageLimits) -> bytes:
     """Return the bytes of a picture's file.
 
     Raises:

@@ -27,6 +27,7 @@ from indexing.media.decode import Task
 from indexing.media.files import Modality
 from indexing.media.images import ImageLimits
 from indexing.media.pool import MEMORY, SECONDS, DecodePool
+from indexing.media.remote_files import RemoteFolder
 from indexing.media.video import VideoLimits
 from indexing.runtime.arguments import check_flag, check_kind, check_number, check_whole
 from indexing.runtime.progress import progress
@@ -34,6 +35,7 @@ from indexing.runtime.ray_engine import RayEngine
 from indexing.runtime.threads import cores
 from indexing.store.batch_encoder import BatchEncoder, LocalBatchEncoder
 from indexing.store.encode_batch import EncodingRun
+from indexing.store.fetched_files import fetched
 from indexing.store.ray_actor import DecodeLimits
 from indexing.store.ray_batch_encoder import ray_actors
 from indexing.store.shared_pool import task_for
@@ -145,6 +147,8 @@ def encode_catalogue(
         run = EncodingRun(encoder.info.modalities, store, report, batch_encoder)
         size = config.batch_size if _has_small_inputs(encoder, catalogue) else min(config.batch_size, HEAVY_BATCH_SIZE)
         batches, ahead = catalogue.batches(size), deque[Any]()
+        if isinstance(catalogue.image_dir, RemoteFolder):
+            batches = fetched(batches, encoder.info.modalities, batch_encoder.task)
         while True:
             with report.timed("read"):
                 items = next(batches, None)
@@ -195,6 +199,8 @@ def _has_small_inputs(encoder: Encoder, catalogue: Catalogue) -> bool:
     """Whether what waits for the model is small: squares of pixels, not sounds of a minute or whole pictures."""
     has_audio = catalogue.columns.audio is not None and Modality.AUDIO in encoder.info.modalities
     small_images = not catalogue.columns.media or (isinstance(encoder, PixelEncoder) and encoder.image_form is not None)
+    if catalogue.columns.media and isinstance(catalogue.image_dir, RemoteFolder):
+        return False  # whole files wait
     return small_images and not has_audio and catalogue.columns.video is None
 
 

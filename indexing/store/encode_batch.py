@@ -17,6 +17,7 @@ from indexing.catalogue.medium import Medium
 from indexing.filesystem.checked_files import HASH_BYTES, content_hash
 from indexing.media.decode import Unusable
 from indexing.media.files import Kind, Modality, size_of, unreadable, with_name
+from indexing.media.remote_files import RemoteFile
 from indexing.store.batch_encoder import BatchEncoder, File, Pending
 from indexing.store.store import Embedding, EmbeddingStore
 
@@ -117,7 +118,7 @@ class EncodingRun:
             for part, medium in _number_media(item.media, self._encoder.task.frames):
                 if medium.kind.modality in self._modalities:
                     content = self._content_of(item.item_id, part, medium)
-                    if self._is_new(batch, content) and medium.source is not None:
+                    if self._is_new(batch, content) and isinstance(medium.source, bytes | Path):
                         files[content.key] = File(medium.kind, medium.source)
         if texts or files:
             batch.texts, batch.files = list(texts), list(files)
@@ -232,6 +233,8 @@ def _hash_or_problem(medium: Medium, max_bytes: int) -> tuple[str, str]:
     kind, source = medium.kind, medium.source
     if source is None:
         return "", medium.problem or f"{kind} file is missing"
+    if isinstance(source, RemoteFile):  # `fetched` gives its bytes
+        return "", with_name(f"{kind} file was not fetched", medium.name)
     try:
         size = size_of(source)
         if size > max_bytes:

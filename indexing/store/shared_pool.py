@@ -8,13 +8,12 @@ import io
 import os
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 
 from PIL import Image
 
 from indexing.encoders.base import AudioEncoder, Encoder, PixelEncoder
 from indexing.media.decode import Decoded, Task, Unusable
-from indexing.media.files import Kind
+from indexing.media.files import FileSource, Kind
 from indexing.media.images import ImageLimits, UnusableImage, read_picture
 from indexing.media.pool import DecodePool
 
@@ -46,7 +45,7 @@ def decode_all(kind: Kind, files: Sequence[bytes], task: Task) -> list[Decoded |
     return [future.result() for future in [pool.submit(kind, data) for data in files]]
 
 
-def thumbnail(source: bytes | Path, limits: ImageLimits, side: int) -> bytes | None:
+def thumbnail(source: FileSource, limits: ImageLimits, side: int) -> bytes | None:
     """Return a picture as a small JPEG whose longer side has at most so many pixels; None when it cannot be used."""
     try:
         data = read_picture(source, limits)

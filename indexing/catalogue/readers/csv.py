@@ -19,9 +19,10 @@ from indexing.catalogue.columns import (
     id_name,
     normalised_name,
 )
-from indexing.catalogue.readers.base import ReadingNotes, Remote, TableReader, file_of
+from indexing.catalogue.readers.base import ReadingNotes, TableReader, file_of
 from indexing.catalogue.readers.text_encoding import SEPARATORS, as_utf8, separator_of
 from indexing.errors import CatalogueError
+from indexing.media.remote_files import RemoteFile
 
 MAX_LINE_BYTES = 1 << 24  # bytes
 # Stands for a byte that is no UTF-8: Unicode keeps these for use inside programs, never in texts.
@@ -30,7 +31,7 @@ MARKS = [chr(code) for code in range(0xFDD0, 0xFDF0)]
 NOT_A_FLOAT = r"^[+-]?(0[0-9]|[0-9]{16})"
 
 
-def read_csv(path: Path | str | Remote, columns: Columns | NamedColumns | None = None) -> TableReader:
+def read_csv(path: Path | str | RemoteFile, columns: Columns | NamedColumns | None = None) -> TableReader:
     """Read a CSV file with a header; ids and text stay as they are written, other columns get their type.
 
     Args:
@@ -77,7 +78,7 @@ def read_csv(path: Path | str | Remote, columns: Columns | NamedColumns | None =
 
 
 def _decode_and_split(
-    path: Path | Remote, columns: Columns | NamedColumns | None, notes: ReadingNotes
+    path: Path | RemoteFile, columns: Columns | NamedColumns | None, notes: ReadingNotes
 ) -> tuple[bytes, str, list[str]]:
     """Return a file as UTF-8, what separates its columns, and their names."""
     data = path.read_bytes()

@@ -9,11 +9,12 @@ from typing import Any
 import pyarrow as pa
 
 from indexing.catalogue.columns import Columns, NamedColumns, id_name
-from indexing.catalogue.readers.base import ReadingNotes, Remote, TableReader, file_of
+from indexing.catalogue.readers.base import ReadingNotes, TableReader, file_of
 from indexing.errors import CatalogueError
+from indexing.media.remote_files import RemoteFile
 
 
-def read_jsonl(path: Path | str | Remote, columns: Columns | NamedColumns | None = None) -> TableReader:
+def read_jsonl(path: Path | str | RemoteFile, columns: Columns | NamedColumns | None = None) -> TableReader:
     """Read a file with one JSON object a line.
 
     Args:

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 from indexing.catalogue.arrow_values import not_utf8
 from indexing.catalogue.columns import is_text, plain_type
 from indexing.catalogue.item_ids import without_decimal_zero
-from indexing.catalogue.readers.base import Reader, ReadingNotes, Remote, TableReader, file_of
+from indexing.catalogue.readers.base import Reader, ReadingNotes, TableReader, file_of
 from indexing.errors import CatalogueError
+from indexing.media.remote_files import RemoteFile
 from indexing.runtime.arguments import check_path
 
 BUFFER = 1 << 20
@@ -26,7 +27,7 @@ class ParquetReader:
     In a folder files whose names begin with ``.`` or ``_`` are left out, as Spark and Hive mean them. See `Reader`.
     """
 
-    def __init__(self, path: Path | str | Remote) -> None:
+    def __init__(self, path: Path | str | RemoteFile) -> None:
         self.name = str(path)
         self.notes = ReadingNotes()
         self.left_out: Mapping[str, int]
@@ -82,9 +83,9 @@ class ParquetReader:
                 raise CatalogueError(f"{path} is damaged or has changed: {error}") from error
 
 
-def _files(path: Path | str | Remote) -> tuple[list[Path | Remote], dict[str, int]]:
+def _files(path: Path | str | RemoteFile) -> tuple[list[Path | RemoteFile], dict[str, int]]:
     """Return the Parquet files that a path names, and how many others of a folder are left out."""
-    if isinstance(path, Remote) or not check_path(path).is_dir():
+    if isinstance(path, RemoteFile) or not check_path(path).is_dir():
         return [file_of(path)], {}
     entries = sorted(Path(path).iterdir())
     files = [file for file in entries if file.suffix.lower() == ".parquet" and not file.name.startswith((".", "_"))]
@@ -94,8 +95,8 @@ def _files(path: Path | str | Remote) -> tuple[list[Path | Remote], dict[str, in
     return [file_of(file) for file in files], {"not a table": others} if others else {}
 
 
-def _opened(path: Path | Remote) -> AbstractContextManager[Any]:
-    return path.open() if isinstance(path, Remote) else nullcontext(path)
+def _opened(path: Path | RemoteFile) -> AbstractContextManager[Any]:
+    return path.open() if isinstance(path, RemoteFile) else nullcontext(path)
 
 
 def plain(column: pa.Array) -> pa.Array:

@@ -23,7 +23,8 @@ PageSource = Annotated[
     str | None, typer.Option("--items", rich_help_panel="Page", help="Source of the images on the page, or 'sample'.")
 ]
 ImageDir = Annotated[
-    Path | None, typer.Option("--image-dir", rich_help_panel=ITEMS, help="Folder that image paths are relative to.")
+    str | None,
+    typer.Option("--image-dir", rich_help_panel=ITEMS, help="Folder that paths of files are relative to, or its URL."),
 ]
 IdColumn = Annotated[str | None, typer.Option("--id-column", rich_help_panel=ITEMS, help="Column of the item_id.")]
 TextColumns = Annotated[
@@ -57,7 +58,12 @@ WordColumns = Annotated[
     ),
 ]
 AllowUrls = Annotated[
-    bool, typer.Option("--allow-urls", rich_help_panel=ITEMS, help="Fetch the table from a URL; images never are.")
+    bool,
+    typer.Option(
+        "--allow-urls",
+        rich_help_panel=ITEMS,
+        help="Fetch the table from a URL, and files of items from below it, or below the URL of --image-dir.",
+    ),
 ]
 
 

@@ -10,7 +10,7 @@ from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.medium import Medium
 from indexing.errors import InputError, UnknownItemError
 from indexing.media.audio import AudioLimits, read_sound, sound_type
-from indexing.media.files import Kind, UnusableFile
+from indexing.media.files import FileSource, Kind, UnusableFile
 from indexing.media.images import ImageLimits
 from indexing.store.shared_pool import thumbnail
 from retrieval.serving.config import Limits
@@ -100,7 +100,7 @@ class MediaLibrary:
             raise UnknownItemError("the sound of this item is of no type that browsers play")
         return data, kind
 
-    def _source(self, item_id: str, kind: Kind) -> bytes | Path:
+    def _source(self, item_id: str, kind: Kind) -> FileSource:
         medium = self._media.get(item_id, {}).get(kind)
         if medium is None or medium.source is None:
             raise UnknownItemError(f"this item has no {kind}")

@@ -319,7 +319,9 @@ def test_a_chosen_id_column_beside_one_named_item_id(tmp_path: Path) -> None:
 
 def test_an_image_that_cannot_be_used_keeps_its_row(tmp_path: Path) -> None:
     catalogue = Catalogue.open(parquet(tmp_path, [{"item_id": "a", "image_path": "https://example.org/a.png"}]))
-    unusable = Medium(Kind.IMAGE, None, "URLs are not fetched: https://example.org/a.png")
+    unusable = Medium(
+        Kind.IMAGE, None, "URLs are not fetched, except below a URL as image_dir: https://example.org/a.png"
+    )
     assert items_of(catalogue) == [Item("a", None, (unusable,))]
     assert len(catalogue) == 1
 

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from indexing.catalogue.catalogue import Catalogue, Item
 from indexing.catalogue.medium import Medium
-from indexing.catalogue.readers.base import Remote
-from indexing.errors import CatalogueError, InputError, MissingExtraError
+from indexing.errors import CatalogueError, MissingExtraError
 from indexing.media.files import Kind
+from indexing.media.remote_files import RemoteFile
 from retrieval.cli import app
 
 ROWS = [{"item_id": "a", "title": "red mug", "image": "a.png"}, {"item_id": "b", "title": "lamp", "image": None}]
@@ -48,10 +48,10 @@ def test_tables_are_read_like_local_ones_when_allowed(
     if "?" in name:
         return
     catalogue = Catalogue.open(url, allow_urls=True)
-    refused = "image path without a folder of files to start from: a.png"
+    beside = RemoteFile("memory://shop/a.png")
     for _ in range(2):
         assert [item for batch in catalogue.batches(1) for item in batch] == [
-            Item("a", "red mug", (Medium(Kind.IMAGE, None, refused),)), Item("b", "lamp")
+            Item("a", "red mug", (Medium(Kind.IMAGE, beside),)), Item("b", "lamp")
         ]  # fmt: skip
     with_images = Catalogue.open(url, allow_urls=True, image_dir=tmp_path)
     assert next(with_images.batches(1))[0].media[0].source == (tmp_path / "a.png").resolve()
@@ -85,30 +85,13 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_secrets_of_a_url_are_not_shown() -> None:
-    file = Remote("https://me:s3cret@example.org/items.csv?token=s3cret#part")
+    file = RemoteFile("https://me:s3cret@example.org/items.csv?token=s3cret#part")
     assert str(file) == "https://example.org/items.csv"
     assert file.suffix == ".csv"
-    assert Remote("memory://items.parquet").suffix == ".parquet"
+    assert RemoteFile("memory://items.parquet").suffix == ".parquet"
     with pytest.raises(CatalogueError, match=r"^memory://shop/none\.csv cannot be read: ") as caught:
-        Remote("memory://shop/none.csv?token=s3cret").read_bytes()
+        RemoteFile("memory://shop/none.csv?token=s3cret").read_bytes()
     assert "s3cret" not in str(caught.value)
-
-
-@pytest.mark.parametrize("folder", ["s3://bucket/pictures", Path("s3://bucket/pictures"), "https://example.org/"])
-def test_a_url_is_no_folder_of_pictures(folder: str | Path, tmp_path: Path) -> None:
-    path = tmp_path / "items.csv"
-    path.write_text("item_id,title,image\na,red mug,a.png\n")
-    for open_it in (Catalogue.open, Catalogue.from_csv):
-        with pytest.raises(InputError, match=r"image_dir is '(s3|https):.*, a URL, and files of items are not fetched"):
-            open_it(path, image_dir=folder)
-    with pytest.raises(InputError, match=r"image_dir is '(s3|https):.*, a URL"):
-        Catalogue.from_arrow(pa.Table.from_pylist(ROWS), image_dir=folder)
-    for secret in (
-        "https://me:s3cret@example.org/a?token=s3cret",
-        Path("https://me:s3cret@example.org/a?token=s3cret"),
-    ):
-        with pytest.raises(InputError, match=r"image_dir is 'https://example\.org/a', a URL"):
-            Catalogue.open(path, image_dir=secret)
 
 
 @pytest.mark.usefixtures("shop")

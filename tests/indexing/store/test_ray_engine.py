@@ -112,7 +112,7 @@ def test_stores_and_counts_are_those_of_this_process(cluster: "Cluster", tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("column", ["bytes", "paths"])
-def test_only_the_driver_reads_a_table_behind_a_url(cluster: "Cluster", tmp_path: Path, column: str) -> None:
+def test_only_the_driver_reads_what_is_behind_a_url(cluster: "Cluster", tmp_path: Path, column: str) -> None:
     folder, files = tmp_path / "shop", fsspec.filesystem("memory")  # of this process alone: actors find nothing in it
     catalogue_in(folder)
     table = pq.read_table(folder / "rows.parquet")
@@ -123,9 +123,10 @@ def test_only_the_driver_reads_a_table_behind_a_url(cluster: "Cluster", tmp_path
         table = table.set_column(2, "image", pa.array(data))
     with files.open("/shop/rows.parquet", "wb") as file:
         pq.write_table(table, file)
+    for path in folder.glob("*.png") if column == "paths" else ():
+        files.pipe(f"/shop/{path.name}", path.read_bytes())
     try:
-        image_dir = folder if column == "paths" else None
-        catalogue = Catalogue.open("memory://shop/rows.parquet", allow_urls=True, image_dir=image_dir)
+        catalogue = Catalogue.open("memory://shop/rows.parquet", allow_urls=True)
         local, expected = encoded(tmp_path / "local", catalogue, None)
         report, found = encoded(tmp_path / "ray", catalogue, RayEngine(actors=1))
     finally:

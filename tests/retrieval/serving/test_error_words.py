@@ -218,7 +218,7 @@ NOT_OVER_HTTP = {
     "indexing/bundle/build.py",
     "indexing/bundle/maintenance/index_words.py",
     "indexing/catalogue/readers/arrow_tables.py",  # tables of Python
-    "indexing/catalogue/readers/base.py",  # URLs in catalogues
+    "indexing/media/remote_files.py",  # URLs in catalogues
     "indexing/encoders/inference/compute.py",  # devices, which the service does not choose
     "indexing/exchange/object_storage",  # commands
     "indexing/store/encode.py",  # Ray, which builds and jobs use
