@@ -16,7 +16,7 @@ from indexing.arrays import Rows, Vectors
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.current import read_state
 from indexing.bundle.generation import BRIDGE, GOLDEN, REJECTS, STORE, Generation
-from indexing.bundle.index_files import BuildOn, index_items, item_contents
+from indexing.bundle.index_files import BuildOn, held_out_queries, index_items, item_contents
 from indexing.bundle.manifest import Manifest
 from indexing.bundle.publish import (
     CarriedOver,
@@ -42,6 +42,7 @@ from indexing.filesystem import fsops
 from indexing.filesystem.locks import write_lock
 from indexing.index import IndexConfig
 from indexing.index.tuning.build import require_device, require_memory
+from indexing.index.tuning.sample_queries import SAMPLE_QUERIES, Given, SampleQueries, checked_queries, to_bytes
 from indexing.media.files import Modality
 from indexing.runtime.arguments import check_call, check_flag, check_kind, check_local_path
 from indexing.runtime.device import CPU
@@ -62,6 +63,7 @@ def build_bundle(
     carry: Carry | None = None,
     drop_learned: bool = False,
     index_device: str = CPU,
+    queries: Given | None = None,
 ) -> Bundle:
     """Encode a catalogue, index it and publish it as a new generation of a bundle.
 
@@ -81,8 +83,12 @@ def build_bundle(
         carry: Takes what the bundle has learned over to the new items: `retrieval.carry_over`.
         drop_learned: Build without what the bundle has learned.
         index_device: Where inverted lists are built; see `build_index`. Later generations are built on the CPU.
+        queries: Some that users asked, by kind, as ``{"text": [...]}``: texts, or (n, D) vectors. The index is tuned on
+            them in place of texts or pictures of items, now and whenever it is built again. Those of the generation
+            before when None, if the encoder is the same.
 
     Raises:
+        InputError: When queries are too few, or cannot be compared with the items.
         BundleError: When the bundle has learned something that would be lost, and ``drop_learned`` is False.
         CatalogueError: When not one item could be encoded, or precomputed vectors do not fit the encoder.
         BundleLockedError: When another process is writing to the bundle.
@@ -108,6 +114,7 @@ def build_bundle(
             encode = replace(encode, engine=None)  # which builds the shards; vectors are taken as they are
     if config.kind == "sharded":
         require_memory(config, encoder.info.dim)
+    sampled = None if queries is None else _sampled(queries, encoder, config.sample)
     with write_lock(root):
         old_bundle = bundle_to_carry_over(root, encoder.info.fingerprint, carry, drop=drop_learned)
         _check_not_empty(catalogue)
@@ -118,11 +125,31 @@ def build_bundle(
         carry_learned = partial(carry, old_bundle) if carry and old_bundle else None
         try:
             with working("indexing", shown=progress):
-                _publish(root, catalogue, encoder, store, report, config, carry_learned, on)
+                asked = _queries_before(root, encoder.info) if sampled is None else sampled
+                _publish(root, catalogue, encoder, store, report, config, carry_learned, on, asked)
         finally:  # what is encoded stays for the next build, what was to be published does not
             fsops.remove(work_folder(root))
         fsops.remove(work)
         return Bundle.open(root)
+
+
+def _sampled(queries: Given, encoder: Encoder, sample: int) -> SampleQueries:
+    """Check the queries that were given; see `checked_queries`."""
+    if encoder.info.separate and queries:
+        raise InputError("queries are given, but the modalities of these vectors are different spaces; leave them out")
+    return checked_queries(queries, encoder.info.dim, sample, encoder.encode_texts)
+
+
+def _queries_before(root: Path, info: EncoderInfo) -> SampleQueries:
+    """Return the queries of the current generation, if there are any and the encoder is the same."""
+    try:
+        state = read_state(root)
+        generation = None if state is None else Generation.open(root / state.generation, only=())
+    except BundleError:  # what cannot be read is built anew
+        return {}
+    if generation is None or generation.manifest.encoder.fingerprint != info.fingerprint:
+        return {}
+    return generation.sample_queries
 
 
 def _reuse_embeddings(root: Path, work: Path, fingerprint: str) -> None:
@@ -154,6 +181,7 @@ def _publish(
     config: IndexConfig,
     carry_learned: Callable[[NewItems], CarriedOver] | None,
     on: BuildOn,
+    sampled: SampleQueries,
 ) -> None:
     """Index the vectors of the store, and publish them with everything that a reader needs."""
     item_ids, work = ItemIds(catalogue.attributes.column("item_id").to_pylist()), work_folder(root)
@@ -163,10 +191,13 @@ def _publish(
         rows, items, vectors = _collect_vectors(store, item_ids, encoder.info)
     if not len(rows):
         raise _nothing_encoded(catalogue, store, item_ids, not_embedded(catalogue.columns, encoder.info))
-    attributes, learned, queries = catalogue.attributes.take(rows), None, None
+    attributes, learned = catalogue.attributes.take(rows), None
     if carry_learned is not None:
-        learned = carry_learned(NewItems(ItemIds(attributes["item_id"].to_pylist()), items, attributes, config.sample))
+        new_ids = ItemIds(attributes["item_id"].to_pylist())
+        learned = carry_learned(NewItems(new_ids, items, attributes, config.sample, sampled))
         vectors, queries = learned.vectors, learned.queries
+    else:
+        queries = held_out_queries(items, vectors, config.sample, given=sampled)
     index_files, index_section = index_items(items, vectors, config, work, queries, on=on)
     embeddings = pack(store, item_ids, work)
     counts = {
@@ -192,6 +223,7 @@ def _publish(
         **index_files,
         **word_files,
         **(learned.files if learned else {}),
+        **({SAMPLE_QUERIES: to_bytes(sampled)} if sampled else {}),
         **({BRIDGE: encoder.bridge_bytes()} if isinstance(encoder, HasBridge) else {}),
         **{f"{STORE}/{path.name}": path for path in embeddings.files},
     }

@@ -23,6 +23,8 @@ from indexing.filesystem.id_table import MappedIds
 from indexing.filesystem.locks import hold_read_lock
 from indexing.filesystem.mapped import map_array, map_table
 from indexing.index import FlatIndex, VectorIndex, load_index
+from indexing.index.tuning import sample_queries
+from indexing.index.tuning.sample_queries import SAMPLE_QUERIES, SampleQueries
 from indexing.media.files import Modality
 from indexing.runtime.arguments import check_kind
 from indexing.store.collect import FROZEN, ModalityVectors, collect_vectors, frozen_names, fuse, map_frozen
@@ -50,7 +52,7 @@ STAGED_ON = "staged_on"
 """Of what a manifest says of learned parts, the name of the generation that a staged one was made on."""
 COPIED = frozenset({FROZEN, IDS, CONTENT_SUM})
 """Parts that say again what the store and the attributes say, as files that are mapped."""
-_FROM_FROZEN = frozenset({ATTRIBUTES, IDS, FROZEN, REJECTS, GOLDEN, STORE, BRIDGE, WORDS})
+_FROM_FROZEN = frozenset({ATTRIBUTES, IDS, FROZEN, REJECTS, GOLDEN, STORE, BRIDGE, WORDS, SAMPLE_QUERIES})
 _FROM_ITEMS = _FROM_FROZEN | {INDEX, RECALL_CHECK, CONTENT_SUM}
 """Parts that a build has before anything is learned; the index is of the vectors that are served."""
 MANY_ITEMS = 100_000  # whose ids are not all Python strings
@@ -192,6 +194,13 @@ class Generation:
             return None
         self.check_part(CONTENT_SUM)
         return map_array(self.folder / CONTENT_SUM, (self.manifest.encoder.dim,), np.float64)
+
+    @cached_property
+    def sample_queries(self) -> SampleQueries:
+        """The queries that were given to the build, by kind; see `indexing.index.tuning.sample_queries`."""
+        if not self.has(SAMPLE_QUERIES):
+            return {}
+        return sample_queries.from_bytes(self.read(SAMPLE_QUERIES), self.manifest.encoder.dim)
 
     @cached_property
     def parts(self) -> dict[Modality, Parts]:

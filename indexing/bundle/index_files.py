@@ -21,6 +21,7 @@ from indexing.index import IndexConfig, IndexReport, Queries, VectorIndex, build
 from indexing.index.config import BUILT_IN_FILES
 from indexing.index.tuning.recall import GroundTruth, HeldOutQueries, RecallCheck, ground_truths
 from indexing.index.tuning.reuse import IndexBefore, Trained, reuse_index
+from indexing.index.tuning.sample_queries import SampleQueries
 from indexing.runtime.device import CPU
 from indexing.runtime.ray_engine import RayEngine
 from indexing.store.collect import ModalityVectors, frozen_contents
@@ -60,7 +61,7 @@ def index_items(
     vectors: Vectors,
     config: IndexConfig,
     work: Path,
-    queries: HeldOutQueries | None = None,
+    queries: HeldOutQueries,
     *,
     before: IndexBefore | None = None,
     on: BuildOn = HERE,
@@ -69,7 +70,7 @@ def index_items(
     """Index the vectors of N items to the goals that were set.
 
     Args:
-        frozen: The frozen vectors of the items, which queries are drawn from when none are given.
+        frozen: The frozen vectors of the items.
         vectors: (N, D) float32, the item vectors.
         config: The goals.
         work: Folder for an index that is built in files; it is needed until these are in the generation.
@@ -82,7 +83,6 @@ def index_items(
     Returns:
         The files of the generation, and the index section of the manifest.
     """
-    queries = held_out_queries(frozen, vectors, config.sample) if queries is None else queries
     if before is not None or config.kind in BUILT_IN_FILES:
         fsops.make_folder(work)
     index, report, trained, ground_truth = _indexed(vectors, config, queries, work / INDEX, before, on)
@@ -185,11 +185,14 @@ def _file_contents(index: VectorIndex, path: Path) -> dict[str, Content]:
     return {file.relative_to(path.parent).as_posix(): file for file in (path, *files)}
 
 
-def held_out_queries(items: ModalityVectors, vectors: Vectors, sample: int, seed: int = 0) -> dict[str, Queries]:
+def held_out_queries(
+    items: ModalityVectors, vectors: Vectors, sample: int, seed: int = 0, *, given: SampleQueries | None = None
+) -> dict[str, Queries]:
     """Return at most ``sample`` queries of every kind for an index over (N, D) vectors.
 
     The text or the picture of an item that has both is such a query, because the index holds their fusion. A history
-    is the mean of two different items drawn at random. An item by itself is a query whose own row is no answer.
+    is the mean of two different items drawn at random. An item by itself is a query whose own row is no answer. Of the
+    kinds that were given to the build those are taken.
     """
     rng = np.random.default_rng(seed)
     queries = {}
@@ -198,6 +201,7 @@ def held_out_queries(items: ModalityVectors, vectors: Vectors, sample: int, seed
         if len(rows := np.flatnonzero(items.exists[modality] & in_several)):
             query_rows = rng.choice(rows, min(sample, len(rows)), replace=False)
             queries[str(modality)] = Queries(unit(items.vectors[modality][query_rows]))
+    queries |= {kind: Queries(sampled[:sample]) for kind, sampled in (given or {}).items()}
     if len(vectors) > 1:
         first, second = random_pairs(len(vectors), sample, rng).T
         histories = unit(vectors[first] + vectors[second])

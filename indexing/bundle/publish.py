@@ -4,7 +4,7 @@ import hashlib
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -33,6 +33,7 @@ from indexing.filesystem import fsops
 from indexing.filesystem.file_checks import FileRecord
 from indexing.filesystem.locks import is_unread, write_lock
 from indexing.index.tuning.recall import HeldOutQueries
+from indexing.index.tuning.sample_queries import SampleQueries
 from indexing.store.collect import ModalityVectors
 
 NUM_KEPT_GENERATIONS = 3
@@ -243,12 +244,14 @@ class NewItems:
         frozen: Their frozen vectors.
         attributes: Their attributes, one row per item.
         sample: So many queries of each kind the index is tuned on.
+        queries: Those that were given to the build.
     """
 
     ids: ItemIds
     frozen: ModalityVectors
     attributes: pa.Table
     sample: int
+    queries: SampleQueries = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -115,7 +115,9 @@ def export_lance(
     if queries is None:
         if vectors.shape[1] != bundle.manifest.encoder.dim:
             raise InputError(f"{bundle.root} has learned vectors of length {vectors.shape[1]}: give queries to tune on")
-        queries = held_out_queries(bundle.modality_vectors, vectors, config.sample)
+        queries = held_out_queries(
+            bundle.modality_vectors, vectors, config.sample, given=bundle.generation.sample_queries
+        )
     truths = ground_truths(vectors, queries, config.k, config.sample)
     (family,) = shortlist(config, *vectors.shape)
     before = list(reports.values())[-1].contents if reports else None

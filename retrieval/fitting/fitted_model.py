@@ -195,7 +195,7 @@ def _indexed(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Build the index to the goals of the bundle, with real histories among its tuning queries."""
     config, frozen = bundle.manifest.index_config(), bundle.modality_vectors
-    queries = held_out_queries(frozen, space.content, config.sample)
+    queries = held_out_queries(frozen, space.content, config.sample, given=bundle.generation.sample_queries)
     if space.behaviour is not None:
         sample = [
             histories[position] for position in np.random.default_rng(0).permutation(len(histories))[: config.sample]

@@ -159,7 +159,7 @@ def carry_over(bundle: Bundle, items: NewItems) -> CarriedOver:
         block = block.with_items(learned.description.of(items.frozen, items.attributes), rows)
     content = learned.project(items.frozen)
     vectors = content if block is None else block.joined(content)
-    queries = held_out_queries(items.frozen, content, items.sample)
+    queries = held_out_queries(items.frozen, content, items.sample, given=items.queries)
     if block is not None:
         queries = behaviour_queries(ItemSpace(vectors, learned.dim, learned.users, block), queries)
     files = {name: bundle.read(name) for name in LEARNED if bundle.has(name)}

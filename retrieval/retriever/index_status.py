@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from indexing.arrays import Vectors
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.generation import RECALL_CHECK
+from indexing.bundle.manifest import Manifest
 from indexing.errors import CommonspaceWarning
 from indexing.filesystem.checked_files import REPAIR_HINT, read_as
 from indexing.index import VectorIndex
 from indexing.index.tuning.recall import RecallCheck
+from indexing.media.files import Modality
 from indexing.runtime.warn import warn
 
 if TYPE_CHECKING:  # FAISS is loaded only by those who search
@@ -23,6 +25,29 @@ SLACK = 0.02
 
 class DegradedIndexWarning(CommonspaceWarning):
     """The recall of an index is below its target."""
+
+
+class UnmeasuredQueriesWarning(CommonspaceWarning):
+    """Queries are of a kind that the index was not tuned for, and nobody knows what share of the best they find."""
+
+
+TEXTS_UNMEASURED = (
+    "none was asked when the index was tuned, as no item has a text; give some that users searched for to a build "
+    "(--sample-queries FILE, queries={'text': [...]})"
+)
+
+
+def texts_are_unmeasured(manifest: Manifest) -> bool:
+    """Say whether texts may be asked, lie apart from what is indexed, and were not asked when the index was tuned.
+
+    That is so where items have pictures or sounds alone, and the index does not scan all of them. Texts of items
+    without pictures are indexed as they are, and were asked as items.
+    """
+    encoder, index = manifest.encoder, manifest.index
+    can_be_asked = encoder.precomputed or Modality.TEXT in encoder.modalities
+    scans_all = index["kind"].endswith("flat")
+    has_texts = manifest.counts["embeddings"].get(str(Modality.TEXT), 0) > 0
+    return can_be_asked and not (encoder.separate or scans_all or has_texts or Modality.TEXT in index.get("recall", {}))
 
 
 @dataclass(frozen=True)

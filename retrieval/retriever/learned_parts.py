@@ -155,7 +155,7 @@ class LearnedParts:
     def queries(self, bundle: Bundle, vectors: Vectors, sample: int) -> dict[str, Queries]:
         """Give held-out queries for an index over the living rows of a bundle, (N, D + R) float32."""
         frozen = bundle.modality_vectors.selected(bundle.is_live)
-        asked = held_out_queries(frozen, vectors[:, : self.dim], sample)
+        asked = held_out_queries(frozen, vectors[:, : self.dim], sample, given=bundle.generation.sample_queries)
         if (block := self.block(bundle)) is None:
             return asked
         return behaviour_queries(ItemSpace(vectors, self.dim, self.users, block.take(bundle.is_live)), asked)

@@ -21,7 +21,9 @@ from indexing.index import FlatIndex, VectorIndex
 from indexing.index.delta import DeltaIndex
 from indexing.index.search import retrieve, retrieve_tastes
 from indexing.index.words.word_index import WordIndex
+from indexing.media.files import Modality
 from indexing.runtime.arguments import check_flag, check_kind
+from indexing.runtime.warn import warn
 from retrieval.candidates import Candidates, require_candidates
 from retrieval.candidates.sources import Source, codes_for
 from retrieval.filters import Where, allowed
@@ -34,7 +36,15 @@ from retrieval.models.user_model import UserModel
 from retrieval.postprocess.duplicates import GroupCodes, group_codes
 from retrieval.ranking.confidence import MatchClassifier, fit_match_classifier
 from retrieval.ranking.reranker import Reranker
-from retrieval.retriever.index_status import MeasuredRecall, Status, measured_status, stored_recall_check
+from retrieval.retriever.index_status import (
+    TEXTS_UNMEASURED,
+    MeasuredRecall,
+    Status,
+    UnmeasuredQueriesWarning,
+    measured_status,
+    stored_recall_check,
+    texts_are_unmeasured,
+)
 from retrieval.retriever.learned_parts import ItemRows, LearnedParts
 
 if TYPE_CHECKING:  # FAISS is loaded only by those who search
@@ -336,6 +346,8 @@ class LoadedBundle:
         self, queries: Vectors, k: int, where: Where = (), exclude: Sequence[Rows] = (), kind: str | None = None
     ) -> Candidates:
         """Search the index by content alone, with queries (B, D) float32; see `search`."""
+        if kind == Modality.TEXT and texts_are_unmeasured(self.bundle.manifest):
+            warn(f"the recall of texts is not known: {TEXTS_UNMEASURED}", UnmeasuredQueriesWarning)
         return self.search(self.space.content_queries(queries), k, where, exclude, kind=kind, source="content")
 
     def allowed_rows(self, where: Where) -> Mask | None:

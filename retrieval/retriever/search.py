@@ -193,7 +193,7 @@ def _encoded_audio(state: LoadedBundle, sounds: Sequence[Recording]) -> Vectors:
 def _find_vectors(state: LoadedBundle, vectors: Vectors, k: int, modality: str | None, where: Where) -> Candidates:
     """Find the k items nearest to each vector, in the space of its modality where each has its own."""
     built = state.bundle.manifest.encoder
-    asked = modality_of(modality, built)
+    asked = modality_of(modality, built, state.bundle.generation.sample_queries)
     if asked is None or not built.separate:
         return state.search_content(check_vectors(vectors, built.dim, "queries"), k, where, kind=asked)
     queries = state.space.content_queries(query_vectors(state.encoder, asked, vectors))

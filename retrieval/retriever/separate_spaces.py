@@ -1,5 +1,7 @@
 """Search where each modality has its own space: a query is compared only with that modality's part of an item."""
 
+from collections.abc import Collection
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,18 +19,20 @@ from indexing.store.collect import ModalityVectors
 EXTRA = 50  # further candidates that are retrieved, of which the best by cosine are kept
 
 
-def modality_of(modality: str | None, encoder_info: EncoderInfo) -> Modality | None:
+def modality_of(modality: str | None, encoder_info: EncoderInfo, asked: Collection[str] = ()) -> Modality | None:
     """Give the modality of queries, None where none was named; it must be named where each modality has its own space.
 
     Args:
         modality: The name of the modality.
         encoder_info: The encoder of the bundle.
+        asked: Modalities of queries that the build was given.
 
     Raises:
         InputError: For a modality that the bundle lacks.
         SeparateSpacesError: When it must be named and was not.
     """
-    known = ", ".join(encoder_info.modalities)
+    modalities = dict.fromkeys([*encoder_info.modalities, *asked])
+    known = ", ".join(modalities)
     if modality is not None:
         check_kind(modality, str, "modality", f"give one of {known}")
     if modality is None and encoder_info.separate:
@@ -36,7 +40,7 @@ def modality_of(modality: str | None, encoder_info: EncoderInfo) -> Modality | N
             f"the modalities of these items ({known}) are different spaces, and a query can only be compared with its "
             f"own: name the modality of the vectors with modality=, one of {known}"
         )
-    if modality is not None and modality not in encoder_info.modalities:
+    if modality is not None and modality not in modalities:
         raise InputError(f"the bundle has no modality {modality!r}, only {known}; name one of these")
     return None if modality is None else Modality(modality)
 

@@ -16,7 +16,7 @@ from retrieval.cli.display.columns import columns_in_words
 from retrieval.cli.display.output import NUM_EXAMPLES, counted, quarantined, rejected_rows
 from retrieval.cli.display.terminal import Cell, say, show_json, show_pairs
 from retrieval.ranking.published_heads import PublishedHeads
-from retrieval.retriever.index_status import Status
+from retrieval.retriever.index_status import TEXTS_UNMEASURED, Status, texts_are_unmeasured
 
 
 def show_bundle(
@@ -103,6 +103,7 @@ def _summary(manifest: Manifest, folder: Path) -> dict[str, Any]:
         **({"bridge": counts["bridge"]} if "bridge" in counts else {}),
         "encoding": counts["encoding"],
         "index": manifest.index,
+        "unmeasured": ["text"] if texts_are_unmeasured(manifest) else [],
         "learned": manifest.learned.get("measured", {}),
         "features": list(manifest.features),
         "bytes": _bytes(manifest),
@@ -131,6 +132,7 @@ def _in_words(manifest: Manifest) -> dict[str, str]:
             if without_vector
             else {}
         ),
+        **({"not promised": f"texts: {TEXTS_UNMEASURED}"} if texts_are_unmeasured(manifest) else {}),
         **_goals_and_efforts(index),
         "learned": ", ".join(manifest.features) or "nothing yet: run `commonspace fit`",
         "size": f"{_bytes(manifest) / 1e6:.1f} MB",
