@@ -201,15 +201,11 @@ def _publish(
     index_files, index_section = index_items(items, vectors, config, work, queries, on=on)
     embeddings = pack(store, item_ids, work)
     counts = {
-        "source": catalogue.source,
-        "cleaning": catalogue.report.to_json(),
-        "encoding": report.to_json(),
+        **_source_counts(catalogue, encoder, report),
         "embeddings": {str(modality): int(exists.sum()) for modality, exists in items.exists.items()},
         "quarantined": embeddings.quarantined,
         "quarantine_reasons": dict(store.reasons().most_common()),
         "without_embedding": len(item_ids) - len(rows),
-        "not_embedded": not_embedded(catalogue.columns, encoder.info),
-        **_encoder_counts(encoder, catalogue),
     }
     words, word_files = _index_words(root, catalogue, attributes)
     columns, last = asdict(replace(catalogue.columns, words=words)), last_number(root)  # changes are superseded
@@ -260,10 +256,16 @@ def _words_before(root: Path) -> WordSettings | None:
         return None
 
 
-def _encoder_counts(encoder: Encoder, catalogue: Catalogue) -> dict[str, Any]:
-    """Return what an encoder says of itself and of the texts, by its name among the counts."""
-    bridge = {"bridge": encoder.bridge_report()} if isinstance(encoder, HasBridge) else {}
-    return {**unknown_tokens(encoder, catalogue), **bridge}
+def _source_counts(catalogue: Catalogue, encoder: Encoder, report: EncodeReport) -> dict[str, Any]:
+    """Return what became of the rows of a source, and what an encoder says of itself and of the texts, by name."""
+    return {
+        "source": catalogue.source,
+        "cleaning": catalogue.report.to_json(),
+        "encoding": report.to_json(),
+        "not_embedded": not_embedded(catalogue.columns, encoder.info),
+        **unknown_tokens(encoder, catalogue),
+        **({"bridge": encoder.bridge_report()} if isinstance(encoder, HasBridge) else {}),
+    }
 
 
 def _nothing_encoded(
