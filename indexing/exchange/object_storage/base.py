@@ -89,6 +89,19 @@ def read_object(objects: ReadableObjects, name: str, max_bytes: int) -> bytes:
     return bytes(data)
 
 
+_CREDENTIALS = (
+    "are the keys in the environment right (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of S3), and may they do this?"
+)
+_HINTS = {  # by the codes of S3, which other storages share
+    "NoSuchBucket": "there is no such bucket; make it first, or name another",
+    "ContainerNotFound": "there is no such container; make it first, or name another",
+    **dict.fromkeys(
+        ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "AuthenticationFailed"),
+        _CREDENTIALS,
+    ),
+}
+
+
 @contextmanager
 def storage_errors(url: str, name: str = "") -> Iterator[None]:
     """Turn whatever storage raises into errors of this project, without secrets."""
@@ -96,9 +109,12 @@ def storage_errors(url: str, name: str = "") -> Iterator[None]:
         yield
     except CommonspaceError:
         raise
-    except FileNotFoundError as error:
-        raise MissingObjectError(f"{url}/{name} is not there") from error
     except Exception as error:  # each kind of storage raises its own
+        for code, hint in _HINTS.items():
+            if code in str(error):
+                raise StorageError(f"{url} cannot be used ({code}): {hint}") from None
+        if isinstance(error, FileNotFoundError):
+            raise MissingObjectError(f"{url}/{name} is not there") from error
         reason = without_url_secrets((str(error).strip() or type(error).__name__).splitlines()[0])[:MAX_REASON]
         raise StorageError(f"{url} cannot be used ({type(error).__name__}: {reason})") from None
 

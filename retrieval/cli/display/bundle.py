@@ -79,7 +79,11 @@ def _now(status: Status) -> str:
     if status.degraded:
         return "degraded: " + "; ".join(status.reasons)
     recall = ", ".join(f"{kind} {value:.3f}" for kind, value in status.recall.items())
-    return f"recall of stored queries {recall}" if recall else "nothing was stored to measure"
+    return (
+        f"recall of a few stored queries, by which damage is seen: {recall}"
+        if recall
+        else "nothing was stored to measure"
+    )
 
 
 def _summary(manifest: Manifest, folder: Path) -> dict[str, Any]:

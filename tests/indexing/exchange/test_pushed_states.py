@@ -313,6 +313,10 @@ def test_the_environment_says_how_to_reach_s3(
     store.upload("items.parquet", tmp_path / "items.parquet")
     items = Catalogue.open("s3://bucket/tables/items.parquet", allow_urls=True)
     assert [item.item_id for batch in items.batches(9) for item in batch] == ["a", "b"]
+    with pytest.raises(
+        StorageError, match=r"^s3://none/shop cannot be used \(NoSuchBucket\): there is no such bucket; make"
+    ):
+        push_bundle(shop, "s3://none/shop")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     unreachable = obstore.store.S3Store("bucket", retry_config={"max_retries": 0})
     with pytest.raises(StorageError, match=r"s3://bucket/shop cannot be used .GenericError: .*error sending request"):
