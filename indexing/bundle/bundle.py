@@ -8,6 +8,7 @@ shop/log/<number>-…       batches of changes
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -151,6 +152,13 @@ class Bundle:
             return self
         unlearned = self.generation.unlearned
         return Bundle(self.root, unlearned, self.state, self.batches, is_pinned=self.is_pinned, check=self.check)
+
+    def until(self, last: int) -> "Bundle":
+        """Return this bundle without the changes after the one of a number: itself if there are none."""
+        if last >= self.state.last:
+            return self
+        state, batches = replace(self.state, last=last), self.batches[: max(0, last - self.manifest.batches)]
+        return Bundle(self.root, self.generation, state, batches, is_pinned=True, check=self.check)
 
     @property
     def folder(self) -> Path:

@@ -19,6 +19,7 @@ from indexing.arrays import Mask, Rows, Vectors
 from indexing.bundle.bundle import Bundle, served_vectors
 from indexing.bundle.index_files import held_out_queries
 from indexing.errors import GenerationError, InputError, examples, import_extra
+from indexing.exchange.object_storage.base import storage_errors
 from indexing.filesystem.checked_files import read_as
 from indexing.index.backends.build_lance import write_table
 from indexing.index.backends.lance import LanceIndex
@@ -90,7 +91,7 @@ def export_lance(
     """Write a generation as a new version of a table, with its item_ids and attributes, and measure its recall there.
 
     Rows that the generation exported before has too are kept, and its version stays. A generation that is there already
-    is left as it is.
+    is not written again; it becomes the last one, which readers open, as after a rollback.
 
     Args:
         bundle: The generation.
@@ -100,8 +101,10 @@ def export_lance(
             environment, as ``AWS_ACCESS_KEY_ID`` is.
 
     Raises:
-        InputError: When an attribute has a name that the table cannot take, or learned vectors have no queries.
+        InputError: When an attribute has a name that the table cannot take, learned vectors have no queries, or the
+            table is of another encoder: whoever reads it would get answers to other queries.
         BundleError: When another process changed the table meanwhile.
+        StorageError: When the table cannot be written, as on a full disk or without keys.
         MissingExtraError: When lancedb is not installed.
     """
     bundle.require_compacted()
@@ -109,7 +112,17 @@ def export_lance(
     reports = _reports(database)
     generation = bundle.manifest.generation
     if generation in reports:
+        if generation != list(reports)[-1]:
+            with storage_errors(str(uri)):
+                _record(database, reports[generation])
         return reports[generation]
+    if (others := {report.fingerprint: report for report in reports.values()}) and (
+        bundle.manifest.encoder.fingerprint not in others
+    ):
+        raise InputError(
+            f"{uri} holds generations of the encoder {list(others.values())[-1].encoder}, whose readers would ask with "
+            f"its vectors; {bundle.root} is of {bundle.manifest.encoder.name}: export it to another place"
+        )
     vectors, columns = served_vectors(bundle), _columns(bundle.attributes)
     config = replace(bundle.manifest.index_config(), kind="lancedb", on_disk=False)
     if queries is None:
@@ -120,17 +133,21 @@ def export_lance(
         )
     truths = ground_truths(vectors, queries, config.k, config.sample)
     (family,) = shortlist(config, *vectors.shape)
-    before = list(reports.values())[-1].contents if reports else None
+    before = max((report.contents for report in reports.values()), key=lambda held: held.version, default=None)
     while True:
         started = perf_counter()
-        table, contents = write_table(database, ITEMS, vectors, columns, before=before, lists=family.refine is not None)
+        with storage_errors(str(uri)):
+            table, contents = write_table(
+                database, ITEMS, vectors, columns, before=before, lists=family.refine is not None
+            )
         trial = tune(family, LanceIndex(table, contents), vectors, config, truths, perf_counter() - started)
         if before is None or "recall" not in trial.unmet:
             break
         before = None  # lists that were extended find too little: they are made anew
     report = _report(bundle, contents, trial, config.k)
-    table.tags.create(generation, contents.version)  # or else LanceDB removed the version some day
-    _record(database, report)
+    with storage_errors(str(uri)):
+        table.tags.create(generation, contents.version)  # or else LanceDB removed the version some day
+        _record(database, report)
     return report
 
 
@@ -139,8 +156,11 @@ def connect(uri: str | Path, storage_options: Mapping[str, str] | None = None) -
 
     Raises:
         MissingExtraError: When lancedb is not installed.
+        StorageError: When it cannot be reached.
     """
-    return import_extra("lancedb", EXTRA).connect(str(uri), storage_options=dict(storage_options or {}))
+    lancedb = import_extra("lancedb", EXTRA)
+    with storage_errors(str(uri)):
+        return lancedb.connect(str(uri), storage_options=dict(storage_options or {}))
 
 
 class LanceTable:
@@ -280,9 +300,12 @@ def _record(database: Any, report: LanceReport) -> None:  # noqa: ANN401
 
 def _reports(database: Any) -> dict[str, LanceReport]:  # noqa: ANN401
     """Read the generations of a database, the last exported last."""
+    with storage_errors(str(database.uri)):
+        names = database.list_tables(limit=MAX_TABLES).tables
+    if GENERATIONS not in names:
+        return {}
     with read_as(f"{database.uri}", "say which folder or URL the tables are at, and how to reach it"):
-        if GENERATIONS not in database.list_tables(limit=MAX_TABLES).tables:
-            return {}
         rows = database.open_table(GENERATIONS).search(None).limit(MAX_GENERATIONS).to_arrow()
         reports = [LanceReport(**json.loads(about)) for about in rows.column("about").to_pylist()]
-        return {report.generation: report for report in reports}
+        last = {report.generation: position for position, report in enumerate(reports)}  # where it was named last
+        return {reports[position].generation: reports[position] for position in sorted(last.values())}

@@ -21,6 +21,7 @@ CONNECT_SECONDS = 10.0
 OBJECT_STORE = 512 << 20  # bytes that a cluster of this machine shares
 ADDRESS = re.compile(r"auto|[^\s/:]+:\d+|\[[0-9a-fA-F:]+\]:\d+")
 WHICH_ADDRESS = "give that of the cluster's head as 'HOST:6379', or 'auto' on one of its nodes"
+MODES = ("token", "disabled")
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "token",
@@ -65,9 +66,10 @@ def import_ray(address: str | None, oldest: tuple[int, int] = OLDEST) -> Any:  #
         oldest: Release that is the first in which not everybody can run code.
 
     Raises:
-        EngineError: When it is too old.
+        EngineError: When it is too old, or ``RAY_AUTH_MODE`` is none that Ray knows.
         MissingExtraError: When it is not installed.
     """
+    _check_mode()
     if "ray" not in sys.modules:  # which reads them when it is imported
         for name, value in (ENVIRONMENT | (ALONE if address is None else {})).items():
             os.environ.setdefault(name, value)
@@ -77,6 +79,18 @@ def import_ray(address: str | None, oldest: tuple[int, int] = OLDEST) -> Any:  #
         needed = ".".join(map(str, oldest))
         raise EngineError(f"Ray {ray.__version__} is older than {needed}, which anybody can run code in: update it")
     return ray
+
+
+def _check_mode() -> None:
+    """Check ``RAY_AUTH_MODE``: with any other word Ray asks for no token, and says nothing. An empty one is none."""
+    mode = os.environ.get("RAY_AUTH_MODE")
+    if mode == "" and "ray" not in sys.modules:
+        del os.environ["RAY_AUTH_MODE"]
+    elif mode not in (None, *MODES):
+        raise EngineError(
+            f"RAY_AUTH_MODE is {mode!r}; set it to 'token', to 'disabled' where whoever reaches the cluster may run "
+            "programs on it, or leave it out, which is 'token'"
+        )
 
 
 def _connect(ray: Any, address: str | None) -> None:  # noqa: ANN401 - a module
@@ -115,7 +129,8 @@ def _start_cluster(ray: Any) -> None:  # noqa: ANN401 - a module
             "before Ray is imported, or start a cluster of your own with ray.init"
         )
     if os.environ["RAY_AUTH_MODE"] == "token" and "RAY_AUTH_TOKEN_PATH" not in os.environ:
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # in no file, and gone with this process
+        # In no file, and gone with this process. With an empty one Ray would make one, and keep it in a file.
+        os.environ["RAY_AUTH_TOKEN"] = os.environ.get("RAY_AUTH_TOKEN") or secrets.token_hex(32)
     ray.init(
         "local",  # a cluster that the environment names is not meant
         num_cpus=cores(),
@@ -155,4 +170,6 @@ def answer_of(ray: Any, reference: Any, seconds: float | None = None) -> Any:  #
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, CommonspaceError):
             raise error.cause from error
+        if isinstance(error.cause, OSError):  # a full disk, for instance
+            raise OSError(error.cause.errno, error.cause.strerror, error.cause.filename) from error
         raise

@@ -21,7 +21,6 @@ from indexing.runtime.ray_engine import RayEngine
 from indexing.runtime.ray_pool import RayPool, Work
 from indexing.runtime.warn import warn
 from retrieval.batch.input_rows import Chunk
-from retrieval.retriever.loaded_bundle import open_bundle
 from retrieval.retriever.retriever import Retriever
 
 Said: TypeAlias = list[tuple[type[Warning], str]]
@@ -29,10 +28,9 @@ SMALLER = "lower chunk", "lower --chunk-size"
 
 
 class OpenedBundle(NamedTuple):
-    """How an actor opens the bundle, and the state that it must find: a generation, and the last change."""
+    """How an actor opens the bundle, and the state that it answers from: a generation, and the last change."""
 
     root: Path
-    generation: str | None
     learned: bool
     check: Check
     state: tuple[str, int]
@@ -40,9 +38,8 @@ class OpenedBundle(NamedTuple):
     @classmethod
     def of(cls, bundle: Bundle) -> "OpenedBundle":
         """Describe an opened bundle."""
-        state, pinned = bundle.state, bundle.state.generation if bundle.is_pinned else None
-        learned = bundle.generation.has_learned
-        return cls(bundle.root.absolute(), pinned, learned, bundle.check, (state.generation, state.last))
+        state, learned = bundle.state, bundle.generation.has_learned
+        return cls(bundle.root.absolute(), learned, bundle.check, (state.generation, state.last))
 
 
 class RetrieverActor:
@@ -133,9 +130,10 @@ def answered_by_actors(
 
 
 def _open(opened: OpenedBundle) -> Bundle:
-    host = socket.gethostname()
-    try:
-        bundle = open_bundle(opened.root, generation=opened.generation, learned=opened.learned, check=opened.check)
+    host, (generation, last) = socket.gethostname(), opened.state
+    try:  # what was changed since the job began is not looked at, by no actor
+        bundle = Bundle.open(opened.root, generation=generation, check=opened.check).until(last)
+        bundle = bundle if opened.learned else bundle.without_learned()
     except CommonspaceError as error:
         raise EngineError(
             f"the node {host} cannot open the bundle {opened.root} ({error}): keep it on a file system that all nodes "
@@ -144,7 +142,7 @@ def _open(opened: OpenedBundle) -> Bundle:
     found = bundle.state.generation, bundle.state.last
     if found != opened.state:
         raise EngineError(
-            f"the node {host} sees {found[0]} of {opened.root} with {found[1]} changes, the driver {opened.state[0]} "
-            f"with {opened.state[1]}: the bundle was changed, or nodes have different copies of it; run it again"
+            f"the node {host} sees {found[0]} of {opened.root} with {found[1]} changes, the driver {generation} "
+            f"with {last}: nodes have different copies of it; bring them to the same state"
         )
     return bundle

@@ -14,7 +14,7 @@ from indexing.bundle.bundle import Bundle, served_vectors
 from indexing.bundle.edits.edit import delete, upsert
 from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
-from indexing.errors import DamagedFileError, FilterError, GenerationError, InputError
+from indexing.errors import DamagedFileError, FilterError, GenerationError, InputError, StorageError
 from indexing.exchange import LanceTable, export_lance
 from indexing.exchange.lance_tables import connect
 from indexing.index import FlatIndex, IndexConfig
@@ -108,7 +108,27 @@ def test_generations_are_versions_and_recordsthat_stay_are_kept(built: Path, tmp
         later.generation: later.version,
     }
     assert export_lance(second, uri) == later  # is there already
+    assert export_lance(first, uri) == report  # as after a rollback
     assert table.version == connect(uri).open_table("items").version
+    assert LanceTable.generations(uri) == [later.generation, report.generation]
+    assert LanceTable.open(uri).report == report
+
+
+def test_a_table_of_another_encoder_is_not_written_to(built: Path, tmp_path: Path) -> None:
+    uri = tmp_path / "tables"
+    report = export_lance(Bundle.open(built), uri)
+    other = build_bundle(items(0, 40, 1), f"vectors:{DIM}:another", tmp_path / "other")
+    with pytest.raises(InputError, match=rf"tables holds generations of the encoder vectors:{DIM}, whose readers .*"):
+        export_lance(other, uri)
+    assert LanceTable.generations(uri) == [report.generation]
+
+
+def test_what_storage_says_is_an_error_of_this_project(built: Path, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"^foo://bucket/x cannot be used "):
+        export_lance(Bundle.open(built), "foo://bucket/x")
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError, match=r"file cannot be used "):
+        export_lance(Bundle.open(built), tmp_path / "file")
 
 
 def test_readers_without_state_read_from_object_storage(built: Path, storage: tuple[str, dict[str, str]]) -> None:

@@ -23,7 +23,7 @@ from indexing.encoders.precomputed import VectorsEncoder
 from indexing.errors import EngineError, InputError, MissingExtraError
 from indexing.media.decode import Task
 from indexing.media.files import Kind
-from indexing.runtime.ray_cluster import ALONE
+from indexing.runtime.ray_cluster import ALONE, import_ray
 from indexing.runtime.ray_engine import RayEngine
 from indexing.store.batch_encoder import File
 from indexing.store.encode import EncodeConfig, embed
@@ -166,6 +166,28 @@ def test_a_cluster_that_others_would_reach_is_not_started(
         monkeypatch.setenv("RAY_AUTH_MODE", mode)
     with pytest.raises(EngineError, match=f"Ray was imported before.*{expected}"):
         encoded(tmp_path / "ray", catalogue_in(tmp_path / "shop"), RayEngine())
+
+
+@pytest.mark.parametrize("mode", ["foo", "TOKEN", "tokens"])
+def test_a_mode_in_which_ray_asks_for_no_token_is_refused(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", mode)
+    with pytest.raises(EngineError, match=f"RAY_AUTH_MODE is '{mode}'; set it to 'token', to 'disabled' where whoever"):
+        import_ray(None)
+
+
+def test_an_empty_mode_is_none_and_an_empty_token_is_drawn(tmp_path: Path) -> None:
+    code = (
+        "import os; from indexing.runtime import ray_cluster\n"
+        "class Ray:\n"
+        "    __version__ = '2.60.0'\n"
+        "    def init(self, *_, **__): pass\n"
+        "    class util: get_node_ip_address = staticmethod(lambda: '127.0.0.1')\n"
+        "ray_cluster.import_extra = lambda *_: Ray()\n"
+        "ray_cluster._connect(ray_cluster.import_ray(None), None)\n"
+        "assert os.environ['RAY_AUTH_MODE'] == 'token' and len(os.environ['RAY_AUTH_TOKEN']) == 64\n"
+    )
+    given = {**os.environ, "RAY_AUTH_MODE": "", "RAY_AUTH_TOKEN": "", "HOME": str(tmp_path)}
+    assert subprocess.run([sys.executable, "-c", code], env=given, check=False).returncode == 0
 
 
 def test_an_old_release_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from indexing.bundle.edits.edit import delete
 from indexing.errors import CommonspaceWarning, EngineError, InputError
 from indexing.runtime.ray_engine import RayEngine
-from retrieval import Retriever
+from retrieval import Retriever, compact
 from retrieval.batch import BatchConfig, ListedUsers, NeighboursConfig, ParquetFiles, run_job, write_neighbours
 from retrieval.batch.answering import answers_by_actors
 from retrieval.batch.retriever_actors import OpenedBundle, RetrieverActor
@@ -126,14 +126,24 @@ def test_a_node_that_is_lost_on_the_way_changes_nothing(
 
 
 @pytest.mark.slow
-def test_a_bundle_that_changed_or_is_not_there_is_refused(
+def test_actors_answer_from_the_state_of_the_driver_or_are_refused(
     cluster: "Cluster", retriever: Retriever, bundle: Path, path: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(bundle, tmp_path / "bundle")
-    opened = Retriever.open(tmp_path / "bundle")
-    source = ListedUsers(ParquetFiles(path), opened)
+    before = Retriever.open(tmp_path / "bundle")
+    source = ListedUsers(ParquetFiles(path), before)
+    run_job(before, source, tmp_path / "local", CONFIG)
     delete(tmp_path / "bundle", ["red-mug"])
-    with pytest.raises(EngineError, match=r"sees gen-\S+ of .* with 1 changes, the driver gen-\S+ with 0: the bundle"):
+    opened = Retriever.open(tmp_path / "bundle")
+    run_job(before, source, tmp_path / "changed", CONFIG, engine=TWO)  # where actors see a change more
+    assert_alike(tmp_path / "changed", tmp_path / "local")
+    compact(tmp_path / "bundle")
+    run_job(before, source, tmp_path / "compacted", CONFIG, engine=TWO)  # and here another generation
+    assert_alike(tmp_path / "compacted", tmp_path / "local")
+    shutil.rmtree(tmp_path / "bundle")
+    shutil.copytree(bundle, tmp_path / "bundle")
+    source = ListedUsers(ParquetFiles(path), opened)
+    with pytest.raises(EngineError, match=r"sees gen-\S+ of .* with 0 changes, the driver gen-\S+ with 1: nodes have"):
         run_job(opened, source, tmp_path / "out", CONFIG, engine=TWO)
     shutil.rmtree(tmp_path / "bundle")
     with pytest.raises(EngineError, match=r"cannot open the bundle .*keep it on a file system that all nodes share"):
