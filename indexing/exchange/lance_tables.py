@@ -116,13 +116,7 @@ def export_lance(
             with storage_errors(str(uri)):
                 _record(database, reports[generation])
         return reports[generation]
-    if (others := {report.fingerprint: report for report in reports.values()}) and (
-        bundle.manifest.encoder.fingerprint not in others
-    ):
-        raise InputError(
-            f"{uri} holds generations of the encoder {list(others.values())[-1].encoder}, whose readers would ask with "
-            f"its vectors; {bundle.root} is of {bundle.manifest.encoder.name}: export it to another place"
-        )
+    _check_encoder(bundle, reports, uri)
     vectors, columns = served_vectors(bundle), _columns(bundle.attributes)
     config = replace(bundle.manifest.index_config(), kind="lancedb", on_disk=False)
     if queries is None:
@@ -133,13 +127,12 @@ def export_lance(
         )
     truths = ground_truths(vectors, queries, config.k, config.sample)
     (family,) = shortlist(config, *vectors.shape)
+    has_lists = family.refine is not None
     before = max((report.contents for report in reports.values()), key=lambda held: held.version, default=None)
     while True:
         started = perf_counter()
         with storage_errors(str(uri)):
-            table, contents = write_table(
-                database, ITEMS, vectors, columns, before=before, lists=family.refine is not None
-            )
+            table, contents = write_table(database, ITEMS, vectors, columns, before=before, lists=has_lists)
         trial = tune(family, LanceIndex(table, contents), vectors, config, truths, perf_counter() - started)
         if before is None or "recall" not in trial.unmet:
             break
@@ -257,6 +250,20 @@ class LanceTable:
         taken = self.index.table.take_offsets(found.tolist()).select(["item_id"]).to_arrow().column("item_id")
         names = dict(zip(found.tolist(), taken.to_pylist(), strict=True))
         return [[names[row] for row in line if row >= 0] for line in rows.tolist()]
+
+
+def _check_encoder(bundle: Bundle, reports: Mapping[str, LanceReport], uri: str | Path) -> None:
+    """Check that a bundle is of the encoder of the generations that are there, if there are any.
+
+    Raises:
+        InputError: When it is not.
+    """
+    encoders = {report.fingerprint: report.encoder for report in reports.values()}
+    if encoders and bundle.manifest.encoder.fingerprint not in encoders:
+        raise InputError(
+            f"{uri} holds generations of the encoder {list(encoders.values())[-1]}, whose readers would ask with its "
+            f"vectors; {bundle.root} is of {bundle.manifest.encoder.name}: export it to another place"
+        )
 
 
 def _columns(attributes: pa.Table) -> pa.Table:
