@@ -78,13 +78,18 @@ def known_values(column: pa.Array, value: Any) -> str:  # noqa: ANN401 - what a 
 
     >>> known_values(pa.array(["red", "blue"]), "Red"), known_values(pa.array([1990, 2001, None]), 1850)
     ("did you mean 'red'?", 'its values are from 1990 to 2001')
+    >>> known_values(pa.array([1, 90], pa.duration("s")), 0.5)
+    'its values are from 0:00:01 to 0:01:30'
     """
     values = pc.list_flatten(column) if pa.types.is_list(column.type) else column
     values = values.drop_null()
     if not len(values):
         return "it has no values at all"
     if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
-        lowest, highest = (bound.as_py() for bound in pc.min_max(values).values())
+        numbers = (
+            values.cast(pa.int64()) if pa.types.is_duration(values.type) else values
+        )  # of which Arrow has no least
+        lowest, highest = (bound.cast(values.type).as_py() for bound in pc.min_max(numbers).values())
         return f"its values are from {lowest} to {highest}"
     names = pc.unique(values)[:MAX_NAMES].to_pylist()
     by_folded = {name.casefold(): name for name in reversed(names)}
