@@ -37,10 +37,14 @@ class RemoteFile:
         return PurePosixPath(str(self)).suffix
 
     @property
-    def folder(self) -> "RemoteFolder":
-        """Where the file lies."""
+    def folder(self) -> "RemoteFolder | None":
+        """Where the file lies; None for a URL of this machine, whose files are named by paths."""
         parts = urlsplit(self.url)
-        return RemoteFolder(f"{parts.scheme}://{parts.netloc}{parts.path.rpartition('/')[0]}")
+        return (
+            None
+            if parts.scheme == "file"
+            else RemoteFolder(f"{parts.scheme}://{parts.netloc}{parts.path.rpartition('/')[0]}")
+        )
 
     @contextmanager
     def open(self, mode: str = "rb") -> Iterator[IO[bytes]]:
@@ -118,7 +122,7 @@ class RemoteFolder:
     """What lies below a URL, without a slash at its end.
 
     Raises:
-        InputError: When the URL has a query, or is one of this machine.
+        InputError: When the URL has a query, is a chain of several, or is one of this machine.
     """
 
     url: str
@@ -128,6 +132,8 @@ class RemoteFolder:
         parts = urlsplit(self.url)
         if parts.query or parts.fragment:
             raise InputError(f"image_dir is {str(self)!r} with a query; give a URL that names of files can be put to")
+        if "::" in self.url:
+            raise InputError(f"image_dir is {str(self)!r}, a chain of URLs, which may read files elsewhere; give one")
         if parts.scheme == "file":
             raise InputError(f"image_dir is {str(self)!r}, a URL of this machine; give the path of the folder")
 
@@ -153,6 +159,8 @@ class RemoteFolder:
             path = name.replace("\\", "/")
             url = below + (quote(path) if is_web else path)
         parts = path.split("/")
+        if "::" in name:
+            return None, f"{kind} path holds '::', which names a chain of URLs: {shown_url(name)[:MAX_SHOWN]}"
         if ".." in parts or (not parts[0] and len(parts) > 1):
             return None, f"{kind} path leaves the folder of images: {shown_url(name)[:MAX_SHOWN]}"
         if not parts[-1]:

@@ -57,6 +57,12 @@ def test_tables_are_read_like_local_ones_when_allowed(
     assert next(with_images.batches(1))[0].media[0].source == (tmp_path / "a.png").resolve()
 
 
+def test_a_url_of_this_machine_is_a_table_without_pictures(tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("item_id,title,image\na,red mug,a.png\n")
+    (item,) = next(Catalogue.open((tmp_path / "items.csv").as_uri(), allow_urls=True).batches(9))
+    assert item.media == (Medium(Kind.IMAGE, None, "image path without a folder of files to start from: a.png"),)
+
+
 @pytest.mark.parametrize(
     ("url", "message"),
     [

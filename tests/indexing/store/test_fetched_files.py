@@ -173,6 +173,8 @@ def test_a_path_and_a_url_name_a_file_below_the_folder(name: str, url: str) -> N
         ("https://cdn.example.org/shopping/a.png", "URLs are only fetched below https://cdn.example.org/shop: "),
         ("https://ann:s3cret@169.254.169.254/a?s3cret", "URLs are only fetched below .*: https://169.254.169.254/a$"),
         ("file:///etc/passwd", "URLs are only fetched below "),
+        ("https://cdn.example.org/shop/a::file:///etc/passwd", "image path holds '::', which names a chain of URLs: "),
+        ("a.zip::b.png", "image path holds '::', which names a chain of URLs: "),
         ("data:image/png;base64,AAAA", "URLs are only fetched below "),
         ("a/", "image path is that of a folder: a/"),
     ],
@@ -196,6 +198,7 @@ def test_urls_of_folders_are_asked_for(folder: Path) -> None:
     for url, message in (
         ("https://me:s3cret@example.org/a?token=s3cret", "'https://example.org/a' with a query"),
         ("file:///etc", "'file:///etc', a URL of this machine; give the path of the folder"),
+        ("s3://shop/a::file:///etc", "'s3://shop/a::file:///etc', a chain of URLs, which may read files elsewhere"),
     ):
         with pytest.raises(InputError, match=message) as caught:
             Catalogue.open(table, image_dir=url, allow_urls=True)
