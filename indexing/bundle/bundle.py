@@ -29,7 +29,7 @@ from indexing.filesystem.file_checks import CHECKS, Check
 from indexing.index import VectorIndex
 from indexing.index.backends.flat import FlatIndex
 from indexing.media.files import Modality
-from indexing.runtime.arguments import check_choice, check_kind, check_local_path, check_names
+from indexing.runtime.arguments import check_choice, check_kind, check_local_path, check_names, check_whole
 from indexing.store.collect import ModalityVectors
 from indexing.store.store import Parts
 
@@ -154,8 +154,8 @@ class Bundle:
         return Bundle(self.root, unlearned, self.state, self.batches, is_pinned=self.is_pinned, check=self.check)
 
     def until(self, last: int) -> "Bundle":
-        """Return this bundle without the changes after the one of a number: itself if there are none."""
-        if last >= self.state.last:
+        """Return this bundle without the changes after the one of a number, 0 or more: itself if there are none."""
+        if check_whole(last, "last", 0) >= self.state.last:
             return self
         state, batches = replace(self.state, last=last), self.batches[: max(0, last - self.manifest.batches)]
         return Bundle(self.root, self.generation, state, batches, is_pinned=True, check=self.check)

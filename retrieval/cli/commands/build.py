@@ -1,7 +1,6 @@
 """`commonspace build`."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -11,11 +10,9 @@ from indexing.bundle.build import build_bundle
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.text_separation import HINT, measure_text_separation
 from indexing.encoders import load_encoder
-from indexing.index.tuning.sample_queries import read_queries
-from indexing.media.files import Modality
 from retrieval.cli.display.bundle import show_bundle
 from retrieval.cli.display.terminal import say, usage_checked
-from retrieval.cli.options.encoding import DEFAULT_ENCODER, INDEX, EncodingOptions, IndexOptions
+from retrieval.cli.options.encoding import DEFAULT_ENCODER, EncodingOptions, IndexOptions
 from retrieval.cli.options.items import ItemColumns, Source, WordColumns, or_sample, word_columns
 from retrieval.cli.options.output import Json, OutFolder
 from retrieval.fitting.published_model import carry_over
@@ -24,15 +21,6 @@ FALLBACK = (
     "pocket is a small fall-back encoder, for English texts and simple pictures; for data of your own take one such as "
     "--encoder open_clip:ViT-B-32-SigLIP2-256/webli"
 )
-SampleQueriesFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--sample-queries",
-        rich_help_panel=INDEX,
-        help="What users searched for, 100 texts or more, one a line, or a .npy file of their vectors: the index is "
-        "tuned on them. By default on texts of items that have pictures too, or on the texts of the bundle before.",
-    ),
-]
 DropLearned = Annotated[
     bool,
     typer.Option("--drop-learned", help="Build without the learned parts of the bundle; by default items keep them."),
@@ -46,7 +34,6 @@ def build(
     encoding: EncodingOptions,
     index: IndexOptions,
     words: WordColumns = None,
-    sample_queries: SampleQueriesFile = None,
     drop_learned: DropLearned = False,
     as_json: Json = False,
 ) -> None:
@@ -56,7 +43,6 @@ def build(
     """
     with usage_checked():
         index_config, encode_config = index.config, encoding.config
-        queries = None if sample_queries is None else {str(Modality.TEXT): read_queries(sample_queries)}
     catalogue = items.open(or_sample(source), replace(items.named, words=word_columns(words)))
     if encoding.encoder == DEFAULT_ENCODER:
         say(FALLBACK, err=True)
@@ -73,7 +59,7 @@ def build(
         carry=carry_over,
         drop_learned=drop_learned,
         index_device=index.index_device,
-        queries=queries,
+        queries=index.queries,
     )
     show_bundle(bundle, as_json, cautions=_cautions(bundle))
 

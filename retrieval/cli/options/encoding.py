@@ -1,13 +1,16 @@
 """Options of encoding items and of the index that is built from their vectors."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from indexing.index import IndexConfig
 from indexing.index.tuning.build import IndexKind
+from indexing.index.tuning.sample_queries import Given, read_queries
 from indexing.media.audio import AudioLimits
+from indexing.media.files import Modality
 from indexing.media.images import ImageLimits
 from indexing.media.pool import MEMORY, SECONDS
 from indexing.media.video import VideoLimits
@@ -136,6 +139,17 @@ class EncodingOptions(EngineOptions):
         return engine
 
 
+SampleQueriesFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--sample-queries",
+        rich_help_panel=INDEX,
+        help="What users searched for, 100 texts or more, one a line, or a .npy file of their vectors: the index is "
+        "tuned on them. By default on texts of items that have pictures too, or on the texts of the bundle before.",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class IndexOptions:
     """What the index has to reach, and within which limits."""
@@ -146,6 +160,12 @@ class IndexOptions:
     max_latency_ms: MaxLatency = None
     index_on_disk: OnDisk = False
     index_device: IndexDevice = "cpu"
+    sample_queries: SampleQueriesFile = None
+
+    @property
+    def queries(self) -> Given | None:
+        """Texts that users searched for, or vectors of them, as `build_bundle` takes them."""
+        return None if self.sample_queries is None else {str(Modality.TEXT): read_queries(self.sample_queries)}
 
     @property
     def config(self) -> IndexConfig:

@@ -65,6 +65,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     shown = pa.table({"user_id": ["a", "b"], "item_id": ["i001", "i002"], "position": [1, 2], "timestamp": [1, 2]})
     return {
         "Bundle": retriever.bundle,
+        "Bundle.until.last": 0,
         "Candidates": found,
         "Catalogue": few,
         "Columns": few.columns,
