@@ -146,7 +146,7 @@ class RemoteFolder:
         >>> RemoteFolder("s3://shop/pictures").file("mugs/a.png", "image")[0]
         RemoteFile(url='s3://shop/pictures/mugs/a.png')
         >>> RemoteFolder("s3://shop/pictures").file("s3://other/a.png", "image")[1]
-        'URLs are only fetched below s3://shop/pictures: s3://other/a.png'
+        'URLs outside of image_dir are not fetched: s3://other/a.png'
         """
         name, below = name.strip(), f"{self.url}/"
         is_web = urlsplit(self.url).scheme in _WEB
@@ -154,7 +154,7 @@ class RemoteFolder:
             url, path = name, name.removeprefix(below)
             path = unquote(path.partition("?")[0]) if is_web else path
         elif "://" in name or name.startswith(("data:", "file:")):
-            return None, f"URLs are only fetched below {self}: {shown_url(name)[:MAX_SHOWN]}"
+            return None, f"URLs outside of image_dir are not fetched: {shown_url(name)[:MAX_SHOWN]}"
         else:
             path = name.replace("\\", "/")
             url = below + (quote(path) if is_web else path)
