@@ -59,13 +59,15 @@ def checked_queries(
 
 
 def read_queries(path: Path) -> list[str] | Vectors:
-    """Read queries from a file: vectors from ``.npy``, or else a text a line, in UTF-8; blank lines are left out.
+    """Read queries from a file: vectors from ``.npy``, or from ``.txt`` a text a line, in UTF-8, without blank lines.
 
     Raises:
         InputError: When it cannot be read.
     """
     if problem := no_file(path):
         raise InputError(problem)
+    if path.suffix.lower() not in (".npy", ".txt"):  # lines of a table would be taken for texts
+        raise InputError(f"{path} ends in {path.suffix!r}; queries are read from .txt, a text a line, or from .npy")
     try:
         if path.suffix.lower() == ".npy":
             vectors: Vectors = np.load(path, allow_pickle=False)

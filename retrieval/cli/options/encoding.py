@@ -144,8 +144,9 @@ SampleQueriesFile = Annotated[
     typer.Option(
         "--sample-queries",
         rich_help_panel=INDEX,
-        help="What users searched for, 100 texts or more, one a line, or a .npy file of their vectors: the index is "
-        "tuned on them. By default on texts of items that have pictures too, or on the texts of the bundle before.",
+        help="What users searched for, 100 texts or more: a .txt file, one a line, or a .npy file of their vectors. "
+        "The index is tuned on them. By default on texts of items that have pictures too, or on the texts of the "
+        "bundle before.",
     ),
 ]
 

@@ -176,3 +176,6 @@ def test_the_command_line_takes_a_file_of_texts_or_vectors(tmp_path: Path) -> No
     assert "cannot embed 100 texts" in str(result.exception)
     result = CliRunner().invoke(app, [*command, str(tmp_path / "no"), "--sample-queries", str(tmp_path / "none.txt")])
     assert "there is no such file" in str(result.exception)
+    (tmp_path / "log.csv").write_text("query,clicks\n" * 100, encoding="utf-8")  # whose lines are no texts
+    result = CliRunner().invoke(app, [*command, str(tmp_path / "no"), "--sample-queries", str(tmp_path / "log.csv")])
+    assert "ends in '.csv'; queries are read from .txt" in str(result.exception)
