@@ -13,11 +13,10 @@ from typing import Any
 from indexing.catalogue.arrow_values import OutOfRange
 from indexing.catalogue.item_ids import item_id_problem
 from indexing.media.files import FileSource
-from indexing.media.remote_files import RemoteFolder, shown_url
+from indexing.media.remote_files import MAX_SHOWN, RemoteFolder, shown_url
 
 MAX_TEXT_LENGTH = 8192  # characters; no encoder reads further, and tokenizers need hundreds of bytes for each
 TEXT_CUT = f"text cut to {MAX_TEXT_LENGTH} characters"
-MAX_SHOWN = 80  # characters of a path, in a reason
 MAX_EXACT_INTEGER = 2**53  # whole numbers beyond share their floating number with others
 _SPACES = re.compile(r"\s+")
 _SENTENCE_ENDS = ".!?…;:"

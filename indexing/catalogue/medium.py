@@ -61,9 +61,14 @@ def _split_files(kind: Kind, value: Any, root: Path | RemoteFolder | None) -> li
     if isinstance(value, list):
         return [part for element in value for part in _split_files(kind, element, root)]
     text = file_value(value)
-    if isinstance(root, RemoteFolder):
-        return [part for part in text.split(BAR) if part.strip()] or [value] if isinstance(text, str) else [value]
-    if not isinstance(text, str) or root is None or "://" in text or not any(map(text.__contains__, SEPARATORS)):
+    if isinstance(text, str) and isinstance(root, RemoteFolder):
+        return [part for part in text.split(BAR) if part.strip()] or [value]
+    if (
+        not isinstance(text, str)
+        or not isinstance(root, Path)
+        or "://" in text
+        or not any(map(text.__contains__, SEPARATORS))
+    ):
         return [value]
     if _file_exists(kind, text, root):
         return [value]

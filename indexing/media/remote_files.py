@@ -149,22 +149,23 @@ class RemoteFolder:
         'URLs outside of image_dir are not fetched: s3://other/a.png'
         """
         name, below = name.strip(), f"{self.url}/"
+        shown = shown_url(name)[:MAX_SHOWN]
         is_web = urlsplit(self.url).scheme in _WEB
         if name.startswith(below):
             url, path = name, name.removeprefix(below)
             path = unquote(path.partition("?")[0]) if is_web else path
         elif "://" in name or name.startswith(("data:", "file:")):
-            return None, f"URLs outside of image_dir are not fetched: {shown_url(name)[:MAX_SHOWN]}"
+            return None, f"URLs outside of image_dir are not fetched: {shown}"
         else:
             path = name.replace("\\", "/")
             url = below + (quote(path) if is_web else path)
         parts = path.split("/")
         if "::" in name:
-            return None, f"{kind} path holds '::', which names a chain of URLs: {shown_url(name)[:MAX_SHOWN]}"
+            return None, f"{kind} path holds '::', which names a chain of URLs: {shown}"
         if ".." in parts or (not parts[0] and len(parts) > 1):
-            return None, f"{kind} path leaves the folder of images: {shown_url(name)[:MAX_SHOWN]}"
+            return None, f"{kind} path leaves the folder of images: {shown}"
         if not parts[-1]:
-            return None, f"{kind} path is that of a folder: {shown_url(name)[:MAX_SHOWN]}"
+            return None, f"{kind} path is that of a folder: {shown}"
         return RemoteFile(url), None
 
 

@@ -21,6 +21,7 @@ from indexing.runtime.ray_engine import RayEngine
 from indexing.runtime.ray_pool import RayPool, Work
 from indexing.runtime.warn import warn
 from retrieval.batch.input_rows import Chunk
+from retrieval.retriever.loaded_bundle import open_bundle
 from retrieval.retriever.retriever import Retriever
 
 Said: TypeAlias = list[tuple[type[Warning], str]]
@@ -132,8 +133,7 @@ def answered_by_actors(
 def _open(opened: OpenedBundle) -> Bundle:
     host, (generation, last) = socket.gethostname(), opened.state
     try:  # what was changed since the job began is not looked at, by no actor
-        bundle = Bundle.open(opened.root, generation=generation, check=opened.check).until(last)
-        bundle = bundle if opened.learned else bundle.without_learned()
+        bundle = open_bundle(opened.root, generation=generation, learned=opened.learned, check=opened.check).until(last)
     except CommonspaceError as error:
         raise EngineError(
             f"the node {host} cannot open the bundle {opened.root} ({error}): keep it on a file system that all nodes "

@@ -86,9 +86,8 @@ def known_values(column: pa.Array, value: Any) -> str:  # noqa: ANN401 - what a 
     if not len(values):
         return "it has no values at all"
     if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
-        numbers = (
-            values.cast(pa.int64()) if pa.types.is_duration(values.type) else values
-        )  # of which Arrow has no least
+        # Arrow gives no least of durations.
+        numbers = values.cast(pa.int64()) if pa.types.is_duration(values.type) else values
         lowest, highest = (bound.cast(values.type).as_py() for bound in pc.min_max(numbers).values())
         return f"its values are from {lowest} to {highest}"
     names = pc.unique(values)[:MAX_NAMES].to_pylist()
